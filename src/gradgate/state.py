@@ -1,0 +1,26 @@
+"""The state folder: everything that gradgate keeps lies there."""
+
+import os
+from pathlib import Path
+
+from gradgate.errors import ConfigError
+
+
+def state_dir() -> Path:
+    """Absolute path of `$GRADGATE_STATE_DIR`, or of `.gradgate/` in the working folder.
+
+    Raises:
+        ConfigError: The folder cannot be made or written.
+    """
+    folder = Path(os.environ.get("GRADGATE_STATE_DIR") or ".gradgate").expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"the state folder {folder} cannot be written ({error.strerror}); "
+            "set GRADGATE_STATE_DIR to a folder that can"
+        ) from error
+    return folder
