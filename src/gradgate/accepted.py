@@ -1,0 +1,291 @@
+"""The accepted samples of a gate run: which they are, and that they still are.
+
+A verdict is worth what it is tied to. `accept` walks through the two tables of a run in step and
+computes every fingerprint anew, from texts, token ids and loss masks; the gate writes the result
+into its verdict, and whoever trains computes it again and compares.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradgate.errors import DataError, GradgateError
+from gradgate.prepare import SAMPLES
+from gradgate.samples import Turn, sample_id
+from gradgate.verdict import Verdict, load_verdict
+
+SCORES = "scores.parquet"
+VERDICT = "verdict.json"
+IGNORED = -100  # the label of a position without loss
+
+_BATCH_ROWS = 256
+_TURN = pa.struct([("role", pa.string()), ("text", pa.string()), ("is_target", pa.bool_())])
+_IDS = pa.list_(pa.int32())
+_SAMPLE_COLUMNS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("chat", pa.bool_(), nullable=False),
+        pa.field("turns", pa.list_(_TURN), nullable=False),
+        pa.field("input_ids", _IDS, nullable=False),
+        pa.field("is_target", pa.list_(pa.bool_()), nullable=False),
+    ]
+)
+_SCORE_COLUMNS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("spectral_entropy", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+    ]
+)
+_TRAINING_COLUMNS = pa.schema([("input_ids", _IDS), ("labels", _IDS)])
+
+
+class NotAcceptedError(GradgateError):
+    """No passing verdict covers the files of this run as they are now. Final."""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What a threshold accepts of a scored dataset.
+
+    Attributes:
+        n_samples: Samples in the tables, the accepted ones included.
+        n: Accepted samples; may be 0.
+        dataset_fingerprint: sha256 over the ids of all samples, in row order
+            (`gradgate.samples.fingerprint`).
+        fingerprint: The same over the accepted samples.
+        tokens_digest: sha256 over token ids and loss masks of the accepted samples.
+    """
+
+    n_samples: int
+    n: int
+    dataset_fingerprint: str
+    fingerprint: str
+    tokens_digest: str
+
+
+def accept(run_dir: Path, tau: float | None) -> Acceptance:
+    """Compute which samples of a run are accepted; memory does not depend on how many there are.
+
+    A sample is accepted when it was scored, its entropy is finite, and it is not above tau.
+
+    Args:
+        run_dir: Holds samples.parquet and scores.parquet.
+        tau: None accepts every sample with a score.
+
+    Raises:
+        DataError: A table cannot be read, the two do not have the same rows in the same order, or
+            a sample's id is not that of its text.
+    """
+    digests = _Digests()
+    for _ in _walk(run_dir, tau, digests):
+        pass
+    return digests.acceptance()
+
+
+def require_passing(run_dir: Path) -> Verdict:
+    """Return the verdict of a run that may be trained on.
+
+    Raises:
+        NotAcceptedError: There is no verdict, it is another than `pass`, it is not about the
+            files as they are now, or it accepts nothing.
+    """
+    try:
+        verdict = load_verdict(run_dir / VERDICT)
+        _check_decision(verdict)
+        _check_covered(verdict, accept(run_dir, verdict.tau))
+    except DataError as error:
+        raise NotAcceptedError(f"{error}; {_AGAIN}") from error
+    return verdict
+
+
+def write_accepted(run_dir: Path, verdict: Verdict, output: Path) -> Acceptance:
+    """Write the training rows, and check while writing that they are those of the verdict.
+
+    Args:
+        run_dir: Folder of the gate run.
+        verdict: From `require_passing`.
+        output: Arrow stream file to write, which `datasets.Dataset.from_file` maps into memory:
+            `input_ids`, and `labels` that are -100 where the loss mask is not set.
+
+    Raises:
+        NotAcceptedError: The files changed after `require_passing`; `output` must not be used.
+        DataError: See `accept`.
+    """
+    digests = _Digests()
+    rows = _walk(run_dir, verdict.tau, digests)
+    with pa.ipc.new_stream(output, _TRAINING_COLUMNS) as writer:
+        while chunk := list(islice(rows, _BATCH_ROWS)):
+            writer.write_batch(_training_batch(chunk))
+    acceptance = digests.acceptance()
+    _check_covered(verdict, acceptance)
+    return acceptance
+
+
+_AGAIN = "run the gate again"
+
+
+def _check_decision(verdict: Verdict) -> None:
+    if verdict.decision != "pass":
+        reasons = "; ".join(verdict.reasons)
+        raise NotAcceptedError(
+            f"the verdict is {verdict.decision!r} ({reasons}); only a dataset with the verdict "
+            f"'pass' may be fine-tuned: change the data or the policy and {_AGAIN}"
+        )
+
+
+def _check_covered(verdict: Verdict, found: Acceptance) -> None:
+    pairs = {
+        "dataset_fingerprint": (verdict.dataset_fingerprint, found.dataset_fingerprint),
+        "accepted_fingerprint": (verdict.accepted_fingerprint, found.fingerprint),
+        "accepted_tokens": (verdict.accepted_tokens, found.tokens_digest),
+    }
+    changed = [f"{k} is {now}, not {was}" for k, (was, now) in pairs.items() if was != now]
+    if changed:
+        raise NotAcceptedError(
+            f"the files of this run are not those of its verdict ({'; '.join(changed)}); {_AGAIN}"
+        )
+    if found.n < 1:
+        raise NotAcceptedError(f"none of the {found.n_samples} samples is accepted; {_AGAIN}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    row: int
+    sample_id: str
+    input_ids: npt.NDArray[np.int32]
+    is_target: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class _Score:
+    """`entropy` is None for a sample without a usable score."""
+
+    row: int
+    sample_id: str
+    entropy: float | None
+
+    def accepts(self, tau: float | None) -> bool:
+        return self.entropy is not None and (tau is None or self.entropy <= tau)
+
+
+class _Digests:
+    """The fingerprints of an acceptance, one sample at a time."""
+
+    def __init__(self) -> None:
+        self.n_samples = self.n = 0
+        self.dataset, self.accepted, self.tokens = (hashlib.sha256() for _ in range(3))
+
+    def add(self, sample: _Sample) -> None:
+        self.n_samples += 1
+        self.dataset.update(sample.sample_id.encode("ascii"))
+
+    def add_accepted(self, sample: _Sample) -> None:
+        self.n += 1
+        self.accepted.update(sample.sample_id.encode("ascii"))
+        # The length first: no other cut of the same numbers has the same digest.
+        self.tokens.update(len(sample.input_ids).to_bytes(8, "little"))
+        self.tokens.update(sample.input_ids.astype("<i4").tobytes())
+        self.tokens.update(sample.is_target.tobytes())
+
+    def acceptance(self) -> Acceptance:
+        return Acceptance(
+            n_samples=self.n_samples,
+            n=self.n,
+            dataset_fingerprint=self.dataset.hexdigest(),
+            fingerprint=self.accepted.hexdigest(),
+            tokens_digest=self.tokens.hexdigest(),
+        )
+
+
+def _walk(run_dir: Path, tau: float | None, digests: _Digests) -> Iterator[_Sample]:
+    """Yield the accepted samples in row order and feed all samples to `digests`."""
+    samples, scores = _samples(run_dir / SAMPLES), _scores(run_dir / SCORES)
+    previous = -1
+    for sample, score in zip_longest(samples, scores):
+        if sample is None or score is None:
+            raise DataError(
+                f"{run_dir}: {SAMPLES} and {SCORES} differ in length after "
+                f"{digests.n_samples} lines"
+            )
+        if (sample.row, sample.sample_id) != (score.row, score.sample_id):
+            raise DataError(
+                f"{run_dir}: line {digests.n_samples} is row {sample.row} ({sample.sample_id}) in "
+                f"{SAMPLES} and row {score.row} ({score.sample_id}) in {SCORES}"
+            )
+        if sample.row <= previous:
+            raise DataError(f"{run_dir}: row {sample.row} follows row {previous}")
+        previous = sample.row
+        digests.add(sample)
+        if score.accepts(tau):
+            digests.add_accepted(sample)
+            yield sample
+
+
+def _samples(path: Path) -> Iterator[_Sample]:
+    for batch in _batches(path, _SAMPLE_COLUMNS):
+        ids, masks = batch["input_ids"], batch["is_target"]
+        if any(column.flatten().null_count for column in (batch["turns"], ids, masks)):
+            raise DataError(f"{path}: a turn, a token id or a place of a loss mask is null")
+        content = batch.select(["row", "sample_id", "chat", "turns"]).to_pylist()
+        for line, input_ids, is_target in zip(content, ids, masks, strict=True):
+            if not 0 < len(input_ids) == len(is_target):
+                raise DataError(
+                    f"{path}: row {line['row']} has {len(input_ids)} token ids and a loss mask of "
+                    f"{len(is_target)}"
+                )
+            yield _Sample(
+                row=line["row"],
+                sample_id=_checked_id(path, line),
+                input_ids=input_ids.values.to_numpy(),
+                is_target=is_target.values.to_numpy(zero_copy_only=False),
+            )
+
+
+def _checked_id(path: Path, line: dict[str, Any]) -> str:
+    """The id of the line's text, which must be the one that stands in the line."""
+    found = sample_id(line["chat"], [Turn(**turn) for turn in line["turns"]])
+    if found != line["sample_id"]:
+        raise DataError(
+            f"{path}: the id of row {line['row']} is not that of its text "
+            f"({line['sample_id']}, computed {found})"
+        )
+    return found
+
+
+def _scores(path: Path) -> Iterator[_Score]:
+    for batch in _batches(path, _SCORE_COLUMNS):
+        for line in batch.to_pylist():
+            entropy = line["spectral_entropy"] if line["status"] == "scored" else None
+            usable = entropy is not None and math.isfinite(entropy)
+            yield _Score(line["row"], line["sample_id"], entropy if usable else None)
+
+
+def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Read the columns of `schema`, none of them null where it says so."""
+    try:
+        # With the default, pre_buffer=True, all that was read stays in memory until the end.
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=schema.names):
+                yield batch.select(schema.names).cast(schema)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _training_batch(samples: list[_Sample]) -> pa.RecordBatch:
+    ids = [sample.input_ids for sample in samples]
+    labels = [np.where(s.is_target, s.input_ids, np.int32(IGNORED)) for s in samples]
+    return pa.RecordBatch.from_arrays(
+        [pa.array(ids, _IDS), pa.array(labels, _IDS)], schema=_TRAINING_COLUMNS
+    )
