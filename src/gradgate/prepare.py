@@ -1,0 +1,287 @@
+"""A data source becomes two Parquet files, samples with their tokens and rejected rows."""
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerBase
+
+from gradgate.config import DataConfig
+from gradgate.errors import DataError
+from gradgate.samples import (
+    RejectedRowError,
+    RowFormat,
+    RowMapping,
+    Sample,
+    Turn,
+    choose_mapping,
+    fingerprint,
+    to_sample,
+)
+from gradgate.source import RawRow, open_rows, redacted
+from gradgate.tokenization import Tokens, tokenize
+
+SAMPLES = "samples.parquet"
+REJECTED = "rejected.parquet"
+SUMMARY = "dataset.json"
+
+_GROUP_ROWS = 4096
+_GROUP_SIZE = 1 << 20  # characters and tokens; as Python objects they take some 50 MB
+_READ_ROWS = 256
+
+_TURN = pa.struct([("role", pa.string()), ("text", pa.string()), ("is_target", pa.bool_())])
+_SAMPLE_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("sample_id", pa.string()),
+        ("chat", pa.bool_()),
+        ("turns", pa.list_(_TURN)),
+        ("n_prompt_chars", pa.int64()),
+        ("n_target_chars", pa.int64()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("is_target", pa.list_(pa.bool_())),
+    ]
+)
+_REJECTED_SCHEMA = pa.schema(
+    [("row", pa.int64()), ("reason", pa.string()), ("content", pa.string())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `prepare` made of a source; kept in the folder as dataset.json.
+
+    Attributes:
+        folder: Where the files are; not part of the JSON, so that the folder can be moved.
+        source: `DataConfig.source` without user, password and query string.
+        row_format: None when no row was readable.
+        columns: From the format's field to the name of its column.
+        n_rows: n_samples + n_rejected.
+        n_unique: Different samples; repeated ones are kept.
+        fingerprint: Hash of the samples in row order.
+    """
+
+    folder: Path
+    source: str
+    row_format: RowFormat | None
+    columns: dict[str, str]
+    n_rows: int
+    n_samples: int
+    n_rejected: int
+    n_unique: int
+    fingerprint: str
+
+    @property
+    def samples_path(self) -> Path:
+        """The samples, for `iter_prepared` and `iter_samples`."""
+        return self.folder / SAMPLES
+
+    @property
+    def rejected_path(self) -> Path:
+        """The rejected rows: row, reason, content."""
+        return self.folder / REJECTED
+
+    def to_json(self) -> str:
+        """Write everything but the folder."""
+        content = asdict(self)
+        del content["folder"]
+        return json.dumps(content, indent=2) + "\n"
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `prepare` left in a folder.
+
+        Raises:
+            DataError: There is no finished result, or it is damaged.
+        """
+        path = folder / SUMMARY
+        try:
+            return cls(folder=folder, **json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{path} is no result of prepare: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSample:
+    """What scoring needs of a sample."""
+
+    row: int
+    sample_id: str
+    tokens: Tokens
+
+
+def prepare(
+    config: DataConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int, folder: Path
+) -> Prepared:
+    """Read a source once and write its samples and its rejected rows into `folder`.
+
+    Memory does not depend on the number of rows, but for 32 bytes (a digest in a set) for each
+    different sample. Files appear under their final names when all is written, the summary last.
+    That every row is rejected is no error here: the check of the raw data decides.
+
+    Raises:
+        DataError: The source cannot be read, or its columns are of no row format.
+        ModelError: The tokenizer lacks an end token or a chat template.
+        TransientError: A remote store or the hub did not answer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _all_or_nothing(folder):
+        reader = _Reader(config, tokenizer, max_tokens)
+        unique: set[bytes] = set()
+        with (
+            closing(_GroupWriter(_part(folder / SAMPLES), _SAMPLE_SCHEMA)) as samples,
+            closing(_GroupWriter(_part(folder / REJECTED), _REJECTED_SCHEMA)) as rejected,
+        ):
+            for raw in open_rows(config):
+                try:
+                    sample, tokens = reader.read(raw)
+                except RejectedRowError as error:
+                    content = raw.content()
+                    row = {"row": raw.row, "reason": str(error), "content": content}
+                    rejected.add(row, len(content))
+                else:
+                    unique.add(bytes.fromhex(sample.sample_id))
+                    samples.add(
+                        _record(sample, tokens), len(tokens.input_ids) + _n_chars(sample.turns)
+                    )
+        prepared = Prepared(
+            folder=folder,
+            source=redacted(config.source),
+            row_format=reader.mapping.row_format if reader.mapping else None,
+            columns=reader.mapping.columns if reader.mapping else {},
+            n_rows=samples.n_rows + rejected.n_rows,
+            n_samples=samples.n_rows,
+            n_rejected=rejected.n_rows,
+            n_unique=len(unique),
+            fingerprint=fingerprint(_sample_ids(_part(folder / SAMPLES))),
+        )
+        _part(folder / SUMMARY).write_text(prepared.to_json(), encoding="utf-8")
+    return prepared
+
+
+def iter_prepared(path: Path, batch_rows: int) -> Iterator[list[PreparedSample]]:
+    """Read ids and tokens from `Prepared.samples_path`, up to `batch_rows` samples at a time.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    for batch in _batches(path, batch_rows, ["row", "sample_id", "input_ids", "is_target"]):
+        yield [
+            PreparedSample(row["row"], row["sample_id"], Tokens(row["input_ids"], row["is_target"]))
+            for row in batch
+        ]
+
+
+def iter_samples(path: Path) -> Iterator[Sample]:
+    """Read the samples, as they were before tokenization, from `Prepared.samples_path`.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    for batch in _batches(path, _READ_ROWS, ["row", "sample_id", "chat", "turns"]):
+        for row in batch:
+            turns = tuple(Turn(**turn) for turn in row["turns"])
+            yield Sample(row["row"], row["sample_id"], row["chat"], turns)
+
+
+def _sample_ids(path: Path) -> Iterator[str]:
+    for batch in _batches(path, _GROUP_ROWS, ["sample_id"]):
+        yield from (row["sample_id"] for row in batch)
+
+
+def _batches(path: Path, n_rows: int, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(batch_size=n_rows, columns=columns):
+                yield batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+class _Reader:
+    """From a row to a sample and its tokens; the first readable row decides on the format."""
+
+    def __init__(
+        self, config: DataConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int
+    ) -> None:
+        self.mapping: RowMapping | None = None
+        self._config = config
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+
+    def read(self, raw: RawRow) -> tuple[Sample, Tokens]:
+        """Raise RejectedRowError with the reason when the row is no usable sample."""
+        if raw.value is None:
+            raise RejectedRowError(raw.problem)
+        if self.mapping is None:
+            self.mapping = choose_mapping(raw.value, self._config.columns)
+        sample = to_sample(raw.value, raw.row, self.mapping, self._config.template)
+        return sample, tokenize(sample, self._tokenizer, self._max_tokens)
+
+
+def _record(sample: Sample, tokens: Tokens) -> dict[str, object]:
+    return {
+        "row": sample.row,
+        "sample_id": sample.sample_id,
+        "chat": sample.chat,
+        "turns": [asdict(turn) for turn in sample.turns],
+        "n_prompt_chars": _n_chars(turn for turn in sample.turns if not turn.is_target),
+        "n_target_chars": _n_chars(turn for turn in sample.turns if turn.is_target),
+        "input_ids": tokens.input_ids,
+        "is_target": tokens.is_target,
+    }
+
+
+def _n_chars(turns: Iterable[Turn]) -> int:
+    return sum(len(turn.text) for turn in turns)
+
+
+class _GroupWriter:
+    """Writes rows to a Parquet file in groups that are bounded in rows and in size."""
+
+    def __init__(self, path: Path, schema: Any) -> None:
+        self.n_rows = 0
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._group: list[dict[str, object]] = []
+        self._group_size = 0
+
+    def add(self, row: dict[str, object], size: int) -> None:
+        self.n_rows += 1
+        self._group.append(row)
+        self._group_size += size
+        if len(self._group) >= _GROUP_ROWS or self._group_size >= _GROUP_SIZE:
+            self._write_group()
+
+    def close(self) -> None:
+        self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        if self._group:
+            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+        self._group = []
+        self._group_size = 0
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[None]:
+    """Give the three files their final names when all are whole; the summary says so, last."""
+    finals = [folder / SAMPLES, folder / REJECTED, folder / SUMMARY]
+    try:
+        yield
+        finals[-1].unlink(missing_ok=True)  # never an older summary beside newer files
+        for final in finals:
+            _part(final).replace(final)
+    finally:
+        for final in finals:
+            _part(final).unlink(missing_ok=True)
