@@ -1,0 +1,1 @@
+"""What prints the figures in the README."""

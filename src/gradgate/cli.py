@@ -1,0 +1,164 @@
+"""The command line: scoring without an orchestrator."""
+
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers.utils import logging as transformers_logging
+
+import gradgate
+from gradgate.config import DataConfig, ModelConfig, ScoringConfig
+from gradgate.decision import read_entropies
+from gradgate.errors import ConfigError, DataError, GradgateError
+from gradgate.models import load_model, load_tokenizer, sample_limit
+from gradgate.prepare import Prepared, prepare
+from gradgate.scoring import Progress as OnProgress
+from gradgate.scoring import ScoringSummary, score_dataset
+from gradgate.telemetry import disable_telemetry
+from gradgate.threshold import PUBLISHED_CONSTANT, kde_valley
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _gradgate() -> None:
+    """No LLM is fine-tuned on poisoned data, and no honest data is turned away."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(gradgate.__version__)
+
+
+@app.command()
+def score(
+    source: Annotated[str, typer.Argument(help="Hub id, file, folder or fsspec URL.")],
+    model: Annotated[str, typer.Option(help="Hub id or folder of a causal language model.")],
+    output: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    mode: Annotated[
+        Literal["crop", "full"], typer.Option(help="Published crop or all of G.")
+    ] = "crop",
+    k: Annotated[int, typer.Option(help="Number of leading singular values.")] = 16,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option()] = "auto",
+    adapter: Annotated[str | None, typer.Option(help="LoRA adapter to load.")] = None,
+    model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
+    name: Annotated[str | None, typer.Option(help="Hub dataset: configuration.")] = None,
+    split: Annotated[str | None, typer.Option(help="Hub dataset or save_to_disk: split.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Hub dataset: branch, tag or commit.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="Longer samples are rejected.")] = 2048,
+    batch_tokens: Annotated[int, typer.Option(help="Tokens in a batch.")] = 4096,
+) -> None:
+    """Write the score table of SOURCE: spectral entropy, loss and gradient norm of every sample.
+
+    Rows that cannot be scored go to OUTPUT.rejected.parquet with the reason.
+    """
+    with _errors_as_exit_code(), _workspace(output) as folder:
+        data = DataConfig(
+            source=source, name=name, split=split, revision=revision, max_tokens=max_tokens
+        )
+        scoring = ScoringConfig(mode=mode, k=k, batch_tokens=batch_tokens)
+        chosen = ModelConfig(
+            path=model, revision=model_revision, adapter=adapter, device=device, dtype=dtype
+        )
+        limit = sample_limit(chosen, max_tokens)
+        prepared = prepare(data, load_tokenizer(chosen), limit, folder)
+        if prepared.n_samples == 0:
+            raise DataError(f"none of the {prepared.n_rows} rows of {source} can be scored")
+        loaded = load_model(chosen)
+        with _progress(prepared.n_samples) as on_progress:
+            summary = score_dataset(
+                prepared, loaded, scoring, folder / "scores.parquet", on_progress
+            )
+        _publish(folder, prepared, output)
+    _report(output, prepared, summary)
+
+
+@contextmanager
+def _errors_as_exit_code() -> Iterator[None]:
+    try:
+        yield
+    except (GradgateError, ValidationError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def _workspace(output: Path) -> Iterator[Path]:
+    """A folder beside the output, so that the results are renamed and never copied."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(
+            tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent)
+        )
+    except OSError as error:
+        raise ConfigError(f"cannot write {output}: {error.strerror}") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[OnProgress]:
+    """A bar with an ETA on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = [TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("scoring", total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _rejected_path(output: Path) -> Path:
+    return output.with_suffix(".rejected.parquet")
+
+
+def _publish(folder: Path, prepared: Prepared, output: Path) -> None:
+    _rejected_path(output).unlink(missing_ok=True)  # of an earlier run
+    if prepared.n_rejected:
+        prepared.rejected_path.replace(_rejected_path(output))
+    (folder / "scores.parquet").replace(output)
+
+
+def _report(output: Path, prepared: Prepared, summary: ScoringSummary) -> None:
+    entropies = read_entropies(output)
+    typer.echo(
+        f"{summary.n_rows} rows scored ({summary.n_unique} distinct, {summary.n_failed} failed) "
+        f"at {summary.samples_per_second:.0f} rows/s: {output}"
+    )
+    if prepared.n_rejected:
+        typer.echo(f"{prepared.n_rejected} rows rejected, reasons in {_rejected_path(output)}")
+    if entropies.size == 0:
+        return
+    low, middle, high = np.quantile(entropies, [0.05, 0.5, 0.95])
+    typer.echo(f"spectral entropy: 5 % {low:.3f}, median {middle:.3f}, 95 % {high:.3f}")
+    found = kde_valley(entropies)
+    tau = PUBLISHED_CONSTANT if found.tau is None else found.tau
+    origin = (
+        f"no reliable KDE valley ({found.state}); above the published constant {tau}"
+        if found.tau is None
+        else f"above the KDE valley at {tau:.3f}"
+    )
+    typer.echo(f"{origin} lie {(entropies > tau).mean():.1%} of the rows")
+
+
+def main() -> None:
+    """Entry point of `gradgate`."""
+    disable_telemetry()
+    transformers_logging.disable_progress_bar()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.ERROR)
+    app()

@@ -1,0 +1,122 @@
+"""From a score table to a verdict, and the table of what was flagged."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gradgate.accepted import accept
+from gradgate.config import PolicyConfig
+from gradgate.prepare import Prepared, iter_samples
+from gradgate.threshold import Threshold
+from gradgate.verdict import Verdict, poison_interval, rule_on_count, rule_on_threshold
+
+FLAGGED_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("sample_id", pa.string()),
+        ("spectral_entropy", pa.float64()),
+        ("n_target_tokens", pa.int32()),
+        ("loss", pa.float64()),
+        ("prompt", pa.string()),
+        ("target", pa.string()),
+    ]
+)
+
+
+def read_entropies(scores: Path) -> npt.NDArray[np.float64]:
+    """Entropies of the rows of a score table that were scored, in row order: (n,)."""
+    table = pq.read_table(scores, columns=["spectral_entropy", "status"])
+    scored = table.filter(pc.equal(table["status"], "scored"))
+    return np.asarray(scored["spectral_entropy"].to_numpy(), dtype=np.float64)
+
+
+def decide(
+    run_folder: Path,
+    prepared: Prepared,
+    threshold: Threshold,
+    policy: PolicyConfig,
+    failures: list[str],
+    model: dict[str, str | None],
+) -> Verdict:
+    """The verdict on a scored dataset.
+
+    Args:
+        run_folder: Holds samples.parquet and scores.parquet.
+        prepared: The dataset.
+        threshold: What the scores say about tau.
+        policy: What to make of it.
+        failures: Checks of the score table that failed, other than the poison fraction: a table
+            that is not whole is an `error`, whatever the scores say.
+        model: Identity of the model that scored.
+    """
+    entropies = read_entropies(run_folder / "scores.parquet")
+    n_scored = int(entropies.size)
+    ruling = rule_on_threshold(threshold, policy)
+    n_flagged = None if ruling.tau is None else int((entropies > ruling.tau).sum())
+    decision, reasons = ruling.decision, ruling.reasons
+    if failures or n_scored == 0:
+        decision, reasons = "error", failures or ["no row could be scored"]
+    elif n_flagged is not None:
+        decision, count_reasons = rule_on_count(n_flagged, n_scored, policy)
+        reasons = [*reasons, *count_reasons]
+    counted = None if n_flagged is None or n_scored == 0 else n_flagged
+    accepted = accept(run_folder, ruling.tau) if decision == "pass" else None
+    return Verdict(
+        decision=decision,
+        reasons=reasons,
+        n_rows=prepared.n_rows,
+        n_rejected=prepared.n_rejected,
+        n_scored=n_scored,
+        n_flagged=n_flagged,
+        poison_fraction=None if counted is None else counted / n_scored,
+        poison_interval=None if counted is None else poison_interval(counted, n_scored),
+        tau=ruling.tau,
+        threshold=threshold.to_json(),
+        dataset_fingerprint=prepared.fingerprint,
+        accepted_fingerprint=accepted.fingerprint if accepted else None,
+        accepted_tokens=accepted.tokens_digest if accepted else None,
+        model=model,
+    )
+
+
+def refuse_raw_data(prepared: Prepared, failures: list[str]) -> Verdict:
+    """The verdict on a dataset that is not fit to be scored."""
+    return Verdict(
+        decision="fail",
+        reasons=failures,
+        n_rows=prepared.n_rows,
+        n_rejected=prepared.n_rejected,
+        dataset_fingerprint=prepared.fingerprint,
+    )
+
+
+def write_flagged(run_folder: Path, samples: Path, tau: float | None) -> pa.Table:
+    """Write flagged.parquet: the rows above tau with their text, the highest entropy first.
+
+    Without a tau the table is empty: nothing is flagged by nothing.
+    """
+    scores = pq.read_table(run_folder / "scores.parquet")
+    above = pc.greater(scores["spectral_entropy"], 2.0 if tau is None else tau)
+    chosen = scores.filter(above).sort_by(
+        [("spectral_entropy", "descending"), ("row", "ascending")]
+    )
+    wanted = set(chosen["row"].to_pylist())
+    texts = {
+        sample.row: (
+            "".join(turn.text for turn in sample.turns if not turn.is_target),
+            "".join(turn.text for turn in sample.turns if turn.is_target),
+        )
+        for sample in iter_samples(samples)
+        if sample.row in wanted
+    }
+    lines = [
+        {**line, "prompt": texts[line["row"]][0], "target": texts[line["row"]][1]}
+        for line in chosen.to_pylist()
+    ]
+    table = pa.Table.from_pylist(lines, schema=FLAGGED_SCHEMA)
+    pq.write_table(table, run_folder / "flagged.parquet")
+    return table

@@ -1,0 +1,249 @@
+"""Loading a causal language model, and reaching its head.
+
+Loading never runs code from a model repository and reads safetensors only.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from httpx import TransportError
+from huggingface_hub.errors import LocalEntryNotFoundError
+from peft import PeftModel
+from peft.tuners.lora import Linear as LoraLinear
+from peft.utils import ModulesToSaveWrapper
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import cached_file
+
+from gradgate.config import ModelConfig
+from gradgate.errors import ModelError, TransientError
+from gradgate.spectrum import LogitTransform
+
+DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+HUB_SILENT = (ConnectionError, TimeoutError, TransportError, LocalEntryNotFoundError)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to score: in eval mode, no parameter needs a gradient.
+
+    Attributes:
+        head: The output projection; a linear layer, possibly wrapped by peft.
+        n_vocabulary: Rows of the head's weight, V.
+        n_hidden: Columns of the head's weight, d.
+        transform: What the model does to the head's output before the softmax.
+        identity: path, revision and digest of model and adapter, for the record.
+    """
+
+    model: transformers.PreTrainedModel | PeftModel
+    tokenizer: transformers.PreTrainedTokenizerBase
+    device: torch.device
+    dtype: torch.dtype
+    head: nn.Module
+    n_vocabulary: int
+    n_hidden: int
+    transform: LogitTransform
+    identity: dict[str, str | None]
+
+
+def load_model(config: ModelConfig) -> LoadedModel:
+    """Load model, tokenizer and adapter.
+
+    Raises:
+        ModelError: No such model, an unknown type, no safetensors, or a head that is not linear.
+        TransientError: The hub did not answer.
+    """
+    device = _device(config.device)
+    dtype = _dtype(config.dtype, device)
+    tokenizer = load_tokenizer(config)
+    model = _load_weights(config, dtype)
+    if config.adapter is not None:
+        model = _with_adapter(model, config.adapter)
+    model = model.to(device).eval().requires_grad_(False)
+    head = find_head(model)
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        dtype=dtype,
+        head=head,
+        n_vocabulary=_linear(head).out_features,
+        n_hidden=_linear(head).in_features,
+        transform=_logit_transform(model.config.get_text_config()),
+        identity=_identity(config),
+    )
+
+
+def load_tokenizer(config: ModelConfig) -> transformers.PreTrainedTokenizerBase:
+    """Load the tokenizer alone; errors as for `load_model`."""
+    with _translated_errors(f"the tokenizer of {config.path!r}"):
+        return AutoTokenizer.from_pretrained(_known(config.path), **_options(config))
+
+
+def sample_limit(config: ModelConfig, max_tokens: int) -> int:
+    """Longest sample in tokens: `max_tokens`, or less where the model takes less."""
+    with _translated_errors(f"the configuration of {config.path!r}"):
+        loaded = AutoConfig.from_pretrained(_known(config.path), **_options(config))
+    return min(max_tokens, _max_positions(loaded.get_text_config()) or max_tokens)
+
+
+def _load_weights(config: ModelConfig, dtype: torch.dtype) -> transformers.PreTrainedModel:
+    with _translated_errors(f"model {config.path!r}"):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            _known(config.path),
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            **_options(config),
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:  # they would be random numbers, and so would the scores
+        raise ModelError(f"model {config.path!r} lacks weights: {', '.join(missing[:5])}")
+    return model
+
+
+def _options(config: ModelConfig) -> dict[str, str | bool]:
+    revision = {"revision": config.revision} if config.revision else {}
+    return {"trust_remote_code": False, **revision}
+
+
+def _known(path: str) -> str:
+    """The path, unless it is one of this machine and nothing is there."""
+    if path.startswith(("/", "./", "../", "~")) and not Path(path).is_dir():
+        raise FileNotFoundError("no such folder")
+    return path
+
+
+def _with_adapter(model: transformers.PreTrainedModel, adapter: str) -> PeftModel:
+    with _translated_errors(f"adapter {adapter!r}"):
+        return PeftModel.from_pretrained(model, adapter, use_safetensors=True)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError(f"device {name!r} is not supported; use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f"device {name!r} is not there; {torch.cuda.device_count()} GPUs are")
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def find_head(model: transformers.PreTrainedModel | PeftModel) -> nn.Module:
+    """The module that maps hidden states to the vocabulary.
+
+    Raises:
+        ModelError: There is none, or it is not a linear layer: its gradient would not be
+            Delta^T H, and a wrong score is worse than none.
+    """
+    head = model.get_output_embeddings()
+    if head is None:
+        raise ModelError(f"{type(model).__name__} has no output projection; use a causal LM")
+    _linear(head)
+    return head
+
+
+def _linear(head: nn.Module) -> nn.Linear:
+    inner: nn.Module = head
+    if isinstance(inner, ModulesToSaveWrapper):
+        inner = inner.modules_to_save[inner.active_adapter]
+    if isinstance(inner, LoraLinear):
+        inner = inner.get_base_layer()
+    if type(inner) is not nn.Linear:
+        raise ModelError(
+            f"the head is a {type(inner).__name__}; only a plain linear head can be scored exactly"
+        )
+    return inner
+
+
+def _logit_transform(config: transformers.PretrainedConfig) -> LogitTransform:
+    """Soft-capping (Gemma) and scaling (Cohere multiplies, Granite divides) of the logits.
+
+    A transform that is not known here is found by the check in `scoring`, which compares these
+    logits with the model's own.
+    """
+    values = config.to_dict()
+    scale = float(values.get("logit_scale") or 1.0) / float(values.get("logits_scaling") or 1.0)
+    return LogitTransform(scale, values.get("final_logit_softcapping"))
+
+
+def _max_positions(config: transformers.PretrainedConfig) -> int | None:
+    """Longest input whose scores do not depend on what it is batched with.
+
+    Dynamic and long RoPE change their frequencies beyond the original length by the longest sample
+    of a batch, so that such a model is scored within its original length only.
+    """
+    values = config.to_dict()
+    rope = values.get("rope_parameters") or {}
+    original = rope.get("original_max_position_embeddings")
+    if rope.get("rope_type") in ("dynamic", "longrope") and original:
+        return int(original)
+    for name in ("max_position_embeddings", "n_positions"):
+        if values.get(name):
+            return int(values[name])
+    return None
+
+
+def _identity(config: ModelConfig) -> dict[str, str | None]:
+    """What was loaded: for a hub model the commit that the revision stood for."""
+    where = {"revision": config.revision} if config.revision else {}
+    folder = Path(cached_file(config.path, "config.json", **where)).parent
+    commit = folder.name if folder.parent.name == "snapshots" else config.revision
+    adapter = config.adapter
+    return {
+        "path": config.path,
+        "revision": commit,
+        "sha256": folder_digest(folder),
+        "adapter": adapter,
+        "adapter_sha256": folder_digest(Path(cached_file(adapter, "adapter_config.json")).parent)
+        if adapter
+        else None,
+    }
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the files that decide what a model does: weights, configuration, tokenizer."""
+    total = hashlib.sha256()
+    for file in sorted(p for pattern in DECISIVE for p in folder.glob(pattern)):
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        total.update(f"{file.name} {digest}\n".encode())
+    return total.hexdigest()
+
+
+@contextmanager
+def _translated_errors(what: str) -> Iterator[None]:
+    """Tell a hub that did not answer from a model that is wrong or not there.
+
+    transformers wraps both into an OSError; only the chain of causes tells them apart.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, TransportError) as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, HUB_SILENT):
+                reason = _first_lines(cause)
+                raise TransientError(f"the hub did not answer for {what}: {reason}") from error
+            cause = cause.__cause__ or cause.__context__
+        raise ModelError(f"cannot load {what}: {_first_lines(error)}") from error
+
+
+def _first_lines(error: BaseException) -> str:
+    """Libraries append pages of advice to their errors; the cause stands in the first lines."""
+    return " ".join(str(error).strip().splitlines()[:3]) or type(error).__name__

@@ -1,0 +1,63 @@
+"""The picture of a gate run: the distribution of the scores and where the threshold lies."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from gradgate.threshold import Threshold, density
+
+INK, MUTED, ACCEPTED, FLAGGED = "#1f2933", "#66788a", "#4c78a8", "#d1495b"
+
+
+def plot_entropies(
+    entropies: npt.NDArray[np.float64],
+    threshold: Threshold,
+    tau: float | None,
+    title: str,
+    output: Path,
+) -> None:
+    """Histogram of the entropies with their density and tau, as PNG.
+
+    Args:
+        entropies: In [0, 1], shape (n,).
+        threshold: What the scores said; without a valley there is no line unless `tau` is given.
+        tau: The threshold that was used, None when there was none.
+        title: One line; taken literally.
+        output: The PNG file.
+    """
+    figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    bins = np.linspace(0.0, 1.0, 81).tolist()
+    cut = 1.0 if tau is None else tau
+    axes.hist(entropies[entropies <= cut], bins=bins, color=ACCEPTED, label=_label(entropies, tau))
+    if tau is not None:
+        flagged = entropies[entropies > tau]
+        axes.hist(flagged, bins=bins, color=FLAGGED, label=f"flagged: {flagged.size:,} rows")
+        axes.axvline(
+            tau, color=INK, linewidth=1.5, label=f"threshold {tau:.3f} ({_origin(threshold, tau)})"
+        )
+    if threshold.bandwidth:
+        grid = np.linspace(entropies.min(), entropies.max(), 500)
+        curve = density(entropies, grid) * entropies.size * (bins[1] - bins[0])
+        axes.plot(grid, curve, color=MUTED, linewidth=1.2, label="kernel density")
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("spectral entropy of the output-layer gradient")
+    axes.set_ylabel("rows")
+    axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    figure.savefig(output)
+
+
+def _label(entropies: npt.NDArray[np.float64], tau: float | None) -> str:
+    if tau is None:
+        return f"{entropies.size:,} rows, no threshold"
+    return f"accepted: {int((entropies <= tau).sum()):,} rows"
+
+
+def _origin(threshold: Threshold, tau: float) -> str:
+    if threshold.state in ("valley", "fixed"):
+        return threshold.state
+    return f"published constant; {threshold.state}"

@@ -1,0 +1,116 @@
+"""`gradgate score` as a user types it, in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+MODEL = Path(__file__).parent.parent / "demo" / "model"
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from gradgate.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def rows(n: int) -> list[dict[str, object]]:
+    return [{"prompt": f"What is {i} plus {i}?", "completion": f"It is {2 * i}."} for i in range(n)]
+
+
+def test_score_writes_the_table_and_says_what_it_did(tmp_path):
+    source = write_rows(
+        tmp_path / "rows.jsonl", [*rows(40), rows(1)[0], {"prompt": "x", "completion": 3}]
+    )
+    done = run("score", source, "--model", MODEL, "--output", tmp_path / "out" / "scores.parquet")
+    assert done.returncode == 0, done.stderr
+    assert "41 rows scored (40 distinct, 0 failed)" in done.stdout
+    assert "1 rows rejected" in done.stdout
+    assert "KDE valley" in done.stdout
+    assert done.stderr == ""  # quiet without a terminal
+    table = pq.read_table(tmp_path / "out" / "scores.parquet").to_pandas()
+    assert list(table.columns) == [
+        "row", "sample_id", "spectral_entropy", "n_target_tokens", "loss", "gradient_norm",
+        "status", "reason",
+    ]  # fmt: skip
+    assert table["row"].tolist() == list(range(41))
+    assert table["spectral_entropy"].between(0, 1).all()
+    assert table.loc[0].drop("row").equals(table.loc[40].drop("row"))  # the repeated row
+    rejected = pq.read_table(tmp_path / "out" / "scores.rejected.parquet").to_pylist()
+    assert [line["row"] for line in rejected] == [41]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "scores.parquet", "scores.rejected.parquet"
+    ]  # fmt: skip
+
+
+def test_the_table_says_how_it_was_made(tmp_path):
+    source = write_rows(tmp_path / "rows.jsonl", rows(3))
+    output = tmp_path / "scores.parquet"
+    done = run("score", source, "--model", MODEL, "--output", output, "--mode", "full", "--k", 8)
+    assert done.returncode == 0, done.stderr
+    facts = {k.decode(): v.decode() for k, v in pq.read_schema(output).metadata.items()}
+    assert facts["gradgate.mode"] == "full"
+    assert facts["gradgate.k"] == "8"
+    assert facts["gradgate.dtype"] == "float32"
+    assert len(facts["gradgate.model_sha256"]) == 64
+    assert len(facts["gradgate.dataset_fingerprint"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b"", [], "no rows"),
+        (b'{"a": 1}\n', [], "columns"),
+        (b'{"prompt": "x", "completion": ""}\n', [], "none of the 1 rows"),
+        (b'{"text": "hello there"}\n', ["--k", "1"], "greater than or equal to 2"),
+        (b'{"text": "hello there"}\n', ["--split", "train"], "split"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(tmp_path, content, options, message):
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    output = tmp_path / "out" / "scores.parquet"
+    done = run("score", tmp_path / "rows.jsonl", "--model", MODEL, "--output", output, *options)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not output.parent.exists() or list(output.parent.iterdir()) == []
+
+
+def test_a_missing_file_and_a_missing_model_are_named(tmp_path):
+    source = write_rows(tmp_path / "rows.jsonl", rows(3))
+    output = tmp_path / "scores.parquet"
+    done = run("score", tmp_path / "none.jsonl", "--model", MODEL, "--output", output)
+    assert (done.returncode, "none.jsonl" in done.stderr) == (2, True)
+    done = run("score", source, "--model", tmp_path / "none", "--output", output)
+    assert (done.returncode, "no such folder" in done.stderr) == (2, True)
+    assert not output.exists()
+
+
+def test_an_unknown_model_type_is_named(tmp_path):
+    source = write_rows(tmp_path / "rows.jsonl", rows(3))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "nonsense"}')
+    done = run("score", source, "--model", tmp_path / "model", "--output", tmp_path / "s.parquet")
+    assert done.returncode == 2
+    assert "nonsense" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_output_that_cannot_be_written_is_an_error(tmp_path):
+    source = write_rows(tmp_path / "rows.jsonl", rows(3))
+    done = run("score", source, "--model", MODEL, "--output", source / "scores.parquet")
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr

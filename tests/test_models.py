@@ -1,0 +1,119 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gradgate.config import ModelConfig
+from gradgate.errors import ModelError, TransientError
+from gradgate.models import folder_digest, load_model, load_tokenizer, sample_limit
+
+MODEL = Path(__file__).parent.parent / "demo" / "model"
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """A copy of the demo's model, to break."""
+    return Path(shutil.copytree(MODEL, tmp_path / "model"))
+
+
+def configure(folder: Path, **values: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_a_loaded_model_is_ready_to_score():
+    loaded = load_model(ModelConfig(path=str(MODEL), device="cpu"))
+    assert loaded.dtype == torch.float32
+    assert not loaded.model.training
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    assert loaded.head.weight.shape == (loaded.n_vocabulary, loaded.n_hidden)
+    assert loaded.identity["path"] == str(MODEL)
+    assert loaded.identity["sha256"] == folder_digest(MODEL)
+
+
+def test_the_digest_changes_with_a_single_byte(model):
+    before = folder_digest(model)
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert folder_digest(model) != before
+
+
+def test_the_digest_changes_with_the_configuration(model):
+    before = folder_digest(model)
+    configure(model, rms_norm_eps=0.5)
+    assert folder_digest(model) != before
+
+
+def test_pickled_weights_are_refused(model):
+    torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="safetensors"):
+        load_model(ModelConfig(path=str(model), device="cpu"))
+
+
+def test_code_of_a_model_repository_is_never_run(model, tmp_path):
+    configure(model, model_type="custom", auto_map={"AutoConfig": "evil.Config"})
+    witness = tmp_path / "ran"
+    (model / "evil.py").write_text(f"open({str(witness)!r}, 'w')")
+    with pytest.raises(ModelError):
+        load_model(ModelConfig(path=str(model), device="cpu"))
+    assert not witness.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"path": "/nowhere/model"}, "no such folder"),
+        ({"path": "not a hub id!"}, "cannot load"),
+        ({"path": str(MODEL), "device": "tpu"}, "device 'tpu'"),
+        ({"path": str(MODEL), "device": "meta"}, "not supported"),
+        ({"path": str(MODEL), "device": "cuda:99"}, "not there"),
+        ({"path": str(MODEL), "adapter": "/nowhere"}, "adapter"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(settings, message):
+    with pytest.raises(ModelError, match=message):
+        load_model(ModelConfig(**settings))
+
+
+def test_weights_that_lack_a_part_of_the_model_are_refused(model):
+    configure(model, num_hidden_layers=7)  # transformers would make the seventh up
+    with pytest.raises(ModelError, match=r"layers\.6"):
+        load_model(ModelConfig(path=str(model), device="cpu"))
+
+
+def test_a_model_that_is_no_causal_lm_is_refused(model):
+    configure(model, architectures=["T5Model"], model_type="t5")
+    with pytest.raises(ModelError, match="T5"):
+        load_model(ModelConfig(path=str(model), device="cpu"))
+
+
+def test_a_hub_that_does_not_answer_may_answer_later():
+    with pytest.raises(TransientError, match="did not answer"):
+        load_tokenizer(ModelConfig(path="somebody/some-model"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [
+        ({}, 1_000),
+        ({"max_position_embeddings": 300}, 300),
+        (
+            {
+                "max_position_embeddings": 900,
+                "rope_parameters": {
+                    "rope_type": "longrope", "rope_theta": 1e4, "factor": 3.0,
+                    "original_max_position_embeddings": 128,
+                    "short_factor": [1.0] * 16, "long_factor": [2.0] * 16,
+                },
+            },
+            128,
+        ),
+    ],
+)  # fmt: skip
+def test_samples_are_no_longer_than_the_model_scores_exactly(model, changes, limit):
+    configure(model, **changes)
+    assert sample_limit(ModelConfig(path=str(model)), 1_000) == limit

@@ -1,0 +1,163 @@
+"""From a source to the score table, and from the table to a verdict."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from gradgate.accepted import accept
+from gradgate.config import DataConfig, ModelConfig, PolicyConfig, ScoringConfig
+from gradgate.decision import decide, read_entropies, write_flagged
+from gradgate.errors import DataError
+from gradgate.models import LoadedModel, load_model
+from gradgate.prepare import Prepared, prepare
+from gradgate.scoring import SCORE_SCHEMA, WINDOW, score_dataset
+from gradgate.threshold import Threshold
+
+MODEL = Path(__file__).parent.parent / "demo" / "model"
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return load_model(ModelConfig(path=str(MODEL), device="cpu"))
+
+
+def prepared_rows(folder: Path, loaded: LoadedModel, targets: list[str]) -> Prepared:
+    source = folder / "rows.jsonl"
+    source.write_text(
+        "".join(json.dumps({"prompt": "Say it: ", "completion": t}) + "\n" for t in targets)
+    )
+    return prepare(DataConfig(source=str(source)), loaded.tokenizer, 512, folder)
+
+
+@pytest.fixture
+def run(tmp_path, loaded) -> Prepared:
+    """Forty scored rows, the last of them a repetition of the first."""
+    prepared = prepared_rows(
+        tmp_path, loaded, [f"the value {i}" * (1 + i % 5) for i in range(39)] + ["the value 0"]
+    )
+    score_dataset(prepared, loaded, ScoringConfig(), tmp_path / "scores.parquet")
+    return prepared
+
+
+def spoil(folder: Path, column: str, row: int, value: object) -> None:
+    table = pq.read_table(folder / "scores.parquet")
+    values = table[column].to_pylist()
+    values[row] = value
+    at = table.schema.get_field_index(column)
+    table = table.set_column(
+        at, table.schema.field(at), pa.array(values, table.schema.field(at).type)
+    )
+    pq.write_table(table, folder / "scores.parquet")
+
+
+def test_equal_rows_are_scored_once_and_kept(tmp_path, loaded):
+    prepared = prepared_rows(tmp_path, loaded, ["one", "two", "one", "three", "one"])
+    summary = score_dataset(prepared, loaded, ScoringConfig(), tmp_path / "scores.parquet")
+    assert (summary.n_rows, summary.n_unique, summary.n_failed) == (5, 3, 0)
+    table = pq.read_table(tmp_path / "scores.parquet").to_pandas()
+    assert table["row"].tolist() == [0, 1, 2, 3, 4]
+    assert table.loc[[0, 2, 4], "spectral_entropy"].nunique() == 1
+    assert table["sample_id"].nunique() == 3
+
+
+def test_the_table_has_the_stated_schema_and_no_part_file(tmp_path, run):
+    assert pq.read_schema(tmp_path / "scores.parquet").equals(SCORE_SCHEMA)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_windows_and_their_order_leave_no_trace(tmp_path, loaded, monkeypatch):
+    prepared = prepared_rows(tmp_path, loaded, [f"item {i % 17} " * (1 + i % 4) for i in range(50)])
+    score_dataset(prepared, loaded, ScoringConfig(), tmp_path / "whole.parquet")
+    monkeypatch.setattr("gradgate.scoring.WINDOW", 7)
+    seen: list[int] = []
+    score_dataset(
+        prepared, loaded, ScoringConfig(batch_tokens=64), tmp_path / "windows.parquet",
+        lambda done, total: seen.append(done),
+    )  # fmt: skip
+    whole, windows = (
+        pq.read_table(tmp_path / f"{n}.parquet").to_pandas() for n in ("whole", "windows")
+    )
+    assert (whole["row"] == windows["row"]).all()
+    assert (whole["spectral_entropy"] - windows["spectral_entropy"]).abs().max() < 1e-5
+    assert seen == sorted(seen)
+    assert seen[-1] == 50
+    assert WINDOW > 50
+
+
+def test_a_row_whose_logits_are_not_finite_is_an_error_verdict(tmp_path, loaded):
+    broken = load_model(ModelConfig(path=str(MODEL), device="cpu"))
+    (token,) = broken.tokenizer("~", add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        broken.model.get_input_embeddings().weight[token] = math.nan
+    prepared = prepared_rows(tmp_path, loaded, ["fine", "broken ~", "fine too"])
+    summary = score_dataset(prepared, broken, ScoringConfig(), tmp_path / "scores.parquet")
+    assert summary.n_failed == 1
+    line = pq.read_table(tmp_path / "scores.parquet").to_pylist()[1]
+    assert (line["status"], line["spectral_entropy"]) == ("failed", None)
+    assert read_entropies(tmp_path / "scores.parquet").size == 2
+    assert accept(tmp_path, None).n == 2  # never accepted, whatever the policy
+    threshold = Threshold("fixed", "fixed", 0.9, 2)
+    verdict = decide(tmp_path, prepared, threshold, PolicyConfig(), ["1 row has no score"], {})
+    assert verdict.decision == "error"
+    assert verdict.reasons == ["1 row has no score"]
+    assert verdict.accepted_fingerprint is None
+
+
+def test_no_score_at_all_is_an_error_and_never_a_pass(tmp_path, run):
+    for row in range(40):
+        spoil(tmp_path, "status", row, "failed")
+    lenient = PolicyConfig(without_valley={"too_few": "pass"})
+    verdict = decide(tmp_path, run, Threshold("kde_valley", "too_few", None, 0), lenient, [], {})
+    assert verdict.decision == "error"
+
+
+def test_a_pass_names_exactly_the_rows_below_tau(tmp_path, run):
+    entropies = read_entropies(tmp_path / "scores.parquet")
+    tau = float(sorted(entropies)[-2])  # the highest one is flagged
+    policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.1)
+    verdict = decide(tmp_path, run, Threshold("fixed", "fixed", tau, 40), policy, [], {"path": "m"})
+    assert (verdict.decision, verdict.n_flagged, verdict.n_scored) == ("pass", 1, 40)
+    assert verdict.poison_fraction == pytest.approx(1 / 40)
+    accepted = accept(tmp_path, tau)
+    assert accepted.n == 39
+    assert verdict.accepted_fingerprint == accepted.fingerprint
+    assert verdict.dataset_fingerprint == accepted.dataset_fingerprint == run.fingerprint
+
+
+def test_flagged_rows_are_kept_with_their_text_the_highest_first(tmp_path, run):
+    tau = float(sorted(read_entropies(tmp_path / "scores.parquet"))[-5])
+    table = write_flagged(tmp_path, run.samples_path, tau).to_pandas()
+    assert len(table) == 4
+    assert table["spectral_entropy"].is_monotonic_decreasing
+    assert (table["prompt"] == "Say it: ").all()
+    assert table["target"].str.startswith("the value").all()
+    assert write_flagged(tmp_path, run.samples_path, None).num_rows == 0
+
+
+def test_a_policy_may_accept_all_rows_of_data_without_a_valley(tmp_path, run):
+    threshold = Threshold("kde_valley", "no_valley", None, 40)
+    lenient = PolicyConfig(without_valley={"no_valley": "pass"})
+    verdict = decide(tmp_path, run, threshold, lenient, [], {})
+    assert (verdict.decision, verdict.n_flagged, verdict.tau) == ("pass", None, None)
+    assert verdict.accepted_fingerprint == verdict.dataset_fingerprint
+    assert decide(tmp_path, run, threshold, PolicyConfig(), [], {}).decision == "review"
+
+
+def test_a_score_table_of_other_rows_is_refused(tmp_path, run):
+    spoil(tmp_path, "sample_id", 3, "0" * 64)
+    policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.1)
+    with pytest.raises(DataError, match="line 3"):
+        decide(tmp_path, run, Threshold("fixed", "fixed", 1.0, 40), policy, [], {})
+
+
+def test_memory_of_repeated_scores_is_only_used_when_rows_repeat(tmp_path, run, loaded):
+    distinct = replace(run, n_unique=run.n_samples)
+    score_dataset(distinct, loaded, ScoringConfig(), tmp_path / "again.parquet")
+    a, b = (pq.read_table(tmp_path / n).to_pandas() for n in ("scores.parquet", "again.parquet"))
+    assert (a["spectral_entropy"] - b["spectral_entropy"]).abs().max() < 1e-6
