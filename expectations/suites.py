@@ -1,0 +1,146 @@
+"""The suites, built in code each time: a saved one, reloaded, silently loses custom expectations.
+
+Every expectation has a description in plain words, which is what Data Docs and failures show.
+"""
+
+import great_expectations.expectations as gxe
+from great_expectations import ExpectationSuite
+from great_expectations.expectations.expectation import Expectation
+
+from expectations.fraction_limits import (
+    ExpectPoisonFractionToBeAtMost,
+    ExpectRejectedFractionToBeAtMost,
+)
+
+
+def raw_data_suite(*, n_fetched: int, max_rejected_fraction: float) -> ExpectationSuite:
+    """What must hold for all fetched rows: columns row and rejected (0/1).
+
+    Args:
+        n_fetched: Rows that the source reported, in the frame or not.
+        max_rejected_fraction: Limit in [0, 1], inclusive.
+    """
+    return ExpectationSuite(
+        "raw_data",
+        expectations=[
+            _row_count(n_fetched, f"all {n_fetched} fetched rows are there"),
+            *_identified_rows("row"),
+            *_binary("rejected"),
+            ExpectRejectedFractionToBeAtMost(column="rejected", max_value=max_rejected_fraction),
+        ],
+    )
+
+
+def samples_suite(
+    *, n_accepted: int, n_unique: int, min_rows: int, has_prompts: bool
+) -> ExpectationSuite:
+    """What must hold for the rows that became samples, the frame without the rejected ones.
+
+    Columns: row, sample_id, n_target_chars and, with `has_prompts`, n_prompt_chars.
+
+    Args:
+        n_accepted: Rows that were not rejected, as reported.
+        n_unique: Distinct sample ids, as reported.
+        min_rows: Fewest samples that make a data set.
+        has_prompts: Whether the row format has prompts; plain text has none.
+    """
+    prompts = _at_least_one("n_prompt_chars", "prompt") if has_prompts else []
+    return ExpectationSuite(
+        "samples",
+        expectations=[
+            _row_count(n_accepted, f"all {n_accepted} rows that were not rejected are there"),
+            gxe.ExpectTableRowCountToBeBetween(
+                min_value=min_rows, description=f"at least {min_rows} samples"
+            ),
+            *_identified_rows("row"),
+            _not_null("sample_id", "every sample has an id"),
+            gxe.ExpectColumnUniqueValueCountToBeBetween(
+                column="sample_id",
+                min_value=n_unique,
+                max_value=n_unique,
+                description=f"exactly {n_unique} distinct sample ids, as reported",
+            ),
+            *prompts,
+            *_at_least_one("n_target_chars", "target"),
+        ],
+    )
+
+
+def gate_suite(
+    *, n_fetched: int, n_rejected: int, max_poison_fraction: float | None
+) -> ExpectationSuite:
+    """What must hold for the score table.
+
+    Columns: row, sample_id, status, spectral_entropy and, with a limit, flagged (0/1).
+
+    Args:
+        n_fetched: Rows that the source reported.
+        n_rejected: Those that did not become samples.
+        max_poison_fraction: Limit in [0, 1], inclusive; None when there is no tau, and so no
+            flag: the expectations on `flagged` are then left out.
+    """
+    n_rows = n_fetched - n_rejected
+    flags: list[Expectation] = []
+    if max_poison_fraction is not None:
+        flags = [
+            *_binary("flagged"),
+            ExpectPoisonFractionToBeAtMost(column="flagged", max_value=max_poison_fraction),
+        ]
+    return ExpectationSuite(
+        "gate",
+        expectations=[
+            _row_count(
+                n_rows, f"a score for each of the {n_fetched} fetched - {n_rejected} rejected rows"
+            ),
+            *_identified_rows("row"),
+            _not_null("sample_id", "every scored row has a sample id"),
+            _not_null("status", "every row has a status"),
+            gxe.ExpectColumnValuesToBeInSet(
+                column="status", value_set=["scored"], description='status is "scored" in every row'
+            ),
+            _not_null("spectral_entropy", "no spectral entropy is missing or NaN"),
+            gxe.ExpectColumnValuesToBeBetween(
+                column="spectral_entropy",
+                min_value=0.0,
+                max_value=1.0,
+                description="every spectral entropy is finite and in [0, 1]",
+            ),
+            *flags,
+        ],
+    )
+
+
+def _row_count(value: int, description: str) -> Expectation:
+    return gxe.ExpectTableRowCountToEqual(value=value, description=description)
+
+
+def _not_null(column: str, description: str) -> Expectation:
+    return gxe.ExpectColumnValuesToNotBeNull(column=column, description=description)
+
+
+def _identified_rows(column: str) -> list[Expectation]:
+    return [
+        _not_null(column, f"every {column} number is there"),
+        gxe.ExpectColumnValuesToBeUnique(
+            column=column, description=f"no {column} number occurs twice"
+        ),
+    ]
+
+
+def _binary(column: str) -> list[Expectation]:
+    """The mean of a 0/1 column ignores NaN, and other values would shift it."""
+    return [
+        _not_null(column, f"{column} is known for every row"),
+        gxe.ExpectColumnValuesToBeInSet(
+            column=column, value_set=[0, 1], description=f"{column} is 0 or 1"
+        ),
+    ]
+
+
+def _at_least_one(column: str, part: str) -> list[Expectation]:
+    return [
+        _not_null(column, f"the length of every {part} is known"),
+        gxe.ExpectColumnValuesToBeBetween(
+            column=column, min_value=1, description=f"no {part} is empty"
+        ),
+    ]
