@@ -1,0 +1,55 @@
+"""What Prefect's UI shows of a gate run: verdict, top flagged rows, links."""
+
+from typing import Any
+
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from gradgate.model_card import escape
+from tasks.retries import OPTIONS
+from tasks.run import GateRun
+from tasks.tracking import run_link, ui_command
+from tasks.validate import DOCS
+
+TOP = 20
+SHOWN = 200  # characters of a cell
+
+
+@task(**OPTIONS)
+def report(run: GateRun) -> None:
+    """Create the artifacts of a published run."""
+    text = (run.folder / "verdict.md").read_text(encoding="utf-8")
+    where = (
+        f"\nEvidence: `{run.folder}`\n\nMLflow run: `{run.tracked.run_id}`; open it by "
+        f"`{ui_command(run.tracked.uri)}`\n"
+    )
+    create_markdown_artifact(text + where, key="verdict")
+    if (run.folder / "flagged.parquet").exists():
+        create_table_artifact(_top_flagged(run), key="flagged", description="Highest entropies")
+    if (run.folder / DOCS).exists():
+        create_link_artifact(
+            (run.folder / DOCS / "index.html").as_uri(), link_text="Data Docs", key="data-docs"
+        )
+    link = run_link(run.tracked)
+    if link is not None:
+        create_link_artifact(link, link_text="MLflow run", key="mlflow-run")
+
+
+def _top_flagged(run: GateRun) -> list[dict[str, Any]]:
+    rows = pq.read_table(run.folder / "flagged.parquet").slice(0, TOP).to_pylist()
+    return [
+        {
+            "row": row["row"],
+            "spectral entropy": round(row["spectral_entropy"], 4),
+            "target tokens": row["n_target_tokens"],
+            "prompt": _cell(row["prompt"]),
+            "target": _cell(row["target"]),
+        }
+        for row in rows
+    ]
+
+
+def _cell(text: str) -> str:
+    """The end of a long prompt or target, where questions and appended targets are."""
+    return escape(text if len(text) <= SHOWN else "…" + text[-SHOWN:])

@@ -1,0 +1,37 @@
+"""A gate run: its folder, built aside and renamed when whole, and its run in MLflow."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gradgate.state import state_dir
+from tasks.tracking import TrackedRun, without_credentials
+
+
+@dataclass(frozen=True)
+class GateRun:
+    """Where a gate run keeps its evidence.
+
+    Attributes:
+        folder: The run's folder; it exists once the run is over and published.
+        tracked: The run in MLflow.
+    """
+
+    folder: Path
+    tracked: TrackedRun
+
+    @property
+    def part(self) -> Path:
+        """The folder while the run goes on."""
+        return self.folder.with_name(self.folder.name + ".part")
+
+
+def run_folder(flow_run_id: str) -> Path:
+    """Folder of the gate flow run of that id."""
+    return state_dir() / "runs" / flow_run_id
+
+
+def save_run(run: GateRun) -> None:
+    """Write run.json: where the run is in MLflow."""
+    record = {**asdict(run.tracked), "uri": without_credentials(run.tracked.uri)}
+    (run.part / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,86 @@
+"""The gate's run in MLflow: opened before anything else, holding all evidence at the end."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import yaml
+from prefect import task
+
+from gradgate.config import GateConfig
+from gradgate.decision import read_entropies
+from gradgate.prepare import SUMMARY, Prepared
+from gradgate.summary import verdict_markdown
+from gradgate.verdict import Verdict
+from tasks import tracking
+from tasks.retries import OPTIONS
+from tasks.run import GateRun, run_folder, save_run
+
+logger = logging.getLogger("gradgate.tasks")
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@task(**OPTIONS)
+def open_run(config: GateConfig, flow_run_id: str, name: str) -> GateRun:
+    """Open the run in MLflow and make its folder; when this fails, nothing else was begun."""
+    tracked = tracking.start_run(config, "gate", name)
+    run = GateRun(run_folder(flow_run_id), tracked)
+    run.part.mkdir(parents=True)
+    save_run(run)
+    resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    text = tracking.without_credentials(resolved)
+    (run.part / "config.yaml").write_text(text, encoding="utf-8")
+    return run
+
+
+@contextmanager
+def errors_recorded(run: GateRun) -> Iterator[None]:
+    """Publish whatever ends a gate run early as the verdict `error`, and let it go on."""
+    try:
+        yield
+    except BaseException as error:
+        reason = tracking.without_credentials(f"{type(error).__name__}: {error}")
+        try:
+            publish(run, Verdict("error", [reason]))
+        except Exception:
+            logger.exception("the error could not be recorded; what there is lies in %s", run.part)
+        raise
+
+
+@task(**OPTIONS)
+def publish(run: GateRun, verdict: Verdict) -> None:
+    """Log the evidence and close the run; only then does the folder get its name."""
+    _log_figures(run)
+    source = Prepared.load(run.part).source if (run.part / SUMMARY).exists() else "not read"
+    (run.part / "verdict.json").write_text(verdict.to_json(), encoding="utf-8")
+    (run.part / "verdict.md").write_text(verdict_markdown(verdict, source), encoding="utf-8")
+    tracking.set_verdict(run.tracked, verdict)
+    for path in sorted(run.part.iterdir()):
+        if path.name != "samples.parquet":  # the data itself stays in the state folder
+            tracking.log_files(run.tracked, path, path.name if path.is_dir() else None)
+    tracking.end_run(run.tracked, ok=verdict.decision != "error")
+    run.part.rename(run.folder)
+
+
+def _log_figures(run: GateRun) -> None:
+    """Log the dataset and the distribution of the scores, as far as the run got."""
+    if (run.part / SUMMARY).exists():
+        prepared = Prepared.load(run.part)
+        tracking.log_dataset(
+            run.tracked,
+            name=Path(prepared.source).name,
+            source=prepared.source,
+            fingerprint=prepared.fingerprint,
+            sample=pq.read_schema(prepared.samples_path).empty_table().to_pandas(),
+            n_rows=prepared.n_rows,
+            context="gate",
+        )
+    scores = run.part / "scores.parquet"
+    if scores.exists() and (entropies := read_entropies(scores)).size:
+        values = np.quantile(entropies, QUANTILES)
+        names = [f"entropy/p{round(100 * q):02d}" for q in QUANTILES]
+        tracking.log_metrics(run.tracked, dict(zip(names, values.tolist(), strict=True)))

@@ -1,0 +1,399 @@
+"""The audit trail in MLflow: plain functions on an explicit run.
+
+MLflow's active run is thread-local, and a task submitted by Prefect would open a stray one.
+"""
+
+import json
+import math
+import os
+import re
+import shlex
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import pandas as pd
+from filelock import FileLock, Timeout
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from requests import HTTPError, RequestException
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from gradgate import __version__
+from gradgate.config import GateConfig
+from gradgate.errors import ConfigError, GradgateError, TransientError
+from gradgate.state import state_dir
+from gradgate.verdict import Verdict
+
+Kind = Literal["gate", "finetune"]
+
+# MLflow's limits, below which it cuts without a trace.
+_MAX_PARAM = 6_000
+_MAX_TAG = 8_000
+_CUT = " ... [cut]"
+
+_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+_LOCK_TIMEOUT = 120  # seconds; migrating a fresh database takes 3-5
+_ENVIRONMENT = {
+    # An unreachable server is reported after seconds instead of MLflow's four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # At the end of a run MLflow prints its address, with the credentials of the URI.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run in MLflow, to be passed between tasks.
+
+    Attributes:
+        uri: Tracking URI, credentials included; kept out of the repr, and so out of logs.
+    """
+
+    uri: str = field(repr=False)
+    experiment_id: str
+    run_id: str
+
+
+def start_run(
+    config: GateConfig, kind: Kind, name: str, parent: TrackedRun | None = None
+) -> TrackedRun:
+    """Open a run with every value of `config` as a parameter.
+
+    Args:
+        config: Its tracking section says where; with a parent, the parent's store is used.
+        kind: Which flow this is.
+        name: Shown in MLflow.
+        parent: The run below which this one is nested.
+
+    Raises:
+        ConfigError: The tracking URI or its folder is unusable, or the experiment was deleted.
+        TransientError: The server or database did not answer.
+    """
+    uri = parent.uri if parent else tracking_uri(config.tracking.uri)
+    tags = _start_tags(config, kind, parent)
+    with _translated(uri):
+        experiment = parent and parent.experiment_id
+        experiment = experiment or _open_experiment(uri, config.tracking.experiment)
+        client = _client(uri)
+        run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
+        client.log_batch(run_id, params=_params(config))
+    return TrackedRun(uri, experiment, run_id)
+
+
+def log_dataset(
+    run: TrackedRun,
+    *,
+    name: str,
+    source: str,
+    fingerprint: str,
+    sample: pd.DataFrame,
+    n_rows: int,
+    context: Literal["gate", "training"],
+) -> None:
+    """Log a dataset input: what it is, not its rows.
+
+    MLflow's own from_pandas is not used: it refuses sources that it does not know (hf://, chained
+    fsspec URLs) and would report the sample's number of rows.
+
+    Args:
+        run: Where to log.
+        name: Shown in MLflow.
+        source: Hub id, path or URL; credentials are removed.
+        fingerprint: sha256 over the sample ids; MLflow's digest, of at most 36
+            characters, is its first half.
+        sample: A few rows, for the names and types of the columns.
+        n_rows: Rows of the whole dataset.
+        context: What the run uses the dataset for.
+    """
+    source_type, where = _source(without_credentials(source))
+    dataset = Dataset(
+        name=name,
+        digest=fingerprint[:32],
+        source_type=source_type,
+        source=json.dumps(where),
+        schema=_schema(sample),
+        profile=json.dumps({"num_rows": n_rows}),
+    )
+    used = DatasetInput(dataset, tags=[InputTag("mlflow.data.context", context)])
+    with _translated(run.uri):
+        _client(run.uri).log_inputs(run.run_id, [used])
+    set_tags(run, {"gradgate.dataset_fingerprint": fingerprint})
+
+
+def log_metrics(run: TrackedRun, values: Mapping[str, float | None], step: int = 0) -> None:
+    """Log what has a finite value; what has none is left out and never logged as 0."""
+    now = int(time.time() * 1000)
+    metrics = [
+        Metric(key, float(value), now, step)
+        for key, value in values.items()
+        if value is not None and math.isfinite(value)
+    ]
+    with _translated(run.uri):
+        _client(run.uri).log_batch(run.run_id, metrics=metrics)
+
+
+def log_files(run: TrackedRun, path: Path, artifact_path: str | None = None) -> None:
+    """Log a file, or all files below a folder, under the artifact folder `artifact_path`.
+
+    Raises:
+        FileNotFoundError: There is no `path`.
+    """
+    if not path.exists():
+        raise FileNotFoundError(path)
+    with _translated(run.uri):
+        client = _client(run.uri)
+        log = client.log_artifacts if path.is_dir() else client.log_artifact
+        log(run.run_id, str(path), artifact_path)
+
+
+def set_tags(run: TrackedRun, tags: Mapping[str, str]) -> None:
+    """Set tags; a value longer than MLflow allows is cut with a marker."""
+    entities = [RunTag(key, _cut(value, _MAX_TAG)) for key, value in tags.items()]
+    with _translated(run.uri):
+        _client(run.uri).log_batch(run.run_id, tags=entities)
+
+
+def set_verdict(run: TrackedRun, verdict: Verdict) -> None:
+    """Log the decision and its reasons as tags, and its figures as metrics."""
+    low, high = verdict.poison_interval or (None, None)
+    metrics: dict[str, float | None] = {
+        "poison_fraction": verdict.poison_fraction,
+        "poison_fraction_low": low,
+        "poison_fraction_high": high,
+        "threshold": verdict.tau,
+        "flagged": verdict.n_flagged,
+        "scored": verdict.n_scored,
+        "rejected": verdict.n_rejected,
+        **_threshold_interval(verdict),
+    }
+    log_metrics(run, metrics)
+    reasons = "; ".join(verdict.reasons)
+    set_tags(run, {"gradgate.verdict": verdict.decision, "gradgate.reasons": reasons})
+
+
+def end_run(run: TrackedRun, ok: bool) -> None:
+    """Close the run as FINISHED or FAILED."""
+    with _translated(run.uri):
+        _client(run.uri).set_terminated(run.run_id, "FINISHED" if ok else "FAILED")
+
+
+def run_link(run: TrackedRun) -> str | None:
+    """Address of the run in its server's UI; None where there is no server, see `ui_command`."""
+    if urlsplit(run.uri).scheme not in ("http", "https"):
+        return None
+    return f"{_address(run.uri).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+
+
+def ui_command(uri: str) -> str:
+    """The shell command that shows a store's runs; for a server, the one that opens its UI."""
+    if urlsplit(uri).scheme in ("http", "https"):
+        return f"python -m webbrowser {shlex.quote(_address(uri))}"
+    return f"mlflow ui --backend-store-uri {shlex.quote(without_credentials(uri))}"
+
+
+def tracking_uri(uri: str | None) -> str:
+    """The given URI, or that of the sqlite file in the state folder; always absolute.
+
+    Raises:
+        ConfigError: It is not the URI of a server or database.
+    """
+    if not uri:
+        return f"sqlite:///{state_dir() / 'mlflow.db'}"
+    parts = urlsplit("databricks://" if uri == "databricks" else uri)
+    shown = without_credentials(uri)
+    if parts.scheme.split("+")[0] not in _SCHEMES:
+        raise ConfigError(
+            f"tracking.uri {shown} must begin with one of {', '.join(_SCHEMES)}; for a local "
+            "store give sqlite:////folder/mlflow.db (MLflow no longer writes to plain folders)"
+        )
+    if parts.scheme in ("http", "https") and not parts.hostname:
+        raise ConfigError(f"tracking.uri {shown} names no host")
+    if parts.scheme == "sqlite":
+        return f"sqlite:///{_sqlite_path(uri).absolute()}"
+    return uri
+
+
+def without_credentials(text: str) -> str:
+    """`text` with user, password and query of every URL in it replaced by ***."""
+    text = re.sub(r"://[^/\s]*@", "://***@", text)
+    return re.sub(r"(://[^\s?]*\?)[^\s'\")]+", r"\1***", text)
+
+
+def _client(uri: str) -> MlflowClient:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _open_experiment(uri: str, name: str) -> str:
+    """Id of the experiment, made when missing; a fresh database is initialised by one process."""
+    if urlsplit(uri).scheme in ("http", "https", "databricks", ""):
+        return _experiment_id(_client(uri), name, None)
+    with FileLock(state_dir() / "mlflow.lock", timeout=_LOCK_TIMEOUT):
+        if urlsplit(uri).scheme == "sqlite":
+            _require_writable(_sqlite_path(uri))
+        location = (state_dir() / "mlartifacts").as_uri()
+        return _experiment_id(_client(uri), name, location)
+
+
+def _experiment_id(client: MlflowClient, name: str, artifact_location: str | None) -> str:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return client.create_experiment(name, artifact_location=artifact_location)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        experiment = client.get_experiment_by_name(name)  # another process was faster
+    if experiment is None or experiment.lifecycle_stage != "active":
+        raise ConfigError(
+            f"the MLflow experiment {name!r} was deleted; restore it "
+            f"(mlflow experiments restore) or set tracking.experiment to another name"
+        )
+    return str(experiment.experiment_id)
+
+
+def _sqlite_path(uri: str) -> Path:
+    database = make_url(uri).database
+    if not database or database == ":memory:":
+        raise ConfigError(f"tracking.uri {uri} names no file: nothing would be kept")
+    return Path(database)
+
+
+def _require_writable(path: Path) -> None:
+    """Ask sqlite for the write lock; MLflow would try for minutes to open what cannot be opened."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=20)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except (OSError, sqlite3.DatabaseError) as error:
+        if "locked" in str(error):
+            raise TransientError(f"the MLflow database {path} is locked") from error
+        raise ConfigError(f"the MLflow database {path} cannot be written: {error}") from error
+
+
+def _params(config: GateConfig) -> list[Param]:
+    return [
+        Param(key, _cut(without_credentials(value), _MAX_PARAM))
+        for key, value in _flat(config.model_dump(mode="json"))
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, dict | list):
+            yield f"{prefix}{key}", json.dumps(value)
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - len(_CUT)] + _CUT
+
+
+def _start_tags(config: GateConfig, kind: Kind, parent: TrackedRun | None) -> dict[str, str]:
+    tags = {
+        "gradgate.version": __version__,
+        "gradgate.git_sha": _git_sha(),
+        "gradgate.kind": kind,
+        "gradgate.model": without_credentials(config.model.path),
+        "gradgate.model_revision": config.model.revision or "",
+        "mlflow.parentRunId": parent.run_id if parent else "",
+    }
+    return {key: _cut(value, _MAX_TAG) for key, value in tags.items() if value}
+
+
+def _git_sha() -> str:
+    """Commit of the repository that holds this file, `-dirty` when it was changed."""
+    try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # not some repository around it
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+        return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=Path(__file__).parent,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    return done.stdout.strip()
+
+
+def _source(source: str) -> tuple[str, dict[str, str]]:
+    """MLflow's source type and its JSON."""
+    scheme = urlsplit(source).scheme if "://" in source else ""
+    if scheme in ("http", "https"):
+        return "http", {"url": source}
+    if scheme or Path(source).exists():
+        return scheme or "local", {"uri": source}
+    return "hugging_face", {"path": source}
+
+
+def _schema(sample: pd.DataFrame) -> str:
+    types = {"i": "long", "u": "long", "f": "double", "b": "boolean"}
+    columns = [
+        {"name": str(column), "type": types.get(dtype.kind, "string")}
+        for column, dtype in sample.dtypes.items()
+    ]
+    return json.dumps({"mlflow_colspec": columns})
+
+
+def _threshold_interval(verdict: Verdict) -> dict[str, float | None]:
+    interval = (verdict.threshold or {}).get("interval")
+    if not isinstance(interval, list | tuple):
+        return {}
+    low, high = interval
+    return {"threshold_low": low, "threshold_high": high}
+
+
+def _address(uri: str) -> str:
+    """The URI without user and password, to be opened in a browser."""
+    return re.sub(r"://[^/]*@", "://", uri)
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    """Turn MLflow's failures into ours; `from None`, because theirs repeat the credentials."""
+    try:
+        yield
+    except MlflowException as error:
+        raise _failure(error, uri, passing=_is_passing(error, uri)) from None
+    except (RequestException, Timeout, SQLAlchemyError) as error:
+        response = error.response if isinstance(error, HTTPError) else None
+        refused = response is not None and response.status_code < 500
+        raise _failure(error, uri, passing=not refused) from None
+    except (OSError, ImportError) as error:  # artifacts cannot be written; no database driver
+        raise _failure(error, uri, passing=False) from None
+
+
+def _is_passing(error: MlflowException, uri: str) -> bool:
+    status: int = error.get_http_status_code()
+    if urlsplit(uri).scheme in ("http", "https"):
+        return status >= 500 or status == 429
+    return error.error_code == "TEMPORARILY_UNAVAILABLE" and "readonly" not in str(error)
+
+
+def _failure(error: Exception, uri: str, passing: bool) -> GradgateError:
+    store, text = without_credentials(uri), without_credentials(str(error))
+    if passing:
+        return TransientError(f"MLflow at {store} did not answer: {text}")
+    return ConfigError(f"MLflow at {store} refused: {text}")

@@ -1,0 +1,466 @@
+import json
+import os
+import pickle
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+import tasks.tracking as tracking
+from gradgate import __version__
+from gradgate.config import GateConfig, GatedFinetuneConfig
+from gradgate.errors import ConfigError, TransientError
+from gradgate.verdict import Verdict
+from tasks.tracking import TrackedRun, start_run
+
+ROOT = Path(__file__).parent.parent
+FINGERPRINT = "0123456789abcdef" * 4
+SWITCHES = ["MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database; making one takes three seconds."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def fresh_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "the state"
+    monkeypatch.setenv("GRADGATE_STATE_DIR", str(folder))
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def state_folder(fresh_state: Path, empty_store: Path) -> Path:
+    fresh_state.mkdir()
+    shutil.copy(empty_store, fresh_state / "mlflow.db")
+    return fresh_state
+
+
+def config(uri: str | None = None, source: str = "org/name", **data: object) -> GateConfig:
+    return GateConfig.model_validate(
+        {
+            "data": {"source": source, **data},
+            "model": {"path": "org/model", "revision": "abc"},
+            "policy": {"without_valley": {"too_few": "fail"}},
+            "tracking": {"uri": uri, "experiment": "exp"},
+        }
+    )
+
+
+def read(run: TrackedRun) -> Run:
+    return MlflowClient(tracking_uri=run.uri).get_run(run.run_id)
+
+
+def closed_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """URI of a server that answers every request with `status`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_default_store_is_in_the_state_folder(state_folder: Path, tmp_path: Path) -> None:
+    run = start_run(config(), "gate", "first")
+    assert run.uri == f"sqlite:///{state_folder}/mlflow.db"
+    info = read(run).info
+    assert info.status == "RUNNING"
+    assert info.run_name == "first"
+    assert unquote(urlsplit(info.artifact_uri).path).startswith(f"{state_folder}/mlartifacts/")
+    assert [path.name for path in tmp_path.iterdir()] == [state_folder.name]  # none in the cwd
+
+
+def test_every_config_value_is_a_param(state_folder: Path) -> None:
+    given = GatedFinetuneConfig.model_validate(config().model_dump())
+    params = read(start_run(given, "finetune", "params")).data.params
+    for section, values in given.model_dump().items():
+        for key in values:
+            names = [
+                n for n in params if n == f"{section}.{key}" or n.startswith(f"{section}.{key}.")
+            ]
+            assert names, f"{section}.{key}"
+    assert params["policy.max_poison_fraction"] == "0.05"
+    assert params["policy.without_valley.too_few"] == "fail"
+    assert params["data.split"] == "None"
+    assert params["lora.target_modules"] == "all-linear"
+
+
+def test_tags(state_folder: Path) -> None:
+    tags = read(start_run(config(), "gate", "tags")).data.tags
+    assert tags["gradgate.version"] == __version__
+    assert tags["gradgate.kind"] == "gate"
+    assert tags["gradgate.model"] == "org/model"
+    assert tags["gradgate.model_revision"] == "abc"
+    assert tags["gradgate.git_sha"]
+    assert "mlflow.parentRunId" not in tags
+
+
+def test_git_sha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "tracking.py"
+    module.write_text("1")
+    monkeypatch.setattr(tracking, "__file__", str(module))
+    assert tracking._git_sha() == "unknown"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    assert tracking._git_sha() == "unknown"  # inside a repository, but not of it
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True)
+    clean = tracking._git_sha()
+    assert len(clean) == 40
+    module.write_text("2")
+    assert tracking._git_sha() == f"{clean}-dirty"
+
+
+def test_nested_run_is_linked(state_folder: Path) -> None:
+    parent = start_run(config(), "gate", "outer")
+    child = start_run(config(), "finetune", "inner", parent)
+    assert read(child).data.tags["mlflow.parentRunId"] == parent.run_id
+    assert child.experiment_id == parent.experiment_id
+    assert child.run_id != parent.run_id
+
+
+def test_long_param_and_tag_are_cut_with_a_marker(state_folder: Path) -> None:
+    run = start_run(config(template="{question}" + "x" * 9_000), "gate", "long")
+    tracking.set_tags(run, {"reason": "y" * 9_000, "short": "z"})
+    data = read(run).data
+    assert len(data.params["data.template"]) == 6_000
+    assert data.params["data.template"].endswith("[cut]")
+    assert len(data.tags["reason"]) == 8_000
+    assert data.tags["reason"].endswith("[cut]")
+    assert data.tags["short"] == "z"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("https://me:secret@host/d.csv", "https://***@host/d.csv"),
+        ("s3://key:sec@ret@bucket/d", "s3://***@bucket/d"),
+        ("simplecache::https://me:s@h/d?sig=1&x=2", "simplecache::https://***@h/d?***"),
+        ("https://host/d.csv?X-Amz-Signature=1", "https://host/d.csv?***"),
+        ("org/name", "org/name"),
+        ("/data/a@b?c.json", "/data/a@b?c.json"),
+        ("sqlite:////a@b/m.db", "sqlite:////a@b/m.db"),
+        ("What? See http://h/?q=1 and ask?", "What? See http://h/?*** and ask?"),
+    ],
+)
+def test_without_credentials(text: str, clean: str) -> None:
+    assert tracking.without_credentials(text) == clean
+
+
+def test_credentials_are_not_logged(state_folder: Path) -> None:
+    source = "https://me:secret@host/d.csv?sig=secret"
+    run = start_run(config(source=source), "gate", "credentials")
+    tracking.log_dataset(
+        run,
+        name="d",
+        source=source,
+        fingerprint=FINGERPRINT,
+        sample=pd.DataFrame(),
+        n_rows=1,
+        context="gate",
+    )
+    found = read(run)
+    assert found.data.params["data.source"] == "https://***@host/d.csv?***"
+    assert "secret" not in str(found.to_dictionary())
+    assert "secret" not in repr(TrackedRun("http://me:secret@h", "0", "r"))
+
+
+@pytest.mark.parametrize(
+    ("source", "source_type"),
+    [
+        ("org/name", "hugging_face"),
+        (str(Path(__file__)), "local"),
+        ("hf://datasets/a/b", "hf"),
+        ("https://h/d.csv", "http"),
+        ("simplecache::s3://b/k", "simplecache"),
+    ],
+)
+def test_dataset(source: str, source_type: str, state_folder: Path) -> None:
+    run = start_run(config(), "gate", "dataset")
+    sample = pd.DataFrame({"a": [1], "b": ["x"], "c": [0.5], "d": [True], "e": [["list"]]})
+    tracking.log_dataset(
+        run,
+        name="squad",
+        source=source,
+        fingerprint=FINGERPRINT,
+        sample=sample,
+        n_rows=1_000_000,
+        context="training",
+    )
+    found = read(run)
+    assert found.inputs is not None
+    (used,) = found.inputs.dataset_inputs
+    assert used.dataset.name == "squad"
+    assert used.dataset.digest == FINGERPRINT[:32]
+    assert used.dataset.source_type == source_type
+    assert source in json.loads(used.dataset.source).values()
+    assert used.dataset.profile is not None
+    assert used.dataset.schema is not None
+    assert json.loads(used.dataset.profile) == {"num_rows": 1_000_000}
+    columns = json.loads(used.dataset.schema)["mlflow_colspec"]
+    assert [c["type"] for c in columns] == ["long", "string", "double", "boolean", "string"]
+    assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "training")]
+    assert found.data.tags["gradgate.dataset_fingerprint"] == FINGERPRINT
+
+
+def test_metrics_without_a_value_are_left_out(state_folder: Path) -> None:
+    run = start_run(config(), "gate", "metrics")
+    values: dict[str, float | None] = {
+        "a": 0.5,
+        "entropy/p50": float(np.float32(0.25)),
+        "n": 3,
+        "none": None,
+        "nan": float("nan"),
+    }
+    tracking.log_metrics(run, {**values, "inf": float("inf")})
+    tracking.log_metrics(run, {"a": 0.75}, step=2)
+    assert read(run).data.metrics == {"a": 0.75, "entropy/p50": 0.25, "n": 3.0}
+    history = MlflowClient(tracking_uri=run.uri).get_metric_history(run.run_id, "a")
+    assert [(m.step, m.value) for m in history] == [(0, 0.5), (2, 0.75)]
+
+
+def test_files(state_folder: Path, tmp_path: Path) -> None:
+    run = start_run(config(), "gate", "files")
+    docs = tmp_path / "docs"
+    (docs / "records").mkdir(parents=True)
+    (docs / "index.html").write_text("index")
+    (docs / "records" / "gate.json").write_text("{}")
+    tracking.log_files(run, docs, "data_docs")
+    tracking.log_files(run, docs / "index.html")
+    client = MlflowClient(tracking_uri=run.uri)
+    assert {f.path for f in client.list_artifacts(run.run_id)} == {"data_docs", "index.html"}
+    nested = {f.path for f in client.list_artifacts(run.run_id, "data_docs")}
+    assert nested == {"data_docs/index.html", "data_docs/records"}
+    local = client.download_artifacts(run.run_id, "data_docs/records/gate.json", str(tmp_path))
+    assert Path(local).read_text() == "{}"
+    with pytest.raises(FileNotFoundError):
+        tracking.log_files(run, tmp_path / "missing")
+
+
+def test_verdict(state_folder: Path) -> None:
+    run = start_run(config(), "gate", "verdict")
+    verdict = Verdict(
+        "review",
+        ["one", "two"],
+        n_rows=110,
+        n_rejected=10,
+        n_scored=100,
+        n_flagged=3,
+        poison_fraction=0.03,
+        poison_interval=(0.006, 0.085),
+        tau=0.6,
+        threshold={"interval": (0.5, 0.7)},
+    )
+    tracking.set_verdict(run, verdict)
+    data = read(run).data
+    assert data.tags["gradgate.verdict"] == "review"
+    assert data.tags["gradgate.reasons"] == "one; two"
+    assert data.metrics == {
+        "poison_fraction": 0.03,
+        "poison_fraction_low": 0.006,
+        "poison_fraction_high": 0.085,
+        "threshold": 0.6,
+        "threshold_low": 0.5,
+        "threshold_high": 0.7,
+        "flagged": 3.0,
+        "scored": 100.0,
+        "rejected": 10.0,
+    }
+
+
+def test_verdict_without_tau_has_no_flagged_metric(state_folder: Path) -> None:
+    run = start_run(config(), "gate", "no tau")
+    tracking.set_verdict(run, Verdict("review", ["no valley"], n_scored=9, threshold={}))
+    assert read(run).data.metrics == {"scored": 9.0, "rejected": 0.0}
+
+
+@pytest.mark.parametrize(("ok", "status"), [(True, "FINISHED"), (False, "FAILED")])
+def test_end(ok: bool, status: str, state_folder: Path) -> None:
+    run = start_run(config(), "gate", "end")
+    tracking.end_run(run, ok)
+    found = read(run).info
+    assert found.status == status
+    assert found.end_time is not None
+
+
+def test_run_is_picklable(state_folder: Path) -> None:
+    run = start_run(config(), "gate", "pickle")
+    same = pickle.loads(pickle.dumps(run))  # noqa: S301 - our own bytes
+    assert same == run
+    tracking.end_run(same, ok=True)
+    assert read(run).info.status == "FINISHED"
+
+
+START = """
+import sys, time
+from gradgate.config import GateConfig
+from tasks.tracking import end_run, log_metrics, start_run
+config = GateConfig.model_validate({"data": {"source": "a"}, "model": {"path": "m"}})
+print("ready", flush=True)
+sys.stdin.readline()
+run = start_run(config, "gate", sys.argv[1])
+for step in range(20):
+    log_metrics(run, {"x": step}, step)
+end_run(run, ok=True)
+print(run.experiment_id, run.run_id)
+"""
+
+
+def test_two_processes_may_start_at_once_on_a_fresh_folder(fresh_state: Path) -> None:
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", START, name],
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "two")
+    ]
+    for process in started:  # wait for both, then let both go
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=120)[0].split() for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert len({experiment for experiment, _ in answers}) == 1
+    for experiment, run_id in answers:
+        found = read(TrackedRun(f"sqlite:///{fresh_state}/mlflow.db", experiment, run_id))
+        assert found.info.status == "FINISHED"
+        assert found.data.metrics == {"x": 19.0}
+
+
+def test_importing_tasks_disables_telemetry() -> None:
+    code = f"import tasks, os; print(*[os.environ[name] for name in {SWITCHES}])"
+    clean = {name: value for name, value in os.environ.items() if name not in SWITCHES}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**clean, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["true", "true"]
+
+
+def test_unreachable_server_is_transient_and_quick(fresh_state: Path) -> None:
+    begin = time.monotonic()
+    with pytest.raises(TransientError) as caught:
+        start_run(config(f"http://me:secret@127.0.0.1:{closed_port()}"), "gate", "x")
+    assert time.monotonic() - begin < 20
+    assert "http://***@127.0.0.1:" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None  # MLflow's own message holds the credentials
+
+
+def test_server_error_is_transient(fresh_state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with answering(503) as uri, pytest.raises(TransientError, match=r"127\.0\.0\.1"):
+        start_run(config(uri), "gate", "x")
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_refusing_server_is_final(status: int, fresh_state: Path) -> None:
+    with answering(status) as uri, pytest.raises(ConfigError, match="refused"):
+        start_run(config(uri), "gate", "x")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["file:///tmp/mlruns", "/tmp/mlruns", "mlruns", "ftp://host", "http://", "sqlite://"],
+)
+def test_wrong_uri_is_final(uri: str, fresh_state: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tracking\.uri"):
+        start_run(config(uri), "gate", "x")
+
+
+def test_relative_database_becomes_absolute(state_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(state_folder / "mlflow.db", tmp_path / "own.db")
+    run = start_run(config("sqlite:///own.db"), "gate", "x")
+    assert run.uri == f"sqlite:///{tmp_path}/own.db"
+    artifacts = unquote(urlsplit(read(run).info.artifact_uri).path)
+    assert artifacts.startswith(f"{state_folder}/mlartifacts/")
+
+
+def test_unusable_database_folder_is_final(fresh_state: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "mlflow.db", Path("/proc/mlflow.db"), tmp_path):
+        with pytest.raises(ConfigError, match="cannot be written"):
+            start_run(config(f"sqlite:///{path}"), "gate", "x")
+
+
+def test_unusable_state_folder_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GRADGATE_STATE_DIR", str(tmp_path / "file" / "state"))
+    with pytest.raises(ConfigError, match="GRADGATE_STATE_DIR"):
+        start_run(config(), "gate", "x")
+
+
+def test_file_that_is_no_database_is_final(fresh_state: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("these are notes, not a database " * 100)
+    with pytest.raises(ConfigError, match="not a database"):
+        start_run(config(f"sqlite:///{tmp_path / 'notes.db'}"), "gate", "x")
+
+
+def test_deleted_experiment_is_not_restored(state_folder: Path) -> None:
+    run = start_run(config(), "gate", "x")
+    MlflowClient(tracking_uri=run.uri).delete_experiment(run.experiment_id)
+    with pytest.raises(ConfigError, match="'exp' was deleted"):
+        start_run(config(), "gate", "y")
+
+
+def test_unknown_run_is_final(state_folder: Path) -> None:
+    run = start_run(config(), "gate", "x")
+    with pytest.raises(ConfigError, match="not found"):
+        tracking.end_run(TrackedRun(run.uri, run.experiment_id, "0" * 32), ok=True)
+
+
+def test_ui_command_and_link(state_folder: Path) -> None:
+    run = TrackedRun("sqlite:////a b/mlflow.db", "1", "r")
+    command = tracking.ui_command(run.uri)
+    assert shlex.split(command) == ["mlflow", "ui", "--backend-store-uri", run.uri]
+    assert tracking.run_link(run) is None
+    served = TrackedRun("https://me:secret@host:5000/", "1", "r")
+    assert tracking.run_link(served) == "https://host:5000/#/experiments/1/runs/r"
+    assert tracking.ui_command(served.uri) == "python -m webbrowser https://host:5000/"
