@@ -1,0 +1,79 @@
+"""The command line of the flows. The exit code is that of the verdict."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from prefect.client.schemas.objects import State
+from transformers.utils import logging as transformers_logging
+
+from flows.demo import run_demo
+from flows.gate import gate
+from flows.gated_finetune import gated_finetune
+from flows.outcome import exit_code_of
+from gradgate.config import GateConfig, GatedFinetuneConfig, load_config
+from gradgate.errors import GradgateError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file; see gate.example.yaml.")]
+ExitZero = Annotated[
+    bool, typer.Option("--exit-zero", help="Report only: a verdict other than pass exits 0 too.")
+]
+
+
+@app.command(name="gate")
+def _gate(config: ConfigFile, exit_zero: ExitZero = False) -> None:
+    """Decide whether a dataset may be used for fine-tuning."""
+    with _errors_as_exit_code():
+        _finish(gate(load_config(config, GateConfig), return_state=True), exit_zero)
+
+
+@app.command(name="gated-finetune")
+def _gated_finetune(config: ConfigFile, exit_zero: ExitZero = False) -> None:
+    """Decide, and fine-tune on the accepted samples when the verdict is a pass."""
+    with _errors_as_exit_code():
+        settings = load_config(config, GatedFinetuneConfig)
+        _finish(gated_finetune(settings, return_state=True), exit_zero)
+
+
+@app.command(name="demo")
+def _demo() -> None:
+    """Turn a poisoned dataset away, let a clean one through, and fine-tune on it."""
+    with _errors_as_exit_code():
+        run_demo(typer.echo)
+
+
+def _finish(state: State[Any], exit_zero: bool) -> None:
+    code = exit_code_of(state)
+    typer.echo(f"{state.name}: {state.message}")
+    raise typer.Exit(0 if exit_zero and code != 2 else code)
+
+
+@contextmanager
+def _errors_as_exit_code() -> Iterator[None]:
+    """Errors before or around a flow run; those inside it end in its state."""
+    try:
+        yield
+    except GradgateError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except RuntimeError as error:
+        if not str(error).startswith("Failed to reach API"):
+            raise
+        typer.echo(
+            f"error: Prefect's server does not answer ({error}); start it, or unset "
+            "PREFECT_API_URL to run without one",
+            err=True,
+        )
+        raise typer.Exit(2) from error
+
+
+def main() -> None:
+    """Entry point of `python -m flows`."""
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    app()

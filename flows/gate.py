@@ -1,0 +1,53 @@
+"""The gate: fetch, check, score, threshold, check, decide, and leave the evidence in MLflow."""
+
+from typing import Any
+
+from prefect import flow, runtime
+from prefect.client.schemas.objects import State
+
+from flows.outcome import state_of
+from gradgate.config import GateConfig
+from gradgate.decision import refuse_raw_data
+from gradgate.verdict import Verdict
+from tasks.decide import decide
+from tasks.fetch import fetch
+from tasks.report import report
+from tasks.run import GateRun
+from tasks.score import score
+from tasks.threshold import threshold
+from tasks.track import errors_recorded, open_run, publish
+from tasks.validate import check_raw_data, check_scores
+
+
+@flow(name="gate")
+def gate(config: GateConfig) -> State[Any]:
+    """Decide whether a dataset may be used for fine-tuning.
+
+    The state is Completed for a pass, and one of the failed states `Rejected`, `NeedsReview` and
+    `NotDecided` for the other verdicts. The evidence lies in the state folder under the id of the
+    flow run, and in MLflow.
+    """
+    run = open_run(config, str(runtime.flow_run.id), str(runtime.flow_run.name))
+    return state_of(run_gate(run, config))
+
+
+def run_gate(run: GateRun, config: GateConfig) -> Verdict:
+    """Decide and publish the evidence, also of an error."""
+    with errors_recorded(run):
+        verdict = inspect(run, config)
+        publish(run, verdict)
+    report(run)
+    return verdict
+
+
+def inspect(run: GateRun, config: GateConfig) -> Verdict:
+    """The steps that lead to a verdict."""
+    folder = run.part
+    prepared = fetch(config.data, config.model, folder)
+    failures = check_raw_data(prepared, config.data, folder)
+    if failures:
+        return refuse_raw_data(prepared, failures)
+    scored_by = score(run, prepared, config.model, config.scoring)
+    found = threshold(folder, config.threshold)
+    failures = check_scores(prepared, found, config.policy, folder)
+    return decide(prepared, scored_by, found, config.policy, failures, folder)
