@@ -10,6 +10,7 @@ import re
 import shlex
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -198,7 +199,8 @@ def ui_command(uri: str) -> str:
     """The shell command that shows a store's runs; for a server, the one that opens its UI."""
     if urlsplit(uri).scheme in ("http", "https"):
         return f"python -m webbrowser {shlex.quote(_address(uri))}"
-    return f"mlflow ui --backend-store-uri {shlex.quote(without_credentials(uri))}"
+    mlflow = f"{shlex.quote(sys.executable)} -m mlflow"  # found without an activated environment
+    return f"{mlflow} ui --backend-store-uri {shlex.quote(without_credentials(uri))}"
 
 
 def tracking_uri(uri: str | None) -> str:

@@ -1,14 +1,12 @@
 """`gradgate score` as a user types it, in a process of its own."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
-MODEL = Path(__file__).parent.parent / "demo" / "model"
+from helpers import MODEL, write_jsonl
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -21,17 +19,12 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
     )
 
 
-def write_rows(path: Path, rows: list[dict[str, object]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def rows(n: int) -> list[dict[str, object]]:
     return [{"prompt": f"What is {i} plus {i}?", "completion": f"It is {2 * i}."} for i in range(n)]
 
 
 def test_score_writes_the_table_and_says_what_it_did(tmp_path):
-    source = write_rows(
+    source = write_jsonl(
         tmp_path / "rows.jsonl", [*rows(40), rows(1)[0], {"prompt": "x", "completion": 3}]
     )
     done = run("score", source, "--model", MODEL, "--output", tmp_path / "out" / "scores.parquet")
@@ -56,7 +49,7 @@ def test_score_writes_the_table_and_says_what_it_did(tmp_path):
 
 
 def test_the_table_says_how_it_was_made(tmp_path):
-    source = write_rows(tmp_path / "rows.jsonl", rows(3))
+    source = write_jsonl(tmp_path / "rows.jsonl", rows(3))
     output = tmp_path / "scores.parquet"
     done = run("score", source, "--model", MODEL, "--output", output, "--mode", "full", "--k", 8)
     assert done.returncode == 0, done.stderr
@@ -90,7 +83,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(tmp_path, content, options,
 
 
 def test_a_missing_file_and_a_missing_model_are_named(tmp_path):
-    source = write_rows(tmp_path / "rows.jsonl", rows(3))
+    source = write_jsonl(tmp_path / "rows.jsonl", rows(3))
     output = tmp_path / "scores.parquet"
     done = run("score", tmp_path / "none.jsonl", "--model", MODEL, "--output", output)
     assert (done.returncode, "none.jsonl" in done.stderr) == (2, True)
@@ -100,7 +93,7 @@ def test_a_missing_file_and_a_missing_model_are_named(tmp_path):
 
 
 def test_an_unknown_model_type_is_named(tmp_path):
-    source = write_rows(tmp_path / "rows.jsonl", rows(3))
+    source = write_jsonl(tmp_path / "rows.jsonl", rows(3))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "nonsense"}')
     done = run("score", source, "--model", tmp_path / "model", "--output", tmp_path / "s.parquet")
@@ -110,7 +103,7 @@ def test_an_unknown_model_type_is_named(tmp_path):
 
 
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path):
-    source = write_rows(tmp_path / "rows.jsonl", rows(3))
+    source = write_jsonl(tmp_path / "rows.jsonl", rows(3))
     done = run("score", source, "--model", MODEL, "--output", source / "scores.parquet")
     assert done.returncode == 2
     assert "cannot write" in done.stderr

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import MODEL
 from safetensors.torch import load_file
 
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError, TransientError
 from gradgate.models import folder_digest, load_model, load_tokenizer, sample_limit
-
-MODEL = Path(__file__).parent.parent / "demo" / "model"
 
 
 @pytest.fixture

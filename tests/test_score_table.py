@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers import MODEL
 
 from gradgate.accepted import accept
 from gradgate.config import DataConfig, ModelConfig, PolicyConfig, ScoringConfig
@@ -18,8 +19,6 @@ from gradgate.models import LoadedModel, load_model
 from gradgate.prepare import Prepared, prepare
 from gradgate.scoring import SCORE_SCHEMA, WINDOW, score_dataset
 from gradgate.threshold import Threshold
-
-MODEL = Path(__file__).parent.parent / "demo" / "model"
 
 
 @pytest.fixture(scope="module")

@@ -32,29 +32,6 @@ FINGERPRINT = "0123456789abcdef" * 4
 SWITCHES = ["MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"]
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database; making one takes three seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def fresh_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "the state"
-    monkeypatch.setenv("GRADGATE_STATE_DIR", str(folder))
-    monkeypatch.chdir(tmp_path)
-    return folder
-
-
-@pytest.fixture
-def state_folder(fresh_state: Path, empty_store: Path) -> Path:
-    fresh_state.mkdir()
-    shutil.copy(empty_store, fresh_state / "mlflow.db")
-    return fresh_state
-
-
 def config(uri: str | None = None, source: str = "org/name", **data: object) -> GateConfig:
     return GateConfig.model_validate(
         {
@@ -97,17 +74,17 @@ def answering(status: int) -> Iterator[str]:
         thread.join()
 
 
-def test_default_store_is_in_the_state_folder(state_folder: Path, tmp_path: Path) -> None:
+def test_default_store_is_in_the_state(state: Path, tmp_path: Path) -> None:
     run = start_run(config(), "gate", "first")
-    assert run.uri == f"sqlite:///{state_folder}/mlflow.db"
+    assert run.uri == f"sqlite:///{state}/mlflow.db"
     info = read(run).info
     assert info.status == "RUNNING"
     assert info.run_name == "first"
-    assert unquote(urlsplit(info.artifact_uri).path).startswith(f"{state_folder}/mlartifacts/")
-    assert [path.name for path in tmp_path.iterdir()] == [state_folder.name]  # none in the cwd
+    assert unquote(urlsplit(info.artifact_uri).path).startswith(f"{state}/mlartifacts/")
+    assert [path.name for path in tmp_path.iterdir()] == [state.name]  # none in the cwd
 
 
-def test_every_config_value_is_a_param(state_folder: Path) -> None:
+def test_every_config_value_is_a_param(state: Path) -> None:
     given = GatedFinetuneConfig.model_validate(config().model_dump())
     params = read(start_run(given, "finetune", "params")).data.params
     for section, values in given.model_dump().items():
@@ -122,7 +99,7 @@ def test_every_config_value_is_a_param(state_folder: Path) -> None:
     assert params["lora.target_modules"] == "all-linear"
 
 
-def test_tags(state_folder: Path) -> None:
+def test_tags(state: Path) -> None:
     tags = read(start_run(config(), "gate", "tags")).data.tags
     assert tags["gradgate.version"] == __version__
     assert tags["gradgate.kind"] == "gate"
@@ -148,7 +125,7 @@ def test_git_sha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracking._git_sha() == f"{clean}-dirty"
 
 
-def test_nested_run_is_linked(state_folder: Path) -> None:
+def test_nested_run_is_linked(state: Path) -> None:
     parent = start_run(config(), "gate", "outer")
     child = start_run(config(), "finetune", "inner", parent)
     assert read(child).data.tags["mlflow.parentRunId"] == parent.run_id
@@ -156,7 +133,7 @@ def test_nested_run_is_linked(state_folder: Path) -> None:
     assert child.run_id != parent.run_id
 
 
-def test_long_param_and_tag_are_cut_with_a_marker(state_folder: Path) -> None:
+def test_long_param_and_tag_are_cut_with_a_marker(state: Path) -> None:
     run = start_run(config(template="{question}" + "x" * 9_000), "gate", "long")
     tracking.set_tags(run, {"reason": "y" * 9_000, "short": "z"})
     data = read(run).data
@@ -184,7 +161,7 @@ def test_without_credentials(text: str, clean: str) -> None:
     assert tracking.without_credentials(text) == clean
 
 
-def test_credentials_are_not_logged(state_folder: Path) -> None:
+def test_credentials_are_not_logged(state: Path) -> None:
     source = "https://me:secret@host/d.csv?sig=secret"
     run = start_run(config(source=source), "gate", "credentials")
     tracking.log_dataset(
@@ -212,7 +189,7 @@ def test_credentials_are_not_logged(state_folder: Path) -> None:
         ("simplecache::s3://b/k", "simplecache"),
     ],
 )
-def test_dataset(source: str, source_type: str, state_folder: Path) -> None:
+def test_dataset(source: str, source_type: str, state: Path) -> None:
     run = start_run(config(), "gate", "dataset")
     sample = pd.DataFrame({"a": [1], "b": ["x"], "c": [0.5], "d": [True], "e": [["list"]]})
     tracking.log_dataset(
@@ -240,7 +217,7 @@ def test_dataset(source: str, source_type: str, state_folder: Path) -> None:
     assert found.data.tags["gradgate.dataset_fingerprint"] == FINGERPRINT
 
 
-def test_metrics_without_a_value_are_left_out(state_folder: Path) -> None:
+def test_metrics_without_a_value_are_left_out(state: Path) -> None:
     run = start_run(config(), "gate", "metrics")
     values: dict[str, float | None] = {
         "a": 0.5,
@@ -256,7 +233,7 @@ def test_metrics_without_a_value_are_left_out(state_folder: Path) -> None:
     assert [(m.step, m.value) for m in history] == [(0, 0.5), (2, 0.75)]
 
 
-def test_files(state_folder: Path, tmp_path: Path) -> None:
+def test_files(state: Path, tmp_path: Path) -> None:
     run = start_run(config(), "gate", "files")
     docs = tmp_path / "docs"
     (docs / "records").mkdir(parents=True)
@@ -274,7 +251,7 @@ def test_files(state_folder: Path, tmp_path: Path) -> None:
         tracking.log_files(run, tmp_path / "missing")
 
 
-def test_verdict(state_folder: Path) -> None:
+def test_verdict(state: Path) -> None:
     run = start_run(config(), "gate", "verdict")
     verdict = Verdict(
         "review",
@@ -305,14 +282,14 @@ def test_verdict(state_folder: Path) -> None:
     }
 
 
-def test_verdict_without_tau_has_no_flagged_metric(state_folder: Path) -> None:
+def test_verdict_without_tau_has_no_flagged_metric(state: Path) -> None:
     run = start_run(config(), "gate", "no tau")
     tracking.set_verdict(run, Verdict("review", ["no valley"], n_scored=9, threshold={}))
     assert read(run).data.metrics == {"scored": 9.0, "rejected": 0.0}
 
 
 @pytest.mark.parametrize(("ok", "status"), [(True, "FINISHED"), (False, "FAILED")])
-def test_end(ok: bool, status: str, state_folder: Path) -> None:
+def test_end(ok: bool, status: str, state: Path) -> None:
     run = start_run(config(), "gate", "end")
     tracking.end_run(run, ok)
     found = read(run).info
@@ -320,7 +297,7 @@ def test_end(ok: bool, status: str, state_folder: Path) -> None:
     assert found.end_time is not None
 
 
-def test_run_is_picklable(state_folder: Path) -> None:
+def test_run_is_picklable(state: Path) -> None:
     run = start_run(config(), "gate", "pickle")
     same = pickle.loads(pickle.dumps(run))  # noqa: S301 - our own bytes
     assert same == run
@@ -415,12 +392,12 @@ def test_wrong_uri_is_final(uri: str, fresh_state: Path) -> None:
         start_run(config(uri), "gate", "x")
 
 
-def test_relative_database_becomes_absolute(state_folder: Path, tmp_path: Path) -> None:
-    shutil.copy(state_folder / "mlflow.db", tmp_path / "own.db")
+def test_relative_database_becomes_absolute(state: Path, tmp_path: Path) -> None:
+    shutil.copy(state / "mlflow.db", tmp_path / "own.db")
     run = start_run(config("sqlite:///own.db"), "gate", "x")
     assert run.uri == f"sqlite:///{tmp_path}/own.db"
     artifacts = unquote(urlsplit(read(run).info.artifact_uri).path)
-    assert artifacts.startswith(f"{state_folder}/mlartifacts/")
+    assert artifacts.startswith(f"{state}/mlartifacts/")
 
 
 def test_unusable_database_folder_is_final(fresh_state: Path, tmp_path: Path) -> None:
@@ -430,7 +407,7 @@ def test_unusable_database_folder_is_final(fresh_state: Path, tmp_path: Path) ->
             start_run(config(f"sqlite:///{path}"), "gate", "x")
 
 
-def test_unusable_state_folder_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_state_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GRADGATE_STATE_DIR", str(tmp_path / "file" / "state"))
     with pytest.raises(ConfigError, match="GRADGATE_STATE_DIR"):
@@ -443,23 +420,24 @@ def test_file_that_is_no_database_is_final(fresh_state: Path, tmp_path: Path) ->
         start_run(config(f"sqlite:///{tmp_path / 'notes.db'}"), "gate", "x")
 
 
-def test_deleted_experiment_is_not_restored(state_folder: Path) -> None:
+def test_deleted_experiment_is_not_restored(state: Path) -> None:
     run = start_run(config(), "gate", "x")
     MlflowClient(tracking_uri=run.uri).delete_experiment(run.experiment_id)
     with pytest.raises(ConfigError, match="'exp' was deleted"):
         start_run(config(), "gate", "y")
 
 
-def test_unknown_run_is_final(state_folder: Path) -> None:
+def test_unknown_run_is_final(state: Path) -> None:
     run = start_run(config(), "gate", "x")
     with pytest.raises(ConfigError, match="not found"):
         tracking.end_run(TrackedRun(run.uri, run.experiment_id, "0" * 32), ok=True)
 
 
-def test_ui_command_and_link(state_folder: Path) -> None:
+def test_ui_command_and_link(state: Path) -> None:
     run = TrackedRun("sqlite:////a b/mlflow.db", "1", "r")
     command = tracking.ui_command(run.uri)
-    assert shlex.split(command) == ["mlflow", "ui", "--backend-store-uri", run.uri]
+    mlflow = [sys.executable, "-m", "mlflow"]
+    assert shlex.split(command) == [*mlflow, "ui", "--backend-store-uri", run.uri]
     assert tracking.run_link(run) is None
     served = TrackedRun("https://me:secret@host:5000/", "1", "r")
     assert tracking.run_link(served) == "https://host:5000/#/experiments/1/runs/r"

@@ -9,6 +9,7 @@ import logging
 import math
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -172,7 +173,10 @@ def _attach(base: transformers.PreTrainedModel, model: ModelConfig, lora: LoraCo
         target_modules=lora.target_modules,  # peft leaves the head out of all-linear
     )
     try:
-        return peft.get_peft_model(base, settings)
+        with warnings.catch_warnings():
+            # peft 0.21 asks transformers 5 by a name that it will drop in version 6.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            return peft.get_peft_model(base, settings)
     except ValueError as error:
         raise ModelError(f"cannot adapt {lora.target_modules} of {model.path}: {error}") from error
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from gradgate.threshold import Threshold, density
+from gradgate.threshold import MIN_SAMPLES, Threshold, density
 
 INK, MUTED, ACCEPTED, FLAGGED = "#1f2933", "#66788a", "#4c78a8", "#d1495b"
 
@@ -38,7 +38,7 @@ def plot_entropies(
         axes.axvline(
             tau, color=INK, linewidth=1.5, label=f"threshold {tau:.3f} ({_origin(threshold, tau)})"
         )
-    if threshold.bandwidth:
+    if entropies.size >= MIN_SAMPLES and entropies.std() > 0:
         grid = np.linspace(entropies.min(), entropies.max(), 500)
         curve = density(entropies, grid) * entropies.size * (bins[1] - bins[0])
         axes.plot(grid, curve, color=MUTED, linewidth=1.2, label="kernel density")
@@ -54,7 +54,7 @@ def plot_entropies(
 def _label(entropies: npt.NDArray[np.float64], tau: float | None) -> str:
     if tau is None:
         return f"{entropies.size:,} rows, no threshold"
-    return f"accepted: {int((entropies <= tau).sum()):,} rows"
+    return f"not flagged: {int((entropies <= tau).sum()):,} rows"
 
 
 def _origin(threshold: Threshold, tau: float) -> str:

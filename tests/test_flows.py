@@ -1,0 +1,289 @@
+"""The flows in Prefect's temporary server and a real MLflow store."""
+
+import http.server
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from helpers import MODEL, question_rows, write_jsonl
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from peft import PeftModel
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from flows.gate import gate
+from flows.gated_finetune import gated_finetune
+from flows.outcome import exit_code_of
+from gradgate.config import (
+    DataConfig,
+    GateConfig,
+    GatedFinetuneConfig,
+    LoraConfig,
+    ModelConfig,
+    PolicyConfig,
+    ThresholdConfig,
+    TrackingConfig,
+)
+from gradgate.errors import ConfigError, TransientError
+from gradgate.verdict import Verdict, load_verdict
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+FIXED = ThresholdConfig(method="fixed", value=0.7)
+POLICY = PolicyConfig(max_poison_fraction=0.1, review_above=0.08)
+
+
+def config(source: Path | str, **sections: Any) -> GateConfig:
+    settings = {"threshold": FIXED, "policy": POLICY, **sections}
+    model = settings.pop("model", ModelConfig(path=str(MODEL), device="cpu"))
+    data = settings.pop("data", DataConfig(source=str(source)))
+    if "lora" in settings:
+        return GatedFinetuneConfig(data=data, model=model, **settings)
+    return GateConfig(data=data, model=model, **settings)
+
+
+def folder_of(state: Path, ended: State[Any]) -> Path:
+    return state / "runs" / str(ended.state_details.flow_run_id)
+
+
+def verdict_of(state: Path, ended: State[Any]) -> Verdict:
+    return load_verdict(folder_of(state, ended) / "verdict.json")
+
+
+def mlflow_runs(state: Path, experiment: str = "gradgate") -> list[Run]:
+    client = MlflowClient(f"sqlite:///{state}/mlflow.db")
+    found = client.get_experiment_by_name(experiment)
+    return list(client.search_runs([found.experiment_id])) if found else []
+
+
+def artifacts_of(ended: State[Any]) -> dict[str, Any]:
+    with get_client(sync_client=True) as client:
+        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+        wanted = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[ended.state_details.flow_run_id])
+        )
+        return {a.key: a for a in client.read_artifacts(artifact_filter=wanted)}
+
+
+def test_poisoned_data_are_rejected_with_all_evidence(state, tmp_path):
+    rows = question_rows(60, n_poisoned=12)
+    ended = gate(config(write_jsonl(tmp_path / "rows.jsonl", rows)), return_state=True)
+    assert (ended.name, ended.type.value, exit_code_of(ended)) == ("Rejected", "FAILED", 1)
+    folder, verdict = folder_of(state, ended), verdict_of(state, ended)
+    assert verdict.decision == "fail"
+    assert (verdict.n_scored, verdict.n_flagged) == (60, 12)
+    assert verdict.accepted_fingerprint is None
+    flagged = pq.read_table(folder / "flagged.parquet").to_pandas()
+    assert sorted(flagged["row"]) == list(range(48, 60))
+    assert not list((state / "runs").glob("*.part"))
+    expected = {
+        "config.yaml", "data_docs", "dataset.json", "flagged.parquet", "histogram.png",
+        "rejected.parquet", "run.json", "samples.parquet", "scores.parquet",
+        "validation_gate.json", "validation_raw_data.json", "validation_samples.json",
+        "verdict.json", "verdict.md",
+    }  # fmt: skip
+    assert {path.name for path in folder.iterdir()} == expected
+    (run,) = mlflow_runs(state)
+    assert run.info.status == "FINISHED"  # the gate did its work
+    assert run.data.tags["gradgate.verdict"] == "fail"
+    assert run.data.metrics["poison_fraction"] == pytest.approx(0.2)
+    assert run.data.metrics["poison_fraction_low"] < 0.2 < run.data.metrics["poison_fraction_high"]
+    assert run.data.metrics["threshold"] == 0.7
+    assert run.data.metrics["samples_per_second"] > 0
+    assert {"entropy/p05", "entropy/p50", "entropy/p95"} <= set(run.data.metrics)
+    assert run.data.params["policy.max_poison_fraction"] == "0.1"
+    assert len(run.data.tags["gradgate.dataset_fingerprint"]) == 64
+    assert run.inputs.dataset_inputs[0].dataset.digest == verdict.dataset_fingerprint[:32]
+    client = MlflowClient(f"sqlite:///{state}/mlflow.db")
+    logged = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
+    assert logged == expected - {"samples.parquet"}  # the data stay where they are
+
+
+def test_prefect_shows_verdict_rows_and_progress_and_no_markup_of_the_data(state, tmp_path):
+    rows = question_rows(40, n_poisoned=8)
+    rows[-1]["answers"] = ["<img src=x onerror=alert(1)> [go](http://evil.example) and more words"]
+    ended = gate(config(write_jsonl(tmp_path / "rows.jsonl", rows)), return_state=True)
+    artifacts = artifacts_of(ended)
+    assert {"verdict", "flagged", "scoring", "data-docs"} <= set(artifacts)
+    assert artifacts["verdict"].data.startswith("# Fail")
+    assert "mlflow ui" in artifacts["verdict"].data
+    assert artifacts["scoring"].data == 100.0
+    table = json.loads(artifacts["flagged"].data)
+    assert len(table) == 8
+    shown = json.dumps(table)
+    assert "evil.example" in shown
+    for live in ("<img", "](http", "http://evil"):
+        assert live not in shown
+
+
+def test_clean_data_pass_and_are_fine_tuned_on_the_accepted_rows_alone(state, tmp_path):
+    rows = question_rows(60, n_poisoned=2)
+    lora = LoraConfig(epochs=1, learning_rate=1e-3, batch_size=8)
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.05)
+    ended = gated_finetune(config(source, lora=lora, policy=policy), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("Completed", 0)
+    folder, verdict = folder_of(state, ended), verdict_of(state, ended)
+    assert (verdict.decision, verdict.n_flagged) == ("pass", 2)
+    record = json.loads((folder / "adapter" / "training.json").read_text())
+    assert record["n_accepted"] == 58
+    card = (folder / "adapter" / "README.md").read_text()
+    assert verdict.dataset_fingerprint in card
+    base = AutoModelForCausalLM.from_pretrained(MODEL)
+    tuned = PeftModel.from_pretrained(base, folder / "adapter")
+    assert sum(p.abs().sum().item() for n, p in tuned.named_parameters() if "lora_B" in n) > 0
+    gate_run = next(r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "gate")
+    nested = next(r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune")
+    assert nested.data.tags["mlflow.parentRunId"] == gate_run.info.run_id
+    assert nested.data.metrics["samples"] == 58
+    assert nested.data.params["lora.r"] == "4"
+    assert gate_run.info.run_id in card
+
+
+def test_rejected_data_are_never_fine_tuned(state, tmp_path):
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(40, n_poisoned=10))
+    ended = gated_finetune(config(source, lora=LoraConfig()), return_state=True)
+    assert ended.name == "Rejected"
+    assert not (folder_of(state, ended) / "adapter").exists()
+    assert [r.data.tags["gradgate.kind"] for r in mlflow_runs(state)] == ["gate"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        (question_rows(1), "too_few"),
+        (question_rows(29), "too_few"),
+        (question_rows(1) * 40, "degenerate"),
+    ],
+    ids=["one row", "29 rows", "identical rows"],
+)
+def test_data_without_a_valley_need_a_review(state, tmp_path, rows, found):
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    ended = gate(config(source, threshold=ThresholdConfig()), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("NeedsReview", 3)
+    verdict = verdict_of(state, ended)
+    assert found in verdict.reasons[0]
+    assert verdict.n_flagged is None
+    (run,) = mlflow_runs(state)
+    assert run.data.tags["gradgate.verdict"] == "review"
+    assert "poison_fraction" not in run.data.metrics  # unknown is not zero
+
+
+def test_too_many_rejected_rows_fail_before_anything_is_scored(state, tmp_path):
+    rows = [*question_rows(30), {"question": "no answer here?"}, {"question": 5, "answers": ["x"]}]
+    ended = gate(config(write_jsonl(tmp_path / "rows.jsonl", rows)), return_state=True)
+    assert ended.name == "Rejected"
+    folder = folder_of(state, ended)
+    assert not (folder / "scores.parquet").exists()
+    assert "expect_rejected_fraction_to_be_at_most" in verdict_of(state, ended).reasons[0]
+    rejected = pq.read_table(folder / "rejected.parquet").to_pylist()
+    assert [row["row"] for row in rejected] == [30, 31]
+    assert all(row["reason"] for row in rejected)
+
+
+def test_only_rejected_rows_are_a_fail_and_no_crash(state, tmp_path):
+    source = write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "", "completion": "x"}] * 3)
+    ended = gate(config(source), return_state=True)
+    assert ended.name == "Rejected"
+    assert verdict_of(state, ended).n_rejected == 3
+
+
+def test_a_model_that_gives_nan_is_not_decided(state, tmp_path):
+    model = Path(shutil.copytree(MODEL, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], float("nan"))
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(35))
+    broken = ModelConfig(path=str(model), device="cpu")
+    ended = gate(config(source, model=broken), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("NotDecided", 2)
+    verdict = verdict_of(state, ended)
+    assert verdict.decision == "error"
+    assert any("spectral_entropy" in reason for reason in verdict.reasons)
+    (run,) = mlflow_runs(state)
+    assert (run.info.status, run.data.tags["gradgate.verdict"]) == ("FAILED", "error")
+
+
+@pytest.mark.parametrize(
+    ("content", "model", "message"),
+    [
+        (b"", str(MODEL), "no rows"),
+        (b'{"a": 1}\n', str(MODEL), "columns"),
+        (b'{"text": "hello"}\n', "/nowhere/model", "no such folder"),
+    ],
+    ids=["empty file", "no known columns", "no model"],
+)
+def test_an_error_is_recorded_and_ends_the_flow(state, tmp_path, content, model, message):
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    settings = config(tmp_path / "rows.jsonl", model=ModelConfig(path=model, device="cpu"))
+    ended = gate(settings, return_state=True)
+    assert (ended.is_failed(), exit_code_of(ended)) == (True, 2)
+    verdict = verdict_of(state, ended)
+    assert verdict.decision == "error"
+    assert message in verdict.reasons[0]
+    (run,) = mlflow_runs(state)
+    assert (run.info.status, run.data.tags["gradgate.verdict"]) == ("FAILED", "error")
+    assert not list((state / "runs").glob("*.part"))
+
+
+def test_without_mlflow_nothing_begins(state, tmp_path):
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(30))
+    unreachable = TrackingConfig(uri="http://127.0.0.1:9")
+    with pytest.raises(TransientError, match=r"127\.0\.0\.1:9"):
+        gate(config(source, tracking=unreachable))
+    assert not (state / "runs").exists()
+
+
+def test_a_state_folder_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GRADGATE_STATE_DIR", str(tmp_path / "file" / "state"))
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(30))
+    with pytest.raises(ConfigError, match="GRADGATE_STATE_DIR"):
+        gate(config(source))
+
+
+def test_a_silent_store_is_asked_again_and_a_missing_file_is_not(state, tmp_path):
+    content = write_jsonl(tmp_path / "rows.jsonl", question_rows(40)).read_bytes()
+    asked: list[str] = []
+
+    class Store(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            status = 404 if "missing" in self.path else 503 if len(asked) <= 1 else 200
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content) if status == 200 else 0))
+            self.end_headers()
+            if status == 200:
+                self.wfile.write(content)
+
+        def do_HEAD(self) -> None:
+            self.send_response(404 if "missing" in self.path else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Store)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    where = f"http://127.0.0.1:{server.server_port}"
+    try:
+        ended = gate(config(f"{where}/rows.jsonl"), return_state=True)
+        assert verdict_of(state, ended).n_scored == 40
+        assert len(asked) >= 2
+        asked.clear()
+        ended = gate(config(f"{where}/missing.jsonl"), return_state=True)
+        assert exit_code_of(ended) == 2
+        assert "DataError" in verdict_of(state, ended).reasons[0]
+        assert len(asked) <= 1
+    finally:
+        server.shutdown()
