@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import pyarrow.parquet as pq
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from gradgate.model_card import escape
+from gradgate.decision import top_flagged
+from gradgate.escaping import escape
 from tasks.retries import OPTIONS
 from tasks.run import GateRun
 from tasks.tracking import run_link, ui_command
@@ -37,7 +37,6 @@ def report(run: GateRun) -> None:
 
 
 def _top_flagged(run: GateRun) -> list[dict[str, Any]]:
-    rows = pq.read_table(run.folder / "flagged.parquet").slice(0, TOP).to_pylist()
     return [
         {
             "row": row["row"],
@@ -46,7 +45,7 @@ def _top_flagged(run: GateRun) -> list[dict[str, Any]]:
             "prompt": _cell(row["prompt"]),
             "target": _cell(row["target"]),
         }
-        for row in rows
+        for row in top_flagged(run.folder, TOP)
     ]
 
 

@@ -22,8 +22,9 @@ from gradgate import lora as lora_module
 from gradgate.accepted import NotAcceptedError, accept
 from gradgate.config import LoraConfig, ModelConfig
 from gradgate.errors import ConfigError, DataError, ModelError
+from gradgate.escaping import escape
 from gradgate.lora import FinetuneResult, collate, finetune
-from gradgate.model_card import CardFacts, build_card, escape
+from gradgate.model_card import CardFacts, build_card
 from gradgate.models import load_model
 from gradgate.samples import Turn, sample_id
 from gradgate.verdict import Verdict

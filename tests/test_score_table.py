@@ -13,7 +13,7 @@ from helpers import MODEL
 
 from gradgate.accepted import accept
 from gradgate.config import DataConfig, ModelConfig, PolicyConfig, ScoringConfig
-from gradgate.decision import decide, read_entropies, write_flagged
+from gradgate.decision import decide, read_entropies, top_flagged, write_flagged
 from gradgate.errors import DataError
 from gradgate.models import LoadedModel, load_model
 from gradgate.prepare import Prepared, prepare
@@ -129,14 +129,20 @@ def test_a_pass_names_exactly_the_rows_below_tau(tmp_path, run):
     assert verdict.dataset_fingerprint == accepted.dataset_fingerprint == run.fingerprint
 
 
-def test_flagged_rows_are_kept_with_their_text_the_highest_first(tmp_path, run):
+def test_flagged_rows_are_kept_with_their_text(tmp_path, run):
     tau = float(sorted(read_entropies(tmp_path / "scores.parquet"))[-5])
-    table = write_flagged(tmp_path, run.samples_path, tau).to_pandas()
+    write_flagged(tmp_path, run.samples_path, tau)
+    table = pq.read_table(tmp_path / "flagged.parquet").to_pandas()
     assert len(table) == 4
-    assert table["spectral_entropy"].is_monotonic_decreasing
+    assert table["row"].is_monotonic_increasing
     assert (table["prompt"] == "Say it: ").all()
-    assert table["target"].str.startswith("the value").all()
-    assert write_flagged(tmp_path, run.samples_path, None).num_rows == 0
+    sources = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert table["target"].tolist() == [sources[row]["completion"] for row in table["row"]]
+    top = top_flagged(tmp_path, 2)
+    assert [line["row"] for line in top] == table.nlargest(2, "spectral_entropy")["row"].tolist()
+    write_flagged(tmp_path, run.samples_path, None)
+    assert pq.read_table(tmp_path / "flagged.parquet").num_rows == 0
+    assert top_flagged(tmp_path, 2) == []
 
 
 def test_a_policy_may_accept_all_rows_of_data_without_a_valley(tmp_path, run):

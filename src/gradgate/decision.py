@@ -1,6 +1,8 @@
 """From a score table to a verdict, and the table of what was flagged."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 from gradgate.accepted import accept
 from gradgate.config import PolicyConfig
 from gradgate.prepare import Prepared, iter_samples
+from gradgate.samples import Sample
 from gradgate.threshold import Threshold
 from gradgate.verdict import Verdict, poison_interval, rule_on_count, rule_on_threshold
 
@@ -94,29 +97,33 @@ def refuse_raw_data(prepared: Prepared, failures: list[str]) -> Verdict:
     )
 
 
-def write_flagged(run_folder: Path, samples: Path, tau: float | None) -> pa.Table:
-    """Write flagged.parquet: the rows above tau with their text, the highest entropy first.
+def write_flagged(run_folder: Path, samples: Path, tau: float | None) -> None:
+    """Write flagged.parquet: the rows above tau with their text, in row order.
 
     Without a tau the table is empty: nothing is flagged by nothing.
     """
     scores = pq.read_table(run_folder / "scores.parquet")
     above = pc.greater(scores["spectral_entropy"], 2.0 if tau is None else tau)
-    chosen = scores.filter(above).sort_by(
-        [("spectral_entropy", "descending"), ("row", "ascending")]
-    )
-    wanted = set(chosen["row"].to_pylist())
-    texts = {
-        sample.row: (
-            "".join(turn.text for turn in sample.turns if not turn.is_target),
-            "".join(turn.text for turn in sample.turns if turn.is_target),
-        )
-        for sample in iter_samples(samples)
-        if sample.row in wanted
-    }
-    lines = [
-        {**line, "prompt": texts[line["row"]][0], "target": texts[line["row"]][1]}
-        for line in chosen.to_pylist()
-    ]
-    table = pa.Table.from_pylist(lines, schema=FLAGGED_SCHEMA)
-    pq.write_table(table, run_folder / "flagged.parquet")
-    return table
+    flagged = scores.filter(above).select(FLAGGED_SCHEMA.names[:5])
+    with pq.ParquetWriter(run_folder / "flagged.parquet", FLAGGED_SCHEMA) as writer:
+        texts = iter_samples(samples)
+        for batch in flagged.to_batches(max_chunksize=256):
+            writer.write_table(_with_text(batch.to_pylist(), texts))
+
+
+def _with_text(lines: list[dict[str, Any]], samples: Iterator[Sample]) -> pa.Table:
+    """Add prompt and target; both tables are in row order, so that one pass finds all."""
+    for line in lines:
+        sample = next(sample for sample in samples if sample.row == line["row"])
+        line["prompt"] = "".join(turn.text for turn in sample.turns if not turn.is_target)
+        line["target"] = "".join(turn.text for turn in sample.turns if turn.is_target)
+    return pa.Table.from_pylist(lines, schema=FLAGGED_SCHEMA)
+
+
+def top_flagged(run_folder: Path, n: int) -> list[dict[str, Any]]:
+    """The n flagged rows of the highest entropy, the highest first."""
+    path = run_folder / "flagged.parquet"
+    order = [("spectral_entropy", "descending"), ("row", "ascending")]
+    rows = pq.read_table(path, columns=["row", "spectral_entropy"]).sort_by(order)["row"][:n]
+    chosen = pq.read_table(path, filters=pc.field("row").isin(rows.combine_chunks()))
+    return chosen.sort_by(order).to_pylist()

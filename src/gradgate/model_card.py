@@ -4,30 +4,16 @@ Paths, revisions, reasons and module names may come from whoever wrote the data 
 configuration. They are escaped here, so that a card shows them and never renders them.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from huggingface_hub import ModelCard, ModelCardData
 
 from gradgate.config import LoraConfig, ModelConfig
+from gradgate.escaping import escape
 from gradgate.verdict import Verdict
 
 METHOD_URL = "https://arxiv.org/abs/2605.26574"
-
-_MARKUP = re.compile(r"([\\`*_{}\[\]()#~!$])")
-_HTML = {
-    "&": "&amp;",
-    "<": "&lt;",
-    ">": "&gt;",
-    '"': "&quot;",
-    "'": "&#39;",
-    "@": "&#64;",
-    "|": "&#124;",
-}
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://|(?<![a-z0-9])(javascript|mailto|xmpp):", re.I)
-_INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}  # control, bidi, private, surrogate, breaks
 
 
 @dataclass(frozen=True)
@@ -55,27 +41,6 @@ class CardFacts:
     seconds: float
     n_parameters: int
     versions: dict[str, str]
-
-
-def escape(text: str) -> str:
-    """Make foreign text harmless inside a line of Markdown: one line, no markup, no live link.
-
-    URLs are defanged (`http` becomes `hxxp`), other schemes lose their colon. Characters that
-    cannot be seen become spaces. The text must not stand at the start of a line.
-    """
-    text = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text)
-    text = _SCHEME.sub(_defanged, " ".join(text.split()))
-    text = re.sub(r"(www)\.", r"\1[.]", text, flags=re.I)
-    return "".join(_HTML.get(c, c) for c in _MARKUP.sub(r"\\\1", text))
-
-
-def _defanged(match: re.Match[str]) -> str:
-    if match[2]:
-        return f"{match[2]}[:]"
-    scheme = match[1]
-    if scheme.lower() in ("http", "https"):
-        return f"{scheme[0]}xx{scheme[3:]}://"
-    return f"{scheme}[:]//"
 
 
 def build_card(facts: CardFacts) -> ModelCard:

@@ -1,6 +1,6 @@
 """The verdict in Markdown, for people."""
 
-from gradgate.model_card import escape
+from gradgate.escaping import escape
 from gradgate.verdict import Decision, Verdict
 
 HEADLINE: dict[Decision, str] = {
