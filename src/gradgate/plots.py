@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from gradgate.threshold import MIN_SAMPLES, Threshold, density
 
-INK, MUTED, ACCEPTED, FLAGGED = "#1f2933", "#66788a", "#4c78a8", "#d1495b"
+INK, DENSITY, ACCEPTED, FLAGGED = "#1f2933", "#e08e0b", "#4c78a8", "#d1495b"
 
 
 def plot_entropies(
@@ -41,7 +41,7 @@ def plot_entropies(
     if entropies.size >= MIN_SAMPLES and entropies.std() > 0:
         grid = np.linspace(entropies.min(), entropies.max(), 500)
         curve = density(entropies, grid) * entropies.size * (bins[1] - bins[0])
-        axes.plot(grid, curve, color=MUTED, linewidth=1.2, label="kernel density")
+        axes.plot(grid, curve, color=DENSITY, linewidth=1.2, label="kernel density")
     axes.set_xlim(0, 1)
     axes.set_xlabel("spectral entropy of the output-layer gradient")
     axes.set_ylabel("rows")
