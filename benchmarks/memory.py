@@ -12,9 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from demo import MODEL
 from rich.console import Console
 from rich.table import Table
+
+from demo import MODEL
 
 SIZES = [100, 3_000, 30_000]
 CHILD = """

@@ -4,8 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gradgate.redaction import redacted
 from gradgate.state import state_dir
-from tasks.tracking import TrackedRun, without_credentials
+from tasks.tracking import TrackedRun
 
 
 @dataclass(frozen=True)
@@ -33,5 +34,5 @@ def run_folder(flow_run_id: str) -> Path:
 
 def save_run(run: GateRun) -> None:
     """Write run.json: where the run is in MLflow."""
-    record = {**asdict(run.tracked), "uri": without_credentials(run.tracked.uri)}
+    record = {**asdict(run.tracked), "uri": redacted(run.tracked.uri)}
     (run.part / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

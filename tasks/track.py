@@ -13,6 +13,7 @@ from prefect import task
 from gradgate.config import GateConfig
 from gradgate.decision import read_entropies
 from gradgate.prepare import SUMMARY, Prepared
+from gradgate.redaction import redacted
 from gradgate.summary import verdict_markdown
 from gradgate.verdict import Verdict
 from tasks import tracking
@@ -32,7 +33,7 @@ def open_run(config: GateConfig, flow_run_id: str, name: str) -> GateRun:
     run.part.mkdir(parents=True)
     save_run(run)
     resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    text = tracking.without_credentials(resolved)
+    text = redacted(resolved)
     (run.part / "config.yaml").write_text(text, encoding="utf-8")
     return run
 
@@ -43,7 +44,7 @@ def errors_recorded(run: GateRun) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        reason = tracking.without_credentials(f"{type(error).__name__}: {error}")
+        reason = redacted(f"{type(error).__name__}: {error}")
         try:
             publish(run, Verdict("error", [reason]))
         except Exception:

@@ -31,6 +31,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gradgate import __version__
 from gradgate.config import GateConfig
 from gradgate.errors import ConfigError, GradgateError, TransientError
+from gradgate.redaction import redacted
 from gradgate.state import state_dir
 from gradgate.verdict import Verdict
 
@@ -116,7 +117,7 @@ def log_dataset(
         n_rows: Rows of the whole dataset.
         context: What the run uses the dataset for.
     """
-    source_type, where = _source(without_credentials(source))
+    source_type, where = _source(redacted(source))
     dataset = Dataset(
         name=name,
         digest=fingerprint[:32],
@@ -200,7 +201,7 @@ def ui_command(uri: str) -> str:
     if urlsplit(uri).scheme in ("http", "https"):
         return f"python -m webbrowser {shlex.quote(_address(uri))}"
     mlflow = f"{shlex.quote(sys.executable)} -m mlflow"  # found without an activated environment
-    return f"{mlflow} ui --backend-store-uri {shlex.quote(without_credentials(uri))}"
+    return f"{mlflow} ui --backend-store-uri {shlex.quote(redacted(uri))}"
 
 
 def tracking_uri(uri: str | None) -> str:
@@ -212,7 +213,7 @@ def tracking_uri(uri: str | None) -> str:
     if not uri:
         return f"sqlite:///{state_dir() / 'mlflow.db'}"
     parts = urlsplit("databricks://" if uri == "databricks" else uri)
-    shown = without_credentials(uri)
+    shown = redacted(uri)
     if parts.scheme.split("+")[0] not in _SCHEMES:
         raise ConfigError(
             f"tracking.uri {shown} must begin with one of {', '.join(_SCHEMES)}; for a local "
@@ -223,12 +224,6 @@ def tracking_uri(uri: str | None) -> str:
     if parts.scheme == "sqlite":
         return f"sqlite:///{_sqlite_path(uri).absolute()}"
     return uri
-
-
-def without_credentials(text: str) -> str:
-    """`text` with user, password and query of every URL in it replaced by ***."""
-    text = re.sub(r"://[^/\s]*@", "://***@", text)
-    return re.sub(r"(://[^\s?]*\?)[^\s'\")]+", r"\1***", text)
 
 
 def _client(uri: str) -> MlflowClient:
@@ -287,7 +282,7 @@ def _require_writable(path: Path) -> None:
 
 def _params(config: GateConfig) -> list[Param]:
     return [
-        Param(key, _cut(without_credentials(value), _MAX_PARAM))
+        Param(key, _cut(redacted(value), _MAX_PARAM))
         for key, value in _flat(config.model_dump(mode="json"))
     ]
 
@@ -311,7 +306,7 @@ def _start_tags(config: GateConfig, kind: Kind, parent: TrackedRun | None) -> di
         "gradgate.version": __version__,
         "gradgate.git_sha": _git_sha(),
         "gradgate.kind": kind,
-        "gradgate.model": without_credentials(config.model.path),
+        "gradgate.model": redacted(config.model.path),
         "gradgate.model_revision": config.model.revision or "",
         "mlflow.parentRunId": parent.run_id if parent else "",
     }
@@ -395,7 +390,7 @@ def _is_passing(error: MlflowException, uri: str) -> bool:
 
 
 def _failure(error: Exception, uri: str, passing: bool) -> GradgateError:
-    store, text = without_credentials(uri), without_credentials(str(error))
+    store, text = redacted(uri), redacted(str(error))
     if passing:
         return TransientError(f"MLflow at {store} did not answer: {text}")
     return ConfigError(f"MLflow at {store} refused: {text}")

@@ -1,4 +1,4 @@
-"""`gradgate score` as a user types it, in a process of its own."""
+"""`gradgate score` as a user types it."""
 
 import subprocess
 import sys
@@ -7,16 +7,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from helpers import MODEL, write_jsonl
+from typer.testing import CliRunner, Result
+
+from gradgate.cli import app
 
 
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from gradgate.cli import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def rows(n: int) -> list[dict[str, object]]:
@@ -27,8 +24,14 @@ def test_score_writes_the_table_and_says_what_it_did(tmp_path):
     source = write_jsonl(
         tmp_path / "rows.jsonl", [*rows(40), rows(1)[0], {"prompt": "x", "completion": 3}]
     )
-    done = run("score", source, "--model", MODEL, "--output", tmp_path / "out" / "scores.parquet")
-    assert done.returncode == 0, done.stderr
+    output = tmp_path / "out" / "scores.parquet"
+    command = ["score", source, "--model", MODEL, "--output", output]
+    done = subprocess.run(
+        [Path(sys.executable).parent / "gradgate", *command],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "41 rows scored (40 distinct, 0 failed)" in done.stdout
     assert "1 rows rejected" in done.stdout
     assert "KDE valley" in done.stdout
@@ -52,7 +55,7 @@ def test_the_table_says_how_it_was_made(tmp_path):
     source = write_jsonl(tmp_path / "rows.jsonl", rows(3))
     output = tmp_path / "scores.parquet"
     done = run("score", source, "--model", MODEL, "--output", output, "--mode", "full", "--k", 8)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     facts = {k.decode(): v.decode() for k, v in pq.read_schema(output).metadata.items()}
     assert facts["gradgate.mode"] == "full"
     assert facts["gradgate.k"] == "8"
@@ -75,7 +78,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(tmp_path, content, options,
     (tmp_path / "rows.jsonl").write_bytes(content)
     output = tmp_path / "out" / "scores.parquet"
     done = run("score", tmp_path / "rows.jsonl", "--model", MODEL, "--output", output, *options)
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -86,9 +89,9 @@ def test_a_missing_file_and_a_missing_model_are_named(tmp_path):
     source = write_jsonl(tmp_path / "rows.jsonl", rows(3))
     output = tmp_path / "scores.parquet"
     done = run("score", tmp_path / "none.jsonl", "--model", MODEL, "--output", output)
-    assert (done.returncode, "none.jsonl" in done.stderr) == (2, True)
+    assert (done.exit_code, "none.jsonl" in done.stderr) == (2, True)
     done = run("score", source, "--model", tmp_path / "none", "--output", output)
-    assert (done.returncode, "no such folder" in done.stderr) == (2, True)
+    assert (done.exit_code, "no such folder" in done.stderr) == (2, True)
     assert not output.exists()
 
 
@@ -97,7 +100,7 @@ def test_an_unknown_model_type_is_named(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "nonsense"}')
     done = run("score", source, "--model", tmp_path / "model", "--output", tmp_path / "s.parquet")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "nonsense" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -105,5 +108,5 @@ def test_an_unknown_model_type_is_named(tmp_path):
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path):
     source = write_jsonl(tmp_path / "rows.jsonl", rows(3))
     done = run("score", source, "--model", MODEL, "--output", source / "scores.parquet")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "cannot write" in done.stderr

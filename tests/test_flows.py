@@ -4,6 +4,7 @@ import http.server
 import json
 import shutil
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from peft import PeftModel
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import State
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -66,8 +73,6 @@ def mlflow_runs(state: Path, experiment: str = "gradgate") -> list[Run]:
 
 def artifacts_of(ended: State[Any]) -> dict[str, Any]:
     with get_client(sync_client=True) as client:
-        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-
         wanted = ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=[ended.state_details.flow_run_id])
         )
@@ -123,6 +128,19 @@ def test_prefect_shows_verdict_rows_and_progress_and_no_markup_of_the_data(state
     assert "evil.example" in shown
     for live in ("<img", "](http", "http://evil"):
         assert live not in shown
+
+
+def test_what_the_core_logs_is_in_prefect(state, tmp_path):
+    ended = gate(config(write_jsonl(tmp_path / "rows.jsonl", question_rows(40))), return_state=True)
+    wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[ended.state_details.flow_run_id]))
+    deadline = time.monotonic() + 20  # logs are sent in batches
+    messages = ""
+    while "verdict: " not in messages and time.monotonic() < deadline:
+        time.sleep(0.5)
+        with get_client(sync_client=True) as client:
+            messages = "\n".join(log.message for log in client.read_logs(wanted))
+    assert "scored 40 rows" in messages
+    assert "verdict: " in messages
 
 
 def test_clean_data_pass_and_are_fine_tuned_on_the_accepted_rows_alone(state, tmp_path):

@@ -17,7 +17,7 @@ import pytest
 
 from gradgate.config import DataConfig
 from gradgate.errors import DataError, TransientError
-from gradgate.source import RawRow, open_rows, redacted
+from gradgate.source import RawRow, open_rows
 
 ROWS: list[dict[str, object]] = [
     {"prompt": f"question {i}, naïve — 日本?\n", "completion": f'answer "{i}"'} for i in range(29)
@@ -260,13 +260,6 @@ def test_hub_settings_for_a_file(tmp_path: Path, field: str) -> None:
     for source in (tmp_path, tmp_path / "data.jsonl"):
         with pytest.raises(DataError, match=f"cannot obey data.{field}; leave it out"):
             read(source, **{field: "train"})
-
-
-def test_redacted() -> None:
-    assert redacted("https://me:p@ss@host/a.jsonl?token=1") == "https://host/a.jsonl"
-    assert redacted("s3://bucket/a@b.csv") == "s3://bucket/a@b.csv"
-    assert redacted("/data/what?.csv") == "/data/what?.csv"
-    assert redacted("simplecache::https://u:p@h/x") == "simplecache::https://h/x"
 
 
 # Servers

@@ -144,23 +144,6 @@ def test_long_param_and_tag_are_cut_with_a_marker(state: Path) -> None:
     assert data.tags["short"] == "z"
 
 
-@pytest.mark.parametrize(
-    ("text", "clean"),
-    [
-        ("https://me:secret@host/d.csv", "https://***@host/d.csv"),
-        ("s3://key:sec@ret@bucket/d", "s3://***@bucket/d"),
-        ("simplecache::https://me:s@h/d?sig=1&x=2", "simplecache::https://***@h/d?***"),
-        ("https://host/d.csv?X-Amz-Signature=1", "https://host/d.csv?***"),
-        ("org/name", "org/name"),
-        ("/data/a@b?c.json", "/data/a@b?c.json"),
-        ("sqlite:////a@b/m.db", "sqlite:////a@b/m.db"),
-        ("What? See http://h/?q=1 and ask?", "What? See http://h/?*** and ask?"),
-    ],
-)
-def test_without_credentials(text: str, clean: str) -> None:
-    assert tracking.without_credentials(text) == clean
-
-
 def test_credentials_are_not_logged(state: Path) -> None:
     source = "https://me:secret@host/d.csv?sig=secret"
     run = start_run(config(source=source), "gate", "credentials")

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gradgate.config import DataConfig
 from gradgate.errors import DataError
+from gradgate.redaction import redacted
 from gradgate.samples import (
     RejectedRowError,
     RowFormat,
@@ -23,7 +24,7 @@ from gradgate.samples import (
     fingerprint,
     to_sample,
 )
-from gradgate.source import RawRow, open_rows, redacted
+from gradgate.source import RawRow, open_rows
 from gradgate.tokenization import Tokens, tokenize
 
 SAMPLES = "samples.parquet"
@@ -58,7 +59,7 @@ class Prepared:
 
     Attributes:
         folder: Where the files are; not part of the JSON, so that the folder can be moved.
-        source: `DataConfig.source` without user, password and query string.
+        source: `DataConfig.source` without credentials.
         row_format: None when no row was readable.
         columns: From the format's field to the name of its column.
         n_rows: n_samples + n_rejected.

@@ -26,8 +26,9 @@ from fsspec.implementations.local import LocalFileSystem
 from gradgate.config import DataConfig
 from gradgate.errors import DataError, GradgateError, TransientError
 from gradgate.readers import RawRow, read_csv, read_json, read_lines, read_table, without_bom
+from gradgate.redaction import redacted
 
-__all__ = ["RawRow", "open_rows", "redacted"]
+__all__ = ["RawRow", "open_rows"]
 
 Kind = Literal["jsonl", "json", "csv", "parquet", "arrow"]
 
@@ -67,13 +68,6 @@ def open_rows(config: DataConfig) -> Iterator[RawRow]:
     with _translated(config.source):
         rows = _find(config)
     return _not_empty(rows, config.source)
-
-
-def redacted(text: str) -> str:
-    """Remove user, password and query string from a URL; other text stays as it is."""
-    if "://" not in text:
-        return text
-    return re.sub(r"(?<=://)[^/]*@", "", text).split("?")[0]
 
 
 def _not_empty(rows: Iterator[RawRow], source: str) -> Iterator[RawRow]:
