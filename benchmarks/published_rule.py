@@ -24,7 +24,6 @@ from gradgate.config import DataConfig, ModelConfig, ScoringConfig
 from gradgate.models import LoadedModel, load_model, sample_limit
 from gradgate.prepare import prepare
 from gradgate.scoring import score_dataset
-from gradgate.telemetry import disable_telemetry
 from gradgate.threshold import PUBLISHED_CONSTANT, kde_valley
 
 
@@ -85,7 +84,6 @@ def figures(scored: Scored) -> list[str]:
 
 def main() -> None:
     """Print one line for each file and mode."""
-    disable_telemetry()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--model", required=True)

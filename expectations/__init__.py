@@ -1,5 +1,5 @@
 """Great Expectations: custom expectations, the suites, and validation that fails closed."""
 
-from gradgate.telemetry import disable_telemetry
+from gradgate.environment import set_defaults
 
-disable_telemetry()  # before great_expectations is imported
+set_defaults()  # before great_expectations is imported

@@ -2,8 +2,8 @@
 
 import logging
 
-from gradgate.telemetry import disable_telemetry
+from gradgate.environment import set_defaults
 
-disable_telemetry()
+set_defaults()
 # Prefect takes up this logger ([tool.prefect.logging] in pyproject.toml), but not its level.
 logging.getLogger("gradgate").setLevel(logging.INFO)

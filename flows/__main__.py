@@ -2,11 +2,11 @@
 
 import sys
 
-from flows.environment import prepare_environment
+from flows.prefect_environment import set_prefect_defaults
 from gradgate.errors import GradgateError
 
 try:
-    prepare_environment()
+    set_prefect_defaults()
 except GradgateError as error:
     sys.exit(f"error: {error}")
 

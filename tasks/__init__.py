@@ -1,5 +1,5 @@
 """The tasks: one thin step each, between the flows and the core."""
 
-from gradgate.telemetry import disable_telemetry
+from gradgate.environment import set_defaults
 
-disable_telemetry()  # before prefect and mlflow are imported
+set_defaults()  # before prefect and mlflow are imported

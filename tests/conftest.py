@@ -44,9 +44,6 @@ def state(fresh_state: Path, empty_store: Path) -> Path:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """Prefect's temporary server; it takes some ten seconds to start."""
-    import gradgate.telemetry
-
-    gradgate.telemetry.disable_telemetry()
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):

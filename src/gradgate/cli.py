@@ -24,7 +24,6 @@ from gradgate.models import load_model, load_tokenizer, sample_limit
 from gradgate.prepare import Prepared, prepare
 from gradgate.scoring import Progress as OnProgress
 from gradgate.scoring import ScoringSummary, score_dataset
-from gradgate.telemetry import disable_telemetry
 from gradgate.threshold import PUBLISHED_CONSTANT, kde_valley
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -156,8 +155,7 @@ def _report(output: Path, prepared: Prepared, summary: ScoringSummary) -> None:
 
 
 def main() -> None:
-    """Entry point of `gradgate`."""
-    disable_telemetry()
+    """Run the command line; `gradgate.__main__` is the entry point."""
     transformers_logging.disable_progress_bar()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.ERROR)

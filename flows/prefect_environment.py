@@ -6,7 +6,7 @@ from pathlib import Path
 from gradgate.state import state_dir
 
 
-def prepare_environment() -> None:
+def set_prefect_defaults() -> None:
     """Fit Prefect to a command that runs flows by itself; whatever the user set stays.
 
     Without a server the flows run in Prefect's temporary one, whose database then lies in the
