@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import MODEL
-from safetensors.torch import load_file
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError, TransientError
@@ -87,6 +89,44 @@ def test_weights_that_lack_a_part_of_the_model_are_refused(model):
 def test_a_model_that_is_no_causal_lm_is_refused(model):
     configure(model, architectures=["T5Model"], model_type="t5")
     with pytest.raises(ModelError, match="T5"):
+        load_model(ModelConfig(path=str(model), device="cpu"))
+
+
+@pytest.fixture
+def adapter(tmp_path) -> Path:
+    base = AutoModelForCausalLM.from_pretrained(MODEL)
+    get_peft_model(base, LoraConfig(target_modules=["q_proj"])).save_pretrained(tmp_path / "lora")
+    return tmp_path / "lora"
+
+
+def test_an_adapter_is_part_of_the_identity(adapter):
+    settings = ModelConfig(path=str(MODEL), adapter=str(adapter), device="cpu")
+    before = load_model(settings).identity
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    save_file({k: v + 1 for k, v in tensors.items()}, adapter / "adapter_model.safetensors")
+    after = load_model(settings).identity
+    assert {key for key in before if before[key] != after[key]} == {"adapter_sha256"}
+
+
+def test_a_pickled_adapter_is_refused(adapter):
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    torch.save(tensors, adapter / "adapter_model.bin")
+    (adapter / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelError, match="safetensors"):
+        load_model(ModelConfig(path=str(MODEL), adapter=str(adapter), device="cpu"))
+
+
+def test_an_adapter_whose_weights_are_of_another_model_is_refused(adapter):
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    renamed = {key.replace("layers.0", "layers.99"): value for key, value in tensors.items()}
+    save_file(renamed, adapter / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match="lacks weights"):
+        load_model(ModelConfig(path=str(MODEL), adapter=str(adapter), device="cpu"))
+
+
+def test_a_model_that_names_another_as_its_base_is_refused(model, adapter):
+    shutil.copy(adapter / "adapter_config.json", model)
+    with pytest.raises(ModelError, match=r"model\.adapter"):
         load_model(ModelConfig(path=str(model), device="cpu"))
 
 

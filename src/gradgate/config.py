@@ -92,7 +92,7 @@ class ModelConfig(Section):
     adapter: str | None = Field(None, description="Folder or hub id of a LoRA adapter to load.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU, float32 on a CPU."
+        "auto", description="auto: bfloat16 on a GPU that has it, float32 elsewhere."
     )
 
 
@@ -196,6 +196,15 @@ class GatedFinetuneConfig(GateConfig):
     """A gate run, and the fine-tuning that follows when it passes."""
 
     lora: LoraConfig = LoraConfig()
+
+    @model_validator(mode="after")
+    def _first_gpu(self) -> Self:
+        if self.model.device.startswith("cuda:") and self.model.device != "cuda:0":
+            raise ValueError(
+                f"the Trainer uses the first visible GPU; instead of model.device "
+                f"{self.model.device} set CUDA_VISIBLE_DEVICES={self.model.device[5:]}"
+            )
+        return self
 
 
 def load_config(path: Path, model: type[SectionT]) -> SectionT:

@@ -15,10 +15,12 @@ from httpx import TransportError
 from huggingface_hub.errors import LocalEntryNotFoundError
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
-from peft.utils import ModulesToSaveWrapper
+from peft.utils import ModulesToSaveWrapper, get_peft_model_state_dict
+from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import cached_file
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError, TransientError
@@ -52,18 +54,21 @@ class LoadedModel:
 
 
 def load_model(config: ModelConfig) -> LoadedModel:
-    """Load model, tokenizer and adapter.
+    """Load model, tokenizer and adapter, all at the commit that the revision stands for now.
 
     Raises:
-        ModelError: No such model, an unknown type, no safetensors, or a head that is not linear.
+        ModelError: No such model, an unknown type, no safetensors, weights that are not all there,
+            or a head that is not linear.
         TransientError: The hub did not answer.
     """
     device = _device(config.device)
     dtype = _dtype(config.dtype, device)
-    tokenizer = load_tokenizer(config)
-    model = _load_weights(config, dtype)
-    if config.adapter is not None:
-        model = _with_adapter(model, config.adapter)
+    located = _locate_model(config)
+    tokenizer = _load_tokenizer(config, located)
+    model = _load_weights(config, located, dtype)
+    adapter = None if config.adapter is None else _locate_adapter(config.adapter)
+    if config.adapter is not None and adapter is not None:
+        model = _with_adapter(model, config.adapter, adapter)
     model = model.to(device).eval().requires_grad_(False)
     head = find_head(model)
     return LoadedModel(
@@ -75,53 +80,103 @@ def load_model(config: ModelConfig) -> LoadedModel:
         n_vocabulary=_linear(head).out_features,
         n_hidden=_linear(head).in_features,
         transform=_logit_transform(model.config.get_text_config()),
-        identity=_identity(config),
+        identity={
+            "path": config.path,
+            "revision": located.commit,
+            "sha256": folder_digest(located.folder),
+            "adapter": config.adapter,
+            "adapter_sha256": None if adapter is None else folder_digest(adapter.folder),
+        },
     )
 
 
 def load_tokenizer(config: ModelConfig) -> transformers.PreTrainedTokenizerBase:
     """Load the tokenizer alone; errors as for `load_model`."""
-    with _translated_errors(f"the tokenizer of {config.path!r}"):
-        return AutoTokenizer.from_pretrained(_known(config.path), **_options(config))
+    return _load_tokenizer(config, _locate_model(config))
 
 
 def sample_limit(config: ModelConfig, max_tokens: int) -> int:
     """Longest sample in tokens: `max_tokens`, or less where the model takes less."""
     with _translated_errors(f"the configuration of {config.path!r}"):
-        loaded = AutoConfig.from_pretrained(_known(config.path), **_options(config))
+        loaded = AutoConfig.from_pretrained(config.path, **_options(_locate_model(config)))
     return min(max_tokens, _max_positions(loaded.get_text_config()) or max_tokens)
 
 
-def _load_weights(config: ModelConfig, dtype: torch.dtype) -> transformers.PreTrainedModel:
+@dataclass(frozen=True)
+class _Located:
+    """Where the files of a model or adapter lie; `commit` is None for a folder of the user's."""
+
+    folder: Path
+    commit: str | None
+
+
+def _locate(path: str, file: str, revision: str | None = None) -> _Located:
+    if path.startswith(("/", "./", "../", "~")) and not Path(path).is_dir():
+        raise FileNotFoundError("no such folder")
+    where = {"revision": revision} if revision else {}
+    folder = Path(cached_file(path, file, **where)).parent
+    return _Located(folder, folder.name if folder.parent.name == "snapshots" else None)
+
+
+def _locate_model(config: ModelConfig) -> _Located:
     with _translated_errors(f"model {config.path!r}"):
-        model, report = AutoModelForCausalLM.from_pretrained(
-            _known(config.path),
-            dtype=dtype,
-            use_safetensors=True,
-            output_loading_info=True,
-            **_options(config),
-        )
-    missing = sorted(report["missing_keys"])
-    if missing:  # they would be random numbers, and so would the scores
-        raise ModelError(f"model {config.path!r} lacks weights: {', '.join(missing[:5])}")
-    return model
+        located = _locate(config.path, "config.json", config.revision)
+        pinned = {"revision": located.commit} if located.commit else {}
+        if find_adapter_config_file(config.path, **pinned) is not None:
+            # transformers would silently load the base model that the adapter names
+            raise ValueError("it is an adapter; name its base model, and it in model.adapter")
+    return located
 
 
-def _options(config: ModelConfig) -> dict[str, str | bool]:
-    revision = {"revision": config.revision} if config.revision else {}
+def _locate_adapter(adapter: str) -> _Located:
+    with _translated_errors(f"adapter {adapter!r}"):
+        located = _locate(adapter, "adapter_config.json")
+        # peft would fall back to pickled weights
+        return _locate(adapter, "adapter_model.safetensors", located.commit)
+
+
+def _options(located: _Located) -> dict[str, str | bool]:
+    revision = {"revision": located.commit} if located.commit else {}
     return {"trust_remote_code": False, **revision}
 
 
-def _known(path: str) -> str:
-    """The path, unless it is one of this machine and nothing is there."""
-    if path.startswith(("/", "./", "../", "~")) and not Path(path).is_dir():
-        raise FileNotFoundError("no such folder")
-    return path
+def _load_tokenizer(config: ModelConfig, located: _Located) -> transformers.PreTrainedTokenizerBase:
+    with _translated_errors(f"the tokenizer of {config.path!r}"):
+        return AutoTokenizer.from_pretrained(config.path, **_options(located))
 
 
-def _with_adapter(model: transformers.PreTrainedModel, adapter: str) -> PeftModel:
+def _load_weights(
+    config: ModelConfig, located: _Located, dtype: torch.dtype
+) -> transformers.PreTrainedModel:
+    with _translated_errors(f"model {config.path!r}"):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            config.path,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            **_options(located),
+        )
+    _require_all(f"model {config.path!r}", set(report["missing_keys"]))
+    return model
+
+
+def _with_adapter(
+    model: transformers.PreTrainedModel, adapter: str, located: _Located
+) -> PeftModel:
+    pinned = {"revision": located.commit} if located.commit else {}
     with _translated_errors(f"adapter {adapter!r}"):
-        return PeftModel.from_pretrained(model, adapter, use_safetensors=True)
+        adapted = PeftModel.from_pretrained(model, adapter, **pinned)
+        with safe_open(located.folder / "adapter_model.safetensors", "pt") as file:
+            there = set(file.keys())
+    needed = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    _require_all(f"adapter {adapter!r}", set(needed) - there)
+    return adapted
+
+
+def _require_all(what: str, missing: set[str]) -> None:
+    """Refuse what libraries would make up: random weights give random scores."""
+    if missing:
+        raise ModelError(f"{what} lacks weights: {', '.join(sorted(missing)[:5])}")
 
 
 def _device(name: str) -> torch.device:
@@ -140,7 +195,8 @@ def _device(name: str) -> torch.device:
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        fits = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fits else torch.float32
     return torch.bfloat16 if name == "bfloat16" else torch.float32
 
 
@@ -197,23 +253,6 @@ def _max_positions(config: transformers.PretrainedConfig) -> int | None:
         if values.get(name):
             return int(values[name])
     return None
-
-
-def _identity(config: ModelConfig) -> dict[str, str | None]:
-    """What was loaded: for a hub model the commit that the revision stood for."""
-    where = {"revision": config.revision} if config.revision else {}
-    folder = Path(cached_file(config.path, "config.json", **where)).parent
-    commit = folder.name if folder.parent.name == "snapshots" else config.revision
-    adapter = config.adapter
-    return {
-        "path": config.path,
-        "revision": commit,
-        "sha256": folder_digest(folder),
-        "adapter": adapter,
-        "adapter_sha256": folder_digest(Path(cached_file(adapter, "adapter_config.json")).parent)
-        if adapter
-        else None,
-    }
 
 
 def folder_digest(folder: Path) -> str:
