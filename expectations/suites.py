@@ -32,14 +32,14 @@ def raw_data_suite(*, n_fetched: int, max_rejected_fraction: float) -> Expectati
 
 
 def samples_suite(
-    *, n_accepted: int, n_unique: int, min_rows: int, has_prompts: bool
+    *, n_samples: int, n_unique: int, min_rows: int, has_prompts: bool
 ) -> ExpectationSuite:
     """What must hold for the rows that became samples, the frame without the rejected ones.
 
     Columns: row, sample_id, n_target_chars and, with `has_prompts`, n_prompt_chars.
 
     Args:
-        n_accepted: Rows that were not rejected, as reported.
+        n_samples: Rows that were not rejected, as reported.
         n_unique: Distinct sample ids, as reported.
         min_rows: Fewest samples that make a data set.
         has_prompts: Whether the row format has prompts; plain text has none.
@@ -48,7 +48,7 @@ def samples_suite(
     return ExpectationSuite(
         "samples",
         expectations=[
-            _row_count(n_accepted, f"all {n_accepted} rows that were not rejected are there"),
+            _row_count(n_samples, f"all {n_samples} rows that were not rejected are there"),
             gxe.ExpectTableRowCountToBeBetween(
                 min_value=min_rows, description=f"at least {min_rows} samples"
             ),

@@ -8,7 +8,8 @@ from gradgate.errors import GradgateError
 try:
     set_prefect_defaults()
 except GradgateError as error:
-    sys.exit(f"error: {error}")
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 from flows.cli import main
 

@@ -1,6 +1,7 @@
 """The command line of the flows. The exit code is that of the verdict."""
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,20 +56,23 @@ def _finish(state: State[Any], exit_zero: bool) -> None:
 
 @contextmanager
 def _errors_as_exit_code() -> Iterator[None]:
-    """Errors before or around a flow run; those inside it end in its state."""
+    """Errors before or around a flow run; those inside it end in its state.
+
+    Exit code 1 says that data were rejected, so that nothing else may end with it.
+    """
     try:
         yield
+    except typer.Exit:
+        raise
     except GradgateError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    except RuntimeError as error:
-        if not str(error).startswith("Failed to reach API"):
-            raise
-        typer.echo(
-            f"error: Prefect's server does not answer ({error}); start it, or unset "
-            "PREFECT_API_URL to run without one",
-            err=True,
-        )
+    except Exception as error:
+        if str(error).startswith("Failed to reach API"):
+            advice = "start it, or unset PREFECT_API_URL to run without one"
+            typer.echo(f"error: Prefect's server does not answer ({error}); {advice}", err=True)
+        else:
+            traceback.print_exc()
         raise typer.Exit(2) from error
 
 

@@ -15,7 +15,7 @@ from tasks.report import report
 from tasks.run import GateRun
 from tasks.score import score
 from tasks.threshold import threshold
-from tasks.track import errors_recorded, open_run, publish
+from tasks.track import errors_recorded, log_scoring, open_run, publish
 from tasks.validate import check_raw_data, check_scores
 
 
@@ -27,8 +27,14 @@ def gate(config: GateConfig) -> State[Any]:
     `NotDecided` for the other verdicts. The evidence lies in the state folder under the id of the
     flow run, and in MLflow.
     """
-    run = open_run(config, str(runtime.flow_run.id), str(runtime.flow_run.name))
+    run = open_flow_run(config)
     return state_of(run_gate(run, config))
+
+
+def open_flow_run(config: GateConfig) -> GateRun:
+    """Open the gate run of the flow run that this is called in."""
+    this = runtime.flow_run
+    return open_run(config, str(this.id), int(this.run_count), str(this.name))
 
 
 def run_gate(run: GateRun, config: GateConfig) -> Verdict:
@@ -47,7 +53,8 @@ def inspect(run: GateRun, config: GateConfig) -> Verdict:
     failures = check_raw_data(prepared, config.data, folder)
     if failures:
         return refuse_raw_data(prepared, failures)
-    scored_by = score(run, prepared, config.model, config.scoring)
+    scored = score(prepared, config.model, config.scoring, folder)
+    log_scoring(run, scored)
     found = threshold(folder, config.threshold)
     failures = check_scores(prepared, found, config.policy, folder)
-    return decide(prepared, scored_by, found, config.policy, failures, folder)
+    return decide(prepared, scored, found, config.policy, failures, folder)

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.gate import run_gate
+from flows.gate import open_flow_run, run_gate
 from flows.outcome import state_of
 from gradgate.config import GatedFinetuneConfig
-from tasks.finetune import finetune
-from tasks.track import open_run
+from tasks.finetune import failure_recorded, finetune, open_finetuning, record_finetuning
 
 
 @flow(name="gated-finetune")
@@ -18,8 +17,10 @@ def gated_finetune(config: GatedFinetuneConfig) -> State[Any]:
 
     The states are those of the gate; unless it passes, nothing is trained.
     """
-    run = open_run(config, str(runtime.flow_run.id), str(runtime.flow_run.name))
+    run = open_flow_run(config)
     verdict = run_gate(run, config)
     if verdict.decision == "pass":
-        finetune(run, config)
+        nested = open_finetuning(run, config)
+        with failure_recorded(nested):
+            record_finetuning(nested, run, finetune(run, config))
     return state_of(verdict)

@@ -13,6 +13,7 @@ from gradgate.prepare import Prepared
 from gradgate.threshold import Threshold
 from gradgate.verdict import Verdict
 from tasks.retries import OPTIONS
+from tasks.score import Scored
 
 logger = logging.getLogger("gradgate.tasks")
 
@@ -20,14 +21,14 @@ logger = logging.getLogger("gradgate.tasks")
 @task(**OPTIONS)
 def decide(
     prepared: Prepared,
-    scored_by: dict[str, str | None],
+    scored: Scored,
     threshold: Threshold,
     policy: PolicyConfig,
     failures: list[str],
     folder: Path,
 ) -> Verdict:
     """The verdict, with flagged.parquet and histogram.png beside it."""
-    verdict = gradgate.decision.decide(folder, prepared, threshold, policy, failures, scored_by)
+    verdict = gradgate.decision.decide(folder, prepared, threshold, policy, failures, scored.model)
     write_flagged(folder, prepared.samples_path, verdict.tau)
     entropies = read_entropies(folder / "scores.parquet")
     title = f"{Path(prepared.source).name}: {verdict.decision}"

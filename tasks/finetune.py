@@ -1,9 +1,15 @@
 """Fine-tune on the accepted samples of a passing gate run."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pyarrow.parquet as pq
 from prefect import task
 
+from gradgate.accepted import VERDICT
 from gradgate.config import GatedFinetuneConfig
+from gradgate.errors import GradgateError
 from gradgate.lora import FinetuneResult
 from gradgate.lora import finetune as finetune_accepted
 from gradgate.prepare import Prepared
@@ -13,35 +19,50 @@ from tasks.retries import OPTIONS
 from tasks.run import GateRun
 from tasks.tracking import TrackedRun
 
+logger = logging.getLogger("gradgate.tasks")
+
+
+@task(**OPTIONS)
+def open_finetuning(run: GateRun, config: GatedFinetuneConfig) -> TrackedRun:
+    """Open a run in MLflow, nested below the gate's."""
+    return tracking.start_run(config, "finetune", "fine-tuning", parent=run.tracked)
+
 
 @task(**OPTIONS)
 def finetune(run: GateRun, config: GatedFinetuneConfig) -> FinetuneResult:
-    """Train in a run nested below the gate's; the core refuses without a passing verdict."""
-    nested = tracking.start_run(config, "finetune", "fine-tuning", parent=run.tracked)
+    """Train; the core refuses without a passing verdict for the rows as they are now."""
+    return finetune_accepted(
+        run_dir=run.folder,
+        model=config.model,
+        lora=config.lora,
+        output=run.folder / "adapter",
+        gate_run=run.tracked.run_id,
+        source=Prepared.load(run.folder).source,
+    )
+
+
+@contextmanager
+def failure_recorded(nested: TrackedRun) -> Iterator[None]:
+    """Close the nested run as failed, whatever ends the fine-tuning, and let it go on."""
     try:
-        result = finetune_accepted(
-            run_dir=run.folder,
-            model=config.model,
-            lora=config.lora,
-            output=run.folder / "adapter",
-            gate_run=run.tracked.run_id,
-            source=Prepared.load(run.folder).source,
-        )
-        _log_result(nested, run, result)
+        yield
     except BaseException:
-        tracking.end_run(nested, ok=False)
+        try:
+            tracking.end_run(nested, ok=False)
+        except GradgateError:
+            logger.exception("the failure of the fine-tuning could not be recorded in MLflow")
         raise
-    tracking.end_run(nested, ok=True)
-    return result
 
 
-def _log_result(nested: TrackedRun, run: GateRun, result: FinetuneResult) -> None:
+@task(**OPTIONS)
+def record_finetuning(nested: TrackedRun, run: GateRun, result: FinetuneResult) -> None:
+    """Log what was trained on and what came out, and close the run."""
     prepared = Prepared.load(run.folder)
     tracking.log_dataset(
         nested,
         name=f"accepted rows of {run.folder.name}",
         source=prepared.source,
-        fingerprint=str(load_verdict(run.folder / "verdict.json").accepted_fingerprint),
+        fingerprint=str(load_verdict(run.folder / VERDICT).accepted_fingerprint),
         sample=pq.read_schema(prepared.samples_path).empty_table().to_pandas(),
         n_rows=result.n_samples,
         context="training",
@@ -58,3 +79,4 @@ def _log_result(nested: TrackedRun, run: GateRun, result: FinetuneResult) -> Non
     )
     tracking.set_tags(nested, {"gradgate.gate_run": run.tracked.run_id})
     tracking.log_files(nested, result.adapter, "adapter")
+    tracking.end_run(nested, ok=True)

@@ -27,9 +27,9 @@ class GateRun:
         return self.folder.with_name(self.folder.name + ".part")
 
 
-def run_folder(flow_run_id: str) -> Path:
-    """Folder of the gate flow run of that id."""
-    return state_dir() / "runs" / flow_run_id
+def run_folder(flow_run_id: str, attempt: int = 1) -> Path:
+    """Folder of an attempt at the flow run; a flow run that is retried keeps its id."""
+    return state_dir() / "runs" / (flow_run_id if attempt == 1 else f"{flow_run_id}-{attempt}")
 
 
 def save_run(run: GateRun) -> None:

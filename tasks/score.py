@@ -1,42 +1,36 @@
 """Score every sample."""
 
 import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+from gradgate.accepted import SCORES
 from gradgate.config import ModelConfig, ScoringConfig
 from gradgate.models import load_model
 from gradgate.prepare import Prepared
-from gradgate.scoring import Progress, score_dataset
-from tasks import tracking
+from gradgate.scoring import Progress, ScoringSummary, score_dataset
 from tasks.retries import OPTIONS
-from tasks.run import GateRun
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the scoring did, and with which model."""
+
+    summary: ScoringSummary
+    model: dict[str, str | None]
 
 
 @task(**OPTIONS)
-def score(
-    run: GateRun, prepared: Prepared, model: ModelConfig, scoring: ScoringConfig
-) -> dict[str, str | None]:
-    """Write scores.parquet, with a progress artifact; returns the model's identity."""
+def score(prepared: Prepared, model: ModelConfig, scoring: ScoringConfig, folder: Path) -> Scored:
+    """Write scores.parquet into `folder`, with a progress artifact."""
     loaded = load_model(model)
-    output = run.part / "scores.parquet"
-    summary = score_dataset(prepared, loaded, scoring, output, _progress_artifact())
-    tracking.log_metrics(
-        run.tracked,
-        {
-            "samples_per_second": summary.samples_per_second,
-            "scoring_seconds": summary.seconds,
-            "distinct": summary.n_unique,
-            "failed": summary.n_failed,
-            "tokens": summary.n_tokens,
-        },
-    )
-    tags = {f"gradgate.scored_by_{name}": value for name, value in loaded.identity.items() if value}
-    tracking.set_tags(run.tracked, tags)
-    return loaded.identity
+    summary = score_dataset(prepared, loaded, scoring, folder / SCORES, _progress_artifact())
+    return Scored(summary, loaded.identity)
 
 
 def _progress_artifact() -> Progress:

@@ -10,15 +10,18 @@ import pyarrow.parquet as pq
 import yaml
 from prefect import task
 
+from gradgate.accepted import VERDICT
 from gradgate.config import GateConfig
 from gradgate.decision import read_entropies
-from gradgate.prepare import SUMMARY, Prepared
+from gradgate.errors import ConfigError
+from gradgate.prepare import SAMPLES, SUMMARY, Prepared
 from gradgate.redaction import redacted
 from gradgate.summary import verdict_markdown
 from gradgate.verdict import Verdict
 from tasks import tracking
 from tasks.retries import OPTIONS
 from tasks.run import GateRun, run_folder, save_run
+from tasks.score import Scored
 
 logger = logging.getLogger("gradgate.tasks")
 
@@ -26,16 +29,38 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 @task(**OPTIONS)
-def open_run(config: GateConfig, flow_run_id: str, name: str) -> GateRun:
+def open_run(config: GateConfig, flow_run_id: str, attempt: int, name: str) -> GateRun:
     """Open the run in MLflow and make its folder; when this fails, nothing else was begun."""
     tracked = tracking.start_run(config, "gate", name)
-    run = GateRun(run_folder(flow_run_id), tracked)
-    run.part.mkdir(parents=True)
-    save_run(run)
-    resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    text = redacted(resolved)
-    (run.part / "config.yaml").write_text(text, encoding="utf-8")
+    run = GateRun(run_folder(flow_run_id, attempt), tracked)
+    try:
+        run.part.mkdir(parents=True)
+        save_run(run)
+        plain = config.model_dump(mode="json")
+        resolved = redacted(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        (run.part / "config.yaml").write_text(resolved, encoding="utf-8")
+    except OSError as error:
+        tracking.end_run(tracked, ok=False)
+        raise ConfigError(f"the run's folder {run.part} cannot be made: {error}") from error
     return run
+
+
+@task(**OPTIONS)
+def log_scoring(run: GateRun, scored: Scored) -> None:
+    """Log speed and size of the scoring, and the model that did it."""
+    summary = scored.summary
+    tracking.log_metrics(
+        run.tracked,
+        {
+            "samples_per_second": summary.samples_per_second,
+            "scoring_seconds": summary.seconds,
+            "distinct": summary.n_unique,
+            "failed": summary.n_failed,
+            "tokens": summary.n_tokens,
+        },
+    )
+    tags = {f"gradgate.scored_by_{name}": value for name, value in scored.model.items() if value}
+    tracking.set_tags(run.tracked, tags)
 
 
 @contextmanager
@@ -44,9 +69,8 @@ def errors_recorded(run: GateRun) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        reason = redacted(f"{type(error).__name__}: {error}")
         try:
-            publish(run, Verdict("error", [reason]))
+            publish(run, Verdict("error", [redacted(f"{type(error).__name__}: {error}")]))
         except Exception:
             logger.exception("the error could not be recorded; what there is lies in %s", run.part)
         raise
@@ -54,15 +78,18 @@ def errors_recorded(run: GateRun) -> Iterator[None]:
 
 @task(**OPTIONS)
 def publish(run: GateRun, verdict: Verdict) -> None:
-    """Log the evidence and close the run; only then does the folder get its name."""
-    _log_figures(run)
+    """Log the evidence and close the run; only then does the folder get its name.
+
+    The verdict's tag is the last thing that MLflow hears: without it a run has decided nothing.
+    """
     source = Prepared.load(run.part).source if (run.part / SUMMARY).exists() else "not read"
-    (run.part / "verdict.json").write_text(verdict.to_json(), encoding="utf-8")
+    (run.part / VERDICT).write_text(verdict.to_json(), encoding="utf-8")
     (run.part / "verdict.md").write_text(verdict_markdown(verdict, source), encoding="utf-8")
-    tracking.set_verdict(run.tracked, verdict)
+    _log_figures(run)
     for path in sorted(run.part.iterdir()):
-        if path.name != "samples.parquet":  # the data itself stays in the state folder
+        if path.name != SAMPLES:  # all rows with their text; those that need a look are logged
             tracking.log_files(run.tracked, path, path.name if path.is_dir() else None)
+    tracking.set_verdict(run.tracked, verdict)
     tracking.end_run(run.tracked, ok=verdict.decision != "error")
     run.part.rename(run.folder)
 

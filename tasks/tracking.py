@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -92,6 +92,17 @@ def start_run(
     return TrackedRun(uri, experiment, run_id)
 
 
+@contextmanager
+def _ended_on_failure(client: MlflowClient, run_id: str) -> Iterator[None]:
+    """A retry opens another run; this one must not seem to go on."""
+    try:
+        yield
+    except Exception:
+        with suppress(Exception):
+            client.set_terminated(run_id, "FAILED")
+        raise
+
+
 def log_dataset(
     run: TrackedRun,
     *,
@@ -132,11 +143,11 @@ def log_dataset(
     set_tags(run, {"gradgate.dataset_fingerprint": fingerprint})
 
 
-def log_metrics(run: TrackedRun, values: Mapping[str, float | None], step: int = 0) -> None:
+def log_metrics(run: TrackedRun, values: Mapping[str, float | None]) -> None:
     """Log what has a finite value; what has none is left out and never logged as 0."""
     now = int(time.time() * 1000)
     metrics = [
-        Metric(key, float(value), now, step)
+        Metric(key, float(value), now, 0)
         for key, value in values.items()
         if value is not None and math.isfinite(value)
     ]

@@ -31,7 +31,7 @@ def check_raw_data(prepared: Prepared, data: DataConfig, folder: Path) -> list[s
     if samples.empty:
         return [*failures, f"none of the {prepared.n_rows} rows can be scored"]
     suite = samples_suite(
-        n_accepted=prepared.n_samples,
+        n_samples=prepared.n_samples,
         n_unique=prepared.n_unique,
         min_rows=data.min_rows,
         has_prompts=prepared.row_format != "text",

@@ -168,6 +168,14 @@ def test_a_wrong_configuration_is_named_before_anything_starts(tmp_path):
     assert not (tmp_path / "state" / "runs").exists()
 
 
+def test_a_state_folder_that_cannot_be_written_is_exit_code_2(tmp_path):
+    (tmp_path / "file").write_text("")
+    environment = {**os.environ, "GRADGATE_STATE_DIR": str(tmp_path / "file" / "state")}
+    done = run_flows(environment, "gate", str(tmp_path / "gate.yaml"))
+    assert done.returncode == 2
+    assert "GRADGATE_STATE_DIR" in done.stderr
+
+
 def test_without_prefect_nothing_begins(tmp_path):
     rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(3))
     settings = {"data": {"source": str(rows)}, "model": {"path": str(MODEL)}}

@@ -59,7 +59,7 @@ def raw_suite(**changes: Any) -> gx.ExpectationSuite:
 
 
 def accepted_suite(**changes: Any) -> gx.ExpectationSuite:
-    given = {"n_accepted": N - 1, "n_unique": N - 1, "min_rows": 1, "has_prompts": True}
+    given = {"n_samples": N - 1, "n_unique": N - 1, "min_rows": 1, "has_prompts": True}
     return samples_suite(**{**given, **changes})
 
 
@@ -124,7 +124,7 @@ def test_raw_data_break(
 
 
 SAMPLES_BREAKS = [
-    (samples_frame(), accepted_suite(n_accepted=N), "expect_table_row_count_to_equal [value=100]"),
+    (samples_frame(), accepted_suite(n_samples=N), "expect_table_row_count_to_equal [value=100]"),
     (samples_frame(), accepted_suite(min_rows=N), "expect_table_row_count_to_be_between"),
     (
         samples_frame().assign(row=[1, 1, *range(2, N - 1)]),

@@ -29,6 +29,7 @@ from transformers import AutoModelForCausalLM
 from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
+from gradgate.accepted import NotAcceptedError, require_passing
 from gradgate.config import (
     DataConfig,
     GateConfig,
@@ -41,6 +42,8 @@ from gradgate.config import (
 )
 from gradgate.errors import ConfigError, TransientError
 from gradgate.verdict import Verdict, load_verdict
+from tasks import tracking
+from tasks.tracking import TrackedRun
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -251,6 +254,51 @@ def test_an_error_is_recorded_and_ends_the_flow(state, tmp_path, content, model,
     (run,) = mlflow_runs(state)
     assert (run.info.status, run.data.tags["gradgate.verdict"]) == ("FAILED", "error")
     assert not list((state / "runs").glob("*.part"))
+
+
+def test_evidence_that_cannot_be_logged_leaves_no_pass_behind(state, tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise ConfigError("the artifact store is full")
+
+    monkeypatch.setattr("tasks.tracking.log_files", refuse)
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
+    lora = LoraConfig(epochs=1)
+    ended = gated_finetune(config(source, lora=lora), return_state=True)
+    assert exit_code_of(ended) == 2
+    assert "artifact store is full" in ended.message
+    part = folder_of(state, ended).with_name(f"{ended.state_details.flow_run_id}.part")
+    assert load_verdict(part / "verdict.json").decision == "error"
+    with pytest.raises(NotAcceptedError, match="not finished"):
+        require_passing(part)
+    (run,) = mlflow_runs(state)
+    assert "gradgate.verdict" not in run.data.tags
+
+
+def test_a_fault_while_recording_the_training_does_not_train_again(state, tmp_path, monkeypatch):
+    really, failed = tracking.log_files, []
+
+    def fail_once(run: TrackedRun, path: Path, to: str | None = None) -> None:
+        if to == "adapter" and not failed:
+            failed.append(path)
+            raise TransientError("MLflow is being restarted")
+        really(run, path, to)
+
+    monkeypatch.setattr("tasks.tracking.log_files", fail_once)
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
+    lora = LoraConfig(epochs=1, batch_size=16)
+    policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.1)
+    ended = gated_finetune(config(source, lora=lora, policy=policy), return_state=True)
+    assert (ended.name, len(failed)) == ("Completed", 1)
+    nested = [r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune"]
+    assert [run.info.status for run in nested] == ["FINISHED"]
+
+
+def test_a_flow_run_that_is_retried_keeps_both_attempts(state, tmp_path):
+    again = gate.with_options(retries=1, retry_delay_seconds=0)
+    ended = again(config(tmp_path / "missing.jsonl"), return_state=True)
+    run_id = str(ended.state_details.flow_run_id)
+    assert {path.name for path in (state / "runs").iterdir()} == {run_id, f"{run_id}-2"}
+    assert [run.info.status for run in mlflow_runs(state)] == ["FAILED", "FAILED"]
 
 
 def test_without_mlflow_nothing_begins(state, tmp_path):

@@ -10,6 +10,7 @@ from gradgate.redaction import redacted
         ("s3://key:sec@ret@bucket/d", "s3://***@bucket/d"),
         ("simplecache::https://me:s@h/d?sig=1&x=2", "simplecache::https://***@h/d?***"),
         ("https://host/d.csv?X-Amz-Signature=1", "https://host/d.csv?***"),
+        ("postgresql://u:pa/ss@host/db", "postgresql://***@host/db"),
         ("org/name", "org/name"),
         ("/data/a@b?c.json", "/data/a@b?c.json"),
         ("sqlite:////a@b/m.db", "sqlite:////a@b/m.db"),

@@ -17,7 +17,7 @@ from gradgate.decision import decide, read_entropies, top_flagged, write_flagged
 from gradgate.errors import DataError
 from gradgate.models import LoadedModel, load_model
 from gradgate.prepare import Prepared, prepare
-from gradgate.scoring import SCORE_SCHEMA, WINDOW, score_dataset
+from gradgate.scoring import SCORE_SCHEMA, WINDOW, _repeated, score_dataset
 from gradgate.threshold import Threshold
 
 
@@ -161,8 +161,12 @@ def test_a_score_table_of_other_rows_is_refused(tmp_path, run):
         decide(tmp_path, run, Threshold("fixed", "fixed", 1.0, 40), policy, [], {})
 
 
-def test_memory_of_repeated_scores_is_only_used_when_rows_repeat(tmp_path, run, loaded):
-    distinct = replace(run, n_unique=run.n_samples)
-    score_dataset(distinct, loaded, ScoringConfig(), tmp_path / "again.parquet")
-    a, b = (pq.read_table(tmp_path / n).to_pandas() for n in ("scores.parquet", "again.parquet"))
-    assert (a["spectral_entropy"] - b["spectral_entropy"]).abs().max() < 1e-6
+def test_only_scores_of_repeated_rows_are_kept(tmp_path, run):
+    (first, last) = (line["sample_id"] for line in rows_of(tmp_path, [0, 39]))
+    assert first == last
+    assert _repeated(run) == {first}
+    assert _repeated(replace(run, n_unique=run.n_samples)) == set()
+
+
+def rows_of(folder: Path, rows: list[int]) -> list[dict[str, object]]:
+    return pq.read_table(folder / "scores.parquet").take(rows).to_pylist()

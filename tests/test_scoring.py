@@ -238,12 +238,18 @@ def test_a_model_that_looks_ahead_is_an_error(folders):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_gives_the_scores_of_the_cpu(folders):
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.02)])
+@pytest.mark.parametrize("mode", ["crop", "full"])
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_a_gpu_gives_the_scores_of_the_cpu(folders, name, mode, dtype, tolerance):
     tokens = samples()
-    on_gpu = load_model(ModelConfig(path=str(folders / "llama"), device="cuda", dtype="float32"))
+    config = ScoringConfig(mode=mode)
+    on_gpu = load_model(ModelConfig(path=str(folders / name), device="cuda", dtype=dtype))
     for a, b in zip(
-        Scorer(load(folders, "llama"), ScoringConfig()).score(tokens),
-        Scorer(on_gpu, ScoringConfig()).score(tokens),
+        Scorer(load(folders, name), config).score(tokens),
+        Scorer(on_gpu, config).score(tokens),
         strict=True,
     ):
-        assert a.spectral_entropy == pytest.approx(b.spectral_entropy, abs=1e-4)
+        assert a.spectral_entropy == pytest.approx(b.spectral_entropy, abs=tolerance)
+        assert a.loss == pytest.approx(b.loss, rel=20 * tolerance)
+        assert a.gradient_norm == pytest.approx(b.gradient_norm, rel=20 * tolerance)

@@ -101,6 +101,8 @@ def require_passing(run_dir: Path) -> Verdict:
         NotAcceptedError: There is no verdict, it is another than `pass`, it is not about the
             files as they are now, or it accepts nothing.
     """
+    if run_dir.suffix == ".part":
+        raise NotAcceptedError(f"{run_dir} is not finished, or was broken off; {_AGAIN}")
     try:
         verdict = load_verdict(run_dir / VERDICT)
         _check_decision(verdict)

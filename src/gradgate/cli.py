@@ -4,6 +4,7 @@ import logging
 import shutil
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,9 @@ def _errors_as_exit_code() -> Iterator[None]:
         yield
     except (GradgateError, ValidationError) as error:
         typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except Exception as error:  # exit code 1 would say that data were rejected
+        traceback.print_exc()
         raise typer.Exit(2) from error
 
 

@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gradgate.accepted import accept
+from gradgate.accepted import SCORES, accept
 from gradgate.config import PolicyConfig
 from gradgate.prepare import Prepared, iter_samples
 from gradgate.samples import Sample
 from gradgate.threshold import Threshold
 from gradgate.verdict import Verdict, poison_interval, rule_on_count, rule_on_threshold
 
+FLAGGED = "flagged.parquet"
 FLAGGED_SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
@@ -56,7 +57,7 @@ def decide(
             that is not whole is an `error`, whatever the scores say.
         model: Identity of the model that scored.
     """
-    entropies = read_entropies(run_folder / "scores.parquet")
+    entropies = read_entropies(run_folder / SCORES)
     n_scored = int(entropies.size)
     ruling = rule_on_threshold(threshold, policy)
     n_flagged = None if ruling.tau is None else int((entropies > ruling.tau).sum())
@@ -102,10 +103,10 @@ def write_flagged(run_folder: Path, samples: Path, tau: float | None) -> None:
 
     Without a tau the table is empty: nothing is flagged by nothing.
     """
-    scores = pq.read_table(run_folder / "scores.parquet")
+    scores = pq.read_table(run_folder / SCORES)
     above = pc.greater(scores["spectral_entropy"], 2.0 if tau is None else tau)
     flagged = scores.filter(above).select(FLAGGED_SCHEMA.names[:5])
-    with pq.ParquetWriter(run_folder / "flagged.parquet", FLAGGED_SCHEMA) as writer:
+    with pq.ParquetWriter(run_folder / FLAGGED, FLAGGED_SCHEMA) as writer:
         texts = iter_samples(samples)
         for batch in flagged.to_batches(max_chunksize=256):
             writer.write_table(_with_text(batch.to_pylist(), texts))
@@ -122,7 +123,7 @@ def _with_text(lines: list[dict[str, Any]], samples: Iterator[Sample]) -> pa.Tab
 
 def top_flagged(run_folder: Path, n: int) -> list[dict[str, Any]]:
     """The n flagged rows of the highest entropy, the highest first."""
-    path = run_folder / "flagged.parquet"
+    path = run_folder / FLAGGED
     order = [("spectral_entropy", "descending"), ("row", "ascending")]
     rows = pq.read_table(path, columns=["row", "spectral_entropy"]).sort_by(order)["row"][:n]
     chosen = pq.read_table(path, filters=pc.field("row").isin(rows.combine_chunks()))

@@ -121,8 +121,8 @@ def prepare(
 ) -> Prepared:
     """Read a source once and write its samples and its rejected rows into `folder`.
 
-    Memory does not depend on the number of rows, but for 32 bytes (a digest in a set) for each
-    different sample. Files appear under their final names when all is written, the summary last.
+    Memory does not depend on the number of rows, but for about 100 bytes (a digest in a set) for
+    each different sample. Files appear under their names when all is written, the summary last.
     That every row is rejected is no error here: the check of the raw data decides.
 
     Raises:

@@ -8,5 +8,6 @@ def redacted(text: str) -> str:
 
     The query as well, because presigned URLs carry their secret there.
     """
-    text = re.sub(r"://[^/\s]*@", "://***@", text)
+    # the second form: a password that holds a slash, as database drivers allow it
+    text = re.sub(r"://([^/\s]*|[^/\s:@]+:\S*)@", "://***@", text)
     return re.sub(r"(://[^\s?]*\?)[^\s'\")]+", r"\1***", text)

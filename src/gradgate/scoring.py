@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,9 @@ SCORE_SCHEMA = pa.schema(
     ]
 )
 WINDOW = 2_048  # samples sorted by length and written together; bounds the memory
-LOGITS_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}  # float32 logits at any time, one sample excepted
+# Float32 logits of a group; what is made of them takes about four times as much. A single sample
+# may exceed it.
+LOGITS_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def score_dataset(
     """Write the score table of a prepared dataset: one line per sample, in row order.
 
     Equal samples are scored once. Memory is bounded by `WINDOW` samples and the model, but for the
-    scores of samples that may occur again. The table appears under its name when it is whole.
+    scores of samples that occur more than once. The table appears under its name when it is whole.
 
     Args:
         prepared: The samples, tokenized.
@@ -106,7 +109,8 @@ def score_dataset(
     """
     started = time.perf_counter()
     scorer = Scorer(loaded, config)
-    known: dict[str, Score] | None = {} if prepared.n_unique < prepared.n_samples else None
+    repeated = _repeated(prepared)
+    known: dict[str, Score] = {}
     n_rows = n_failed = n_tokens = n_unique = 0
     part = output.with_name(output.name + ".part")
     schema = SCORE_SCHEMA.with_metadata(_metadata(prepared, loaded, config))
@@ -119,9 +123,8 @@ def score_dataset(
                 partial(_report, on_progress, before, prepared.n_samples),
             )
             scores = dict(zip(fresh, found, strict=True))
-            lines = [scores.get(s.sample_id) or (known or {})[s.sample_id] for s in window]
-            if known is not None:
-                known.update(scores)
+            lines = [scores.get(s.sample_id) or known[s.sample_id] for s in window]
+            known.update((i, score) for i, score in scores.items() if i in repeated)
             writer.write_table(_table(window, lines))
             n_rows += len(window)
             n_unique += len(fresh)
@@ -140,12 +143,22 @@ def _report(on_progress: Progress, before: int, total: int, done: int) -> None:
     on_progress(before + done, total)
 
 
+def _repeated(prepared: Prepared) -> set[str]:
+    """Ids that occur more than once."""
+    if prepared.n_unique == prepared.n_samples:
+        return set()
+    ids = pq.read_table(prepared.samples_path, columns=["sample_id"])
+    counts = ids.group_by("sample_id").aggregate([("sample_id", "count")])
+    several = counts.filter(pc.greater(counts["sample_id_count"], 1))
+    return set(several["sample_id"].to_pylist())
+
+
 def _first_of_each(
-    window: list[PreparedSample], known: dict[str, Score] | None
+    window: list[PreparedSample], known: dict[str, Score]
 ) -> dict[str, PreparedSample]:
     fresh: dict[str, PreparedSample] = {}
     for sample in window:
-        if known is None or sample.sample_id not in known:
+        if sample.sample_id not in known:
             fresh.setdefault(sample.sample_id, sample)
     return fresh
 
@@ -198,10 +211,19 @@ class Scorer:
         lengths = [len(tokens.input_ids) for tokens in samples]
         order = sorted(range(len(samples)), key=lambda i: lengths[i])
         for batch in _groups(order, lengths, self.config.batch_tokens):
-            found = self._score_batch([samples[i] for i in batch])
+            found = self._score_or_advise([samples[i] for i in batch])
             scores.update(zip(batch, found, strict=True))
             on_done(len(scores))
         return [scores[i] for i in range(len(samples))]
+
+    def _score_or_advise(self, batch: list[Tokens]) -> list[Score]:
+        try:
+            return self._score_batch(batch)
+        except torch.OutOfMemoryError as error:
+            raise ModelError(
+                f"out of memory with {len(batch)} samples in a batch; make scoring.batch_tokens "
+                f"({self.config.batch_tokens}) or data.max_tokens smaller"
+            ) from error
 
     @torch.inference_mode()
     def _check_causal(self) -> None:
@@ -256,7 +278,7 @@ class Scorer:
         entropy = spectral_entropy(sigma[:, : self.config.k])
         norm = sigma.square().sum(dim=-1).sqrt()
         loss = found.loss.double().sum(dim=-1) / lengths
-        values = torch.stack([entropy, loss, norm], dim=-1).tolist()  # the only synchronisation
+        values = torch.stack([entropy, loss, norm], dim=-1).tolist()
         return [_line(len(p), *v) for v, p in zip(values, positions, strict=True)]
 
 

@@ -25,7 +25,7 @@ MIN_FRACTION_ABOVE = 0.01
 MAX_DEPTH_RATIO = 0.8
 
 # Above this many scores the density is that of the scores rounded to 1/16 of a grid step, which
-# cannot move tau by a whole step and keeps the cost independent of the number of rows.
+# moves tau by a step at most and keeps the cost independent of the number of rows.
 _EXACT_UP_TO = 20_000
 _BOOTSTRAP_BINS = 500
 
@@ -131,6 +131,8 @@ def density(scores: Floats, grid: Floats) -> Floats:
         return np.asarray(gaussian_kde(scores, bw_method=factor)(grid))
     step = (scores.max() - scores.min()) / (GRID_POINTS * 16)
     values, counts = np.unique(np.round(scores / step) * step, return_counts=True)
+    # scipy takes counts for weights of reliability, which makes its variance of tied scores larger
+    factor *= float(np.std(scores, ddof=1) / np.sqrt(np.cov(values, aweights=counts)))
     return np.asarray(gaussian_kde(values, bw_method=factor, weights=counts)(grid))
 
 
