@@ -26,8 +26,9 @@ from gradgate.errors import DataError
 from gradgate.state import state_dir
 from gradgate.threshold import PUBLISHED_CONSTANT, kde_valley
 from gradgate.verdict import Decision, load_verdict
+from tasks.mlflow_store import tracking_uri
 from tasks.run import run_folder
-from tasks.tracking import tracking_uri, ui_command
+from tasks.tracking import ui_command
 
 ROWS = 2_000
 SEED = 0

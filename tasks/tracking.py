@@ -5,35 +5,27 @@ MLflow's active run is thread-local, and a task submitted by Prefect would open 
 
 import json
 import math
-import os
 import re
 import shlex
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
-from requests import HTTPError, RequestException
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from gradgate import __version__
 from gradgate.config import GateConfig
-from gradgate.errors import ConfigError, GradgateError, TransientError
 from gradgate.redaction import redacted
-from gradgate.state import state_dir
 from gradgate.verdict import Verdict
+from tasks.mlflow_store import client_of, open_experiment, tracking_uri, translated
 
 Kind = Literal["gate", "finetune"]
 
@@ -41,16 +33,6 @@ Kind = Literal["gate", "finetune"]
 _MAX_PARAM = 6_000
 _MAX_TAG = 8_000
 _CUT = " ... [cut]"
-
-_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
-_LOCK_TIMEOUT = 120  # seconds; migrating a fresh database takes 3-5
-_ENVIRONMENT = {
-    # An unreachable server is reported after seconds instead of MLflow's four minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    # At the end of a run MLflow prints its address, with the credentials of the URI.
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 
 
 @dataclass(frozen=True)
@@ -83,10 +65,10 @@ def start_run(
     """
     uri = parent.uri if parent else tracking_uri(config.tracking.uri)
     tags = _start_tags(config, kind, parent)
-    with _translated(uri):
+    with translated(uri):
         experiment = parent and parent.experiment_id
-        experiment = experiment or _open_experiment(uri, config.tracking.experiment)
-        client = _client(uri)
+        experiment = experiment or open_experiment(uri, config.tracking.experiment)
+        client = client_of(uri)
         run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
         client.log_batch(run_id, params=_params(config))
     return TrackedRun(uri, experiment, run_id)
@@ -138,8 +120,8 @@ def log_dataset(
         profile=json.dumps({"num_rows": n_rows}),
     )
     used = DatasetInput(dataset, tags=[InputTag("mlflow.data.context", context)])
-    with _translated(run.uri):
-        _client(run.uri).log_inputs(run.run_id, [used])
+    with translated(run.uri):
+        client_of(run.uri).log_inputs(run.run_id, [used])
     set_tags(run, {"gradgate.dataset_fingerprint": fingerprint})
 
 
@@ -151,8 +133,8 @@ def log_metrics(run: TrackedRun, values: Mapping[str, float | None]) -> None:
         for key, value in values.items()
         if value is not None and math.isfinite(value)
     ]
-    with _translated(run.uri):
-        _client(run.uri).log_batch(run.run_id, metrics=metrics)
+    with translated(run.uri):
+        client_of(run.uri).log_batch(run.run_id, metrics=metrics)
 
 
 def log_files(run: TrackedRun, path: Path, artifact_path: str | None = None) -> None:
@@ -163,8 +145,8 @@ def log_files(run: TrackedRun, path: Path, artifact_path: str | None = None) -> 
     """
     if not path.exists():
         raise FileNotFoundError(path)
-    with _translated(run.uri):
-        client = _client(run.uri)
+    with translated(run.uri):
+        client = client_of(run.uri)
         log = client.log_artifacts if path.is_dir() else client.log_artifact
         log(run.run_id, str(path), artifact_path)
 
@@ -172,8 +154,8 @@ def log_files(run: TrackedRun, path: Path, artifact_path: str | None = None) -> 
 def set_tags(run: TrackedRun, tags: Mapping[str, str]) -> None:
     """Set tags; a value longer than MLflow allows is cut with a marker."""
     entities = [RunTag(key, _cut(value, _MAX_TAG)) for key, value in tags.items()]
-    with _translated(run.uri):
-        _client(run.uri).log_batch(run.run_id, tags=entities)
+    with translated(run.uri):
+        client_of(run.uri).log_batch(run.run_id, tags=entities)
 
 
 def set_verdict(run: TrackedRun, verdict: Verdict) -> None:
@@ -196,8 +178,8 @@ def set_verdict(run: TrackedRun, verdict: Verdict) -> None:
 
 def end_run(run: TrackedRun, ok: bool) -> None:
     """Close the run as FINISHED or FAILED."""
-    with _translated(run.uri):
-        _client(run.uri).set_terminated(run.run_id, "FINISHED" if ok else "FAILED")
+    with translated(run.uri):
+        client_of(run.uri).set_terminated(run.run_id, "FINISHED" if ok else "FAILED")
 
 
 def run_link(run: TrackedRun) -> str | None:
@@ -213,82 +195,6 @@ def ui_command(uri: str) -> str:
         return f"python -m webbrowser {shlex.quote(_address(uri))}"
     mlflow = f"{shlex.quote(sys.executable)} -m mlflow"  # found without an activated environment
     return f"{mlflow} ui --backend-store-uri {shlex.quote(redacted(uri))}"
-
-
-def tracking_uri(uri: str | None) -> str:
-    """The given URI, or that of the sqlite file in the state folder; always absolute.
-
-    Raises:
-        ConfigError: It is not the URI of a server or database.
-    """
-    if not uri:
-        return f"sqlite:///{state_dir() / 'mlflow.db'}"
-    parts = urlsplit("databricks://" if uri == "databricks" else uri)
-    shown = redacted(uri)
-    if parts.scheme.split("+")[0] not in _SCHEMES:
-        raise ConfigError(
-            f"tracking.uri {shown} must begin with one of {', '.join(_SCHEMES)}; for a local "
-            "store give sqlite:////folder/mlflow.db (MLflow no longer writes to plain folders)"
-        )
-    if parts.scheme in ("http", "https") and not parts.hostname:
-        raise ConfigError(f"tracking.uri {shown} names no host")
-    if parts.scheme == "sqlite":
-        return f"sqlite:///{_sqlite_path(uri).absolute()}"
-    return uri
-
-
-def _client(uri: str) -> MlflowClient:
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _open_experiment(uri: str, name: str) -> str:
-    """Id of the experiment, made when missing; a fresh database is initialised by one process."""
-    if urlsplit(uri).scheme in ("http", "https", "databricks", ""):
-        return _experiment_id(_client(uri), name, None)
-    with FileLock(state_dir() / "mlflow.lock", timeout=_LOCK_TIMEOUT):
-        if urlsplit(uri).scheme == "sqlite":
-            _require_writable(_sqlite_path(uri))
-        location = (state_dir() / "mlartifacts").as_uri()
-        return _experiment_id(_client(uri), name, location)
-
-
-def _experiment_id(client: MlflowClient, name: str, artifact_location: str | None) -> str:
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        try:
-            return client.create_experiment(name, artifact_location=artifact_location)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        experiment = client.get_experiment_by_name(name)  # another process was faster
-    if experiment is None or experiment.lifecycle_stage != "active":
-        raise ConfigError(
-            f"the MLflow experiment {name!r} was deleted; restore it "
-            f"(mlflow experiments restore) or set tracking.experiment to another name"
-        )
-    return str(experiment.experiment_id)
-
-
-def _sqlite_path(uri: str) -> Path:
-    database = make_url(uri).database
-    if not database or database == ":memory:":
-        raise ConfigError(f"tracking.uri {uri} names no file: nothing would be kept")
-    return Path(database)
-
-
-def _require_writable(path: Path) -> None:
-    """Ask sqlite for the write lock; MLflow would try for minutes to open what cannot be opened."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=20)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
-    except (OSError, sqlite3.DatabaseError) as error:
-        if "locked" in str(error):
-            raise TransientError(f"the MLflow database {path} is locked") from error
-        raise ConfigError(f"the MLflow database {path} cannot be written: {error}") from error
 
 
 def _params(config: GateConfig) -> list[Param]:
@@ -376,32 +282,3 @@ def _threshold_interval(verdict: Verdict) -> dict[str, float | None]:
 def _address(uri: str) -> str:
     """The URI without user and password, to be opened in a browser."""
     return re.sub(r"://[^/]*@", "://", uri)
-
-
-@contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    """Turn MLflow's failures into ours; `from None`, because theirs repeat the credentials."""
-    try:
-        yield
-    except MlflowException as error:
-        raise _failure(error, uri, passing=_is_passing(error, uri)) from None
-    except (RequestException, Timeout, SQLAlchemyError) as error:
-        response = error.response if isinstance(error, HTTPError) else None
-        refused = response is not None and response.status_code < 500
-        raise _failure(error, uri, passing=not refused) from None
-    except (OSError, ImportError) as error:  # artifacts cannot be written; no database driver
-        raise _failure(error, uri, passing=False) from None
-
-
-def _is_passing(error: MlflowException, uri: str) -> bool:
-    status: int = error.get_http_status_code()
-    if urlsplit(uri).scheme in ("http", "https"):
-        return status >= 500 or status == 429
-    return error.error_code == "TEMPORARILY_UNAVAILABLE" and "readonly" not in str(error)
-
-
-def _failure(error: Exception, uri: str, passing: bool) -> GradgateError:
-    store, text = redacted(uri), redacted(str(error))
-    if passing:
-        return TransientError(f"MLflow at {store} did not answer: {text}")
-    return ConfigError(f"MLflow at {store} refused: {text}")

@@ -22,7 +22,6 @@ from gradgate import lora as lora_module
 from gradgate.accepted import NotAcceptedError, accept
 from gradgate.config import LoraConfig, ModelConfig
 from gradgate.errors import ConfigError, DataError, ModelError
-from gradgate.escaping import escape
 from gradgate.lora import FinetuneResult, collate, finetune
 from gradgate.model_card import CardFacts, build_card
 from gradgate.models import load_model
@@ -564,22 +563,3 @@ def test_card_shows_hostile_text_and_renders_none_of_it(gated: Gated) -> None:
     assert "](" not in body.replace("](https://arxiv.org", "")
     pipes = {line.count("|") for line in body.splitlines() if line.startswith("|")}
     assert pipes == {3}
-
-
-@pytest.mark.parametrize(
-    ("text", "escaped"),
-    [
-        ("plain, 3.00% of 7", "plain, 3.00% of 7"),
-        ("HTTPS://a.b", "HxxPS://a.b"),
-        ("_http://a.b", "\\_hxxp://a.b"),
-        ("ftp://a.b", "ftp\\[:\\]//a.b"),
-        ("a@b.c", "a&#64;b.c"),
-        ("javascript:x", "javascript\\[:\\]x"),
-        ("a\r\n\tb\u202ec\u2028d\x00", "a b c d"),
-        ("a\\|b", "a\\\\&#124;b"),
-        ("**b** ~x~ $y$ !z", "\\*\\*b\\*\\* \\~x\\~ \\$y\\$ \\!z"),
-        ("&lt;b&gt; <b>", "&amp;lt;b&amp;gt; &lt;b&gt;"),
-    ],
-)
-def test_escape(text: str, escaped: str) -> None:
-    assert escape(text) == escaped

@@ -115,9 +115,13 @@ def finetune(
     logger.info(
         "fine-tuned on %d samples in %d steps, loss %.4f", accepted.n, facts.steps, facts.train_loss
     )
+    return _result(output, facts)
+
+
+def _result(adapter: Path, facts: CardFacts) -> FinetuneResult:
     return FinetuneResult(
-        adapter=output,
-        n_samples=accepted.n,
+        adapter=adapter,
+        n_samples=facts.n_accepted,
         steps=facts.steps,
         train_loss=facts.train_loss,
         seconds=facts.seconds,
