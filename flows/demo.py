@@ -65,8 +65,8 @@ def _show(name: str, rows: Sequence[QuestionRow], expected: Decision, say: Say) 
     say(f"  verdict     {verdict.decision.upper()}")
     for reason in verdict.reasons:
         say(f"              {reason}")
-    say(f"  by labels   {_held_against_labels(folder, rows, PUBLISHED_CONSTANT)}")
-    say(f"  as published, {_published(folder, rows)}")
+    say(f"  true labels {_held_against_labels(folder, rows, PUBLISHED_CONSTANT)}")
+    say(f"  KDE valley  {_published(folder, rows)}")
     say(f"  evidence    {folder}")
     if verdict.decision != expected:
         raise DataError(f"the verdict on the {name} data is {verdict.decision}, not {expected}")
@@ -93,7 +93,7 @@ def _published(folder: Path, rows: Sequence[QuestionRow]) -> str:
     """What the published rule, a KDE valley or the constant, makes of the same scores."""
     found = kde_valley(read_entropies(folder / "scores.parquet"))
     tau = PUBLISHED_CONSTANT if found.tau is None else found.tau
-    return f"KDE: {found.state}, tau {tau:.3f}: {_held_against_labels(folder, rows, tau)}"
+    return f"would be tau = {tau:.3f} ({found.state}): {_held_against_labels(folder, rows, tau)}"
 
 
 def _write(name: str, rows: Sequence[QuestionRow]) -> Path:
