@@ -17,6 +17,8 @@ from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
 from gradgate.config import GateConfig, GatedFinetuneConfig, load_config
 from gradgate.errors import GradgateError
+from gradgate.escaping import printable
+from tasks.run import run_folder
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -49,8 +51,13 @@ def _demo() -> None:
 
 
 def _finish(state: State[Any], exit_zero: bool) -> None:
+    """Say where the evidence is and how it ended, and exit with the verdict's code."""
+    folder = run_folder(str(state.state_details.flow_run_id))
+    for name, path in (("evidence", folder), ("adapter", folder / "adapter")):
+        if path.exists():
+            typer.echo(f"{name}: {path}")
+    typer.echo(printable(f"{state.name}: {state.message}"))
     code = exit_code_of(state)
-    typer.echo(f"{state.name}: {state.message}")
     raise typer.Exit(0 if exit_zero and code != 2 else code)
 
 
@@ -65,8 +72,10 @@ def _errors_as_exit_code() -> Iterator[None]:
     except typer.Exit:
         raise
     except GradgateError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(printable(f"error: {error}"), err=True)
         raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        raise typer.Exit(130) from error
     except Exception as error:
         if str(error).startswith("Failed to reach API"):
             advice = "start it, or unset PREFECT_API_URL to run without one"

@@ -5,9 +5,10 @@ from typing import Any
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
-from flows.outcome import state_of
+from flows.outcome import broken, state_of
 from gradgate.config import GateConfig
 from gradgate.decision import refuse_raw_data
+from gradgate.errors import GradgateError
 from gradgate.verdict import Verdict
 from tasks.decide import decide
 from tasks.fetch import fetch
@@ -24,11 +25,13 @@ def gate(config: GateConfig) -> State[Any]:
     """Decide whether a dataset may be used for fine-tuning.
 
     The state is Completed for a pass, and one of the failed states `Rejected`, `NeedsReview` and
-    `NotDecided` for the other verdicts. The evidence lies in the state folder under the id of the
-    flow run, and in MLflow.
+    `NotDecided` for the other verdicts; Failed when the gate broke. The evidence lies in the state
+    folder under the id of the flow run, and in MLflow.
     """
-    run = open_flow_run(config)
-    return state_of(run_gate(run, config))
+    try:
+        return state_of(run_gate(open_flow_run(config), config))
+    except GradgateError as error:
+        return broken(error)
 
 
 def open_flow_run(config: GateConfig) -> GateRun:

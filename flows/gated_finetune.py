@@ -6,8 +6,9 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.gate import open_flow_run, run_gate
-from flows.outcome import state_of
+from flows.outcome import broken, state_of
 from gradgate.config import GatedFinetuneConfig
+from gradgate.errors import GradgateError
 from tasks.finetune import failure_recorded, finetune, open_finetuning, record_finetuning
 
 
@@ -15,12 +16,16 @@ from tasks.finetune import failure_recorded, finetune, open_finetuning, record_f
 def gated_finetune(config: GatedFinetuneConfig) -> State[Any]:
     """Fine-tune LoRA on the accepted samples of a dataset that passes the gate.
 
-    The states are those of the gate; unless it passes, nothing is trained.
+    The states are those of the gate; unless it passes, nothing is trained. Failed when the gate or
+    the fine-tuning broke.
     """
-    run = open_flow_run(config)
-    verdict = run_gate(run, config)
-    if verdict.decision == "pass":
-        nested = open_finetuning(run, config)
-        with failure_recorded(nested):
-            record_finetuning(nested, run, finetune(run, config))
-    return state_of(verdict)
+    try:
+        run = open_flow_run(config)
+        verdict = run_gate(run, config)
+        if verdict.decision == "pass":
+            nested = open_finetuning(run, config)
+            with failure_recorded(nested):
+                record_finetuning(nested, run, finetune(run, config, verdict))
+        return state_of(verdict)
+    except GradgateError as error:
+        return broken(error)

@@ -5,6 +5,8 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from gradgate.errors import GradgateError
+from gradgate.redaction import redacted
 from gradgate.verdict import EXIT_CODES, Decision, Verdict
 
 STATE_NAMES: dict[Decision, str] = {
@@ -21,6 +23,11 @@ def state_of(verdict: Verdict) -> State[Any]:
     if verdict.decision == "pass":
         return Completed(message=message)
     return Failed(name=STATE_NAMES[verdict.decision], message=message)
+
+
+def broken(error: GradgateError) -> State[Any]:
+    """Failed, with the error as the message instead of a page of traceback."""
+    return Failed(message=redacted(f"{type(error).__name__}: {error}"))
 
 
 def exit_code_of(state: State[Any]) -> int:

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 import pyarrow.parquet as pq
 from prefect import task
 
-from gradgate.accepted import VERDICT
+from gradgate.accepted import VERDICT, require_same
 from gradgate.config import GatedFinetuneConfig
 from gradgate.errors import GradgateError
 from gradgate.lora import FinetuneResult
 from gradgate.lora import finetune as finetune_accepted
 from gradgate.prepare import Prepared
-from gradgate.verdict import load_verdict
+from gradgate.redaction import redacted
+from gradgate.verdict import Verdict, load_verdict
 from tasks import tracking
 from tasks.retries import OPTIONS
 from tasks.run import GateRun
@@ -29,8 +30,9 @@ def open_finetuning(run: GateRun, config: GatedFinetuneConfig) -> TrackedRun:
 
 
 @task(**OPTIONS)
-def finetune(run: GateRun, config: GatedFinetuneConfig) -> FinetuneResult:
+def finetune(run: GateRun, config: GatedFinetuneConfig, verdict: Verdict) -> FinetuneResult:
     """Train; the core refuses without a passing verdict for the rows as they are now."""
+    require_same(run.folder, verdict)
     return finetune_accepted(
         run_dir=run.folder,
         model=config.model,
@@ -46,8 +48,10 @@ def failure_recorded(nested: TrackedRun) -> Iterator[None]:
     """Close the nested run as failed, whatever ends the fine-tuning, and let it go on."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         try:
+            reason = redacted(f"{type(error).__name__}: {error}")
+            tracking.set_tags(nested, {"gradgate.reasons": reason})
             tracking.end_run(nested, ok=False)
         except GradgateError:
             logger.exception("the failure of the fine-tuning could not be recorded in MLflow")

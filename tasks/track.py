@@ -84,11 +84,16 @@ def publish(run: GateRun, verdict: Verdict) -> None:
     """
     source = Prepared.load(run.part).source if (run.part / SUMMARY).exists() else "not read"
     (run.part / VERDICT).write_text(verdict.to_json(), encoding="utf-8")
-    (run.part / "verdict.md").write_text(verdict_markdown(verdict, source), encoding="utf-8")
+    page = verdict_markdown(verdict, source)
+    (run.part / "verdict.md").write_text(page, encoding="utf-8")
     _log_figures(run)
     for path in sorted(run.part.iterdir()):
-        if path.name != SAMPLES:  # all rows with their text; those that need a look are logged
+        if (
+            path.name != SAMPLES and path.suffix != ".part"
+        ):  # all rows with their text; those that need a look are logged
             tracking.log_files(run.tracked, path, path.name if path.is_dir() else None)
+    name = f"{verdict.decision}: {Path(source).name}"
+    tracking.set_tags(run.tracked, {"mlflow.note.content": page, "mlflow.runName": name})
     tracking.set_verdict(run.tracked, verdict)
     tracking.end_run(run.tracked, ok=verdict.decision != "error")
     run.part.rename(run.folder)

@@ -82,7 +82,8 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(tmp_path, content, options,
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert not output.parent.exists() or list(output.parent.iterdir()) == []
+    written = list(output.parent.iterdir()) if output.parent.exists() else []
+    assert [p.name for p in written] in ([], ["scores.rejected.parquet"])
 
 
 def test_a_missing_file_and_a_missing_model_are_named(tmp_path):
@@ -107,6 +108,36 @@ def test_an_unknown_model_type_is_named(tmp_path):
 
 def test_an_output_that_cannot_be_written_is_an_error(tmp_path):
     source = write_jsonl(tmp_path / "rows.jsonl", rows(3))
-    done = run("score", source, "--model", MODEL, "--output", source / "scores.parquet")
+    (tmp_path / "file").write_text("")
+    output = tmp_path / "file" / "scores.parquet"
+    done = run("score", source, "--model", MODEL, "--output", output)
     assert done.exit_code == 2
     assert "cannot write" in done.stderr
+
+
+def test_the_input_is_never_written_over(tmp_path):
+    source = write_jsonl(tmp_path / "rows.jsonl", rows(3))
+    before = source.read_bytes()
+    for output in (source, tmp_path):
+        done = run("score", source, "--model", MODEL, "--output", output)
+        assert done.exit_code == 2, output
+    done = run("score", tmp_path, "--model", MODEL, "--output", tmp_path / "scores.parquet")
+    assert (done.exit_code, "would be written into the input" in done.stderr) == (2, True)
+    assert source.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_rejected_rows_are_kept_when_nothing_can_be_scored(tmp_path):
+    source = write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "x", "completion": ""}] * 2)
+    done = run("score", source, "--model", MODEL, "--output", tmp_path / "out" / "scores.v2")
+    assert done.exit_code == 2
+    assert "2 x " in done.stderr
+    kept = pq.read_table(tmp_path / "out" / "scores.v2.rejected.parquet")
+    assert kept.num_rows == 2
+
+
+def test_no_control_character_of_the_data_reaches_the_terminal(tmp_path):
+    source = write_jsonl(tmp_path / "rows.jsonl", [{"\x1b[2J\x07evil": 1}])
+    done = run("score", source, "--model", MODEL, "--output", tmp_path / "out" / "s.parquet")
+    assert (done.exit_code, "evil" in done.stderr) == (2, True)
+    assert not {"\x1b", "\x07"} & set(done.stderr)

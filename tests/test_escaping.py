@@ -1,6 +1,6 @@
 import pytest
 
-from gradgate.escaping import escape
+from gradgate.escaping import escape, printable
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,7 @@ from gradgate.escaping import escape
 )
 def test_escape(text: str, escaped: str) -> None:
     assert escape(text) == escaped
+
+
+def test_printable() -> None:
+    assert printable("\x1b[2J\x07é\nok\u202e\x9b") == "\\x1b[2J\\x07é\nok\\u202e\\x9b"

@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from gradgate.config import (
 from gradgate.errors import ConfigError, TransientError
 from gradgate.verdict import Verdict, load_verdict
 from tasks import tracking
+from tasks.run import GateRun
 from tasks.tracking import TrackedRun
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -205,7 +207,9 @@ def test_too_many_rejected_rows_fail_before_anything_is_scored(state, tmp_path):
     assert ended.name == "Rejected"
     folder = folder_of(state, ended)
     assert not (folder / "scores.parquet").exists()
-    assert "expect_rejected_fraction_to_be_at_most" in verdict_of(state, ended).reasons[0]
+    limit, why = verdict_of(state, ended).reasons
+    assert "expect_rejected_fraction_to_be_at_most" in limit
+    assert why.startswith("rejected rows: 1 x ")
     rejected = pq.read_table(folder / "rejected.parquet").to_pylist()
     assert [row["row"] for row in rejected] == [30, 31]
     assert all(row["reason"] for row in rejected)
@@ -293,19 +297,44 @@ def test_a_fault_while_recording_the_training_does_not_train_again(state, tmp_pa
     assert [run.info.status for run in nested] == ["FINISHED"]
 
 
-def test_a_flow_run_that_is_retried_keeps_both_attempts(state, tmp_path):
+def test_a_flow_run_that_is_retried_keeps_both_attempts(state, tmp_path, monkeypatch):
+    def bug(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("flows.gate.check_raw_data", bug)
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(3))
     again = gate.with_options(retries=1, retry_delay_seconds=0)
-    ended = again(config(tmp_path / "missing.jsonl"), return_state=True)
+    ended = again(config(source), return_state=True)
     run_id = str(ended.state_details.flow_run_id)
     assert {path.name for path in (state / "runs").iterdir()} == {run_id, f"{run_id}-2"}
     assert [run.info.status for run in mlflow_runs(state)] == ["FAILED", "FAILED"]
 
 
+def test_a_verdict_that_is_replaced_before_the_training_is_refused(state, tmp_path, monkeypatch):
+    def forge(run: GateRun) -> None:
+        verdict = load_verdict(run.folder / "verdict.json")
+        forged = replace(verdict, tau=1.0, n_flagged=0)
+        (run.folder / "verdict.json").write_text(forged.to_json())
+
+    monkeypatch.setattr("flows.gate.report", forge)  # the last step before the training
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
+    policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.1)
+    ended = gated_finetune(config(source, lora=LoraConfig(), policy=policy), return_state=True)
+    assert exit_code_of(ended) == 2
+    assert "is not what the gate decided" in ended.message
+    nested = next(r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune")
+    assert (nested.info.status, "NotAcceptedError" in nested.data.tags["gradgate.reasons"]) == (
+        "FAILED",
+        True,
+    )
+
+
 def test_without_mlflow_nothing_begins(state, tmp_path):
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(30))
     unreachable = TrackingConfig(uri="http://127.0.0.1:9")
-    with pytest.raises(TransientError, match=r"127\.0\.0\.1:9"):
-        gate(config(source, tracking=unreachable))
+    ended = gate(config(source, tracking=unreachable), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("Failed", 2)
+    assert ended.message.startswith("TransientError: MLflow at http://127.0.0.1:9")
     assert not (state / "runs").exists()
 
 
@@ -313,8 +342,9 @@ def test_a_state_folder_that_cannot_be_written_is_an_error(tmp_path, monkeypatch
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GRADGATE_STATE_DIR", str(tmp_path / "file" / "state"))
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(30))
-    with pytest.raises(ConfigError, match="GRADGATE_STATE_DIR"):
-        gate(config(source))
+    ended = gate(config(source), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("Failed", 2)
+    assert "GRADGATE_STATE_DIR" in ended.message
 
 
 def test_a_silent_store_is_asked_again_and_a_missing_file_is_not(state, tmp_path):

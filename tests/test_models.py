@@ -48,6 +48,32 @@ def test_the_digest_changes_with_the_configuration(model):
     assert folder_digest(model) != before
 
 
+def shard(folder: Path, name: str) -> Path:
+    (folder / name).parent.mkdir(exist_ok=True)
+    weights = (folder / "model.safetensors").rename(folder / name)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(weights), name)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return weights
+
+
+def test_the_digest_covers_shards_in_subfolders(model):
+    weights = shard(model, "sub/weights.safetensors")
+    before = load_model(ModelConfig(path=str(model), device="cpu")).identity
+    save_file({k: v + 1 for k, v in load_file(weights).items()}, weights, {"format": "pt"})
+    assert load_model(ModelConfig(path=str(model), device="cpu")).identity != before
+
+
+def test_weights_outside_of_the_folder_are_refused(model):
+    shard(model, "../weights.safetensors")
+    with pytest.raises(ModelError, match="outside"):
+        load_model(ModelConfig(path=str(model), device="cpu"))
+
+
+def test_a_revision_of_a_folder_is_refused():
+    with pytest.raises(ModelError, match="belongs to the hub"):
+        load_model(ModelConfig(path=str(MODEL), revision="v1", device="cpu"))
+
+
 def test_pickled_weights_are_refused(model):
     torch.save(load_file(model / "model.safetensors"), model / "pytorch_model.bin")
     (model / "model.safetensors").unlink()

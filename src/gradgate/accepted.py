@@ -112,6 +112,16 @@ def require_passing(run_dir: Path) -> Verdict:
     return verdict
 
 
+def require_same(run_dir: Path, verdict: Verdict) -> None:
+    """Check that a run's verdict.json still is the verdict that the gate gave.
+
+    Raises:
+        NotAcceptedError: It was replaced, though it may agree with itself.
+    """
+    if load_verdict(run_dir / VERDICT).to_json() != verdict.to_json():
+        raise NotAcceptedError(f"{run_dir / VERDICT} is not what the gate decided; {_AGAIN}")
+
+
 def write_accepted(run_dir: Path, verdict: Verdict, output: Path) -> Acceptance:
     """Write the training rows, and check while writing that they are those of the verdict.
 

@@ -21,8 +21,9 @@ import gradgate
 from gradgate.config import DataConfig, ModelConfig, ScoringConfig
 from gradgate.decision import read_entropies
 from gradgate.errors import ConfigError, DataError, GradgateError
+from gradgate.escaping import printable
 from gradgate.models import load_model, load_tokenizer, sample_limit
-from gradgate.prepare import Prepared, prepare
+from gradgate.prepare import Prepared, prepare, rejection_reasons
 from gradgate.scoring import Progress as OnProgress
 from gradgate.scoring import ScoringSummary, score_dataset
 from gradgate.threshold import PUBLISHED_CONSTANT, kde_valley
@@ -66,7 +67,7 @@ def score(
 
     Rows that cannot be scored go to OUTPUT.rejected.parquet with the reason.
     """
-    with _errors_as_exit_code(), _workspace(output) as folder:
+    with _errors_as_exit_code(), _workspace(output, [source, model]) as folder:
         data = DataConfig(
             source=source, name=name, split=split, revision=revision, max_tokens=max_tokens
         )
@@ -76,14 +77,18 @@ def score(
         )
         limit = sample_limit(chosen, max_tokens)
         prepared = prepare(data, load_tokenizer(chosen), limit, folder)
+        _publish_rejected(prepared, output)
         if prepared.n_samples == 0:
-            raise DataError(f"none of the {prepared.n_rows} rows of {source} can be scored")
+            raise DataError(
+                f"none of the {prepared.n_rows} rows of {prepared.source} can be scored: "
+                f"{rejection_reasons(prepared)}; they are in {_rejected_path(output)}"
+            )
         loaded = load_model(chosen)
         with _progress(prepared.n_samples) as on_progress:
             summary = score_dataset(
                 prepared, loaded, scoring, folder / "scores.parquet", on_progress
             )
-        _publish(folder, prepared, output)
+        (folder / "scores.parquet").replace(output)
     _report(output, prepared, summary)
 
 
@@ -92,16 +97,19 @@ def _errors_as_exit_code() -> Iterator[None]:
     try:
         yield
     except (GradgateError, ValidationError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(printable(f"error: {error}"), err=True)
         raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        raise typer.Exit(130) from error
     except Exception as error:  # exit code 1 would say that data were rejected
         traceback.print_exc()
         raise typer.Exit(2) from error
 
 
 @contextmanager
-def _workspace(output: Path) -> Iterator[Path]:
-    """A folder beside the output, so that the results are renamed and never copied."""
+def _workspace(output: Path, inputs: list[str]) -> Iterator[Path]:
+    """A folder beside the output, so that the scores get their name in one step."""
+    _check_output(output, inputs)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(
@@ -126,14 +134,24 @@ def _progress(total: int) -> Iterator[OnProgress]:
 
 
 def _rejected_path(output: Path) -> Path:
-    return output.with_suffix(".rejected.parquet")
+    return output.with_name(output.name.removesuffix(".parquet") + ".rejected.parquet")
 
 
-def _publish(folder: Path, prepared: Prepared, output: Path) -> None:
-    _rejected_path(output).unlink(missing_ok=True)  # of an earlier run
+def _publish_rejected(prepared: Prepared, output: Path) -> None:
     if prepared.n_rejected:
-        prepared.rejected_path.replace(_rejected_path(output))
-    (folder / "scores.parquet").replace(output)
+        shutil.copyfile(prepared.rejected_path, _rejected_path(output))
+    else:
+        _rejected_path(output).unlink(missing_ok=True)  # of an earlier run
+
+
+def _check_output(output: Path, inputs: list[str]) -> None:
+    """Refuse to write over what is read."""
+    if output.is_dir():
+        raise ConfigError(f"the output {output} is a folder; name a file")
+    for written in (output, _rejected_path(output)):
+        for read in map(Path, inputs):
+            if written.resolve() == read.resolve() or read.resolve() in written.resolve().parents:
+                raise ConfigError(f"the output {written} would be written into the input {read}")
 
 
 def _report(output: Path, prepared: Prepared, summary: ScoringSummary) -> None:

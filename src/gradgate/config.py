@@ -2,7 +2,7 @@
 
 import string
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -21,9 +21,9 @@ DEFAULT_TEMPLATE = "{context}\n\nQuestion: {question}\nAnswer: "
 
 
 class Section(BaseModel):
-    """Refuses unknown keys, so that a misspelt limit is an error and never ignored."""
+    """Refuses unknown keys and other types: a misspelt limit is an error and never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 class Columns(Section):
@@ -207,6 +207,17 @@ class GatedFinetuneConfig(GateConfig):
         return self
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML takes the last of two equal keys; a policy that says two things is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.YAMLError(f"{node.start_mark}: given twice: {', '.join(twice)}")
+        return super().construct_mapping(node, deep)
+
+
 def load_config(path: Path, model: type[SectionT]) -> SectionT:
     """Read a YAML file into `model`.
 
@@ -214,7 +225,7 @@ def load_config(path: Path, model: type[SectionT]) -> SectionT:
         ConfigError: The file is missing, not YAML, or a field is unknown or out of bounds.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from error
     try:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from gradgate.accepted import SCORES, accept
 from gradgate.config import PolicyConfig
-from gradgate.prepare import Prepared, iter_samples
+from gradgate.prepare import Prepared, iter_samples, rejection_reasons
 from gradgate.samples import Sample
 from gradgate.threshold import Threshold
 from gradgate.verdict import Verdict, poison_interval, rule_on_count, rule_on_threshold
@@ -67,8 +67,10 @@ def decide(
     elif n_flagged is not None:
         decision, count_reasons = rule_on_count(n_flagged, n_scored, policy)
         reasons = [*reasons, *count_reasons]
-    counted = None if n_flagged is None or n_scored == 0 else n_flagged
     accepted = accept(run_folder, ruling.tau) if decision == "pass" else None
+    if accepted is not None and accepted.n == 0:
+        decision, reasons, accepted = "fail", [*reasons, "not a single row is accepted"], None
+    counted = None if n_flagged is None or n_scored == 0 else n_flagged
     return Verdict(
         decision=decision,
         reasons=reasons,
@@ -89,9 +91,10 @@ def decide(
 
 def refuse_raw_data(prepared: Prepared, failures: list[str]) -> Verdict:
     """The verdict on a dataset that is not fit to be scored."""
+    why = [f"rejected rows: {rejection_reasons(prepared)}"] if prepared.n_rejected else []
     return Verdict(
         decision="fail",
-        reasons=failures,
+        reasons=[*failures, *why],
         n_rows=prepared.n_rows,
         n_rejected=prepared.n_rejected,
         dataset_fingerprint=prepared.fingerprint,

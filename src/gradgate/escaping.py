@@ -1,4 +1,4 @@
-"""Text that comes from data or configuration is hostile wherever it is rendered."""
+"""Text that comes from data or configuration is hostile wherever it is shown."""
 
 import re
 import unicodedata
@@ -36,3 +36,11 @@ def _defanged(match: re.Match[str]) -> str:
     if scheme.lower() in ("http", "https"):
         return f"{scheme[0]}xx{scheme[3:]}://"
     return f"{scheme}[:]//"
+
+
+def printable(text: str) -> str:
+    """Make foreign text harmless on a terminal: no control character but the line break."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )

@@ -4,6 +4,7 @@ Loading never runs code from a model repository and reads safetensors only.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,6 +120,8 @@ def _locate(path: str, file: str, revision: str | None = None) -> _Located:
 
 
 def _locate_model(config: ModelConfig) -> _Located:
+    if config.revision and Path(config.path).is_dir():
+        raise ModelError(f"{config.path} is a folder; model.revision belongs to the hub")
     with _translated_errors(f"model {config.path!r}"):
         located = _locate(config.path, "config.json", config.revision)
         pinned = {"revision": located.commit} if located.commit else {}
@@ -256,13 +259,29 @@ def _max_positions(config: transformers.PretrainedConfig) -> int | None:
 
 
 def folder_digest(folder: Path) -> str:
-    """sha256 over the files that decide what a model does: weights, configuration, tokenizer."""
+    """sha256 over the files that decide what a model does: weights, configuration, tokenizer.
+
+    Raises:
+        ModelError: The index of the weights names a file outside the folder.
+    """
     total = hashlib.sha256()
-    for file in sorted(p for pattern in DECISIVE for p in folder.glob(pattern)):
-        with file.open("rb") as content:
+    files = {p.relative_to(folder) for pattern in DECISIVE for p in folder.glob(pattern)}
+    for file in sorted(files | _indexed(folder)):
+        with (folder / file).open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        total.update(f"{file.name} {digest}\n".encode())
+        total.update(f"{file} {digest}\n".encode())
     return total.hexdigest()
+
+
+def _indexed(folder: Path) -> set[Path]:
+    """Files that an index of weights names; they may lie in subfolders."""
+    named: set[Path] = set()
+    for index in folder.glob("*.safetensors.index.json"):
+        named |= {Path(name) for name in json.loads(index.read_text())["weight_map"].values()}
+    outside = [str(file) for file in named if file.is_absolute() or ".." in file.parts]
+    if outside:
+        raise ModelError(f"the weights of {folder} lie outside of it: {', '.join(outside[:5])}")
+    return named
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """A data source becomes two Parquet files, samples with their tokens and rejected rows."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -163,6 +165,13 @@ def prepare(
         )
         _part(folder / SUMMARY).write_text(prepared.to_json(), encoding="utf-8")
     return prepared
+
+
+def rejection_reasons(prepared: Prepared, most: int = 3) -> str:
+    """The commonest reasons, with their counts; reasons that differ in numbers are one."""
+    table = pq.read_table(prepared.rejected_path, columns=["reason"])
+    kinds = Counter(re.sub(r"\d+", "n", reason) for reason in table["reason"].to_pylist())
+    return ", ".join(f"{count} x {reason}" for reason, count in kinds.most_common(most))
 
 
 def iter_prepared(path: Path, batch_rows: int) -> Iterator[list[PreparedSample]]:

@@ -114,23 +114,26 @@ def score_dataset(
     n_rows = n_failed = n_tokens = n_unique = 0
     part = output.with_name(output.name + ".part")
     schema = SCORE_SCHEMA.with_metadata(_metadata(prepared, loaded, config))
-    with pq.ParquetWriter(part, schema) as writer:
-        for window in iter_prepared(prepared.samples_path, WINDOW):
-            fresh = _first_of_each(window, known)
-            before = n_rows + len(window) - len(fresh)
-            found = scorer.score(
-                [s.tokens for s in fresh.values()],
-                partial(_report, on_progress, before, prepared.n_samples),
-            )
-            scores = dict(zip(fresh, found, strict=True))
-            lines = [scores.get(s.sample_id) or known[s.sample_id] for s in window]
-            known.update((i, score) for i, score in scores.items() if i in repeated)
-            writer.write_table(_table(window, lines))
-            n_rows += len(window)
-            n_unique += len(fresh)
-            n_failed += sum(line.status != "scored" for line in lines)
-            n_tokens += sum(len(s.tokens.input_ids) for s in fresh.values())
-    part.replace(output)
+    try:
+        with pq.ParquetWriter(part, schema) as writer:
+            for window in iter_prepared(prepared.samples_path, WINDOW):
+                fresh = _first_of_each(window, known)
+                before = n_rows + len(window) - len(fresh)
+                found = scorer.score(
+                    [s.tokens for s in fresh.values()],
+                    partial(_report, on_progress, before, prepared.n_samples),
+                )
+                scores = dict(zip(fresh, found, strict=True))
+                lines = [scores.get(s.sample_id) or known[s.sample_id] for s in window]
+                known.update((i, score) for i, score in scores.items() if i in repeated)
+                writer.write_table(_table(window, lines))
+                n_rows += len(window)
+                n_unique += len(fresh)
+                n_failed += sum(line.status != "scored" for line in lines)
+                n_tokens += sum(len(s.tokens.input_ids) for s in fresh.values())
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
     summary = ScoringSummary(n_rows, n_unique, n_failed, n_tokens, time.perf_counter() - started)
     logger.info(
         "scored %d rows (%d distinct, %d failed) at %.1f rows/s",
