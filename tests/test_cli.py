@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from helpers import MODEL, write_jsonl
 from typer.testing import CliRunner, Result
 
 from gradgate.cli import app
+from helpers import MODEL, write_jsonl
 
 
 def run(*arguments: object) -> Result:

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from helpers import MODEL, question_rows, write_jsonl
 from prefect.cli.deploy._models import PrefectYamlModel
 
 from gradgate.config import GateConfig, GatedFinetuneConfig
 from gradgate.verdict import load_verdict
+from helpers import MODEL, question_rows, write_jsonl
 
 ROOT = Path(__file__).parent.parent
 PREFECT = [sys.executable, "-m", "prefect"]

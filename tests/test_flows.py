@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers import MODEL, question_rows, write_jsonl
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from peft import PeftModel
@@ -43,6 +42,7 @@ from gradgate.config import (
 )
 from gradgate.errors import ConfigError, TransientError
 from gradgate.verdict import Verdict, load_verdict
+from helpers import MODEL, question_rows, write_jsonl
 from tasks import tracking
 from tasks.run import GateRun
 from tasks.tracking import TrackedRun

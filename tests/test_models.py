@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import MODEL
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
@@ -12,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError, TransientError
 from gradgate.models import folder_digest, load_model, load_tokenizer, sample_limit
+from helpers import MODEL
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers import MODEL
 
 from gradgate.accepted import accept
 from gradgate.config import DataConfig, ModelConfig, PolicyConfig, ScoringConfig
@@ -19,6 +18,7 @@ from gradgate.models import LoadedModel, load_model
 from gradgate.prepare import Prepared, prepare
 from gradgate.scoring import SCORE_SCHEMA, WINDOW, _repeated, score_dataset
 from gradgate.threshold import Threshold
+from helpers import MODEL
 
 
 @pytest.fixture(scope="module")

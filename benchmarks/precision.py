@@ -1,0 +1,66 @@
+"""How far a score depends on its batch and on the dtype.
+
+Usage: `python -m benchmarks.precision --model MODEL FILE [--rows 400]`
+
+Every row is scored in batches of 4,096 tokens and alone, in float32 and in bfloat16.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
+
+from gradgate.config import DataConfig, ModelConfig, ScoringConfig
+from gradgate.models import load_model, sample_limit
+from gradgate.prepare import iter_prepared, prepare
+from gradgate.scoring import Scorer
+from gradgate.tokenization import Tokens
+
+
+def first_rows(source: Path, model: ModelConfig, n_rows: int) -> list[Tokens]:
+    """The first rows of a JSONL file, tokenized."""
+    tokenizer = load_model(model).tokenizer
+    with tempfile.TemporaryDirectory() as name:
+        rows = Path(name) / "rows.jsonl"
+        rows.write_text("".join(source.read_text().splitlines(keepends=True)[:n_rows]))
+        config = DataConfig(source=str(rows))
+        prepared = prepare(config, tokenizer, sample_limit(model, 2048), Path(name))
+        (window,) = iter_prepared(prepared.samples_path, n_rows)
+    return [sample.tokens for sample in window]
+
+
+def entropies(
+    samples: list[Tokens], path: str, dtype: str, mode: str, batch_tokens: int
+) -> npt.NDArray[np.float64]:
+    """Spectral entropy of every sample: (n,)."""
+    loaded = load_model(ModelConfig.model_validate({"path": path, "dtype": dtype}))
+    config = ScoringConfig.model_validate({"mode": mode, "batch_tokens": batch_tokens})
+    scores = Scorer(loaded, config).score(samples)
+    return np.array([score.spectral_entropy for score in scores], dtype=np.float64)
+
+
+def main() -> None:
+    """Print the largest difference in entropy for each mode."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--rows", type=int, default=400)
+    arguments = parser.parse_args()
+    samples = first_rows(arguments.file, ModelConfig(path=arguments.model), arguments.rows)
+    table = Table("mode", "float32: batch", "bfloat16: batch", "bfloat16 against float32")
+    for mode in ("crop", "full"):
+        single, half = (
+            [entropies(samples, arguments.model, dtype, mode, size) for size in (4096, 1)]
+            for dtype in ("float32", "bfloat16")
+        )
+        differences = (single[0] - single[1], half[0] - half[1], half[0] - single[0])
+        table.add_row(mode, *(f"{np.abs(difference).max():.1e}" for difference in differences))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
