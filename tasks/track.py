@@ -88,9 +88,8 @@ def publish(run: GateRun, verdict: Verdict) -> None:
     (run.part / "verdict.md").write_text(page, encoding="utf-8")
     _log_figures(run)
     for path in sorted(run.part.iterdir()):
-        if (
-            path.name != SAMPLES and path.suffix != ".part"
-        ):  # all rows with their text; those that need a look are logged
+        # All rows with their text stay here; those that need a look are logged.
+        if path.name != SAMPLES and path.suffix != ".part":
             tracking.log_files(run.tracked, path, path.name if path.is_dir() else None)
     name = f"{verdict.decision}: {Path(source).name}"
     tracking.set_tags(run.tracked, {"mlflow.note.content": page, "mlflow.runName": name})

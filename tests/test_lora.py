@@ -23,7 +23,6 @@ from gradgate.accepted import NotAcceptedError, accept
 from gradgate.config import LoraConfig, ModelConfig
 from gradgate.errors import ConfigError, DataError, ModelError
 from gradgate.lora import FinetuneResult, collate, finetune
-from gradgate.model_card import CardFacts, build_card
 from gradgate.models import load_model
 from gradgate.samples import Turn, sample_id
 from gradgate.verdict import Verdict
@@ -488,30 +487,6 @@ def test_nothing_is_printed(gated: Gated, capsys: pytest.CaptureFixture[str]) ->
 # The model card
 
 
-HOSTILE = (
-    "http://evil.example/<script>alert(1)</script>\n# Owned [x](https://evil.example) `|` "
-    "www.evil.example"
-)
-
-
-def facts(gated: Gated, **changes: object) -> CardFacts:
-    verdict = Verdict(**json.loads((gated.run / "verdict.json").read_text()))
-    values = {
-        "model": gated.model,
-        "lora": QUICK,
-        "verdict": verdict,
-        "source": "cities.jsonl",
-        "gate_run": "run-7",
-        "n_accepted": 13,
-        "steps": 8,
-        "train_loss": 2.5,
-        "seconds": 1.25,
-        "n_parameters": 1234,
-        "versions": {"torch": "2.13.0", "gradgate": "0.1.0"},
-    }
-    return CardFacts(**{**values, **changes})
-
-
 def test_card_content(gated: Gated) -> None:
     gated.finetune()
     text = (gated.output / "README.md").read_text()
@@ -537,29 +512,3 @@ def test_card_content(gated: Gated) -> None:
         "- reason: 2 of 15 rows flagged, within the policy",
     ]
     assert [line for line in lines if line not in text.splitlines()] == []
-
-
-def test_card_shows_hostile_text_and_renders_none_of_it(gated: Gated) -> None:
-    values = json.loads((gated.run / "verdict.json").read_text())
-    verdict = Verdict(**{**values, "reasons": [HOSTILE], "model": {HOSTILE: HOSTILE}})
-    hostile = facts(
-        gated,
-        source=HOSTILE,
-        gate_run=HOSTILE,
-        verdict=verdict,
-        model=gated.model.model_copy(update={"path": HOSTILE + "\n---\nlicense: mit"}),
-        lora=QUICK.model_copy(update={"target_modules": [HOSTILE]}),
-        versions={HOSTILE: HOSTILE},
-    )
-    card = build_card(hostile)
-    assert card.data.base_model == HOSTILE + "\n---\nlicense: mit"
-    assert card.data.license is None
-    body = card.text
-    assert "<script" not in body
-    assert "evil" in body
-    assert body.count("http") == body.count("https://arxiv.org")
-    assert "www." not in body
-    assert "\n# Owned" not in body
-    assert "](" not in body.replace("](https://arxiv.org", "")
-    pipes = {line.count("|") for line in body.splitlines() if line.startswith("|")}
-    assert pipes == {3}

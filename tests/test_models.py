@@ -1,5 +1,9 @@
+import ast
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,6 +163,28 @@ def test_a_model_that_names_another_as_its_base_is_refused(model, adapter):
 def test_a_hub_that_does_not_answer_may_answer_later():
     with pytest.raises(TransientError, match="did not answer"):
         load_tokenizer(ModelConfig(path="somebody/some-model"))
+
+
+def test_a_model_of_the_hub_is_known_by_its_commit(tmp_path):
+    """In the hub's own cache, as a download leaves it; nothing is asked of the hub."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "models--somebody--some-model"
+    shutil.copytree(MODEL, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    code = (
+        "from gradgate.config import ModelConfig\n"
+        "from gradgate.models import load_model\n"
+        "print(load_model(ModelConfig(path='somebody/some-model', device='cpu')).identity)"
+    )
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    identity = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert identity["revision"] == commit
+    assert identity["sha256"] == folder_digest(MODEL)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """From a source to the score table, and from the table to a verdict."""
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -87,6 +88,20 @@ def test_windows_and_their_order_leave_no_trace(tmp_path, loaded, monkeypatch):
     assert seen == sorted(seen)
     assert seen[-1] == 50
     assert WINDOW > 50
+
+
+def test_the_tokenizers_padding_does_not_matter(tmp_path, loaded):
+    tokenizer = copy.deepcopy(loaded.tokenizer)
+    tables = {}
+    for side in ("right", "left"):
+        tokenizer.padding_side = side
+        tokenizer.pad_token = tokenizer.eos_token if side == "left" else "<unk>"
+        (tmp_path / side).mkdir()
+        other = replace(loaded, tokenizer=tokenizer)
+        prepared = prepared_rows(tmp_path / side, other, ["a", "b c d e f", "g " * 30])
+        score_dataset(prepared, other, ScoringConfig(), tmp_path / side / "scores.parquet")
+        tables[side] = pq.read_table(tmp_path / side / "scores.parquet")
+    assert tables["left"].equals(tables["right"])
 
 
 def test_a_row_whose_logits_are_not_finite_is_an_error_verdict(tmp_path, loaded):

@@ -157,14 +157,6 @@ def replace_batch(config: ScoringConfig, batch_tokens: int) -> ScoringConfig:
     return config.model_copy(update={"batch_tokens": batch_tokens})
 
 
-def test_the_tokenizers_padding_side_does_not_matter(folders):
-    loaded = load(folders, "llama")
-    tokens = samples()
-    right = Scorer(loaded, ScoringConfig()).score(tokens)
-    loaded.tokenizer.padding_side = "left"
-    assert Scorer(loaded, ScoringConfig()).score(tokens) == right
-
-
 def test_k_sets_the_number_of_singular_values(folders):
     loaded = load(folders, "llama")
     (sample,) = samples(1)

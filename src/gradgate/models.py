@@ -67,8 +67,9 @@ def load_model(config: ModelConfig) -> LoadedModel:
     located = _locate_model(config)
     tokenizer = _load_tokenizer(config, located)
     model = _load_weights(config, located, dtype)
-    adapter = None if config.adapter is None else _locate_adapter(config.adapter)
-    if config.adapter is not None and adapter is not None:
+    adapter = None
+    if config.adapter is not None:
+        adapter = _locate_adapter(config.adapter)
         model = _with_adapter(model, config.adapter, adapter)
     model = model.to(device).eval().requires_grad_(False)
     head = find_head(model)
