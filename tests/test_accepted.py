@@ -21,42 +21,17 @@ from gradgate.accepted import (
     write_accepted,
 )
 from gradgate.errors import DataError
+from gradgate.prepare import SAMPLE_SCHEMA
 from gradgate.samples import Turn, fingerprint, sample_id
+from gradgate.scoring import SCORE_SCHEMA
 from gradgate.verdict import Verdict
 
 ENTROPIES = [0.1, 0.9, 0.3, None, 0.5, 0.2]  # row 1 is flagged at TAU, row 3 was not scored
 TAU = 0.5
 ACCEPTED = [0, 2, 4, 5]
 
-SAMPLE_SCHEMA = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("sample_id", pa.string()),
-        ("chat", pa.bool_()),
-        (
-            "turns",
-            pa.list_(
-                pa.struct([("role", pa.string()), ("text", pa.string()), ("is_target", pa.bool_())])
-            ),
-        ),
-        ("n_prompt_chars", pa.int64()),
-        ("n_target_chars", pa.int64()),
-        ("input_ids", pa.list_(pa.int32())),
-        ("is_target", pa.list_(pa.bool_())),
-    ]
-)
-SCORE_SCHEMA = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("sample_id", pa.string()),
-        ("spectral_entropy", pa.float64()),
-        ("n_target_tokens", pa.int32()),
-        ("loss", pa.float64()),
-        ("gradient_norm", pa.float64()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
+# The real one, but for the promise of no nulls, which a damaged file does not keep.
+NULLABLE_SCORES = pa.schema([field.with_nullable(True) for field in SCORE_SCHEMA])
 
 
 def sample_line(row: int) -> dict:
@@ -92,7 +67,7 @@ def read(path: Path) -> list[dict]:
 
 
 def write(path: Path, lines: list[dict]) -> None:
-    schema = SAMPLE_SCHEMA if path.name == "samples.parquet" else SCORE_SCHEMA
+    schema = SAMPLE_SCHEMA if path.name == "samples.parquet" else NULLABLE_SCORES
     pq.write_table(pa.Table.from_pylist(lines, schema=schema), path, row_group_size=4)
 
 

@@ -24,6 +24,7 @@ from gradgate.config import LoraConfig, ModelConfig
 from gradgate.errors import ConfigError, DataError, ModelError
 from gradgate.lora import FinetuneResult, collate, finetune
 from gradgate.models import load_model
+from gradgate.prepare import SAMPLE_SCHEMA
 from gradgate.samples import Turn, sample_id
 from gradgate.verdict import Verdict
 
@@ -96,23 +97,6 @@ def sample_line(row: int, tokenizer: PreTrainedTokenizerFast) -> dict:
         "input_ids": prompt + target,
         "is_target": [False] * len(prompt) + [True] * len(target),
     }
-
-
-SAMPLE_SCHEMA = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("sample_id", pa.string()),
-        ("chat", pa.bool_()),
-        (
-            "turns",
-            pa.list_(
-                pa.struct([("role", pa.string()), ("text", pa.string()), ("is_target", pa.bool_())])
-            ),
-        ),
-        ("input_ids", pa.list_(pa.int32())),
-        ("is_target", pa.list_(pa.bool_())),
-    ]
-)
 
 
 def write_run(folder: Path, model: ModelConfig, n: int = 16) -> Path:

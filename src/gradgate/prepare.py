@@ -38,7 +38,7 @@ _GROUP_SIZE = 1 << 20  # characters and tokens; as Python objects they take some
 _READ_ROWS = 256
 
 _TURN = pa.struct([("role", pa.string()), ("text", pa.string()), ("is_target", pa.bool_())])
-_SAMPLE_SCHEMA = pa.schema(
+SAMPLE_SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
         ("sample_id", pa.string()),
@@ -137,7 +137,7 @@ def prepare(
         reader = _Reader(config, tokenizer, max_tokens)
         unique: set[bytes] = set()
         with (
-            closing(_GroupWriter(_part(folder / SAMPLES), _SAMPLE_SCHEMA)) as samples,
+            closing(_GroupWriter(_part(folder / SAMPLES), SAMPLE_SCHEMA)) as samples,
             closing(_GroupWriter(_part(folder / REJECTED), _REJECTED_SCHEMA)) as rejected,
         ):
             for raw in open_rows(config):
