@@ -17,7 +17,8 @@ from gradgate.decision import decide, read_entropies, top_flagged, write_flagged
 from gradgate.errors import DataError
 from gradgate.models import LoadedModel, load_model
 from gradgate.prepare import Prepared, prepare
-from gradgate.scoring import SCORE_SCHEMA, WINDOW, _repeated, score_dataset
+from gradgate.score_table import SCORE_SCHEMA
+from gradgate.scoring import WINDOW, _repeated, score_dataset
 from gradgate.threshold import Threshold
 from helpers import MODEL
 

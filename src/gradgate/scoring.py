@@ -24,6 +24,7 @@ from gradgate.config import ScoringConfig
 from gradgate.errors import ModelError
 from gradgate.models import LoadedModel
 from gradgate.prepare import Prepared, PreparedSample, iter_prepared
+from gradgate.score_table import SCORE_SCHEMA, Score
 from gradgate.spectrum import singular_values, spectral_entropy, token_loss
 from gradgate.tokenization import Tokens
 
@@ -31,42 +32,10 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]  # (rows done, rows in all)
 
-SCORE_SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("sample_id", pa.string(), nullable=False),
-        pa.field("spectral_entropy", pa.float64()),
-        pa.field("n_target_tokens", pa.int32(), nullable=False),
-        pa.field("loss", pa.float64()),
-        pa.field("gradient_norm", pa.float64()),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("reason", pa.string()),
-    ]
-)
 WINDOW = 2_048  # samples sorted by length and written together; bounds the memory
 # Float32 logits of a group; what is made of them takes about four times as much. A single sample
 # may exceed it.
 LOGITS_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One sample's line of the score table.
-
-    Attributes:
-        spectral_entropy: In [0, 1]; high is suspicious. None when the status is `failed`.
-        n_target_tokens: Supervised positions, T.
-        loss: Mean cross-entropy over them, in nats.
-        gradient_norm: Frobenius norm of the scored block of the gradient.
-        status: `scored`, or `failed` with a reason.
-    """
-
-    spectral_entropy: float | None
-    n_target_tokens: int
-    loss: float | None
-    gradient_norm: float | None
-    status: str
-    reason: str | None
 
 
 @dataclass(frozen=True)

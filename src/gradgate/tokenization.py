@@ -7,9 +7,11 @@ messages, so a message that holds one is rejected. Added tokens that are not mar
 as `<think>`, are vocabulary like any other.
 """
 
+import hashlib
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
+import numpy as np
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
@@ -47,6 +49,13 @@ class _Segment:
 def n_supervised(tokens: Tokens) -> int:
     """Count the tokens in the loss: targets that have a predecessor."""
     return sum(tokens.is_target[1:])
+
+
+def content_digest(tokens: Tokens) -> bytes:
+    """sha256 over token ids and loss mask, which decide a score: 32 bytes."""
+    digest = hashlib.sha256(np.asarray(tokens.input_ids, dtype="<i4").tobytes())
+    digest.update(np.asarray(tokens.is_target, dtype=bool).tobytes())
+    return digest.digest()
 
 
 def tokenize(
