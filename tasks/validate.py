@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 from prefect import task
 
 from expectations.suites import gate_suite, raw_data_suite, samples_suite
 from expectations.validation import ValidationReport, validate
+from gradgate.accepted import SCORES
 from gradgate.config import DataConfig, PolicyConfig
 from gradgate.prepare import Prepared
 from gradgate.threshold import Threshold
@@ -16,6 +16,7 @@ from tasks.retries import OPTIONS
 
 DOCS = "data_docs"
 SAMPLE_COLUMNS = ["row", "sample_id", "n_prompt_chars", "n_target_chars"]
+SCORE_COLUMNS = ["row", "sample_id", "status", "spectral_entropy"]
 
 
 @task(**OPTIONS)
@@ -44,7 +45,7 @@ def check_scores(
     prepared: Prepared, threshold: Threshold, policy: PolicyConfig, folder: Path
 ) -> list[str]:
     """Failures of the gate suite but for the poison fraction, on which the verdict decides."""
-    frame = pq.read_table(folder / "scores.parquet").to_pandas()
+    frame = pd.read_parquet(folder / SCORES, columns=SCORE_COLUMNS)
     tau = rule_on_threshold(threshold, policy).tau
     if tau is not None:
         above = frame["spectral_entropy"] > tau

@@ -1,6 +1,7 @@
 """From a source to the files of a run, with real files and tokenizers."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gradgate import prepare as module
+from gradgate import scratch
 from gradgate.config import Columns, DataConfig
 from gradgate.errors import DataError, ModelError
 from gradgate.prepare import Prepared, iter_prepared, iter_samples, prepare
 from gradgate.samples import fingerprint
+from gradgate.scratch import count_distinct
 from gradgate.tokenization import tokenize
 
 Rows = list[dict[str, object]]
@@ -246,6 +249,53 @@ def test_small_groups_hold_the_same_rows(run: Run, monkeypatch: pytest.MonkeyPat
     assert pq.ParquetFile(run(ROWS).samples_path).num_row_groups == 29
 
 
+def test_rows_that_are_tokenized_together_do_not_know_of_each_other(
+    run: Run, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chat(text: str) -> dict[str, object]:
+        turns = [("user", text), ("assistant", "yes")]
+        prompt, completion = ([{"role": role, "content": said}] for role, said in turns)
+        return {"prompt": prompt, "completion": completion}
+
+    rows: Rows = [*ROWS]
+    rows[3:3] = [chat("hi"), {"prompt": "p"}, chat("a<|im_end|>"), chat("ho")]
+    rows[9:9] = [{"prompt": "p" * n, "completion": "c"} for n in (300, 200_000, 5)]
+    together = run(rows)
+    assert list(reasons(together)) == [4, 5, 9, 10]
+    read = [sample for batch in iter_prepared(together.samples_path, 99) for sample in batch]
+    samples = list(iter_samples(together.samples_path))
+    assert [sample.tokens for sample in read] == [tokenize(s, tokenizer) for s in samples]
+    for name, limit in (("_WINDOW_ROWS", 1), ("_WINDOW_ROWS", 7), ("_WINDOW_SIZE", 100)):
+        monkeypatch.setattr(module, name, limit)
+        apart = run(rows)
+        for path in (module.SAMPLES, module.REJECTED):
+            assert (apart.folder / path).read_bytes() == (together.folder / path).read_bytes()
+
+
+def test_what_is_tokenized_in_one_call_is_bounded(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting(PreTrainedTokenizerFast):
+        def __call__(self, texts, **kwargs):  # type: ignore[no-untyped-def]
+            calls.append(sum(map(len, texts)))
+            return super().__call__(texts, **kwargs)
+
+    calls: list[int] = []
+    monkeypatch.setattr(module, "_WINDOW_SIZE", 400)
+    counting = Counting(tokenizer_object=tokenizer.backend_tokenizer, eos_token="<|im_end|>")
+    pq.write_table(pa.table({"text": ["x" * 100] * 29}), tmp_path / "data.parquet")
+    prepare(DataConfig(source=str(tmp_path / "data.parquet")), counting, 256, tmp_path / "run")
+    assert calls == [400] * 7 + [100]
+
+
+def test_distinct_ids_are_counted_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [hashlib.sha256(bytes(2) + i.to_bytes(4, "big")).hexdigest() for i in range(20_000)]
+    assert count_distinct([]) == 0
+    assert count_distinct(ids[:3] + ids[:2]) == 3
+    monkeypatch.setattr(scratch, "_CACHE_KIB", 64)  # a tenth of what they take
+    assert count_distinct(ids + ids[::-2]) == 20_000
+
+
 def test_columns_and_template_of_the_configuration(run: Run) -> None:
     rows: Rows = [{"q": "who?", "a": ["x", "y"], "story": "Once."}]
     columns = Columns(question="q", answers="a", context="story")
@@ -268,8 +318,10 @@ def test_an_empty_file_leaves_nothing(run: Run, tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_middle_leaves_no_file(
-    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "_WINDOW_ROWS", 2)
+
     class Breaking(PreTrainedTokenizerFast):
         calls = 0
 

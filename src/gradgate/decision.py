@@ -106,9 +106,8 @@ def write_flagged(run_folder: Path, samples: Path, tau: float | None) -> None:
 
     Without a tau the table is empty: nothing is flagged by nothing.
     """
-    scores = pq.read_table(run_folder / SCORES)
-    above = pc.greater(scores["spectral_entropy"], 2.0 if tau is None else tau)
-    flagged = scores.filter(above).select(FLAGGED_SCHEMA.names[:5])
+    scores = pq.read_table(run_folder / SCORES, columns=FLAGGED_SCHEMA.names[:5])
+    flagged = scores.filter(pc.greater(scores["spectral_entropy"], 2.0 if tau is None else tau))
     with pq.ParquetWriter(run_folder / FLAGGED, FLAGGED_SCHEMA) as writer:
         texts = iter_samples(samples)
         for batch in flagged.to_batches(max_chunksize=256):

@@ -26,8 +26,9 @@ from gradgate.samples import (
     fingerprint,
     to_sample,
 )
+from gradgate.scratch import count_distinct
 from gradgate.source import RawRow, open_rows
-from gradgate.tokenization import Tokens, tokenize
+from gradgate.tokenization import Tokens, tokenize_all
 
 SAMPLES = "samples.parquet"
 REJECTED = "rejected.parquet"
@@ -36,6 +37,8 @@ SUMMARY = "dataset.json"
 _GROUP_ROWS = 4096
 _GROUP_SIZE = 1 << 20  # characters and tokens; as Python objects they take some 50 MB
 _READ_ROWS = 256
+_WINDOW_ROWS = 64  # twice as many are hardly faster
+_WINDOW_SIZE = 1 << 18  # characters; while they are tokenized they take some 40 MB
 
 _TURN = pa.struct([("role", pa.string()), ("text", pa.string()), ("is_target", pa.bool_())])
 SAMPLE_SCHEMA = pa.schema(
@@ -118,14 +121,21 @@ class PreparedSample:
     tokens: Tokens
 
 
+@dataclass(frozen=True, slots=True)
+class _Rejected:
+    row: int
+    reason: str
+    content: str
+
+
 def prepare(
     config: DataConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int, folder: Path
 ) -> Prepared:
     """Read a source once and write its samples and its rejected rows into `folder`.
 
-    Memory does not depend on the number of rows, but for about 100 bytes (a digest in a set) for
-    each different sample. Files appear under their names when all is written, the summary last.
-    That every row is rejected is no error here: the check of the raw data decides.
+    Memory does not depend on the number of rows. Files appear under their names when all is
+    written, the summary last. That every row is rejected is no error here: the check of the raw
+    data decides.
 
     Raises:
         DataError: The source cannot be read, or its columns are of no row format.
@@ -135,23 +145,15 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     with _all_or_nothing(folder):
         reader = _Reader(config, tokenizer, max_tokens)
-        unique: set[bytes] = set()
         with (
             closing(_GroupWriter(_part(folder / SAMPLES), SAMPLE_SCHEMA)) as samples,
             closing(_GroupWriter(_part(folder / REJECTED), _REJECTED_SCHEMA)) as rejected,
         ):
-            for raw in open_rows(config):
-                try:
-                    sample, tokens = reader.read(raw)
-                except RejectedRowError as error:
-                    content = raw.content()
-                    row = {"row": raw.row, "reason": str(error), "content": content}
-                    rejected.add(row, len(content))
+            for row in reader.read(open_rows(config)):
+                if isinstance(row, _Rejected):
+                    rejected.add(asdict(row), len(row.content))
                 else:
-                    unique.add(bytes.fromhex(sample.sample_id))
-                    samples.add(
-                        _record(sample, tokens), len(tokens.input_ids) + _n_chars(sample.turns)
-                    )
+                    samples.add(_record(*row), _size(*row))
         prepared = Prepared(
             folder=folder,
             source=redacted(config.source),
@@ -160,7 +162,7 @@ def prepare(
             n_rows=samples.n_rows + rejected.n_rows,
             n_samples=samples.n_rows,
             n_rejected=rejected.n_rows,
-            n_unique=len(unique),
+            n_unique=count_distinct(_sample_ids(_part(folder / SAMPLES))),
             fingerprint=fingerprint(_sample_ids(_part(folder / SAMPLES))),
         )
         _part(folder / SUMMARY).write_text(prepared.to_json(), encoding="utf-8")
@@ -214,7 +216,7 @@ def _batches(path: Path, n_rows: int, columns: list[str]) -> Iterator[list[dict[
 
 
 class _Reader:
-    """From a row to a sample and its tokens; the first readable row decides on the format."""
+    """From rows to samples and their tokens; the first readable row decides on the format."""
 
     def __init__(
         self, config: DataConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int
@@ -224,14 +226,42 @@ class _Reader:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
 
-    def read(self, raw: RawRow) -> tuple[Sample, Tokens]:
-        """Raise RejectedRowError with the reason when the row is no usable sample."""
+    def read(self, rows: Iterable[RawRow]) -> Iterator[tuple[Sample, Tokens] | _Rejected]:
+        """Yield what becomes of each row, in order."""
+        for window in self._windows(rows):
+            samples = [sample for _, sample in window if isinstance(sample, Sample)]
+            outcomes = iter(tokenize_all(samples, self._tokenizer, self._max_tokens))
+            for raw, found in window:
+                outcome = next(outcomes) if isinstance(found, Sample) else found
+                if isinstance(found, Sample) and isinstance(outcome, Tokens):
+                    yield found, outcome
+                else:
+                    yield _Rejected(raw.row, str(outcome), raw.content())
+
+    def _windows(
+        self, rows: Iterable[RawRow]
+    ) -> Iterator[list[tuple[RawRow, Sample | RejectedRowError]]]:
+        """Put rows together that are tokenized in one call, bounded in number and in size."""
+        window: list[tuple[RawRow, Sample | RejectedRowError]] = []
+        size = 0
+        for raw in rows:
+            sample = self._sample(raw)
+            window.append((raw, sample))
+            size += len(raw.raw) + (_n_chars(sample.turns) if isinstance(sample, Sample) else 0)
+            if len(window) >= _WINDOW_ROWS or size >= _WINDOW_SIZE:
+                yield window
+                window, size = [], 0
+        yield window
+
+    def _sample(self, raw: RawRow) -> Sample | RejectedRowError:
         if raw.value is None:
-            raise RejectedRowError(raw.problem)
+            return RejectedRowError(raw.problem)
         if self.mapping is None:
             self.mapping = choose_mapping(raw.value, self._config.columns)
-        sample = to_sample(raw.value, raw.row, self.mapping, self._config.template)
-        return sample, tokenize(sample, self._tokenizer, self._max_tokens)
+        try:
+            return to_sample(raw.value, raw.row, self.mapping, self._config.template)
+        except RejectedRowError as error:
+            return error.with_traceback(None)  # it would keep this frame alive
 
 
 def _record(sample: Sample, tokens: Tokens) -> dict[str, object]:
@@ -239,12 +269,19 @@ def _record(sample: Sample, tokens: Tokens) -> dict[str, object]:
         "row": sample.row,
         "sample_id": sample.sample_id,
         "chat": sample.chat,
-        "turns": [asdict(turn) for turn in sample.turns],
+        "turns": [
+            {"role": turn.role, "text": turn.text, "is_target": turn.is_target}
+            for turn in sample.turns
+        ],
         "n_prompt_chars": _n_chars(turn for turn in sample.turns if not turn.is_target),
         "n_target_chars": _n_chars(turn for turn in sample.turns if turn.is_target),
         "input_ids": tokens.input_ids,
         "is_target": tokens.is_target,
     }
+
+
+def _size(sample: Sample, tokens: Tokens) -> int:
+    return len(tokens.input_ids) + _n_chars(sample.turns)
 
 
 def _n_chars(turns: Iterable[Turn]) -> int:

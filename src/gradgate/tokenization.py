@@ -8,8 +8,9 @@ as `<think>`, are vocabulary like any other.
 """
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 
 import numpy as np
 from jinja2 import TemplateError
@@ -46,6 +47,22 @@ class _Segment:
     is_target: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Special:
+    """A tokenizer's special tokens, which take long to look up.
+
+    Attributes:
+        begin: BOS, or nothing when there is none.
+        end: EOS, or nothing when there is none.
+        refused: Those that no text may become. The unknown token is not among them, for it stands
+            for text, unless it is also the begin or the end.
+    """
+
+    begin: list[int]
+    end: list[int]
+    refused: frozenset[int]
+
+
 def n_supervised(tokens: Tokens) -> int:
     """Count the tokens in the loss: targets that have a predecessor."""
     return sum(tokens.is_target[1:])
@@ -61,36 +78,82 @@ def content_digest(tokens: Tokens) -> bytes:
 def tokenize(
     sample: Sample, tokenizer: PreTrainedTokenizerBase, max_tokens: int | None = None
 ) -> Tokens:
-    """Tokenize one sample; prompt and target are tokenized apart, so that the border is exact.
-
-    Args:
-        sample: A plain sample becomes BOS, its texts, EOS; BOS is left out when the tokenizer has
-            none. A chat becomes what the chat template renders; each assistant turn that is a
-            target goes from the generation prompt to the end of what is rendered for the turn.
-        tokenizer: Of the model.
-        max_tokens: None when the sample is known to fit.
+    """Tokenize one sample, see `tokenize_all`.
 
     Raises:
         RejectedRowError: The sample cannot be tokenized, is too long, or has nothing to predict.
         ModelError: The tokenizer lacks an end token or a chat template.
     """
-    _check_characters(sample, max_tokens)
-    tokens = _chat(sample, tokenizer, max_tokens) if sample.chat else _plain(sample, tokenizer)
-    _check_length(len(tokens.input_ids), max_tokens)
-    if not n_supervised(tokens):
-        raise RejectedRowError("no supervised token")
-    return tokens
+    (outcome,) = tokenize_all([sample], tokenizer, max_tokens)
+    if isinstance(outcome, RejectedRowError):
+        raise outcome
+    return outcome
+
+
+def tokenize_all(
+    samples: Sequence[Sample], tokenizer: PreTrainedTokenizerBase, max_tokens: int | None = None
+) -> list[Tokens | RejectedRowError]:
+    """Tokenize samples, each as if it were alone; the plain ones in one call, which is faster.
+
+    Prompt and target are tokenized apart, so that the border is exact.
+
+    Args:
+        samples: A plain sample becomes BOS, its texts, EOS; BOS is left out when the tokenizer has
+            none. A chat becomes what the chat template renders; each assistant turn that is a
+            target goes from the generation prompt to the end of what is rendered for the turn.
+        tokenizer: Of the model.
+        max_tokens: None when the samples are known to fit.
+
+    Returns:
+        For each sample its tokens, or why it is rejected: it cannot be tokenized, is too long, or
+        has nothing to predict.
+
+    Raises:
+        ModelError: The tokenizer lacks an end token or a chat template.
+    """
+    special = _special(tokenizer)
+    pieces = _encode_plain(
+        [s for s in samples if not s.chat and _may_fit(s, max_tokens)], tokenizer, special
+    )
+    outcomes: list[Tokens | RejectedRowError] = []
+    for sample in samples:
+        try:
+            _check_characters(sample, max_tokens)
+            if sample.chat:
+                tokens = _chat(sample, tokenizer, special, max_tokens)
+            else:
+                tokens = _plain(sample, next(pieces), special)
+            _check_length(len(tokens.input_ids), max_tokens)
+            _check_supervised(tokens)
+            outcomes.append(tokens)
+        except RejectedRowError as error:
+            outcomes.append(error.with_traceback(None))  # it would keep this frame alive
+    return outcomes
+
+
+def _n_characters(sample: Sample) -> int:
+    return sum(len(turn.text) for turn in sample.turns)
+
+
+def _may_fit(sample: Sample, max_tokens: int | None) -> bool:
+    return max_tokens is None or _n_characters(sample) <= max_tokens * _LONGEST_TOKEN
 
 
 def _check_characters(sample: Sample, max_tokens: int | None) -> None:
-    characters = sum(len(turn.text) for turn in sample.turns)
-    if max_tokens is not None and characters > max_tokens * _LONGEST_TOKEN:
-        raise RejectedRowError(f"{characters} characters, more than {max_tokens} tokens can hold")
+    if not _may_fit(sample, max_tokens):
+        raise RejectedRowError(
+            f"{_n_characters(sample)} characters, more than {max_tokens} tokens can hold"
+        )
 
 
 def _check_length(n_tokens: int, max_tokens: int | None) -> None:
     if max_tokens is not None and n_tokens > max_tokens:
         raise RejectedRowError(f"{n_tokens} tokens, more than the limit of {max_tokens}")
+
+
+def _check_supervised(tokens: Tokens) -> None:
+    if not n_supervised(tokens):
+        raise RejectedRowError("no supervised token")
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], special: bool) -> list[list[int]]:
@@ -104,33 +167,48 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], special: bool)
     )["input_ids"]
 
 
-def _refuse_special(tokenizer: PreTrainedTokenizerBase, pieces: list[list[int]]) -> None:
-    """A last check: unigram and word vocabularies can hold a special token as an ordinary entry.
-
-    The unknown token is allowed, for it stands for text, unless it is also the begin or the end.
-    """
+def _special(tokenizer: PreTrainedTokenizerBase) -> _Special:
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     added = tokenizer.added_tokens_decoder.items()
-    special = {number for number, token in added if token.special} - {tokenizer.unk_token_id}
-    special |= {tokenizer.bos_token_id, tokenizer.eos_token_id}
-    if any(not special.isdisjoint(piece) for piece in pieces):
+    marked = {number for number, token in added if token.special} - {tokenizer.unk_token_id}
+    begin, end = ([] if token is None else [token] for token in (bos, eos))
+    return _Special(begin, end, frozenset(marked.union(begin, end)))
+
+
+def _refuse_special(special: _Special, pieces: list[list[int]]) -> None:
+    """A last check: unigram and word vocabularies can hold a special token as an ordinary entry."""
+    if any(not special.refused.isdisjoint(piece) for piece in pieces):
         raise RejectedRowError(_SPECIAL)
 
 
-def _plain(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> Tokens:
-    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
-    if eos is None:
+def _encode_plain(
+    samples: list[Sample], tokenizer: PreTrainedTokenizerBase, special: _Special
+) -> Iterator[list[list[int]]]:
+    """The token ids of each turn, sample by sample."""
+    if not samples:
+        return iter([])
+    if not special.end:
         raise ModelError(
             "the tokenizer has no end-of-sequence token, so no target could end; "
             "set eos_token in its tokenizer_config.json"
         )
-    pieces = _encode(tokenizer, [turn.text for turn in sample.turns], special=False)
-    _refuse_special(tokenizer, pieces)
-    begin = [] if bos is None else [bos]
-    mask = [turn.is_target for turn, piece in zip(sample.turns, pieces, strict=True) for _ in piece]
-    return Tokens([*begin, *chain(*pieces), eos], [False] * len(begin) + [*mask, True])
+    texts = [turn.text for sample in samples for turn in sample.turns]
+    encoded = iter(_encode(tokenizer, texts, special=False))
+    return (list(islice(encoded, len(sample.turns))) for sample in samples)
 
 
-def _chat(sample: Sample, tokenizer: PreTrainedTokenizerBase, max_tokens: int | None) -> Tokens:
+def _plain(sample: Sample, pieces: list[list[int]], special: _Special) -> Tokens:
+    _refuse_special(special, pieces)
+    ids, mask = [*special.begin], [False] * len(special.begin)
+    for turn, piece in zip(sample.turns, pieces, strict=True):
+        ids += piece
+        mask += [turn.is_target] * len(piece)
+    return Tokens(ids + special.end, [*mask, True])
+
+
+def _chat(
+    sample: Sample, tokenizer: PreTrainedTokenizerBase, special: _Special, max_tokens: int | None
+) -> Tokens:
     if tokenizer.chat_template is None:
         raise ModelError(
             "the data holds chat messages and the tokenizer has no chat template; take an "
@@ -139,21 +217,20 @@ def _chat(sample: Sample, tokenizer: PreTrainedTokenizerBase, max_tokens: int | 
     full = _render(sample.turns, tokenizer, prompt=False)
     # First of all: the work of what follows is quadratic in the number of turns.
     _check_length(len(_encode(tokenizer, [full], special=True)[0]), max_tokens)
-    _check_messages(sample, tokenizer)
+    _check_messages(sample, tokenizer, special)
     segments = _segments(full, sample.turns, tokenizer)
     pieces = _encode(tokenizer, [segment.text for segment in segments], special=True)
-    bos = tokenizer.bos_token_id
-    begin = [] if bos is None or pieces[0][:1] == [bos] else [bos]
+    begin = [] if pieces[0][:1] == special.begin else special.begin
     mask = [part.is_target for part, piece in zip(segments, pieces, strict=True) for _ in piece]
     return Tokens([*begin, *chain(*pieces)], [False] * len(begin) + mask)
 
 
-def _check_messages(sample: Sample, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_messages(sample: Sample, tokenizer: PreTrainedTokenizerBase, special: _Special) -> None:
     texts = [turn.text for turn in sample.turns]
     as_text = _encode(tokenizer, texts, special=False)
     if _encode(tokenizer, texts, special=True) != as_text:
         raise RejectedRowError(_SPECIAL)
-    _refuse_special(tokenizer, as_text)
+    _refuse_special(special, as_text)
 
 
 def _segments(
