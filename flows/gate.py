@@ -10,6 +10,7 @@ from gradgate.config import GateConfig
 from gradgate.decision import refuse_raw_data
 from gradgate.errors import GradgateError
 from gradgate.verdict import Verdict
+from tasks.changes import compare, remember
 from tasks.decide import decide
 from tasks.fetch import fetch
 from tasks.report import report
@@ -45,6 +46,7 @@ def run_gate(run: GateRun, config: GateConfig) -> Verdict:
     with errors_recorded(run):
         verdict = inspect(run, config)
         publish(run, verdict)
+    remember(run, config, verdict)
     report(run)
     return verdict
 
@@ -60,4 +62,5 @@ def inspect(run: GateRun, config: GateConfig) -> Verdict:
     log_scoring(run, scored)
     found = threshold(folder, config.threshold)
     failures = check_scores(prepared, found, config.policy, folder)
-    return decide(prepared, scored, found, config.policy, failures, folder)
+    verdict = decide(prepared, scored, found, config.policy, failures, folder)
+    return compare(run, config, verdict)

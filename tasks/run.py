@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gradgate.errors import DataError
 from gradgate.redaction import redacted
 from gradgate.state import state_dir
 from tasks.tracking import TrackedRun
@@ -36,3 +37,16 @@ def save_run(run: GateRun) -> None:
     """Write run.json: where the run is in MLflow."""
     record = {**asdict(run.tracked), "uri": redacted(run.tracked.uri)}
     (run.part / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def tracked_id(folder: Path) -> str:
+    """The id in MLflow of the run in a finished folder, which `save_run` wrote down.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    path = folder / "run.json"
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["run_id"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} does not name a run in MLflow: {error}") from error

@@ -13,14 +13,14 @@ from prefect import task
 from gradgate.accepted import VERDICT
 from gradgate.config import GateConfig
 from gradgate.decision import read_entropies
-from gradgate.errors import ConfigError
+from gradgate.errors import ConfigError, DataError
 from gradgate.prepare import SAMPLES, SUMMARY, Prepared
 from gradgate.redaction import redacted
 from gradgate.summary import verdict_markdown
 from gradgate.verdict import Verdict
 from tasks import tracking
 from tasks.retries import OPTIONS
-from tasks.run import GateRun, run_folder, save_run
+from tasks.run import GateRun, run_folder, save_run, tracked_id
 from tasks.score import Scored
 
 logger = logging.getLogger("gradgate.tasks")
@@ -56,10 +56,15 @@ def log_scoring(run: GateRun, scored: Scored) -> None:
             "scoring_seconds": summary.seconds,
             "distinct": summary.n_unique,
             "failed": summary.n_failed,
+            "scored_anew": summary.n_scored,
+            "known_before": summary.n_reused,
             "tokens": summary.n_tokens,
+            "computed_tokens": summary.n_computed_tokens,
         },
     )
     tags = {f"gradgate.scored_by_{name}": value for name, value in scored.model.items() if value}
+    if summary.no_reuse is not None:
+        tags["gradgate.prefixes_not_shared"] = summary.no_reuse
     tracking.set_tags(run.tracked, tags)
 
 
@@ -92,7 +97,8 @@ def publish(run: GateRun, verdict: Verdict) -> None:
         if path.name != SAMPLES and path.suffix != ".part":
             tracking.log_files(run.tracked, path, path.name if path.is_dir() else None)
     name = f"{verdict.decision}: {Path(source).name}"
-    tracking.set_tags(run.tracked, {"mlflow.note.content": page, "mlflow.runName": name})
+    tags = {"mlflow.note.content": page, "mlflow.runName": name, **_compared_with(run, verdict)}
+    tracking.set_tags(run.tracked, tags)
     tracking.set_verdict(run.tracked, verdict)
     tracking.end_run(run.tracked, ok=verdict.decision != "error")
     run.part.rename(run.folder)
@@ -116,3 +122,15 @@ def _log_figures(run: GateRun) -> None:
         values = np.quantile(entropies, QUANTILES)
         names = [f"entropy/p{round(100 * q):02d}" for q in QUANTILES]
         tracking.log_metrics(run.tracked, dict(zip(names, values.tolist(), strict=True)))
+
+
+def _compared_with(run: GateRun, verdict: Verdict) -> dict[str, str]:
+    """The run in MLflow that this one was compared with; the folders of all runs lie together."""
+    changes = verdict.changes
+    if changes is None or changes.since is None or changes.not_compared is not None:
+        return {}
+    try:
+        return {"gradgate.compared_with": tracked_id(run.folder.with_name(changes.since))}
+    except DataError as error:
+        logger.warning("the tag gradgate.compared_with is not set: %s", error)
+        return {}

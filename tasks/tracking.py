@@ -170,6 +170,7 @@ def set_verdict(run: TrackedRun, verdict: Verdict) -> None:
         "scored": verdict.n_scored,
         "rejected": verdict.n_rejected,
         **_threshold_interval(verdict),
+        **_changes(verdict),
     }
     log_metrics(run, metrics)
     reasons = "; ".join(verdict.reasons)
@@ -277,6 +278,18 @@ def _threshold_interval(verdict: Verdict) -> dict[str, float | None]:
         return {}
     low, high = interval
     return {"threshold_low": low, "threshold_high": high}
+
+
+def _changes(verdict: Verdict) -> dict[str, float | None]:
+    changes = verdict.changes
+    if changes is None:
+        return {}
+    return {
+        "changes/new": changes.n_new,
+        "changes/gone": changes.n_gone,
+        "changes/flagged": changes.n_flagged_since,
+        "changes/cleared": changes.n_cleared_since,
+    }
 
 
 def _address(uri: str) -> str:

@@ -41,7 +41,7 @@ from gradgate.config import (
     TrackingConfig,
 )
 from gradgate.errors import ConfigError, TransientError
-from gradgate.verdict import Verdict, load_verdict
+from gradgate.verdict import Changes, Verdict, load_verdict
 from helpers import MODEL, question_rows, write_jsonl
 from tasks import tracking
 from tasks.run import GateRun
@@ -118,6 +118,53 @@ def test_poisoned_data_are_rejected_with_all_evidence(state, tmp_path):
     assert logged == expected - {"samples.parquet"}  # the data stay where they are
 
 
+def test_a_run_says_what_changed_since_the_last_one_that_decided(state, tmp_path):
+    rows = question_rows(60, n_poisoned=12)
+    first = gate(config(write_jsonl(tmp_path / "rows.jsonl", rows)), return_state=True)
+    assert verdict_of(state, first).changes == Changes()
+    scores = pq.read_table(folder_of(state, first) / "scores.parquet").to_pandas()
+    entropies = scores["spectral_entropy"].sort_values()
+    tau = float(entropies.iloc[[9, 10]].mean())  # above the ten lowest
+    assert tau < 0.7
+
+    unscored = config(tmp_path / "rows.jsonl", model=ModelConfig(path=str(MODEL), device="nowhere"))
+    assert exit_code_of(gate(unscored, return_state=True)) == 2  # no run to compare with
+
+    changed = [row for row in rows if row not in (rows[0], rows[-1])]
+    changed += [*question_rows(3)[1:], {"question": "And what is new?", "answers": ["This."]}]
+    kept = scores.iloc[1:-1]["spectral_entropy"]
+    threshold = ThresholdConfig(method="fixed", value=tau)
+    source = write_jsonl(tmp_path / "rows.jsonl", changed)
+    second = gate(config(source, threshold=threshold), return_state=True)
+    folder, changes = folder_of(state, second), verdict_of(state, second).changes
+    n_flagged = int(((kept > tau) & (kept <= 0.7)).sum())
+    assert n_flagged > 20
+    assert changes == Changes(folder_of(state, first).name, None, 1, 2, n_flagged, 0, 0.7, [])
+    lines = pq.read_table(folder / "changes.parquet").to_pandas()
+    assert lines["change"].value_counts().to_dict() == {"new": 1, "gone": 2, "flagged": n_flagged}
+    assert set(lines.query("change == 'gone'")["sample_id"]) == {*scores["sample_id"].iloc[[0, -1]]}
+    assert f"1 new, 2 gone, {n_flagged} newly flagged, 0" in (folder / "verdict.md").read_text()
+    runs = {run.info.run_id: run.data for run in mlflow_runs(state)}
+    records = [json.loads((folder_of(state, s) / "run.json").read_text()) for s in (first, second)]
+    earlier, later = (record["run_id"] for record in records)
+    assert runs[later].tags["gradgate.compared_with"] == earlier
+    assert "gradgate.compared_with" not in runs[earlier].tags
+    found = {name: runs[later].metrics[f"changes/{name}"] for name in ("new", "gone", "flagged")}
+    assert found == {"new": 1, "gone": 2, "flagged": n_flagged}
+    assert runs[later].metrics["changes/cleared"] == 0
+    assert "changes/new" not in runs[earlier].metrics  # unknown is not zero
+    client = MlflowClient(f"sqlite:///{state}/mlflow.db")
+    assert "changes.parquet" in {artifact.path for artifact in client.list_artifacts(later)}
+
+    shutil.rmtree(folder)
+    third = gate(config(source, threshold=threshold), return_state=True)
+    assert third.name == second.name  # a comparison that fails decides nothing
+    lost = verdict_of(state, third).changes
+    assert (lost.since, lost.n_new) == (folder.name, None)
+    assert "there is no folder" in lost.not_compared
+    assert "not compared" in (folder_of(state, third) / "verdict.md").read_text()
+
+
 def test_prefect_shows_verdict_rows_and_progress_and_no_markup_of_the_data(state, tmp_path):
     rows = question_rows(40, n_poisoned=8)
     rows[-1]["answers"] = ["<img src=x onerror=alert(1)> [go](http://evil.example) and more words"]
@@ -144,7 +191,7 @@ def test_what_the_core_logs_is_in_prefect(state, tmp_path):
         time.sleep(0.5)
         with get_client(sync_client=True) as client:
             messages = "\n".join(log.message for log in client.read_logs(wanted))
-    assert "scored 40 rows" in messages
+    assert "40 samples scored" in messages
     assert "verdict: " in messages
 
 

@@ -24,7 +24,7 @@ import tasks.tracking as tracking
 from gradgate import __version__
 from gradgate.config import GateConfig, GatedFinetuneConfig
 from gradgate.errors import ConfigError, TransientError
-from gradgate.verdict import Verdict
+from gradgate.verdict import Changes, Verdict
 from tasks.tracking import TrackedRun, start_run
 
 ROOT = Path(__file__).parent.parent
@@ -267,6 +267,17 @@ def test_verdict_without_tau_has_no_flagged_metric(state: Path) -> None:
     run = start_run(config(), "gate", "no tau")
     tracking.set_verdict(run, Verdict("review", ["no valley"], n_scored=9, threshold={}))
     assert read(run).data.metrics == {"scored": 9.0, "rejected": 0.0}
+
+
+def test_unknown_changes_have_no_metric(state: Path) -> None:
+    run = start_run(config(), "gate", "changes")
+    changes = Changes("earlier", n_new=0, n_gone=2)  # one of the two runs had no threshold
+    tracking.set_verdict(run, Verdict("review", ["no valley"], changes=changes))
+    found = read(run).data.metrics
+    assert {name: value for name, value in found.items() if name.startswith("changes/")} == {
+        "changes/new": 0.0,
+        "changes/gone": 2.0,
+    }
 
 
 @pytest.mark.parametrize(("ok", "status"), [(True, "FINISHED"), (False, "FAILED")])

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -7,6 +8,7 @@ from gradgate.errors import DataError
 from gradgate.threshold import Threshold
 from gradgate.verdict import (
     EXIT_CODES,
+    Changes,
     Verdict,
     load_verdict,
     poison_interval,
@@ -86,6 +88,16 @@ def test_a_verdict_survives_its_json(tmp_path):
     (tmp_path / "verdict.json").write_text(verdict.to_json())
     assert load_verdict(tmp_path / "verdict.json") == verdict
     assert json.loads(verdict.to_json())["decision"] == "fail"
+    changed = replace(verdict, changes=Changes("earlier", None, 1, 2, None, None, 0.5, ["model"]))
+    (tmp_path / "verdict.json").write_text(changed.to_json())
+    assert load_verdict(tmp_path / "verdict.json") == changed
+
+
+def test_a_verdict_of_before_there_were_changes_is_read(tmp_path):
+    content = json.loads(Verdict("pass", ["why"], changes=Changes()).to_json())
+    del content["changes"]
+    (tmp_path / "verdict.json").write_text(json.dumps(content))
+    assert load_verdict(tmp_path / "verdict.json") == Verdict("pass", ["why"])
 
 
 @pytest.mark.parametrize(
@@ -98,6 +110,8 @@ def test_a_verdict_survives_its_json(tmp_path):
         '{"decision": "maybe", "reasons": []}',
         '{"decision": "pass", "reasons": [], "tau": "0.5"}',
         '{"decision": "pass", "reasons": [], "unheard_of": 1}',
+        '{"decision": "pass", "reasons": [], "changes": {"unheard_of": 1}}',
+        '{"decision": "pass", "reasons": [], "changes": {"n_new": "1"}}',
     ],
 )
 def test_what_is_no_verdict_is_an_error(tmp_path, content):

@@ -17,6 +17,36 @@ EXIT_CODES: dict[Decision, int] = {"pass": 0, "fail": 1, "error": 2, "review": 3
 
 
 @dataclass(frozen=True)
+class Changes:
+    """What changed since the last run of the same gate that decided; information, not a check.
+
+    All numbers are of different samples, a repeated one counting once.
+
+    Attributes:
+        since: Name of that run's folder; None when this is the first.
+        not_compared: Why there was nothing to compare with, although there should be.
+        n_new: Samples that the earlier run did not have.
+        n_gone: Samples that only the earlier run had.
+        n_flagged_since: Flagged now and not then; a sample without a score counts as flagged.
+            None when one of the two runs had no tau.
+        n_cleared_since: Flagged then and not now.
+        tau_before: The threshold of the earlier run.
+        changed_settings: What was another when the earlier run scored: model, adapter, mode, ...
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    since: str | None = None
+    not_compared: str | None = None
+    n_new: int | None = None
+    n_gone: int | None = None
+    n_flagged_since: int | None = None
+    n_cleared_since: int | None = None
+    tau_before: float | None = None
+    changed_settings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The outcome of a gate run; its JSON form is `verdict.json`.
 
@@ -34,6 +64,7 @@ class Verdict:
             decision is `pass`.
         accepted_tokens: sha256 over token ids and loss mask of those samples.
         model: Path, revision and digest of the model and adapter that scored.
+        changes: Since the last run; None when nothing was scored.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -52,6 +83,7 @@ class Verdict:
     accepted_fingerprint: str | None = None
     accepted_tokens: str | None = None
     model: dict[str, str | None] = field(default_factory=dict)
+    changes: Changes | None = None
 
     @property
     def exit_code(self) -> int:
