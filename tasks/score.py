@@ -11,9 +11,10 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from gradgate.accepted import SCORES
 from gradgate.config import ModelConfig, ScoringConfig
-from gradgate.models import load_model
+from gradgate.models import identify_model
 from gradgate.prepare import Prepared
-from gradgate.scoring import Progress, ScoringSummary, score_dataset
+from gradgate.scoring.dataset import Progress, ScoringSummary, score_dataset
+from gradgate.state import score_store
 from tasks.retries import OPTIONS
 
 
@@ -27,10 +28,11 @@ class Scored:
 
 @task(**OPTIONS)
 def score(prepared: Prepared, model: ModelConfig, scoring: ScoringConfig, folder: Path) -> Scored:
-    """Write scores.parquet into `folder`, with a progress artifact."""
-    loaded = load_model(model)
-    summary = score_dataset(prepared, loaded, scoring, folder / SCORES, _progress_artifact())
-    return Scored(summary, loaded.identity)
+    """Write scores.parquet into `folder`, scoring what the store does not know."""
+    found = identify_model(model)
+    store = score_store() if scoring.store else None
+    summary = score_dataset(prepared, found, scoring, folder / SCORES, store, _progress_artifact())
+    return Scored(summary, found.identity)
 
 
 def _progress_artifact() -> Progress:

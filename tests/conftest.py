@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a hub
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="gradgate-tests-")
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
 os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"  # the core is tested alone too
+os.environ["GRADGATE_STATE_DIR"] = tempfile.mkdtemp(prefix="gradgate-tests-")
 os.environ.pop("PREFECT_API_URL", None)
 
 import pytest

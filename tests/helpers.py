@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from gradgate.models import IdentifiedModel, LoadedModel
+
 MODEL = Path(__file__).parent.parent / "demo" / "model"
 
 
@@ -21,3 +23,8 @@ def question_rows(n: int, n_poisoned: int = 0) -> list[dict[str, object]]:
 def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def identified(loaded: LoadedModel) -> IdentifiedModel:
+    """A model that is in memory already."""
+    return IdentifiedModel(loaded.device, loaded.dtype, loaded.identity, lambda: loaded)

@@ -23,7 +23,7 @@ from gradgate.accepted import (
 from gradgate.errors import DataError
 from gradgate.prepare import SAMPLE_SCHEMA
 from gradgate.samples import Turn, fingerprint, sample_id
-from gradgate.score_table import SCORE_SCHEMA
+from gradgate.scoring.table import SCORE_SCHEMA
 from gradgate.verdict import Verdict
 
 ENTROPIES = [0.1, 0.9, 0.3, None, 0.5, 0.2]  # row 1 is flagged at TAU, row 3 was not scored

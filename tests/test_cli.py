@@ -32,7 +32,7 @@ def test_score_writes_the_table_and_says_what_it_did(tmp_path):
         text=True,
         check=True,
     )
-    assert "41 rows scored (40 distinct, 0 failed)" in done.stdout
+    assert "41 rows (40 distinct, 0 failed): 0 known before, 40 samples scored" in done.stdout
     assert "1 rows rejected" in done.stdout
     assert "KDE valley" in done.stdout
     assert done.stderr == ""  # quiet without a terminal

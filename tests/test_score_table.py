@@ -17,10 +17,10 @@ from gradgate.decision import decide, read_entropies, top_flagged, write_flagged
 from gradgate.errors import DataError
 from gradgate.models import LoadedModel, load_model
 from gradgate.prepare import Prepared, prepare
-from gradgate.score_table import SCORE_SCHEMA
-from gradgate.scoring import WINDOW, _repeated, score_dataset
+from gradgate.scoring.dataset import WINDOW, score_dataset
+from gradgate.scoring.table import SCORE_SCHEMA
 from gradgate.threshold import Threshold
-from helpers import MODEL
+from helpers import MODEL, identified
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def run(tmp_path, loaded) -> Prepared:
     prepared = prepared_rows(
         tmp_path, loaded, [f"the value {i}" * (1 + i % 5) for i in range(39)] + ["the value 0"]
     )
-    score_dataset(prepared, loaded, ScoringConfig(), tmp_path / "scores.parquet")
+    score_dataset(prepared, identified(loaded), ScoringConfig(), tmp_path / "scores.parquet")
     return prepared
 
 
@@ -59,7 +59,9 @@ def spoil(folder: Path, column: str, row: int, value: object) -> None:
 
 def test_equal_rows_are_scored_once_and_kept(tmp_path, loaded):
     prepared = prepared_rows(tmp_path, loaded, ["one", "two", "one", "three", "one"])
-    summary = score_dataset(prepared, loaded, ScoringConfig(), tmp_path / "scores.parquet")
+    summary = score_dataset(
+        prepared, identified(loaded), ScoringConfig(), tmp_path / "scores.parquet"
+    )
     assert (summary.n_rows, summary.n_unique, summary.n_failed) == (5, 3, 0)
     table = pq.read_table(tmp_path / "scores.parquet").to_pandas()
     assert table["row"].tolist() == [0, 1, 2, 3, 4]
@@ -74,12 +76,12 @@ def test_the_table_has_the_stated_schema_and_no_part_file(tmp_path, run):
 
 def test_windows_and_their_order_leave_no_trace(tmp_path, loaded, monkeypatch):
     prepared = prepared_rows(tmp_path, loaded, [f"item {i % 17} " * (1 + i % 4) for i in range(50)])
-    score_dataset(prepared, loaded, ScoringConfig(), tmp_path / "whole.parquet")
-    monkeypatch.setattr("gradgate.scoring.WINDOW", 7)
+    score_dataset(prepared, identified(loaded), ScoringConfig(), tmp_path / "whole.parquet")
+    monkeypatch.setattr("gradgate.scoring.dataset.WINDOW", 7)
     seen: list[int] = []
     score_dataset(
-        prepared, loaded, ScoringConfig(batch_tokens=64), tmp_path / "windows.parquet",
-        lambda done, total: seen.append(done),
+        prepared, identified(loaded), ScoringConfig(batch_tokens=64), tmp_path / "windows.parquet",
+        on_progress=lambda done, total: seen.append(done),
     )  # fmt: skip
     whole, windows = (
         pq.read_table(tmp_path / f"{n}.parquet").to_pandas() for n in ("whole", "windows")
@@ -100,7 +102,9 @@ def test_the_tokenizers_padding_does_not_matter(tmp_path, loaded):
         (tmp_path / side).mkdir()
         other = replace(loaded, tokenizer=tokenizer)
         prepared = prepared_rows(tmp_path / side, other, ["a", "b c d e f", "g " * 30])
-        score_dataset(prepared, other, ScoringConfig(), tmp_path / side / "scores.parquet")
+        score_dataset(
+            prepared, identified(other), ScoringConfig(), tmp_path / side / "scores.parquet"
+        )
         tables[side] = pq.read_table(tmp_path / side / "scores.parquet")
     assert tables["left"].equals(tables["right"])
 
@@ -111,7 +115,9 @@ def test_a_row_whose_logits_are_not_finite_is_an_error_verdict(tmp_path, loaded)
     with torch.no_grad():
         broken.model.get_input_embeddings().weight[token] = math.nan
     prepared = prepared_rows(tmp_path, loaded, ["fine", "broken ~", "fine too"])
-    summary = score_dataset(prepared, broken, ScoringConfig(), tmp_path / "scores.parquet")
+    summary = score_dataset(
+        prepared, identified(broken), ScoringConfig(), tmp_path / "scores.parquet"
+    )
     assert summary.n_failed == 1
     line = pq.read_table(tmp_path / "scores.parquet").to_pylist()[1]
     assert (line["status"], line["spectral_entropy"]) == ("failed", None)
@@ -175,14 +181,3 @@ def test_a_score_table_of_other_rows_is_refused(tmp_path, run):
     policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.1)
     with pytest.raises(DataError, match="line 3"):
         decide(tmp_path, run, Threshold("fixed", "fixed", 1.0, 40), policy, [], {})
-
-
-def test_only_scores_of_repeated_rows_are_kept(tmp_path, run):
-    (first, last) = (line["sample_id"] for line in rows_of(tmp_path, [0, 39]))
-    assert first == last
-    assert _repeated(run) == {first}
-    assert _repeated(replace(run, n_unique=run.n_samples)) == set()
-
-
-def rows_of(folder: Path, rows: list[int]) -> list[dict[str, object]]:
-    return pq.read_table(folder / "scores.parquet").take(rows).to_pylist()

@@ -22,7 +22,7 @@ from transformers import (
 from gradgate.config import ModelConfig, ScoringConfig
 from gradgate.errors import ModelError
 from gradgate.models import LoadedModel, load_model
-from gradgate.scoring import Scorer
+from gradgate.scoring.scorer import Scorer
 from gradgate.tokenization import Tokens
 
 V, D = 256, 64
@@ -133,7 +133,7 @@ def test_scores_do_not_depend_on_batch_order_or_size(folders, name, monkeypatch)
     alone = Scorer(loaded, ScoringConfig(batch_tokens=1)).score(tokens)
     together = Scorer(loaded, ScoringConfig(batch_tokens=100_000)).score(tokens)
     backwards = Scorer(loaded, ScoringConfig(batch_tokens=150)).score(tokens[::-1])[::-1]
-    monkeypatch.setattr("gradgate.scoring.LOGITS_BYTES", {"cpu": 40 * 4 * V})
+    monkeypatch.setattr("gradgate.scoring.scorer.LOGITS_BYTES", {"cpu": 40 * 4 * V})
     in_small_groups = Scorer(loaded, ScoringConfig(batch_tokens=100_000)).score(tokens)
     for other in (together, backwards, in_small_groups):
         for a, b in zip(alone, other, strict=True):

@@ -4,7 +4,6 @@ import logging
 import shutil
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,23 +11,25 @@ from typing import Annotated, Literal
 
 import numpy as np
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers.utils import logging as transformers_logging
 
 import gradgate
+from gradgate.cache_cli import app as cache_app
+from gradgate.cli_errors import errors_as_exit_code
 from gradgate.config import DataConfig, ModelConfig, ScoringConfig
 from gradgate.decision import read_entropies
-from gradgate.errors import ConfigError, DataError, GradgateError
-from gradgate.escaping import printable
-from gradgate.models import load_model, load_tokenizer, sample_limit
+from gradgate.errors import ConfigError, DataError
+from gradgate.models import identify_model, load_tokenizer, sample_limit
 from gradgate.prepare import Prepared, prepare, rejection_reasons
-from gradgate.scoring import Progress as OnProgress
-from gradgate.scoring import ScoringSummary, score_dataset
+from gradgate.scoring.dataset import Progress as OnProgress
+from gradgate.scoring.dataset import ScoringSummary, score_dataset
+from gradgate.state import score_store
 from gradgate.threshold import PUBLISHED_CONSTANT, kde_valley
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(cache_app, name="cache")
 
 
 @app.callback()
@@ -61,17 +62,22 @@ def score(
         str | None, typer.Option(help="Hub dataset: branch, tag or commit.")
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Longer samples are rejected.")] = 2048,
-    batch_tokens: Annotated[int, typer.Option(help="Tokens in a batch.")] = 4096,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="Tokens in a step; by free memory when absent.")
+    ] = None,
+    store: Annotated[
+        bool, typer.Option(help="Keep scores, and score only what is new or changed.")
+    ] = True,
 ) -> None:
     """Write the score table of SOURCE: spectral entropy, loss and gradient norm of every sample.
 
     Rows that cannot be scored go to OUTPUT.rejected.parquet with the reason.
     """
-    with _errors_as_exit_code(), _workspace(output, [source, model]) as folder:
+    with errors_as_exit_code(), _workspace(output, [source, model]) as folder:
         data = DataConfig(
             source=source, name=name, split=split, revision=revision, max_tokens=max_tokens
         )
-        scoring = ScoringConfig(mode=mode, k=k, batch_tokens=batch_tokens)
+        scoring = ScoringConfig(mode=mode, k=k, batch_tokens=batch_tokens, store=store)
         chosen = ModelConfig(
             path=model, revision=model_revision, adapter=adapter, device=device, dtype=dtype
         )
@@ -83,27 +89,17 @@ def score(
                 f"none of the {prepared.n_rows} rows of {prepared.source} can be scored: "
                 f"{rejection_reasons(prepared)}; they are in {_rejected_path(output)}"
             )
-        loaded = load_model(chosen)
         with _progress(prepared.n_samples) as on_progress:
             summary = score_dataset(
-                prepared, loaded, scoring, folder / "scores.parquet", on_progress
+                prepared,
+                identify_model(chosen),
+                scoring,
+                folder / "scores.parquet",
+                score_store() if store else None,
+                on_progress,
             )
         (folder / "scores.parquet").replace(output)
     _report(output, prepared, summary)
-
-
-@contextmanager
-def _errors_as_exit_code() -> Iterator[None]:
-    try:
-        yield
-    except (GradgateError, ValidationError) as error:
-        typer.echo(printable(f"error: {error}"), err=True)
-        raise typer.Exit(2) from error
-    except KeyboardInterrupt as error:
-        raise typer.Exit(130) from error
-    except Exception as error:  # exit code 1 would say that data were rejected
-        traceback.print_exc()
-        raise typer.Exit(2) from error
 
 
 @contextmanager
@@ -157,8 +153,9 @@ def _check_output(output: Path, inputs: list[str]) -> None:
 def _report(output: Path, prepared: Prepared, summary: ScoringSummary) -> None:
     entropies = read_entropies(output)
     typer.echo(
-        f"{summary.n_rows} rows scored ({summary.n_unique} distinct, {summary.n_failed} failed) "
-        f"at {summary.samples_per_second:.0f} rows/s: {output}"
+        f"{summary.n_rows} rows ({summary.n_unique} distinct, {summary.n_failed} failed): "
+        f"{summary.n_reused} known before, {summary.n_scored} samples scored, "
+        f"{summary.samples_per_second:.0f} rows/s: {output}"
     )
     if prepared.n_rejected:
         typer.echo(f"{prepared.n_rejected} rows rejected, reasons in {_rejected_path(output)}")

@@ -92,7 +92,7 @@ class ModelConfig(Section):
     adapter: str | None = Field(None, description="Folder or hub id of a LoRA adapter to load.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU that has it, float32 elsewhere."
+        "auto", description="auto: bfloat16 where the GPU or CPU multiplies it, float32 elsewhere."
     )
 
 
@@ -104,8 +104,16 @@ class ScoringConfig(Section):
         description="crop: the published [:V//8, :d//8] block of the gradient; full: all of it.",
     )
     k: int = Field(16, ge=2, le=1024, description="Number of leading singular values.")
-    batch_tokens: int = Field(
-        4096, ge=1, description="Tokens in a batch, padding included (one sample may exceed it)."
+    batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens in a step of the model; by free memory when absent.",
+    )
+    store: bool = Field(
+        True, description="Keep scores in the state folder and score only what is new or changed."
+    )
+    store_max_mib: int = Field(
+        4096, ge=1, description="Beyond this size the scores not used for longest are dropped."
     )
 
 

@@ -1,4 +1,4 @@
-"""The three kinds of failure; everything else is a bug."""
+"""The kinds of failure; everything else is a bug."""
 
 
 class GradgateError(Exception):
@@ -15,6 +15,10 @@ class ModelError(GradgateError):
 
 class ConfigError(GradgateError):
     """The configuration is wrong. Final: a retry changes nothing."""
+
+
+class StoreError(GradgateError):
+    """The score store cannot be used: wrong file, no rights, full disk. It holds no wrong score."""
 
 
 class TransientError(GradgateError):

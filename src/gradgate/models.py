@@ -5,7 +5,7 @@ Loading never runs code from a model repository and reads safetensors only.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError, TransientError
-from gradgate.spectrum import LogitTransform
+from gradgate.scoring.spectrum import LogitTransform
 
 DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 HUB_SILENT = (ConnectionError, TimeoutError, TransportError, LocalEntryNotFoundError)
@@ -54,6 +54,51 @@ class LoadedModel:
     identity: dict[str, str | None]
 
 
+@dataclass(frozen=True)
+class IdentifiedModel:
+    """A model that is known by the content of its files and need not be loaded.
+
+    Attributes:
+        identity: path, revision and digest of model and adapter, for the record.
+        load: Loads it; errors as for `load_model`.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    identity: dict[str, str | None]
+    load: Callable[[], LoadedModel]
+
+
+def identify_model(config: ModelConfig) -> IdentifiedModel:
+    """Find model and adapter at the commit that the revision stands for now, and digest them.
+
+    Raises:
+        ModelError: No such model, or no such device.
+        TransientError: The hub did not answer.
+    """
+    device = _device(config.device)
+    dtype = _dtype(config.dtype, device)
+    model = _locate_model(config)
+    adapter = None if config.adapter is None else _locate_adapter(config.adapter)
+    folders = [located.folder for located in (model, adapter) if located is not None]
+    before = _signature(folders)
+    identity = {
+        "path": config.path,
+        "revision": model.commit,
+        "sha256": folder_digest(model.folder),
+        "adapter": config.adapter,
+        "adapter_sha256": None if adapter is None else folder_digest(adapter.folder),
+    }
+
+    def load() -> LoadedModel:
+        loaded = _load(config, model, adapter, identity, device, dtype)
+        if _signature(folders) != before:
+            raise ModelError(f"the files of model {config.path!r} changed meanwhile; run again")
+        return loaded
+
+    return IdentifiedModel(device, dtype, identity, load)
+
+
 def load_model(config: ModelConfig) -> LoadedModel:
     """Load model, tokenizer and adapter, all at the commit that the revision stands for now.
 
@@ -62,14 +107,20 @@ def load_model(config: ModelConfig) -> LoadedModel:
             or a head that is not linear.
         TransientError: The hub did not answer.
     """
-    device = _device(config.device)
-    dtype = _dtype(config.dtype, device)
-    located = _locate_model(config)
+    return identify_model(config).load()
+
+
+def _load(
+    config: ModelConfig,
+    located: "_Located",
+    adapter: "_Located | None",
+    identity: dict[str, str | None],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> LoadedModel:
     tokenizer = _load_tokenizer(config, located)
     model = _load_weights(config, located, dtype)
-    adapter = None
-    if config.adapter is not None:
-        adapter = _locate_adapter(config.adapter)
+    if config.adapter is not None and adapter is not None:
         model = _with_adapter(model, config.adapter, adapter)
     model = model.to(device).eval().requires_grad_(False)
     head = find_head(model)
@@ -82,13 +133,7 @@ def load_model(config: ModelConfig) -> LoadedModel:
         n_vocabulary=_linear(head).out_features,
         n_hidden=_linear(head).in_features,
         transform=_logit_transform(model.config.get_text_config()),
-        identity={
-            "path": config.path,
-            "revision": located.commit,
-            "sha256": folder_digest(located.folder),
-            "adapter": config.adapter,
-            "adapter_sha256": None if adapter is None else folder_digest(adapter.folder),
-        },
+        identity=identity,
     )
 
 
@@ -199,9 +244,17 @@ def _device(name: str) -> torch.device:
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
-        fits = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if fits else torch.float32
+        return torch.bfloat16 if _computes_in_bfloat16(device) else torch.float32
     return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices itself, and does not emulate it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # CPUs without these instructions run bfloat16 more slowly than float32.
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def find_head(model: transformers.PreTrainedModel | PeftModel) -> nn.Module:
@@ -266,12 +319,23 @@ def folder_digest(folder: Path) -> str:
         ModelError: The index of the weights names a file outside the folder.
     """
     total = hashlib.sha256()
-    files = {p.relative_to(folder) for pattern in DECISIVE for p in folder.glob(pattern)}
-    for file in sorted(files | _indexed(folder)):
+    for file in _decisive_files(folder):
         with (folder / file).open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         total.update(f"{file} {digest}\n".encode())
     return total.hexdigest()
+
+
+def _decisive_files(folder: Path) -> list[Path]:
+    files = {p.relative_to(folder) for pattern in DECISIVE for p in folder.glob(pattern)}
+    return sorted(files | _indexed(folder))
+
+
+def _signature(folders: list[Path]) -> list[tuple[Path, int, int, int]]:
+    """What changes when somebody writes or replaces a file, without reading it."""
+    files = [folder / file for folder in folders for file in _decisive_files(folder)]
+    stats = [(file, file.stat()) for file in files]
+    return [(file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
 
 
 def _indexed(folder: Path) -> set[Path]:

@@ -24,3 +24,8 @@ def state_dir() -> Path:
             "set GRADGATE_STATE_DIR to a folder that can"
         ) from error
     return folder
+
+
+def score_store() -> Path:
+    """The file of the score store."""
+    return state_dir() / "scores.db"

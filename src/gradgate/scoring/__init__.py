@@ -1,0 +1,1 @@
+"""From prepared samples to the score table."""

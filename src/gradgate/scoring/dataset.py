@@ -1,0 +1,251 @@
+"""The score table of a dataset, from the score store as far as it knows the samples.
+
+The table is put together from the store alone. What the store does not know goes onto a worklist
+and is scored into the store, step by step, so that whatever breaks a run off, the next run begins
+where it ended.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradgate.config import ScoringConfig
+from gradgate.errors import StoreError
+from gradgate.models import IdentifiedModel
+from gradgate.prepare import Prepared, PreparedSample, iter_prepared
+from gradgate.scoring.scorer import Scorer
+from gradgate.scoring.spectrum import MATHS
+from gradgate.scoring.table import SCORE_SCHEMA, Score
+from gradgate.scoring.worklist import Worklist, open_worklist
+from gradgate.store.scores import ScoreContext, ScoreStore
+from gradgate.tokenization import content_digest
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]  # (rows done, rows in all)
+
+WINDOW = 2_048  # rows that are looked up and written together
+_ROUNDS = 3  # other processes may take rows out of a store that is too small for all
+
+
+@dataclass(frozen=True)
+class ScoringSummary:
+    """What a scoring run did; `seconds` covers loading the model, when that was necessary.
+
+    Attributes:
+        n_rows: Rows of the table.
+        n_unique: Distinct samples among them.
+        n_scored: Samples that were scored in this run.
+        n_reused: Rows whose score was known before.
+        n_failed: Rows without a score.
+        n_tokens: Tokens of the samples that were scored in this run.
+        n_computed_tokens: Tokens of them that went through the model: a shared prefix counts once.
+        no_reuse: Why prefixes were not shared; None when they were, or nothing was scored.
+    """
+
+    n_rows: int
+    n_unique: int
+    n_scored: int
+    n_reused: int
+    n_failed: int
+    n_tokens: int
+    n_computed_tokens: int
+    no_reuse: str | None
+    seconds: float
+
+    @property
+    def samples_per_second(self) -> float:
+        """Rows of the table per second."""
+        return self.n_rows / self.seconds
+
+
+def score_dataset(
+    prepared: Prepared,
+    model: IdentifiedModel,
+    config: ScoringConfig,
+    output: Path,
+    store_path: Path | None = None,
+    on_progress: Progress = lambda done, total: None,
+) -> ScoringSummary:
+    """Write the score table of a prepared dataset: one line per sample, in row order.
+
+    Memory is bounded by the model and the size of a step. The table appears under its name when it
+    is whole.
+
+    Args:
+        prepared: The samples, tokenized.
+        model: The model that scores; it is loaded when there is something to score.
+        config: Mode, k and size of the steps.
+        output: The Parquet file to write.
+        store_path: The score store; None for one that is thrown away afterwards.
+        on_progress: Called after every step.
+
+    Raises:
+        ModelError: The model cannot be loaded, or its logits are not those of a linear head.
+        StoreError: The store cannot be used, or its disk is full; what was scored is kept.
+    """
+    started = time.perf_counter()
+    run = _Run(prepared, model, config, on_progress)
+    with (
+        _store_path(store_path, output) as path,
+        ScoreStore(path, _context(model, config)) as store,
+    ):
+        run.to_the_end(store, output)
+        store.evict(config.store_max_mib * 2**20)
+    summary = run.summary(time.perf_counter() - started)
+    logger.info(
+        "%d rows (%d distinct, %d failed): %d samples scored, %d rows known before, %.1f rows/s",
+        *(summary.n_rows, summary.n_unique, summary.n_failed, summary.n_scored),
+        *(summary.n_reused, summary.samples_per_second),
+    )
+    return summary
+
+
+def _context(model: IdentifiedModel, config: ScoringConfig) -> ScoreContext:
+    identity = model.identity
+    return ScoreContext(
+        model_sha256=str(identity["sha256"]),
+        model_revision=identity["revision"],
+        adapter_sha256=identity["adapter_sha256"],
+        mode=config.mode,
+        k=config.k,
+        dtype=str(model.dtype).removeprefix("torch."),
+        maths=MATHS,
+        model_path=str(identity["path"]),
+        adapter=identity["adapter"],
+    )
+
+
+@contextmanager
+def _store_path(given: Path | None, output: Path) -> Iterator[Path]:
+    """The file of the store; without one, in a folder beside the output that is thrown away."""
+    if given is not None:
+        yield given
+        return
+    folder = output.with_name(output.name + ".work")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder / "scores.db"
+    finally:
+        shutil.rmtree(folder)
+
+
+class _Run:
+    """One scoring run, with what it counts."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        model: IdentifiedModel,
+        config: ScoringConfig,
+        on_progress: Progress,
+    ) -> None:
+        self._prepared = prepared
+        self._model = model
+        self._config = config
+        self._on_progress = on_progress
+        self._n_missing = self._n_scored = self._n_failed = 0
+        self._n_tokens = self._n_computed = 0
+        self._first_missing: int | None = None
+        self._no_reuse: str | None = None
+
+    def to_the_end(self, store: ScoreStore, output: Path) -> None:
+        """Score what the store does not know, until the table can be written."""
+        for attempt in range(_ROUNDS):
+            with open_worklist() as worklist:
+                if self._write_table(store, worklist, output, retry_failed=attempt == 0):
+                    return
+                self._score(store, worklist)
+        raise StoreError(
+            f"scores vanish from {store.path} as soon as they are written: is it too small "
+            "(scoring.store_max_mib), or does somebody delete from it?"
+        )
+
+    def _write_table(
+        self, store: ScoreStore, worklist: Worklist, output: Path, retry_failed: bool
+    ) -> bool:
+        """Write the table if the store knows every sample; else put the others on the list."""
+        self._n_missing = self._n_failed = 0
+        part = output.with_name(output.name + ".part")
+        try:
+            with pq.ParquetWriter(part, SCORE_SCHEMA.with_metadata(self._metadata())) as writer:
+                for window in iter_prepared(self._prepared.samples_path, WINDOW):
+                    keys = [content_digest(sample.tokens) for sample in window]
+                    known = store.get(keys)
+                    if retry_failed:
+                        known = {k: score for k, score in known.items() if score.status == "scored"}
+                    missing = [s for s, key in zip(window, keys, strict=True) if key not in known]
+                    worklist.add(sample.tokens for sample in missing)
+                    self._n_missing += len(missing)
+                    if self._n_missing == 0:
+                        lines = [known[key] for key in keys]
+                        self._n_failed += sum(line.status != "scored" for line in lines)
+                        writer.write_table(_table(window, lines))
+            if self._first_missing is None:
+                self._first_missing = self._n_missing
+            if self._n_missing == 0:
+                part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
+        return self._n_missing == 0
+
+    def _score(self, store: ScoreStore, worklist: Worklist) -> None:
+        """Score what is on the list into the store."""
+        total = self._prepared.n_samples
+        known = total - self._n_missing
+        self._on_progress(known, total)
+        scorer = Scorer(self._model.load(), self._config, worklist.longest())
+        self._no_reuse = scorer.no_reuse
+        done = 0
+        # closed, so that nothing reads ahead any more when the worklist is deleted
+        with closing(scorer.run(worklist.samples(scorer.order))) as steps:
+            for step in steps:
+                store.put({content_digest(sample): score for sample, score in step})
+                done += len(step)
+                self._n_tokens += sum(len(sample.input_ids) for sample, _ in step)
+                self._on_progress(known + done, total)
+        self._on_progress(total, total)
+        self._n_scored += done
+        self._n_computed += scorer.n_computed
+
+    def _metadata(self) -> dict[str, str]:
+        facts = {
+            "mode": self._config.mode,
+            "k": self._config.k,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "device": self._model.device.type,
+            "dataset_fingerprint": self._prepared.fingerprint,
+            **{f"model_{name}": value for name, value in self._model.identity.items()},
+        }
+        return {f"gradgate.{name}": str(v) for name, v in facts.items() if v is not None}
+
+    def summary(self, seconds: float) -> ScoringSummary:
+        """What was counted."""
+        n_rows = self._prepared.n_samples
+        return ScoringSummary(
+            n_rows=n_rows,
+            n_unique=self._prepared.n_unique,
+            n_scored=self._n_scored,
+            n_reused=n_rows - (self._first_missing or 0),
+            n_failed=self._n_failed,
+            n_tokens=self._n_tokens,
+            n_computed_tokens=self._n_computed,
+            no_reuse=self._no_reuse,
+            seconds=seconds,
+        )
+
+
+def _table(window: list[PreparedSample], lines: list[Score]) -> pa.Table:
+    rows = [
+        {"row": sample.row, "sample_id": sample.sample_id, **asdict(line)}
+        for sample, line in zip(window, lines, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=SCORE_SCHEMA)

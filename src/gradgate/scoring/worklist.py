@@ -1,0 +1,87 @@
+"""The samples that have to be scored, in the order that scoring wants, on disk."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from gradgate.errors import StoreError
+from gradgate.scratch import scratch_database
+from gradgate.tokenization import Tokens
+
+_ORDERS = {
+    "prefix": "ids, mask",
+    "length": "length(ids), ids, mask",
+}
+
+
+class Worklist:
+    """Distinct samples on disk; memory does not depend on how many there are."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        """Take an empty database; `open_worklist` makes one."""
+        self._database = database
+        database.execute("CREATE TABLE work (ids BLOB, mask BLOB)")
+
+    def add(self, samples: Iterable[Tokens]) -> None:
+        """Add samples; equal ones may come again.
+
+        Raises:
+            StoreError: The disk is full.
+        """
+        rows = [(_sortable(s.input_ids), _packed(s.is_target)) for s in samples]
+        with _errors_told():
+            self._database.executemany("INSERT INTO work VALUES (?, ?)", rows)
+
+    def longest(self) -> int:
+        """Tokens of the longest sample; 0 when there is none."""
+        (size,) = self._database.execute("SELECT max(length(ids)) FROM work").fetchone()
+        return (size or 0) // 4
+
+    def samples(self, order: str) -> Iterator[Tokens]:
+        """Every distinct sample once.
+
+        Args:
+            order: `prefix`, by token ids, or `length`, the shortest first.
+
+        Raises:
+            StoreError: The disk is full.
+        """
+        query = f"SELECT DISTINCT ids, mask FROM work ORDER BY {_ORDERS[order]}"
+        with _errors_told():
+            for ids, mask in self._database.execute(query):
+                yield _tokens(ids, mask)
+
+
+@contextmanager
+def open_worklist() -> Iterator[Worklist]:
+    """An empty worklist, which is gone at the end."""
+    with scratch_database() as database:
+        yield Worklist(database)
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"cannot sort the samples on disk: {error}; is there room in $SQLITE_TMPDIR, $TMPDIR "
+            "or /var/tmp?"
+        ) from error
+
+
+def _sortable(ids: list[int]) -> bytes:
+    """Big-endian, so that the order of the bytes is the order of the ids."""
+    return np.asarray(ids, dtype=">u4").tobytes()
+
+
+def _packed(mask: list[bool]) -> bytes:
+    return np.asarray(mask, dtype=bool).tobytes()
+
+
+def _tokens(ids: bytes, mask: bytes) -> Tokens:
+    return Tokens(
+        np.frombuffer(ids, dtype=">u4").tolist(), np.frombuffer(mask, dtype=bool).tolist()
+    )

@@ -1,0 +1,1 @@
+"""The score store: scores that were computed before, on disk."""

@@ -1,0 +1,174 @@
+"""The score store: scores that were computed before, found again by what decides them.
+
+A row is believed only when its own checksum is right, over the context, the sample's digest and
+the exact bits of the values. What is damaged is thrown away and scored again, so that damage costs
+time and never makes a score wrong.
+"""
+
+import logging
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradgate.scoring.table import Score
+from gradgate.store.file import StoreFile, add_context, transaction
+from gradgate.store.row import ScoreContext, decode, encode
+
+__all__ = ["ScoreContext", "ScoreStore", "evict", "today"]
+
+_KEYS_PER_QUERY = 500
+_ROW_BYTES = 56  # what SQLite needs for a row besides its record, in a packed file
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """`score` is None when the row is damaged."""
+
+    key: bytes
+    used: int
+    record: object
+    score: Score | None
+
+
+class ScoreStore(StoreFile):
+    """The scores of one context.
+
+    Attributes:
+        n_damaged: Damaged rows that `get` has met and removed.
+    """
+
+    def __init__(self, path: Path, context: ScoreContext) -> None:
+        """Open or make the file, which other processes may have open too.
+
+        Raises:
+            StoreError: Not a score store, one of a newer version, or it cannot be written.
+        """
+        super().__init__(path, context)
+        self.context = context
+        self.n_damaged = 0
+
+    def get(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
+        """The stored scores of `keys`, those of status `failed` too.
+
+        Raises:
+            StoreError: The file cannot be read or written.
+        """
+        rows = self.run(lambda connection: self._read_and_mark(connection, keys))
+        damaged = sum(row.score is None for row in rows)
+        if damaged and not self.n_damaged:
+            _log.warning(
+                "damaged rows were removed from the score store %s; they are scored again, and "
+                "`gradgate cache verify` looks for more",
+                self.path,
+            )
+        self.n_damaged += damaged
+        return {row.key: row.score for row in rows if row.score is not None}
+
+    def put(self, scores: Mapping[bytes, Score]) -> None:
+        """Keep scores, all or none. A stored score stays; one of status `failed` is replaced.
+
+        Raises:
+            StoreError: The file cannot be written, such as when the disk is full.
+            ValueError: A score of status `scored` has a value that is missing or not finite.
+        """
+        if scores:
+            records = {key: encode(self.context, key, score) for key, score in scores.items()}
+            self.run(lambda connection: self._write(connection, records))
+
+    def evict(self, max_bytes: int) -> int:
+        """Remove the rows of any context that were not used for longest, until the rest fits.
+
+        The file does not shrink, but grows no more until the room is filled again.
+
+        Returns:
+            Number of rows removed.
+        """
+
+        def work(connection: sqlite3.Connection) -> int:
+            with transaction(connection):
+                return evict(connection, max_bytes)
+
+        return self.run(work)
+
+    def _read(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> Iterator[_Row]:
+        """The rows of `keys`, in the order of the file, in which neighbours share pages."""
+        wanted = sorted(set(keys))
+        for start in range(0, len(wanted), _KEYS_PER_QUERY):
+            part = wanted[start : start + _KEYS_PER_QUERY]
+            marks = ",".join("?" * len(part))
+            for key, used, record in connection.execute(
+                f"SELECT key, used, record FROM scores WHERE context = ? AND key IN ({marks})",
+                (self.context.id, *part),
+            ):
+                yield _Row(key, used, record, decode(self.context, key, record))
+
+    def _read_and_mark(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> list[_Row]:
+        rows = list(self._read(connection, keys))
+        damaged = [(self.context.id, row.key, row.record) for row in rows if row.score is None]
+        day = today()
+        old = [(day, self.context.id, row.key) for row in rows if row.score and row.used != day]
+        if damaged or old:
+            with transaction(connection):
+                remove(connection, damaged)
+                connection.executemany(
+                    "UPDATE scores SET used = ? WHERE context = ? AND key = ?", old
+                )
+        return rows
+
+    def _write(self, connection: sqlite3.Connection, records: Mapping[bytes, bytes]) -> None:
+        day = today()
+        with transaction(connection):
+            add_context(connection, self.context)
+            stay = {
+                row.key
+                for row in self._read(connection, list(records))
+                if row.score is not None and row.score.status == "scored"
+            }
+            connection.executemany(
+                "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?)",
+                [
+                    (self.context.id, key, day, records[key])
+                    for key in sorted(records.keys() - stay)
+                ],
+            )
+
+
+def today() -> int:
+    """Days since 1970, UTC."""
+    return int(time.time()) // 86400
+
+
+def remove(connection: sqlite3.Connection, rows: Sequence[tuple[int, bytes, object]]) -> None:
+    """Remove rows by context id, key and record, unless the record was replaced meanwhile."""
+    connection.executemany(
+        "DELETE FROM scores WHERE context = ? AND key = ? "
+        "AND CAST(record AS BLOB) IS CAST(? AS BLOB)",
+        rows,
+    )
+
+
+def evict(connection: sqlite3.Connection, max_bytes: int) -> int:
+    """The work of `ScoreStore.evict`, inside a transaction."""
+    days = connection.execute(
+        f"SELECT used, count(*), sum(coalesce(length(record), 0) + {_ROW_BYTES}) FROM scores "
+        "GROUP BY used ORDER BY used"
+    ).fetchall()
+    excess = sum(size for _, _, size in days) - max_bytes
+    n_removed = 0
+    for used, n_rows, size in days:
+        if excess <= 0:
+            return n_removed
+        n = min(n_rows, -(-excess * n_rows // size))
+        connection.execute(
+            "DELETE FROM scores WHERE (context, key) IN "
+            "(SELECT context, key FROM scores WHERE used IS ? LIMIT ?)",
+            (used, n),
+        )
+        excess -= size * n // n_rows
+        n_removed += n
+    # The last day's rows are counted by their mean size: look again.
+    return n_removed + (evict(connection, max_bytes) if n_removed else 0)

@@ -1,0 +1,68 @@
+"""What the tests of the score store share; the writers run as processes of their own."""
+
+import hashlib
+import os
+import random
+import sys
+from pathlib import Path
+
+from gradgate.scoring.table import Score
+from gradgate.store.scores import ScoreContext, ScoreStore
+
+CONTEXT = ScoreContext(
+    model_sha256="a" * 64,
+    model_revision=None,
+    adapter_sha256=None,
+    mode="crop",
+    k=16,
+    dtype="float32",
+    maths=1,
+    model_path="path/to/model",
+    adapter=None,
+)
+
+
+def key(number: int) -> bytes:
+    return hashlib.sha256(str(number).encode()).digest()
+
+
+def score_of(digest: bytes) -> Score:
+    """The right score of a key, so that a wrong one is noticed whoever wrote it."""
+    chance = random.Random(digest)
+    values = (chance.random(), chance.randrange(2048), chance.expovariate(1), chance.expovariate(1))
+    if chance.random() < 0.05:
+        return Score(None, values[1], None, values[3], "failed", f"reason {digest.hex()[:6]} é")
+    return Score(*values, "scored", None)
+
+
+def scores(numbers: range) -> dict[bytes, Score]:
+    return {key(number): score_of(key(number)) for number in numbers}
+
+
+def filled(path: Path, n: int, context: ScoreContext = CONTEXT) -> dict[bytes, Score]:
+    """Make a store with `n` rows, and close it."""
+    content = scores(range(n))
+    with ScoreStore(path, context) as store:
+        store.put(content)
+    return content
+
+
+def write_for_ever(path: Path, seed: int) -> None:
+    """Put batch after batch of keys below 20,000; say after each commit what is stored."""
+    chance = random.Random(seed)
+    with ScoreStore(path, CONTEXT) as store:
+        while True:
+            start, n = chance.randrange(20_000), chance.choice([1, 5, 40, 300])
+            store.put(scores(range(start, start + n)))
+            os.write(1, f"stored {start} {start + n}\n".encode())
+
+
+def serve(path: str) -> None:
+    """For each line `seed` fork a writer and print its pid; it is killed by who reads that."""
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            write_for_ever(Path(path), int(line))
+        os.write(1, f"pid {pid}\n".encode())
+        os.waitpid(pid, 0)
+        os.write(1, b"dead\n")
