@@ -3,13 +3,21 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test lint format clean
+.PHONY: demo test bench lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m flows demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# `make bench BENCH=--quick` only sees whether they run.
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.against_published $(BENCH)
+	$(BIN)/python -m benchmarks.against_forward $(BENCH)
+	$(BIN)/python -m benchmarks.cost_vs_rows $(BENCH)
+	$(BIN)/python -m benchmarks.rerun $(BENCH)
+	$(BIN)/python -m benchmarks.memory $(BENCH)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

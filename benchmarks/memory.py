@@ -1,62 +1,94 @@
-"""Peak memory of fetching and scoring against the number of rows.
+"""Peak memory against the number of rows, the vocabulary, and the length of a target.
 
-Usage: `python -m benchmarks.memory [ROWS...]`
+Usage: `python -m benchmarks.memory [--million] [--quick]`
 
-Each size runs in a process of its own on rows that the script makes, with the demo's model; the
-first one, of a few rows, is the reference that the others are held against.
+Each line is a process of its own. Its peak is held against what it had when libraries and model
+were loaded and a few samples were scored. The rows are a folder of JSONL shards, which is read,
+tokenized and scored with a store.
 """
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+import torch
 
-from demo import MODEL
+from benchmarks.harness import machine, parser, show
+from benchmarks.models import MICRO, save_random_model
+from benchmarks.pipeline import write_rows
+from benchmarks.shapes import webqa
 
-SIZES = [100, 3_000, 30_000]
-CHILD = """
-import sys
-from pathlib import Path
-from gradgate.config import DataConfig, ModelConfig, ScoringConfig
-from gradgate.models import load_model
-from gradgate.prepare import prepare
-from gradgate.scoring import score_dataset
-folder = Path(sys.argv[1])
-loaded = load_model(ModelConfig(path=sys.argv[2], device="cpu"))
-prepared = prepare(DataConfig(source=str(folder / "rows.jsonl")), loaded.tokenizer, 512, folder)
-score_dataset(prepared, loaded, ScoringConfig(), folder / "scores.parquet")
-status = Path("/proc/self/status").read_text()
-print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
-"""
+ROWS: tuple[int, ...] = (100, 3_000, 30_000)
+MILLION = 1_000_000
+SHARD = 10_000
+VOCABULARIES = (32_000, 128_000, 256_000)
+TARGETS = (16, 256, 1_024, 4_096)
+FEW_TARGETS = 64  # with which vocabularies are compared
+SMALL_VOCABULARY = 32_000  # with which targets are compared
+HEADINGS = ["rows", "before, MiB", "peak, MiB", "more, MiB", "peak against the first"]
 
 
-def peak_mib(n_rows: int) -> float:
-    """Peak resident memory of a process that fetches and scores `n_rows` distinct rows, in MiB."""
+def child(*arguments: object) -> tuple[float, float]:
+    """MiB before and at the peak of a process of `benchmarks.memory_child`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memory_child", *map(str, arguments)],
+        check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    before, peak = json.loads(done.stdout.splitlines()[-1])
+    return before, peak
+
+
+def against_rows(sizes: tuple[int, ...]) -> list[tuple[float, float]]:
+    """Fetch and score so many rows."""
     with tempfile.TemporaryDirectory() as name:
-        with (Path(name) / "rows.jsonl").open("w") as file:
-            for i in range(n_rows):
-                row = {"prompt": f"What is number {i}? ", "completion": f"It is {i}." * (1 + i % 4)}
-                file.write(json.dumps(row) + "\n")
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD, name, str(MODEL)],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-    return int(done.stdout.split()[-1]) / 1024
+        folder = Path(name)
+        save_random_model(MICRO, folder / "model")
+        return [_peak_of_rows(n, folder) for n in sizes]
+
+
+def _peak_of_rows(n_rows: int, folder: Path) -> tuple[float, float]:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        source = Path(name) / "rows"
+        source.mkdir()
+        for number, done in enumerate(range(0, n_rows, SHARD)):
+            samples = webqa(min(SHARD, n_rows - done), MICRO.vocab_size, number)
+            write_rows(source / f"{number:05}.jsonl", samples)
+        return child("rows", source, folder / "model", Path(name) / "run")
+
+
+def lines(labels: list[str], peaks: list[tuple[float, float]]) -> list[list[str]]:
+    """Table lines; each peak also as a multiple of the first."""
+    first = peaks[0][1]
+    return [
+        [label, f"{before:.0f}", f"{peak:.0f}", f"{peak - before:.0f}", f"{peak / first:.3f}"]
+        for label, (before, peak) in zip(labels, peaks, strict=True)
+    ]
 
 
 def main() -> None:
-    """Print one line for each size."""
-    sizes = [int(size) for size in sys.argv[1:]] or SIZES
-    table = Table("rows", "peak memory, MiB", "against the first")
-    reference = peak_mib(sizes[0])
-    for size in sizes:
-        peak = peak_mib(size)
-        table.add_row(f"{size:,}", f"{peak:.0f}", f"{peak / reference:.3f}")
-    Console(width=100).print(table)
+    """Print three tables."""
+    arguments = _arguments()
+    sizes = ROWS[:2] if arguments.quick else ROWS
+    sizes += (MILLION,) if arguments.million else ()
+    print(machine(torch.device("cpu")))
+    show("Rows of WebQA's shape", HEADINGS, lines([f"{n:,}" for n in sizes], against_rows(sizes)))
+    vocabularies = VOCABULARIES[:2] if arguments.quick else VOCABULARIES
+    peaks = [child("scorer", v, FEW_TARGETS) for v in vocabularies]
+    labels = [f"{v:,}" for v in vocabularies]
+    show(f"Targets of {FEW_TARGETS} tokens", ["vocabulary", *HEADINGS[1:]], lines(labels, peaks))
+    targets = TARGETS[:2] if arguments.quick else TARGETS
+    peaks = [child("scorer", SMALL_VOCABULARY, n) for n in targets]
+    title = f"Vocabulary of {SMALL_VOCABULARY:,}"
+    show(title, ["target tokens", *HEADINGS[1:]], lines([f"{n:,}" for n in targets], peaks))
+
+
+def _arguments() -> argparse.Namespace:
+    made = parser(__doc__)
+    made.add_argument("--million", action="store_true", help="a million rows as well")
+    return made.parse_args()
 
 
 if __name__ == "__main__":

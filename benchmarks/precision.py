@@ -1,8 +1,8 @@
-"""How far a score depends on its batch and on the dtype.
+"""How far a score depends on what it is scored with and on the dtype.
 
 Usage: `python -m benchmarks.precision --model MODEL FILE [--rows 400]`
 
-Every row is scored in batches of 4,096 tokens and alone, in float32 and in bfloat16.
+Every row is scored with all others and alone, in float32 and in bfloat16.
 """
 
 import argparse
@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from gradgate.config import DataConfig, ModelConfig, ScoringConfig
-from gradgate.models import load_model, sample_limit
+from gradgate.models import load_model, load_tokenizer, sample_limit
 from gradgate.prepare import iter_prepared, prepare
-from gradgate.scoring import Scorer
+from gradgate.scoring.scorer import Scorer
 from gradgate.tokenization import Tokens
 
 
 def first_rows(source: Path, model: ModelConfig, n_rows: int) -> list[Tokens]:
     """The first rows of a JSONL file, tokenized."""
-    tokenizer = load_model(model).tokenizer
+    tokenizer = load_tokenizer(model)
     with tempfile.TemporaryDirectory() as name:
         rows = Path(name) / "rows.jsonl"
         rows.write_text("".join(source.read_text().splitlines(keepends=True)[:n_rows]))
@@ -34,12 +34,13 @@ def first_rows(source: Path, model: ModelConfig, n_rows: int) -> list[Tokens]:
 
 
 def entropies(
-    samples: list[Tokens], path: str, dtype: str, mode: str, batch_tokens: int
+    samples: list[Tokens], path: str, dtype: str, mode: str, alone: bool
 ) -> npt.NDArray[np.float64]:
     """Spectral entropy of every sample: (n,)."""
     loaded = load_model(ModelConfig.model_validate({"path": path, "dtype": dtype}))
-    config = ScoringConfig.model_validate({"mode": mode, "batch_tokens": batch_tokens})
-    scores = Scorer(loaded, config).score(samples)
+    scorer = Scorer(loaded, ScoringConfig.model_validate({"mode": mode}))
+    parts = [[sample] for sample in samples] if alone else [samples]
+    scores = [score for part in parts for score in scorer.score(part)]
     return np.array([score.spectral_entropy for score in scores], dtype=np.float64)
 
 
@@ -51,10 +52,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=400)
     arguments = parser.parse_args()
     samples = first_rows(arguments.file, ModelConfig(path=arguments.model), arguments.rows)
-    table = Table("mode", "float32: batch", "bfloat16: batch", "bfloat16 against float32")
+    table = Table("mode", "float32: alone", "bfloat16: alone", "bfloat16 against float32")
     for mode in ("crop", "full"):
         single, half = (
-            [entropies(samples, arguments.model, dtype, mode, size) for size in (4096, 1)]
+            [entropies(samples, arguments.model, dtype, mode, alone) for alone in (False, True)]
             for dtype in ("float32", "bfloat16")
         )
         differences = (single[0] - single[1], half[0] - half[1], half[0] - single[0])

@@ -21,9 +21,9 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 from gradgate.config import DataConfig, ModelConfig, ScoringConfig
-from gradgate.models import LoadedModel, load_model, sample_limit
+from gradgate.models import identify_model, load_tokenizer, sample_limit
 from gradgate.prepare import prepare
-from gradgate.scoring import score_dataset
+from gradgate.scoring.dataset import score_dataset
 from gradgate.threshold import PUBLISHED_CONSTANT, kde_valley
 
 
@@ -36,16 +36,14 @@ class Scored:
     poisoned: npt.NDArray[np.bool_]
 
 
-def score(source: Path, loaded: LoadedModel, model: ModelConfig, mode: str) -> Scored:
+def score(source: Path, model: ModelConfig, mode: str) -> Scored:
     """Score a file; rejected rows have no part in the figures."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepared = prepare(
-            DataConfig(source=str(source)), loaded.tokenizer, sample_limit(model, 2048), folder
-        )
-        score_dataset(
-            prepared, loaded, ScoringConfig.model_validate({"mode": mode}), folder / "s.parquet"
-        )
+        limit = sample_limit(model, 2048)
+        prepared = prepare(DataConfig(source=str(source)), load_tokenizer(model), limit, folder)
+        config = ScoringConfig.model_validate({"mode": mode})
+        score_dataset(prepared, identify_model(model), config, folder / "s.parquet")
         table = pq.read_table(folder / "s.parquet").to_pandas()
     labels = [json.loads(line)["poisoned"] for line in source.read_text().splitlines() if line]
     return Scored(
@@ -89,12 +87,11 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     arguments = parser.parse_args()
     model = ModelConfig(path=arguments.model)
-    loaded = load_model(model)
     headings = ["data", "mode", "tau", "recall", "false alarms", "F1", "length alone: false alarms"]
     table = Table(*headings)
     for source in arguments.files:
         for mode in ("crop", "full"):
-            table.add_row(source.stem, mode, *figures(score(source, loaded, model, mode)))
+            table.add_row(source.stem, mode, *figures(score(source, model, mode)))
     Console(width=140).print(table)
 
 
