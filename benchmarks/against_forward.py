@@ -41,8 +41,6 @@ from gradgate.models import LoadedModel
 from gradgate.scoring.scorer import Scorer
 from gradgate.tokenization import Tokens
 
-BATCH_TOKENS = {"cpu": 4_096, "cuda": 16_384}  # of the bare forward; more is no faster
-
 HEADINGS = ["data", "run", "tokens", "s", "ms/sample", "gradgate takes"]
 
 
@@ -94,7 +92,7 @@ def compare(
     counts = count(samples)
     scorer = Scorer(loaded, ScoringConfig())
     long, short = (
-        bare(loaded, counts, length, BATCH_TOKENS[loaded.device.type])
+        bare(loaded, counts, length, scorer.forward.tokens.size)
         for length in (counts.median_length, counts.median_own)
     )
     runs: dict[str, Callable[[], object]] = {
@@ -105,9 +103,9 @@ def compare(
     }
     scorer.score(samples[:4])  # both are warm before the clock runs
     run_body_and_head(loaded, Bare(long.batches[:1], long.n_heads[:1]))
-    scorer.n_computed = 0
+    scorer.forward.n_computed = 0
     seconds = dict(zip(runs, in_turns(n_rounds, *runs.values()), strict=True))
-    computed = scorer.n_computed // n_rounds
+    computed = scorer.forward.n_computed // n_rounds
     tokens = [computed, long.n_tokens, short.n_tokens, long.n_tokens]
     return [
         [

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gradgate.models import LoadedModel
-from gradgate.scoring.head import Positions, backward
+from gradgate.scoring.head import Block, HeadBackward
 from gradgate.scoring.spectrum import Gram, LogitTransform
 
 LENGTHS = [5, 1, 9]
@@ -20,12 +20,6 @@ def with_head(head: nn.Module, n_columns: int, n_hidden: int, transform: LogitTr
     return LoadedModel(None, None, cpu, torch.float32, head, n_columns, n_hidden, transform, {})
 
 
-def positions_of(states: torch.Tensor, targets: torch.Tensor, lengths: list[int]) -> Positions:
-    sample = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-    within = torch.cat([torch.arange(n) for n in lengths])
-    return Positions(states, targets, sample, within, torch.tensor(lengths), max(lengths))
-
-
 @dataclass
 class Found:
     gram: torch.Tensor
@@ -33,10 +27,16 @@ class Found:
 
 
 def backward_gram(
-    model: LoadedModel, positions: Positions, n_columns: int, max_bytes: int
-) -> Found:
-    sums = Gram(positions.padded(positions.states.double()))
-    loss = backward(model, positions, sums, n_columns, max_bytes)
+    model: LoadedModel, states: torch.Tensor, targets: torch.Tensor, max_bytes: int,
+    n_columns: int = 400,
+) -> Found:  # fmt: skip
+    """All positions in one block; the last sample is the longest."""
+    lengths = torch.tensor(LENGTHS)
+    sample = torch.repeat_interleave(torch.arange(len(LENGTHS)), lengths)
+    within = torch.cat([torch.arange(n) for n in LENGTHS])
+    sums = Gram(torch.zeros(len(LENGTHS), max(LENGTHS), 1, dtype=torch.float64))
+    block = Block(slice(0, sum(LENGTHS)), sample, within, lengths, max(LENGTHS), sums)
+    loss = HeadBackward(model, n_columns).run(states, targets, [block], max_bytes)
     return Found(sums.sum, loss)
 
 
@@ -54,12 +54,8 @@ def test_gram_and_loss_equal_autograd(transform, n_columns, max_bytes, bias):
     z = head(states).double().requires_grad_(True)
     losses = nn.functional.cross_entropy(transform(z), targets, reduction="none")
     (delta,) = torch.autograd.grad(losses.sum(), z)
-    found = backward_gram(
-        with_head(head, 400, 12, transform),
-        positions_of(states, targets, LENGTHS),
-        n_columns,
-        max_bytes,
-    )
+    model = with_head(head, 400, 12, transform)
+    found = backward_gram(model, states, targets, max_bytes, n_columns)
     torch.testing.assert_close(found.loss, losses.detach(), rtol=1e-5, atol=1e-5)
     for i, part in enumerate(delta[:, :n_columns].split(LENGTHS)):
         n = LENGTHS[i]
@@ -82,10 +78,10 @@ class Wrapped(nn.Module):
 def test_a_wrapped_head_is_the_same_in_pieces_and_at_once():
     torch.manual_seed(2)
     head = Wrapped(nn.Linear(12, 400)).requires_grad_(False)
-    positions = positions_of(torch.randn(15, 12), torch.randint(400, (15,)), LENGTHS)
+    positions = torch.randn(15, 12), torch.randint(400, (15,))
     model = with_head(head, 400, 12, LogitTransform())
-    whole = backward_gram(model, positions, 400, 10**9)
-    pieces = backward_gram(model, positions, 400, 4 * 15 * 70)
+    whole = backward_gram(model, *positions, 10**9)
+    pieces = backward_gram(model, *positions, 4 * 15 * 70)
     torch.testing.assert_close(pieces.gram, whole.gram, rtol=1e-5, atol=1e-8)
     torch.testing.assert_close(pieces.loss, whole.loss, rtol=1e-6, atol=1e-6)
 
@@ -94,10 +90,10 @@ def test_an_almost_certain_token_keeps_its_digits():
     head = nn.Linear(1, 3, bias=False).requires_grad_(False)
     with torch.no_grad():
         head.weight[:, 0] = torch.tensor([20.0, 0.0, 0.0])
-    positions = positions_of(torch.ones(1, 1), torch.zeros(1, dtype=torch.long), [1])
-    found = backward_gram(with_head(head, 3, 1, LogitTransform()), positions, 3, 10**9)
+    model = with_head(head, 3, 1, LogitTransform())
+    found = backward_gram(model, torch.ones(15, 1), torch.zeros(15).long(), 10**9, 3)
     p = math.exp(-20.0)  # delta is [-2 p, p, p]
-    assert found.gram.item() == pytest.approx(6 * p * p, rel=0.1)
+    assert found.gram[1, 0, 0].item() == pytest.approx(6 * p * p, rel=0.1)
 
 
 def test_what_is_not_finite_stays_with_its_sample():
@@ -105,8 +101,8 @@ def test_what_is_not_finite_stays_with_its_sample():
     head = nn.Linear(12, 400).requires_grad_(False)
     states, targets = torch.randn(15, 12), torch.randint(400, (15,))
     model = with_head(head, 400, 12, LogitTransform())
-    clean = backward_gram(model, positions_of(states, targets, LENGTHS), 400, 4 * 15 * 70)
+    clean = backward_gram(model, states, targets, 4 * 15 * 70)
     states[5] = math.nan  # the second sample
-    found = backward_gram(model, positions_of(states, targets, LENGTHS), 400, 4 * 15 * 70)
+    found = backward_gram(model, states, targets, 4 * 15 * 70)
     assert found.gram[1, 0, 0].isnan()
     torch.testing.assert_close(found.gram[[0, 2]], clean.gram[[0, 2]])

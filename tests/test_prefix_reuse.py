@@ -127,7 +127,7 @@ def test_scores_with_and_without_shared_prefixes_are_the_same(name, mode):
         assert shared.no_reuse is None
         assert_same(shared.score(samples), expected)
         tree = {tuple(s.input_ids[:i]) for s in samples for i in range(1, len(s.input_ids))}
-        assert shared.n_computed == len(tree) < plain.n_computed
+        assert shared.forward.n_computed == len(tree) < plain.forward.n_computed
 
 
 def test_in_bfloat16_they_are_the_same_to_the_stated_tolerance():
@@ -233,7 +233,7 @@ def test_out_of_memory_halves_the_steps_and_loses_nothing(monkeypatch, caplog, r
     monkeypatch.setattr(loaded.model, "forward", limited)
     scorer = Scorer(loaded, ScoringConfig(batch_tokens=2000), reuse=reuse)
     assert_same(scorer.score(samples), expected)
-    assert scorer.n_tokens == 250
+    assert scorer.forward.tokens.size == 250
     assert limited.seen.count(2000 if reuse else max(limited.seen)) <= 2  # it does not try again
     assert "going on with 250 tokens" in caplog.text
 

@@ -214,7 +214,7 @@ class _Run:
                 self._on_progress(known + done, total)
         self._on_progress(total, total)
         self._n_scored += done
-        self._n_computed += scorer.n_computed
+        self._n_computed += scorer.forward.n_computed
 
     def _metadata(self) -> dict[str, str]:
         facts = {

@@ -19,6 +19,8 @@ from gradgate.models import LoadedModel
 from gradgate.scoring.spectrum import Gram, Moment
 
 _FEWEST_COLUMNS = 64
+_PIECES = 16  # in which float64 copies of Delta are made
+_CACHED = 2**22  # logits that a processor's cache holds
 
 
 def head_input(loaded: LoadedModel, **inputs: Tensor) -> Tensor:
@@ -76,116 +78,140 @@ def _check_same(ours: Tensor, theirs: Tensor, dtype: torch.dtype) -> None:
 
 
 @dataclass(frozen=True)
-class Positions:
-    """The supervised positions of some samples, one sample behind the other.
+class Block:
+    """Samples of about equal T, whose positions lie behind each other.
 
     Attributes:
-        states: Hidden states that predict them. (n, d)
-        targets: The tokens that they predict. (n,)
-        sample: Number of the sample of each. (n,)
-        within: Number of the position in its sample. (n,)
+        rows: Of their positions among all.
+        sample: Number of the sample of each position. (n,)
+        within: Number of each position in its sample. (n,)
         lengths: T of each sample. (B,)
         longest: The largest T.
+        products: Where Delta of the samples goes.
     """
 
-    states: Tensor
-    targets: Tensor
+    rows: slice
     sample: Tensor
     within: Tensor
     lengths: Tensor
     longest: int
+    products: Gram | Moment
 
-    def padded(self, rows: Tensor) -> Tensor:
-        """Lay rows out by sample, zero where a sample is over: (n, c) -> (B, T, c)."""
-        padded = rows.new_zeros(len(self.lengths), self.longest, rows.shape[1])
-        padded[self.sample, self.within] = rows
-        return padded
-
-
-def backward(
-    loaded: LoadedModel,
-    positions: Positions,
-    products: Gram | Moment,
-    n_columns: int,
-    max_bytes: int,
-) -> Tensor:
-    """Send the loss back into the head's output.
-
-    Delta = (softmax(logits) - onehot(target)) * d logits / d z is added to `products` piece by
-    piece of the vocabulary, so that no more than about five times `max_bytes` are in use beside
-    them; with more than one piece, the kept columns are computed a second time.
-
-    Args:
-        loaded: The model.
-        positions: Of B samples.
-        products: Where Delta goes, float64 and padded. (B, T, some columns)
-        n_columns: Keep the derivative of the first columns of the vocabulary only.
-        max_bytes: Of float32 logits at a time.
-
-    Returns:
-        Cross-entropy of each position, float64. (n,)
-    """
-    n, vocabulary = len(positions.targets), loaded.n_vocabulary
-    width = max(_FEWEST_COLUMNS, max_bytes // (4 * n))
-    whole = _logits(loaded, positions.states, 0, vocabulary, width) if width >= vocabulary else None
-    normaliser, at_target = _normaliser(loaded, positions, whole, width)
-    # float64 copies of a piece, padded: an eighth of the width keeps them within the bound
-    narrow = max(_FEWEST_COLUMNS, width // 8)
-    for start in range(0, n_columns, width):
-        stop = min(start + width, n_columns)
-        logits = (
-            _logits(loaded, positions.states, start, stop, width)
-            if whole is None
-            else whole[:, start:stop]
+    def add(self, delta: Tensor) -> None:
+        """Add columns of Delta of all positions: (all, some)."""
+        padded = delta.new_zeros(
+            len(self.lengths), self.longest, delta.shape[1], dtype=torch.float64
         )
-        delta = _delta(loaded, logits, positions.targets - start, normaliser, at_target)
-        for piece in delta.split(narrow, dim=1):
-            products.add(positions.padded(piece.double()))
-    return (normaliser - at_target).double()
+        padded[self.sample, self.within] = delta[self.rows].double()
+        self.products.add(padded)
 
 
-def _logits(loaded: LoadedModel, states: Tensor, start: int, stop: int, width: int) -> Tensor:
-    """Float32 logits of the tokens [start, stop): (n, d) -> (n, stop - start)."""
-    head = loaded.head
-    if type(head) is nn.Linear:
-        bias = None if head.bias is None else head.bias[start:stop]
-        z = nn.functional.linear(states, head.weight[start:stop], bias)
-    elif stop - start == loaded.n_vocabulary:
-        z = head(states)
-    else:  # a wrapped head has no columns of its own: take few positions instead
-        few = max(1, len(states) * width // loaded.n_vocabulary)
-        z = torch.cat([head(some)[:, start:stop] for some in states.split(few)])
-    return loaded.transform(z.float())
+class HeadBackward:
+    """Sends the loss back into the head's output, piece by piece of the vocabulary."""
+
+    def __init__(self, loaded: LoadedModel, n_columns: int) -> None:
+        """Take the head of `loaded`.
+
+        Args:
+            loaded: The model.
+            n_columns: Keep the derivative of the first columns of the vocabulary only.
+        """
+        self._loaded = loaded
+        self._n_columns = n_columns
+        self._room: Tensor | None = None
+
+    def run(self, states: Tensor, targets: Tensor, blocks: list[Block], max_bytes: int) -> Tensor:
+        """Add Delta = (softmax(logits) - onehot(target)) * d logits / d z to the blocks.
+
+        No more than about twice `max_bytes` are in use beside them. Where the logits of all
+        positions do not fit, those of the kept columns are computed a second time.
+
+        Args:
+            states: What enters the head. (n, d)
+            targets: The tokens that are predicted. (n,)
+            blocks: The samples that the positions belong to.
+            max_bytes: Of float32 logits at a time.
+
+        Returns:
+            Cross-entropy of each position, float64. (n,)
+        """
+        vocabulary = self._loaded.n_vocabulary
+        width = max(_FEWEST_COLUMNS, max_bytes // (4 * len(targets)))
+        whole = self._logits(states, 0, vocabulary, width) if width >= vocabulary else None
+        if whole is None:
+            at_target, loss = self._losses(states, targets, width)
+        else:
+            at_target, loss = _losses(whole, targets)
+        normaliser = loss + at_target
+        for start in range(0, self._n_columns, width):
+            stop = min(start + width, self._n_columns)
+            logits = (
+                self._logits(states, start, stop, width) if whole is None else whole[:, start:stop]
+            )
+            narrow = max(_FEWEST_COLUMNS, logits.shape[1] // _PIECES)
+            for piece in logits.split(narrow, dim=1):
+                delta = _delta(piece, targets - start, normaliser, loss)
+                delta *= self._loaded.transform.derivative(piece)
+                for block in blocks:
+                    block.add(delta)
+                start += piece.shape[1]
+        return loss.double()
+
+    def _logits(self, states: Tensor, start: int, stop: int, width: int) -> Tensor:
+        """Float32 logits of the tokens [start, stop): (n, d) -> (n, stop - start).
+
+        What an earlier call returned may be overwritten.
+        """
+        head = self._loaded.head
+        if type(head) is nn.Linear:
+            weight = head.weight[start:stop]
+            room = self._take_room(len(states), stop - start, weight)
+            z = torch.mm(states, weight.mT, out=room)
+            if head.bias is not None:
+                z += head.bias[start:stop]
+        elif stop - start == self._loaded.n_vocabulary:
+            z = head(states)
+        else:  # a wrapped head has no columns of its own: take few positions instead
+            few = max(1, len(states) * width // self._loaded.n_vocabulary)
+            z = torch.cat([head(some)[:, start:stop] for some in states.split(few)])
+        return self._loaded.transform(z.float())
+
+    def _take_room(self, n: int, width: int, like: Tensor) -> Tensor:
+        """Memory that is used again and again: fresh pages cost a third of the product's time."""
+        if self._room is None or self._room.numel() < n * width:
+            self._room = None
+            self._room = like.new_empty(n * width)
+        return self._room[: n * width].view(n, width)
+
+    def _losses(self, states: Tensor, targets: Tensor, width: int) -> tuple[Tensor, Tensor]:
+        """As the function below, where the logits do not fit as a whole."""
+        normaliser = torch.full(targets.shape, -math.inf, device=targets.device)
+        at_target = torch.zeros_like(normaliser)
+        for start in range(0, self._loaded.n_vocabulary, width):
+            stop = min(start + width, self._loaded.n_vocabulary)
+            logits = self._logits(states, start, stop, width)
+            normaliser = torch.logaddexp(normaliser, torch.logsumexp(logits, dim=-1))
+            column = (targets - start).clamp(0, stop - start - 1)
+            inside = (start <= targets) & (targets < stop)
+            at_target = torch.where(inside, logits.gather(-1, column[:, None])[:, 0], at_target)
+        return at_target, normaliser - at_target
 
 
-def _normaliser(
-    loaded: LoadedModel, positions: Positions, whole: Tensor | None, width: int
-) -> tuple[Tensor, Tensor]:
-    """Logarithm of the softmax's denominator, and the logit of the target: (n,) each."""
-    targets = positions.targets
-    if whole is not None:
-        return torch.logsumexp(whole, dim=-1), whole.gather(-1, targets[:, None])[:, 0]
-    normaliser = torch.full(targets.shape, -math.inf, device=targets.device)
-    at_target = torch.zeros_like(normaliser)
-    for start in range(0, loaded.n_vocabulary, width):
-        stop = min(start + width, loaded.n_vocabulary)
-        logits = _logits(loaded, positions.states, start, stop, width)
-        normaliser = torch.logaddexp(normaliser, torch.logsumexp(logits, dim=-1))
-        column = (targets - start).clamp(0, stop - start - 1)
-        inside = (start <= targets) & (targets < stop)
-        at_target = torch.where(inside, logits.gather(-1, column[:, None])[:, 0], at_target)
-    return normaliser, at_target
+def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logit and cross-entropy of the target at each position, a few positions at a time."""
+    at_target = logits.gather(-1, targets[:, None])[:, 0]
+    few = max(1, _CACHED // logits.shape[1])
+    pairs = zip(logits.split(few), targets.split(few), strict=True)
+    losses = [nn.functional.cross_entropy(*pair, reduction="none") for pair in pairs]
+    return at_target, torch.cat(losses)
 
 
-def _delta(
-    loaded: LoadedModel, logits: Tensor, targets: Tensor, normaliser: Tensor, at_target: Tensor
-) -> Tensor:
-    """Derivative of each position's loss by the head's output, in the columns of `logits`."""
+def _delta(logits: Tensor, targets: Tensor, normaliser: Tensor, loss: Tensor) -> Tensor:
+    """Softmax minus one at the target, in the columns of `logits`."""
     width = logits.shape[1]
     delta = torch.exp(logits - normaliser[:, None])
     column = targets.clamp(0, width - 1)[:, None]
     inside = ((targets >= 0) & (targets < width))[:, None]
     # expm1 keeps p - 1 exact where p is almost 1
-    minus_one = torch.expm1(at_target - normaliser)[:, None]
-    delta.scatter_(-1, column, torch.where(inside, minus_one, delta.gather(-1, column)))
-    return delta * loaded.transform.derivative(logits)
+    minus_one = torch.expm1(-loss)[:, None]
+    return delta.scatter_(-1, column, torch.where(inside, minus_one, delta.gather(-1, column)))

@@ -1,9 +1,19 @@
-"""How much memory is free, and whether an error says that there was too little."""
+"""How much memory is free, and what to do when it was too little."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import psutil
 import torch
+
+from gradgate.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -32,3 +42,39 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+class Budget:
+    """How much is done at a time; half as much from now on whenever memory runs out.
+
+    Attributes:
+        size: In `unit`.
+    """
+
+    def __init__(self, size: int, smallest: int, unit: str) -> None:
+        """Begin with `size`; below `smallest` it is an error."""
+        self.size = size
+        self._smallest = smallest
+        self._unit = unit
+
+    def attempt(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """The result of `work`; None, and a smaller size, when it ran out of memory.
+
+        Raises:
+            ModelError: It ran out of memory at the smallest size.
+        """
+        try:
+            return work(*args, **kwargs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.size // 2 < self._smallest:
+                raise ModelError(
+                    f"out of memory with {self.size} {self._unit} at a time; make data.max_tokens "
+                    "smaller, or free memory"
+                ) from error
+        self.size //= 2
+        logger.warning("out of memory; going on with %d %s at a time", self.size, self._unit)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None

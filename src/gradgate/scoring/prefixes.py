@@ -249,7 +249,7 @@ def _runs(depths: Ints) -> Iterator[tuple[int, int]]:
 def _chunk_length(depth: int) -> int:
     """A deep chunk is a long one, because its path is copied for it."""
     length = _SHORTEST_CHUNK
-    while length < _LONGEST_CHUNK and 4 * length <= depth:
+    while length < _LONGEST_CHUNK and 16 * length <= depth:
         length *= 2
     return length
 

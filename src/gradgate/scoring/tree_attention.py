@@ -27,7 +27,7 @@ _HARMLESS = {
     *("output_attentions", "output_hidden_states", "sliding_window", "is_causal"),
     "output_router_logits",
 }
-_ROWS_BYTES = {"cpu": 64 * 2**20, "cuda": 512 * 2**20}  # keys, values and mask of a group of rows
+_ROWS_BYTES = {"cpu": 24 * 2**20, "cuda": 512 * 2**20}  # keys, values and mask of a group of rows
 
 _attending: ContextVar["_Attention"] = ContextVar("_attending")
 
