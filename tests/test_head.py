@@ -86,14 +86,24 @@ def test_a_wrapped_head_is_the_same_in_pieces_and_at_once():
     torch.testing.assert_close(pieces.loss, whole.loss, rtol=1e-6, atol=1e-6)
 
 
-def test_an_almost_certain_token_keeps_its_digits():
-    head = nn.Linear(1, 3, bias=False).requires_grad_(False)
+@pytest.mark.parametrize("max_bytes", [1, 10**9])
+@pytest.mark.parametrize("margin", [8.0, 14.0, 20.0, 30.0])
+def test_an_almost_certain_token_keeps_its_digits(margin, max_bytes):
+    """1 - p is far below what float32 resolves beside 1."""
+    head = nn.Linear(1, 400, bias=False).requires_grad_(False)
+    torch.manual_seed(5)
     with torch.no_grad():
-        head.weight[:, 0] = torch.tensor([20.0, 0.0, 0.0])
-    model = with_head(head, 3, 1, LogitTransform())
-    found = backward_gram(model, torch.ones(15, 1), torch.zeros(15).long(), 10**9, 3)
-    p = math.exp(-20.0)  # delta is [-2 p, p, p]
-    assert found.gram[1, 0, 0].item() == pytest.approx(6 * p * p, rel=0.1)
+        head.weight[:, 0] = torch.randn(400)
+        head.weight[7, 0] = 3.0 + margin
+    model = with_head(head, 400, 1, LogitTransform())
+    found = backward_gram(model, torch.ones(15, 1), torch.full((15,), 7), max_bytes)
+    z = head.weight[:, 0].double().requires_grad_(True)
+    loss = nn.functional.cross_entropy(z[None], torch.tensor([7]))
+    (delta,) = torch.autograd.grad(loss, z)
+    expected = float(delta @ delta)
+    # float64 itself keeps but four digits of p - 1 here
+    assert found.gram[1, 0, 0].item() == pytest.approx(expected, rel=1e-3, abs=0)
+    assert found.loss[0].item() == pytest.approx(loss.item(), rel=1e-3, abs=0)
 
 
 def test_what_is_not_finite_stays_with_its_sample():

@@ -172,6 +172,30 @@ def test_the_window_of_a_model_matters_only_when_samples_are_longer():
     assert "100 tokens at a time" in Scorer(loaded, ScoringConfig()).no_reuse
 
 
+def test_a_window_is_found_in_the_layer_whatever_was_promised():
+    loaded = tiny(MistralConfig(**WIDE, sliding_window=100))
+    long = Tokens([1, *range(3, 203)], [False] * 101 + [True] * 100)
+    with pytest.raises(ModelError, match="100 tokens at a time"):
+        Scorer(loaded, ScoringConfig(), longest=100).score([long])
+
+
+def test_long_samples_in_small_steps_carry_their_path():
+    """Deep chunks, steps without a finished sample, and targets that the head takes in pieces."""
+    wide = {**WIDE, "num_hidden_layers": 1, "max_position_embeddings": 4000}
+    loaded = tiny(LlamaConfig(**wide))
+    rng = np.random.default_rng(5)
+    trunk = rng.integers(3, V, 2300).tolist()
+    samples = [
+        Tokens(trunk[:n] + tail, [False] * (n - 40) + [True] * (40 + len(tail)))
+        for n in (2300, 2300, 1100, 700)
+        for tail in [rng.integers(3, V, 60).tolist()]
+    ]
+    expected = Scorer(loaded, ScoringConfig(mode="full"), reuse=False).score(samples)
+    for batch_tokens in (700, 200):
+        config = ScoringConfig(mode="full", batch_tokens=batch_tokens)
+        assert_same(Scorer(loaded, config).score(samples), expected)
+
+
 def test_the_models_own_attention_is_back_afterwards():
     loaded = tiny(SHARING["llama"])
     before = loaded.model.config._attn_implementation
@@ -195,6 +219,15 @@ def test_prefixes_are_shared_under_an_adapter():
     assert shared.no_reuse is None
     expected = Scorer(adapted, ScoringConfig(), reuse=False).score(nested())
     assert_same(shared.score(nested()), expected)
+
+
+def test_an_adapter_that_looks_at_the_whole_row_is_not_trusted():
+    base = tiny(SHARING["llama"])
+    config = LoraConfig(r=4, target_modules=["q_proj"], alora_invocation_tokens=[77, 99])
+    config.task_type = "CAUSAL_LM"
+    tuned = get_peft_model(base.model, config).eval()
+    adapted = replace(base, model=tuned, head=tuned.get_output_embeddings())
+    assert "whole row" in Scorer(adapted, ScoringConfig()).no_reuse
 
 
 def test_a_sample_that_is_not_finite_does_not_spoil_those_beside_it():
@@ -236,6 +269,24 @@ def test_out_of_memory_halves_the_steps_and_loses_nothing(monkeypatch, caplog, r
     assert scorer.forward.tokens.size == 250
     assert limited.seen.count(2000 if reuse else max(limited.seen)) <= 2  # it does not try again
     assert "going on with 250 tokens" in caplog.text
+
+
+def test_out_of_memory_at_the_head_takes_fewer_logits_at_a_time(monkeypatch, caplog):
+    loaded = tiny(SHARING["llama"])
+    samples = nested()
+    expected = Scorer(loaded, ScoringConfig()).score(samples)
+    monkeypatch.setattr("gradgate.scoring.scorer.FEWEST_LOGITS_BYTES", 16)
+    scorer = Scorer(loaded, ScoringConfig())
+    values = scorer._gradients.values
+
+    def limited(samples, states, max_bytes):
+        if max_bytes > 50_000:
+            raise torch.OutOfMemoryError("no more")
+        return values(samples, states, max_bytes)
+
+    monkeypatch.setattr(scorer._gradients, "values", limited)
+    assert_same(scorer.score(samples), expected)
+    assert "bytes of logits at a time" in caplog.text
 
 
 def test_out_of_memory_with_the_smallest_step_is_an_error_with_advice(monkeypatch):

@@ -1,11 +1,15 @@
 """The prefix tree as one row of tokens, against a tree that is built of dictionaries."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradgate.errors import DataError
 from gradgate.scoring.prefixes import (
+    RowsLimit,
     lay_out,
     predicting_ids,
     predicting_positions,
@@ -14,6 +18,7 @@ from gradgate.scoring.prefixes import (
 )
 from gradgate.tokenization import Tokens
 
+LIMIT = RowsLimit(10**9, 1, 1)
 SAMPLES = st.lists(
     st.lists(st.integers(0, 2), min_size=2, max_size=40), min_size=1, max_size=25
 )  # three tokens only, so that much is shared
@@ -38,8 +43,19 @@ def test_every_node_is_computed_once(rows, n_tokens):
 
 
 @settings(deadline=None, max_examples=150)
-@given(rows=SAMPLES, n_tokens=st.integers(1, 50), halve=st.booleans(), max_keys=st.integers(1, 300))
-def test_every_token_sees_its_path_and_nothing_else(rows, n_tokens, halve, max_keys):
+@given(
+    rows=SAMPLES,
+    n_tokens=st.integers(1, 50),
+    halve=st.booleans(),
+    max_keys=st.integers(1, 300),
+    chunk=st.integers(1, 80),
+)
+def test_every_token_sees_its_path_and_nothing_else(rows, n_tokens, halve, max_keys, chunk):
+    with mock.patch("gradgate.scoring.prefixes._SHORTEST_CHUNK", chunk):
+        check_layouts(rows, n_tokens, halve, RowsLimit(max_keys, 1, 0))
+
+
+def check_layouts(rows: list[list[int]], n_tokens: int, halve: bool, limit: RowsLimit) -> None:
     seen: set[tuple[int, ...]] = set()
     found: list[list[int]] = []
     space: list[tuple[int, ...]] = []  # the path of every index
@@ -47,7 +63,7 @@ def test_every_token_sees_its_path_and_nothing_else(rows, n_tokens, halve, max_k
     samples = all_supervised(rows)
     for whole in stretches(samples, n_tokens):
         for stretch in whole.halves() if halve and len(whole.tokens) > 1 else (whole,):
-            layout = lay_out(stretch, max_keys)
+            layout = lay_out(stretch, limit)
             space = [space[i] for i in carried]
             assert len(space) == layout.n_carried
             n = layout.n_carried
@@ -86,8 +102,8 @@ def visible(layout, n_tokens: int) -> list[set[int]]:
 
 def test_a_long_chunk_is_taken_where_the_path_is_long():
     (stretch,) = stretches(all_supervised([list(range(3000))]), 4000)
-    lengths = {rows.queries.shape[1] for rows in lay_out(stretch, 10**9).rows}
-    assert {64, 512} <= lengths
+    lengths = {rows.queries.shape[1] for rows in lay_out(stretch, LIMIT).rows}
+    assert {64, 128, 256} <= lengths
 
 
 @pytest.mark.parametrize(
@@ -124,5 +140,19 @@ def test_a_sample_that_is_cut_short_leaves_the_path_to_the_others(rows, n_tokens
     }
     cut = list(stretches(samples, n_tokens))
     assert sum(len(stretch.tokens) for stretch in cut) == len(wanted)
-    at = [layout for stretch in cut for layout in lay_out(stretch, 1000).predicting]
+    at = [layout for stretch in cut for layout in lay_out(stretch, LIMIT).predicting]
     assert len(at) == len(samples)
+
+
+def test_a_sample_that_predicts_nothing_is_an_error():
+    with pytest.raises(DataError, match="without a supervised token"):
+        list(stretches([Tokens([1, 5, 6], [True, False, False])], 10))
+
+
+def test_chunks_that_attend_together_stay_within_the_limit():
+    (stretch,) = stretches(all_supervised([list(range(900))]), 4000)
+    limit = RowsLimit(200_000, 10, 2)
+    layout = lay_out(stretch, limit)
+    sizes = [(*rows.queries.shape, rows.keys.shape[1]) for rows in layout.rows]
+    assert any(n_chunks > 1 for n_chunks, _, _ in sizes)
+    assert all(n_chunks == 1 or limit.fits(n_chunks, q, keys) for n_chunks, q, keys in sizes)

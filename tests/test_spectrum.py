@@ -110,7 +110,16 @@ def test_a_long_target_of_low_rank_has_that_rank(monkeypatch):
     delta = torch.randn(3, 200).repeat(40, 1)
     hidden = torch.randn(3, 70).repeat(40, 1)
     monkeypatch.setattr(gradgate.scoring.spectrum, "DENSE", 32)
+    products: list[int] = []
+    operator = gradgate.scoring.spectrum._product
+
+    def counted(gram, states):
+        product = operator(gram, states)
+        return lambda block: products.append(1) or product(block)
+
+    monkeypatch.setattr(gradgate.scoring.spectrum, "_product", counted)
     (found,) = singular_values(delta[None], hidden[None], torch.tensor([120]), 16)
+    assert len(products) <= 2  # it does not go on in search of what is not there
     expected = dense(delta, hidden, 16)
     np.testing.assert_allclose(found[:3].numpy(), expected[:3], rtol=1e-6)
     assert (found[3:] < 1e-6 * found[0]).all()

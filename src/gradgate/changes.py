@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradgate.accepted import SCORES, VERDICT
-from gradgate.errors import DataError
+from gradgate.errors import DataError, StoreError
 from gradgate.scratch import scratch_database
 from gradgate.series import Series, last_run
 from gradgate.verdict import Changes, load_verdict
@@ -33,7 +33,7 @@ CHANGES_SCHEMA = pa.schema(
 
 _BATCH_ROWS = 4096
 # What a damaged table, a missing file and a full disk raise.
-_BROKEN = (OSError, ValueError, TypeError, KeyError, pa.ArrowException, sqlite3.Error)
+_BROKEN = (OSError, ValueError, TypeError, KeyError, pa.ArrowException, sqlite3.Error, StoreError)
 _SCORED_WITH = {
     "model_sha256": "model",
     "model_adapter_sha256": "adapter",

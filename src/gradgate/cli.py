@@ -77,7 +77,10 @@ def score(
         data = DataConfig(
             source=source, name=name, split=split, revision=revision, max_tokens=max_tokens
         )
-        scoring = ScoringConfig(mode=mode, k=k, batch_tokens=batch_tokens, store=store)
+        # The store is the gates' too: its size is for their configuration to say.
+        scoring = ScoringConfig(
+            mode=mode, k=k, batch_tokens=batch_tokens, store=store, store_max_mib=None
+        )
         chosen = ModelConfig(
             path=model, revision=model_revision, adapter=adapter, device=device, dtype=dtype
         )

@@ -112,8 +112,10 @@ class ScoringConfig(Section):
     store: bool = Field(
         True, description="Keep scores in the state folder and score only what is new or changed."
     )
-    store_max_mib: int = Field(
-        4096, ge=1, description="Beyond this size the scores not used for longest are dropped."
+    store_max_mib: int | None = Field(
+        4096,
+        ge=1,
+        description="Beyond this size the scores not used for longest are dropped; null: never.",
     )
 
 

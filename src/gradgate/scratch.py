@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from gradgate.errors import StoreError
+
 _CACHE_KIB = 32 * 1024
 
 
@@ -14,6 +16,9 @@ def scratch_database() -> Iterator[sqlite3.Connection]:
     The file lies in `$SQLITE_TMPDIR`, `$TMPDIR` or /var/tmp. Rows are best appended and sorted by
     a `GROUP BY`, which merges sorted runs on disk: inserting into an index in random order takes
     twice as long for a million rows, and far longer when the index outgrows the cache.
+
+    Raises:
+        StoreError: The disk is full.
     """
     # No isolation level: one transaction, so that what fits into the cache is never written.
     # Threads may take turns.
@@ -23,6 +28,10 @@ def scratch_database() -> Iterator[sqlite3.Connection]:
             database.execute(f"PRAGMA {pragma}")
         database.execute("BEGIN")
         yield database
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"cannot sort on disk: {error}; is there room in $SQLITE_TMPDIR, $TMPDIR or /var/tmp?"
+        ) from error
     finally:
         database.close()
 

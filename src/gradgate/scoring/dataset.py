@@ -98,7 +98,7 @@ def score_dataset(
         ScoreStore(path, _context(model, config)) as store,
     ):
         run.to_the_end(store, output)
-        store.evict(config.store_max_mib * 2**20)
+        _keep_within(store, config.store_max_mib)
     summary = run.summary(time.perf_counter() - started)
     logger.info(
         "%d rows (%d distinct, %d failed): %d samples scored, %d rows known before, %.1f rows/s",
@@ -106,6 +106,24 @@ def score_dataset(
         *(summary.n_reused, summary.samples_per_second),
     )
     return summary
+
+
+def _keep_within(store: ScoreStore, max_mib: int | None) -> None:
+    """Housekeeping: that it failed does not make the table wrong."""
+    if max_mib is None:
+        return
+    try:
+        n_rows = store.evict(max_mib * 2**20)
+    except StoreError:
+        logger.exception("the score store could not be kept within %d MiB", max_mib)
+        return
+    if n_rows:
+        logger.warning(
+            "%d rows were dropped from the score store, to keep it within %d MiB "
+            "(scoring.store_max_mib)",
+            n_rows,
+            max_mib,
+        )
 
 
 def _context(model: IdentifiedModel, config: ScoringConfig) -> ScoreContext:
@@ -162,6 +180,7 @@ class _Run:
         for attempt in range(_ROUNDS):
             with open_worklist() as worklist:
                 if self._write_table(store, worklist, output, retry_failed=attempt == 0):
+                    self._on_progress(self._prepared.n_samples, self._prepared.n_samples)
                     return
                 self._score(store, worklist)
         raise StoreError(
@@ -212,7 +231,6 @@ class _Run:
                 done += len(step)
                 self._n_tokens += sum(len(sample.input_ids) for sample, _ in step)
                 self._on_progress(known + done, total)
-        self._on_progress(total, total)
         self._n_scored += done
         self._n_computed += scorer.forward.n_computed
 

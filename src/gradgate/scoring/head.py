@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gradgate.errors import ModelError
 from gradgate.models import LoadedModel
-from gradgate.scoring.spectrum import Gram, Moment
+from gradgate.scoring.spectrum import Gram, LogitTransform, Moment
 
 _FEWEST_COLUMNS = 64
 _PIECES = 16  # in which float64 copies of Delta are made
@@ -119,11 +119,13 @@ class HeadBackward:
         self._loaded = loaded
         self._n_columns = n_columns
         self._room: Tensor | None = None
+        self._room_bytes = 0
 
     def run(self, states: Tensor, targets: Tensor, blocks: list[Block], max_bytes: int) -> Tensor:
         """Add Delta = (softmax(logits) - onehot(target)) * d logits / d z to the blocks.
 
-        No more than about twice `max_bytes` are in use beside them. Where the logits of all
+        No more than about twice `max_bytes` are in use beside them, four times where logits are
+        soft-capped. Where the logits of all
         positions do not fit, those of the kept columns are computed a second time.
 
         Args:
@@ -137,12 +139,15 @@ class HeadBackward:
         """
         vocabulary = self._loaded.n_vocabulary
         width = max(_FEWEST_COLUMNS, max_bytes // (4 * len(targets)))
+        self._room_bytes = max_bytes
         whole = self._logits(states, 0, vocabulary, width) if width >= vocabulary else None
+        seen = _AtTarget(len(targets), targets.device)
         if whole is None:
-            at_target, loss = self._losses(states, targets, width)
+            for start in range(0, vocabulary, width):
+                stop = min(start + width, vocabulary)
+                seen.add(self._logits(states, start, stop, width), targets - start)
         else:
-            at_target, loss = _losses(whole, targets)
-        normaliser = loss + at_target
+            seen.add(whole, targets)
         for start in range(0, self._n_columns, width):
             stop = min(start + width, self._n_columns)
             logits = (
@@ -150,12 +155,11 @@ class HeadBackward:
             )
             narrow = max(_FEWEST_COLUMNS, logits.shape[1] // _PIECES)
             for piece in logits.split(narrow, dim=1):
-                delta = _delta(piece, targets - start, normaliser, loss)
-                delta *= self._loaded.transform.derivative(piece)
+                delta = seen.delta(piece, targets - start, self._loaded.transform)
                 for block in blocks:
                     block.add(delta)
                 start += piece.shape[1]
-        return loss.double()
+        return seen.loss.double()
 
     def _logits(self, states: Tensor, start: int, stop: int, width: int) -> Tensor:
         """Float32 logits of the tokens [start, stop): (n, d) -> (n, stop - start).
@@ -178,40 +182,52 @@ class HeadBackward:
 
     def _take_room(self, n: int, width: int, like: Tensor) -> Tensor:
         """Memory that is used again and again: fresh pages cost a third of the product's time."""
-        if self._room is None or self._room.numel() < n * width:
+        there = 0 if self._room is None else self._room.numel()
+        if (
+            self._room is None
+            or there < n * width
+            or 4 * there > max(self._room_bytes, 4 * n * width)
+        ):
             self._room = None
             self._room = like.new_empty(n * width)
         return self._room[: n * width].view(n, width)
 
-    def _losses(self, states: Tensor, targets: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """As the function below, where the logits do not fit as a whole."""
-        normaliser = torch.full(targets.shape, -math.inf, device=targets.device)
-        at_target = torch.zeros_like(normaliser)
-        for start in range(0, self._loaded.n_vocabulary, width):
-            stop = min(start + width, self._loaded.n_vocabulary)
-            logits = self._logits(states, start, stop, width)
-            normaliser = torch.logaddexp(normaliser, torch.logsumexp(logits, dim=-1))
-            column = (targets - start).clamp(0, stop - start - 1)
-            inside = (start <= targets) & (targets < stop)
-            at_target = torch.where(inside, logits.gather(-1, column[:, None])[:, 0], at_target)
-        return at_target, normaliser - at_target
 
+class _AtTarget:
+    """What is known of the targets once the logits were seen.
 
-def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Logit and cross-entropy of the target at each position, a few positions at a time."""
-    at_target = logits.gather(-1, targets[:, None])[:, 0]
-    few = max(1, _CACHED // logits.shape[1])
-    pairs = zip(logits.split(few), targets.split(few), strict=True)
-    losses = [nn.functional.cross_entropy(*pair, reduction="none") for pair in pairs]
-    return at_target, torch.cat(losses)
+    1 - p of an almost certain target is lost in float32, as p and as the loss; so the logits of all
+    other tokens are summed up apart from that of the target.
+    """
 
+    def __init__(self, n: int, device: torch.device) -> None:
+        self._logit = torch.zeros(n, device=device)
+        self._others = torch.full((n,), -math.inf, device=device)  # logsumexp
 
-def _delta(logits: Tensor, targets: Tensor, normaliser: Tensor, loss: Tensor) -> Tensor:
-    """Softmax minus one at the target, in the columns of `logits`."""
-    width = logits.shape[1]
-    delta = torch.exp(logits - normaliser[:, None])
-    column = targets.clamp(0, width - 1)[:, None]
-    inside = ((targets >= 0) & (targets < width))[:, None]
-    # expm1 keeps p - 1 exact where p is almost 1
-    minus_one = torch.expm1(-loss)[:, None]
-    return delta.scatter_(-1, column, torch.where(inside, minus_one, delta.gather(-1, column)))
+    def add(self, logits: Tensor, targets: Tensor) -> None:
+        """See some columns, in which the targets are counted from 0; their place is overwritten."""
+        width = logits.shape[1]
+        column = targets.clamp(0, width - 1)[:, None]
+        inside = ((targets >= 0) & (targets < width))[:, None]
+        here = logits.gather(-1, column)
+        self._logit = torch.where(inside, here, self._logit[:, None])[:, 0]
+        logits.scatter_(-1, column, torch.where(inside, -math.inf, here))
+        few = max(1, _CACHED // width)
+        sums = [torch.logsumexp(some, dim=-1) for some in logits.split(few)]
+        self._others = torch.logaddexp(self._others, torch.cat(sums))
+
+    @property
+    def loss(self) -> Tensor:
+        """Cross-entropy, (n,): -ln p = ln(1 + e^rest)."""
+        return nn.functional.softplus(self._others - self._logit)
+
+    def delta(self, logits: Tensor, targets: Tensor, transform: LogitTransform) -> Tensor:
+        """Softmax minus one at the target, times d logits / d z, in some columns."""
+        width = logits.shape[1]
+        normaliser = self._logit + self.loss
+        delta = torch.exp(logits - normaliser[:, None]) * transform.derivative(logits)
+        column = targets.clamp(0, width - 1)[:, None]
+        inside = ((targets >= 0) & (targets < width))[:, None]
+        minus_one = -torch.sigmoid(self._others - self._logit) * transform.derivative(self._logit)
+        there = torch.where(inside, minus_one[:, None], delta.gather(-1, column))
+        return delta.scatter_(-1, column, there)

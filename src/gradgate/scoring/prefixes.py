@@ -19,6 +19,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from gradgate.errors import DataError
 from gradgate.tokenization import Tokens
 
 Ints = npt.NDArray[np.int64]
@@ -135,11 +136,17 @@ def predicting_positions(sample: Tokens) -> Ints:
 
 
 def predicting_ids(sample: Tokens) -> list[int]:
-    """The token ids of a sample as far as they predict a supervised token."""
+    """The token ids of a sample as far as they predict a supervised token.
+
+    Raises:
+        DataError: No token is supervised.
+    """
     mask = sample.is_target
     end = len(mask)
     while end > 1 and not mask[end - 1]:
         end -= 1
+    if end < 2:
+        raise DataError("a sample without a supervised token cannot be scored")
     return sample.input_ids[: end - 1]
 
 
@@ -182,12 +189,31 @@ class Layout:
     carried_on: Ints
 
 
-def lay_out(stretch: Stretch, max_keys: int) -> Layout:
+@dataclass(frozen=True, slots=True)
+class RowsLimit:
+    """How many chunks attend together; one alone may exceed it.
+
+    Attributes:
+        max_bytes: Of keys, values and mask.
+        key_bytes: Of the key and value of a token.
+        mask_bytes: Of the mask between a query and a key.
+    """
+
+    max_bytes: int
+    key_bytes: int
+    mask_bytes: int
+
+    def fits(self, n_chunks: int, n_queries: int, n_keys: int) -> bool:
+        """Whether chunks of so many queries and keys stay within it."""
+        return n_chunks * n_keys * (self.key_bytes + n_queries * self.mask_bytes) <= self.max_bytes
+
+
+def lay_out(stretch: Stretch, limit: RowsLimit) -> Layout:
     """Find the path of every chunk of a stretch.
 
     Args:
         stretch: The tokens; the carried path ends just above the first of them.
-        max_keys: Keys of all chunks that attend together, at most; one chunk may exceed it.
+        limit: For the chunks that attend together.
     """
     n, n_carried = len(stretch.tokens), int(stretch.depths[0])
     walk = _Walk(stretch, n_carried)
@@ -203,7 +229,7 @@ def lay_out(stretch: Stretch, max_keys: int) -> Layout:
     return Layout(
         n_carried,
         walk.below,
-        list(_rows(chunks, n_carried, max_keys)),
+        list(_rows(chunks, n_carried, limit)),
         walk.predicting,
         walk.path[: stretch.next_depth].copy(),
     )
@@ -254,12 +280,12 @@ def _chunk_length(depth: int) -> int:
     return length
 
 
-def _rows(chunks: list[tuple[int, int, Ints]], n_carried: int, max_keys: int) -> Iterator[Rows]:
+def _rows(chunks: list[tuple[int, int, Ints]], n_carried: int, limit: RowsLimit) -> Iterator[Rows]:
     """Put chunks of one length together, as long as their paths are about equally long."""
     order = sorted(chunks, key=lambda chunk: (chunk[1] - chunk[0], len(chunk[2])))
     together: list[tuple[int, int, Ints]] = []
     for chunk in order:
-        if together and not _fits(together, chunk, max_keys):
+        if together and not _fits(together, chunk, limit):
             yield _stack(together, n_carried)
             together = []
         together.append(chunk)
@@ -268,14 +294,14 @@ def _rows(chunks: list[tuple[int, int, Ints]], n_carried: int, max_keys: int) ->
 
 
 def _fits(
-    together: list[tuple[int, int, Ints]], chunk: tuple[int, int, Ints], max_keys: int
+    together: list[tuple[int, int, Ints]], chunk: tuple[int, int, Ints], limit: RowsLimit
 ) -> bool:
     length, first_length = chunk[1] - chunk[0], together[0][1] - together[0][0]
     keys, first_keys = length + len(chunk[2]), first_length + len(together[0][2])
     return (
         length == first_length
         and 4 * keys <= 5 * first_keys
-        and (len(together) + 1) * keys <= max_keys
+        and limit.fits(len(together) + 1, length, keys)
     )
 
 

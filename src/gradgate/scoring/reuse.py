@@ -1,10 +1,11 @@
 """Whether a model can compute a prefix once for all samples that share it."""
 
 import torch
+from peft import LoraConfig, PeftModel
 
 from gradgate.models import LoadedModel
 from gradgate.scoring.head import padded_forward
-from gradgate.scoring.prefixes import stretches
+from gradgate.scoring.prefixes import predicting_ids, stretches
 from gradgate.scoring.tree_attention import NoReuseError, Path, TreeForward
 from gradgate.tokenization import Tokens
 
@@ -23,6 +24,8 @@ def why_not_shared(loaded: LoadedModel, tree: TreeForward, longest: int | None) 
         tree: Its forward pass over a tree.
         longest: Tokens of the longest sample that will come, when it is known.
     """
+    if isinstance(loaded.model, PeftModel) and not _is_plain_lora(loaded.model):
+        return "the adapter may look at the whole row of tokens"
     config = loaded.model.config.get_text_config().to_dict()
     kinds = set(config.get("layer_types") or ()) - _FULL
     if kinds:
@@ -42,17 +45,26 @@ def why_not_shared(loaded: LoadedModel, tree: TreeForward, longest: int | None) 
     return f"with shared prefixes its hidden states differ by {difference:.1%}"
 
 
+def _is_plain_lora(model: PeftModel) -> bool:
+    """Whether every adapter does the same to a token wherever it stands."""
+    return all(
+        isinstance(adapter, LoraConfig) and not adapter.alora_invocation_tokens
+        for adapter in model.peft_config.values()
+    )
+
+
 def _difference(loaded: LoadedModel, tree: TreeForward) -> float:
-    """Largest relative difference between a tree, in small steps, and its samples one by one."""
+    """Largest relative difference between a tree, in two steps, and its samples in one batch."""
     samples = [Tokens(row, [True] * len(row)) for row in _trial(loaded.n_vocabulary)]
+    expected = iter(padded_forward(loaded, [predicting_ids(sample) for sample in samples]))
     path, worst = Path(), 0.0
-    for stretch in stretches(samples, 7):
+    for stretch in stretches(samples, 9):
         layout = tree.lay_out(stretch)
         with tree.active():
             computed = tree.run(stretch, layout, path)
         path = computed.path
-        for finished, at in zip(stretch.finished, layout.predicting, strict=True):
-            plain = padded_forward(loaded, [finished.sample.input_ids])[0, :-1].double()
+        for at in layout.predicting:
+            plain = next(expected)[: len(at)].double()
             shared = computed.hidden[torch.from_numpy(at).to(plain.device)].double()
             difference = float((shared - plain).norm() / plain.norm())
             worst = max(worst, difference) if difference == difference else float("inf")

@@ -1,6 +1,7 @@
 """Scores of tokenized samples with one model."""
 
 import logging
+import math
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -119,10 +120,11 @@ class Scorer:
     def run(self, samples: Iterable[Tokens]) -> Generator[list[tuple[Tokens, Score]]]:
         """Score samples that come in `order`, batch by batch; they come out in the same order.
 
-        A batch is handed out when the next one was started, so that a GPU does not wait for whoever
-        takes the scores.
+        A batch is handed out when the next one was started: a GPU goes on while the scores are
+        written.
 
         Raises:
+            DataError: A sample has no supervised token.
             ModelError: Not even the smallest step fits into memory.
         """
         started: _Batch | None = None
@@ -168,9 +170,12 @@ class Scorer:
         failed = [i for i, score in enumerate(scores) if score.loss is None]
         failed.sort(key=lambda i: len(samples[i].input_ids))
         at = iter(failed)
-        for passed in self.forward.padded(samples[i] for i in failed):
-            for score in _lines(self._evaluate(passed)):
-                scores[next(at)] = score
+        try:
+            for passed in self.forward.padded(samples[i] for i in failed):
+                for score in _lines(self._evaluate(passed)):
+                    scores[next(at)] = score
+        except ModelError as error:  # too long to go through in one piece: it stays failed
+            logger.warning("samples that failed could not be tried alone: %s", error)
 
     @torch.inference_mode()
     def _check_causal(self) -> None:
@@ -188,7 +193,8 @@ def _joined(steps: list[Passed]) -> Passed:
 def _step_tokens(loaded: LoadedModel) -> int:
     """Size of a step: a quarter of the free memory for one layer's activations, at most."""
     config = loaded.model.config.get_text_config().to_dict()
-    inner = int(config.get("intermediate_size") or config.get("n_inner") or 4 * loaded.n_hidden)
+    inner = config.get("intermediate_size") or config.get("n_inner") or 4 * loaded.n_hidden
+    inner = max(inner) if isinstance(inner, list) else int(inner)  # one for each layer, or for all
     each = loaded.dtype.itemsize * (12 * loaded.n_hidden + 4 * inner)
     most = MOST_TOKENS[loaded.device.type]
     if loaded.device.type == "cpu":
@@ -202,10 +208,10 @@ def _lines(batch: _Batch) -> list[Score]:
 
 
 def _line(n_target_tokens: int, entropy: float, loss: float, norm: float) -> Score:
-    if loss != loss or norm != norm:
+    if not (math.isfinite(loss) and math.isfinite(norm)):
         return Score(
             None, n_target_tokens, None, None, "failed", "the model's output is not finite"
         )
-    if entropy != entropy:
+    if math.isnan(entropy):
         return Score(None, n_target_tokens, loss, norm, "failed", "the gradient vanishes")
     return Score(entropy, n_target_tokens, loss, norm, "scored", None)

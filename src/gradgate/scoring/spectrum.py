@@ -24,6 +24,7 @@ MISSING = 1e-12  # what a singular value beyond the rank counts as (published)
 DENSE = 512  # beyond this order of the eigenproblem only the leading part of it is solved
 ENTROPY_BOUND = 1e-6  # of what that may change an entropy
 _EXTRA = 8  # directions beyond k that are followed
+_RESOLVED = 2e-14  # of the largest eigenvalue, in float64
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,9 @@ def _symmetric(matrix: Tensor) -> Tensor:
 def _entropy_error(values: Tensor, residuals: Tensor) -> float:
     """What errors of the eigenvalues as large as their residuals do to the entropy."""
     sigma = values.clamp(min=0.0).sqrt().clamp(min=MISSING)
+    # what rounding leaves of a residual cannot become smaller, nor is it resolved
+    floor = _RESOLVED * float(values.abs().max())
+    residuals = torch.where(residuals > floor, residuals, 0.0)
     error = torch.minimum(residuals / sigma, residuals.sqrt())
     p = sigma / sigma.sum()
     slope = (p.log() - (p * p.log()).sum()).abs() / (sigma.sum() * math.log(len(p)))

@@ -16,15 +16,16 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from gradgate.errors import ModelError
 from gradgate.models import LoadedModel
 from gradgate.scoring.head import head_input
-from gradgate.scoring.prefixes import Layout, Rows, Stretch, lay_out
+from gradgate.scoring.prefixes import Layout, Rows, RowsLimit, Stretch, lay_out
 
 _NAME = "gradgate_prefix_tree"
 # Arguments of an attention function that do not change what it computes here.
 _HARMLESS = {
     *("position_ids", "cache_position", "position_embeddings", "use_cache", "return_dict"),
-    *("output_attentions", "output_hidden_states", "sliding_window", "is_causal"),
+    *("output_attentions", "output_hidden_states", "is_causal"),
     "output_router_logits",
 }
 _ROWS_BYTES = {"cpu": 24 * 2**20, "cuda": 512 * 2**20}  # keys, values and mask of a group of rows
@@ -32,7 +33,7 @@ _ROWS_BYTES = {"cpu": 24 * 2**20, "cuda": 512 * 2**20}  # keys, values and mask 
 _attending: ContextVar["_Attention"] = ContextVar("_attending")
 
 
-class NoReuseError(Exception):
+class NoReuseError(ModelError):
     """The model cannot compute a prefix once for all samples; the message says why."""
 
 
@@ -75,7 +76,7 @@ class TreeForward:
     def __init__(self, loaded: LoadedModel) -> None:
         """Take the model as it is."""
         self._loaded = loaded
-        self._max_keys = _keys_at_once(loaded)
+        self._limit = _rows_limit(loaded)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -99,7 +100,7 @@ class TreeForward:
 
     def lay_out(self, stretch: Stretch) -> Layout:
         """What `run` needs to know of a stretch; needs neither the model nor the device."""
-        return lay_out(stretch, self._max_keys)
+        return lay_out(stretch, self._limit)
 
     def run(self, stretch: Stretch, layout: Layout, path: Path) -> Computed:
         """Compute a stretch below the path that the one before it left; `path` stays as it is.
@@ -108,7 +109,8 @@ class TreeForward:
             NoReuseError: The model's attention is of a kind that is not known here.
         """
         device = self._loaded.device
-        attention = _Attention(layout, path, device, self._loaded.dtype)
+        deepest = int(stretch.depths.max())
+        attention = _Attention(layout, path, deepest, device, self._loaded.dtype)
         token = _attending.set(attention)
         try:
             hidden = head_input(
@@ -126,19 +128,21 @@ class TreeForward:
         return Computed(hidden, carried)
 
 
-def _keys_at_once(loaded: LoadedModel) -> int:
-    """Keys that may be gathered at once."""
-    key_bytes = 2 * loaded.n_hidden * loaded.dtype.itemsize
-    mask_bytes = 128 * loaded.dtype.itemsize
-    return _ROWS_BYTES[loaded.device.type] // (key_bytes + mask_bytes)
+def _rows_limit(loaded: LoadedModel) -> RowsLimit:
+    config = loaded.model.config.get_text_config().to_dict()
+    heads = int(config.get("num_attention_heads") or 1)
+    shared = heads // int(config.get("num_key_value_heads") or heads)
+    item = loaded.dtype.itemsize
+    return RowsLimit(_ROWS_BYTES[loaded.device.type], 2 * loaded.n_hidden * item, shared * item)
 
 
 class _Attention:
     """Attention of the tokens of one stretch, for all layers in turn."""
 
     def __init__(
-        self, layout: Layout, path: Path, device: torch.device, dtype: torch.dtype
+        self, layout: Layout, path: Path, deepest: int, device: torch.device, dtype: torch.dtype
     ) -> None:
+        self.deepest = deepest
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.n_calls = 0
@@ -220,12 +224,16 @@ def _attend(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
     **others: object,
 ) -> tuple[Tensor, None]:
     """What transformers calls in every layer."""
+    attention = _attending.get()
+    if sliding_window is not None and sliding_window < attention.deepest + 1:
+        raise NoReuseError(f"the model sees {sliding_window} tokens at a time")
     unknown = {name for name, value in others.items() if value is not None} - _HARMLESS
     if attention_mask is not None:
         unknown.add("a mask of its own")
     if unknown:
         raise NoReuseError(f"its attention uses {', '.join(sorted(unknown))}")
-    return _attending.get()(query, key, value, scaling), None
+    return attention(query, key, value, scaling), None

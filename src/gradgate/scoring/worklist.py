@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from gradgate.errors import StoreError
 from gradgate.scratch import scratch_database
 from gradgate.tokenization import Tokens
 
@@ -25,14 +24,9 @@ class Worklist:
         database.execute("CREATE TABLE work (ids BLOB, mask BLOB)")
 
     def add(self, samples: Iterable[Tokens]) -> None:
-        """Add samples; equal ones may come again.
-
-        Raises:
-            StoreError: The disk is full.
-        """
+        """Add samples; equal ones may come again."""
         rows = [(_sortable(s.input_ids), _packed(s.is_target)) for s in samples]
-        with _errors_told():
-            self._database.executemany("INSERT INTO work VALUES (?, ?)", rows)
+        self._database.executemany("INSERT INTO work VALUES (?, ?)", rows)
 
     def longest(self) -> int:
         """Tokens of the longest sample; 0 when there is none."""
@@ -44,32 +38,22 @@ class Worklist:
 
         Args:
             order: `prefix`, by token ids, or `length`, the shortest first.
-
-        Raises:
-            StoreError: The disk is full.
         """
-        query = f"SELECT DISTINCT ids, mask FROM work ORDER BY {_ORDERS[order]}"
-        with _errors_told():
-            for ids, mask in self._database.execute(query):
-                yield _tokens(ids, mask)
+        columns = _ORDERS[order]
+        query = f"SELECT ids, mask FROM work GROUP BY {columns} ORDER BY {columns}"
+        for ids, mask in self._database.execute(query):
+            yield _tokens(ids, mask)
 
 
 @contextmanager
 def open_worklist() -> Iterator[Worklist]:
-    """An empty worklist, which is gone at the end."""
+    """An empty worklist, which is gone at the end.
+
+    Raises:
+        StoreError: The disk is full.
+    """
     with scratch_database() as database:
         yield Worklist(database)
-
-
-@contextmanager
-def _errors_told() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"cannot sort the samples on disk: {error}; is there room in $SQLITE_TMPDIR, $TMPDIR "
-            "or /var/tmp?"
-        ) from error
 
 
 def _sortable(ids: list[int]) -> bytes:
