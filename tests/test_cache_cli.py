@@ -1,5 +1,6 @@
 """`gradgate cache` as a user types it."""
 
+import resource
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -128,15 +129,19 @@ def test_verify_replaces_a_damaged_file(tmp_path):
         assert len(store.get(list(content))) == n
 
 
-def test_verify_removes_rows_whose_context_is_lost(path):
+def test_verify_leaves_rows_whose_description_is_lost(path):
     connection = sqlite3.connect(path)
     with connection:
         connection.execute("UPDATE contexts SET fields = '{}' WHERE id = ?", (OTHER.id,))
     connection.close()
     assert "(description damaged)" in cache("show").stdout
     done = cache("verify")
-    assert done.exit_code == 1
-    assert "40 rows are whole, 60 damaged ones were removed" in done.stdout
+    assert done.exit_code == 0
+    assert "40 rows are whole, 0 damaged ones were removed" in done.stdout
+    assert "60 rows of models whose description is lost; they are used again" in done.stdout
+    with ScoreStore(path, OTHER) as store:
+        assert len(store.get([key(number) for number in range(60)])) == 60
+    assert "100 rows are whole" in cache("verify").stdout
 
 
 @pytest.mark.parametrize("command", [["show"], ["verify"], ["prune", "--all"]])
@@ -176,7 +181,7 @@ def test_prune(path, monkeypatch, rules, n_removed):
     assert done.stdout.splitlines()[-1] == f"{n_removed} rows would be removed"
     assert count(path) == 100
     done = cache("prune", *rules)
-    assert done.stdout.splitlines()[-1].startswith(f"{n_removed} rows removed; ")
+    assert f"{n_removed} rows removed" in done.stdout.splitlines()
     assert count(path) == 100 - n_removed
     assert cache("verify").exit_code == 0
 
@@ -197,3 +202,58 @@ def test_prune_gives_the_room_back(tmp_path):
     assert 0.9 * 2**20 < path.stat().st_size <= 2**20
     assert "1.0 now" in done.stdout
     assert count(path) > 9000
+
+
+def test_a_dry_run_says_exactly_what_goes_and_waits_for_nobody(path, monkeypatch):
+    monkeypatch.setattr("gradgate.store.file._BUSY_SECONDS", 0.1)
+    rules = ["prune", "--model", "path/to/model", "--max-mib", 0.005]
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    planned = cache(*rules, "--dry-run")
+    other.close()
+    assert planned.exit_code == 0, planned.stderr
+    done = cache(*rules)
+    assert done.stdout.splitlines()[:2] == planned.stdout.splitlines()[:2]
+    n = int(planned.stdout.splitlines()[-1].split()[0])
+    assert 50 < n < 60
+    assert count(path) == 100 - n
+
+
+def test_prune_without_room_to_pack_the_file(tmp_path):
+    path = tmp_path / "scores.db"
+    filled(path, 30_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, limits[1]))
+    try:
+        done = cache("prune", "--store", path, "--max-mib", 3.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    n = 30_000 - count(path)
+    assert n > 0
+    assert done.exit_code == 2
+    assert f"{n} rows removed" in done.stdout.splitlines()
+    assert f"{n} rows removed; their room could not be given back" in done.stderr
+    assert "free room in $SQLITE_TMPDIR, $TMPDIR or /var/tmp" in done.stderr
+
+
+def test_damaged_files_are_named_and_removed(path):
+    aside = path.with_name("scores.db.damaged-20260102T030405678901")
+    aside.write_bytes(bytes(2**20))
+    path.with_name(f"{aside.name}-wal").touch()
+    mine = path.with_name("scores.db.damaged-and-mine")
+    mine.touch()
+    assert f"1.0 MiB: {aside}, a damaged one that may be deleted" in cache("show").stdout
+    cache("prune", "--unused-days", 0)
+    assert f"{aside} would be deleted" in cache("prune", "--all", "--dry-run").stdout
+    assert aside.exists()
+    assert f"{aside} was deleted" in cache("prune", "--all").stdout
+    assert [f.name for f in path.parent.glob("*damaged*")] == [mine.name]
+
+
+def test_a_model_path_forges_no_lines(path):
+    filled(path, 3, replace(CONTEXT, k=3, model_path="x\n9 rows removed\r"))
+    for command in (["show"], ["prune", "--all"]):
+        done = cache(*command)
+        assert done.exit_code == 0
+        assert r"x\n9 rows removed\r" in done.stdout
+        assert "9 rows removed" not in [line.strip(" │") for line in done.stdout.splitlines()]

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_helpers import CONTEXT, filled, key, score_of, scores
@@ -377,6 +378,84 @@ def test_a_busy_file_is_told_apart(path, monkeypatch):
         with pytest.raises(StoreError, match="another process"):
             store.put({key(1): RIGHT})
     other.close()
+
+
+@pytest.mark.parametrize("why", ["busy", "full", "disk I/O"])
+def test_a_row_that_cannot_be_marked_is_read_all_the_same(path, monkeypatch, caplog, why):
+    content = filled(path, 2000)
+    sql(path, "UPDATE scores SET used = 100, record = zeroblob(60) WHERE key = ?", key(7))
+    sql(path, "UPDATE scores SET used = 100")
+    del content[key(7)]
+    monkeypatch.setattr("gradgate.store.file._BUSY_SECONDS", 0.1)
+    other = sqlite3.connect(path, isolation_level=None)
+    if why == "busy":
+        other.execute("BEGIN IMMEDIATE")
+    with ScoreStore(path, CONTEXT) as store:
+        if why != "busy":
+
+            def fail(*_: object) -> None:
+                error = sqlite3.OperationalError(why)
+                error.sqlite_errorcode = (
+                    sqlite3.SQLITE_FULL if why == "full" else sqlite3.SQLITE_IOERR_WRITE
+                )
+                raise error
+
+            monkeypatch.setattr(store_module, "remove", fail)
+        for _ in range(3):
+            assert store.get([*content, key(7)]) == content
+    other.close()
+    assert sum("cannot be marked" in record.message for record in caplog.records) == 1
+    assert sql(path, "SELECT DISTINCT used FROM scores") == [(100,)]
+
+
+def test_a_look_up_describes_the_context_again(path):
+    content = filled(path, 5)
+    line = sql(path, "SELECT fields FROM contexts")
+    for damage in ("UPDATE contexts SET fields = '{}'", "DELETE FROM contexts"):
+        sql(path, damage)
+        with ScoreStore(path, CONTEXT) as store:
+            assert store.get([key(-1)]) == {}
+            assert sql(path, "SELECT fields FROM contexts") != line
+            assert store.get(list(content)) == content
+        assert sql(path, "SELECT fields FROM contexts") == line
+
+
+def test_eviction_locks_nothing_when_the_rows_fit(path, monkeypatch):
+    filled(path, 100)
+    monkeypatch.setattr("gradgate.store.file._BUSY_SECONDS", 0.1)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ScoreStore(path, CONTEXT) as store:
+        assert store.evict(10**6) == 0
+        with pytest.raises(StoreError, match="another process"):
+            store.evict(0)
+    other.close()
+
+
+def test_commits_are_forced_to_the_disk(path):
+    with ScoreStore(path, CONTEXT) as store:
+        assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_another_process_mends_the_store(path, monkeypatch):
+    monkeypatch.setattr("gradgate.store.file._LOCK_SECONDS", 0.1)
+    with FileLock(f"{path}.lock"), pytest.raises(StoreError, match="been mending it") as caught:
+        ScoreStore(path, CONTEXT)
+    assert "folder" not in str(caught.value)
+
+
+def test_a_link_shares_the_lock_of_its_file(path, tmp_path):
+    content = filled(path, 3)
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    with ScoreStore(link, CONTEXT) as store:
+        assert store.get(list(content)) == content
+    assert [file.name for file in link.parent.iterdir()] == ["link.db"]
+    link.unlink()
+    link.symlink_to(link)
+    with pytest.raises(StoreError, match="cannot be used"):
+        ScoreStore(link, CONTEXT)
 
 
 def test_the_file_may_be_removed_while_it_is_open(path):

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 from store_helpers import CONTEXT, filled, key, scores
 
+from gradgate.errors import StoreError
+from gradgate.store.file import StoreFile
 from gradgate.store.scores import ScoreStore
 from gradgate.store.upkeep import verify
 
@@ -297,17 +300,149 @@ def test_only_one_of_several_processes_replaces_the_file(tmp_path):
         assert verify(store).whole == 3000
 
 
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A file of 5000 rows of which pages are blank."""
+    path = tmp_path_factory.mktemp("broken") / "scores.db"
+    filled(path, 5000)
+    content = bytearray(path.read_bytes())
+    content[4096 * 5 : 4096 * 20] = bytes(4096 * 15)
+    return bytes(content)
+
+
+def salvageable(path: Path, broken: bytes) -> int:
+    clear(path)
+    path.write_bytes(broken)
+    with ScoreStore(path, CONTEXT) as store:
+        n = len(store.get([key(number) for number in range(5000)]))
+    clear(path)
+    assert 4000 < n < 5000
+    return n
+
+
+EXIT_AT = """
+import os, sys
+from store_helpers import CONTEXT, Path, ScoreStore, key
+left = int(sys.argv[2])
+def watched(name):
+    real = getattr(Path, name)
+    def step(self, *args, **kwargs):
+        global left
+        if left == 0:
+            os._exit(9)
+        left -= 1
+        return real(self, *args, **kwargs)
+    setattr(Path, name, step)
+for name in ("rename", "replace", "unlink"):
+    watched(name)
+with ScoreStore(Path(sys.argv[1]), CONTEXT) as store:
+    store.get([key(number) for number in range(5000)])
+"""
+
+
+def test_a_process_that_ends_between_two_steps_of_replacing_the_file(tmp_path, broken):
+    path = tmp_path / "scores.db"
+    n = salvageable(path, broken)
+    is_interrupted, n_steps, n_finished = True, 0, 0
+    while is_interrupted:
+        clear(path)
+        path.write_bytes(broken)
+        done = subprocess.run(
+            [sys.executable, "-c", EXIT_AT, str(path), str(n_steps)],
+            env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode in (0, 9), done.stderr
+        is_interrupted = done.returncode == 9
+        n_steps += 1
+        n_finished += not path.exists()
+        with ScoreStore(path, CONTEXT) as store:
+            assert len(store.get([key(number) for number in range(5000)])) == n
+            assert verify(store).removed == 0
+        names = {file.name for file in tmp_path.iterdir()}
+        assert not names & {"scores.db.part", "scores.db.building", "scores.db-wal"}
+        assert any(".damaged-" in name for name in names)
+    assert n_steps > 6
+    assert n_finished >= 3
+
+
+def test_a_part_that_was_left_beside_a_file_goes(tmp_path):
+    path = tmp_path / "scores.db"
+    filled(path, 10)
+    shutil.copy(path, tmp_path / "scores.db.part")
+    with ScoreStore(path, CONTEXT):
+        assert not (tmp_path / "scores.db.part").exists()
+    path.unlink()
+    with ScoreStore(path, CONTEXT) as store:
+        assert store.get([key(0)]) == {}
+
+
+def test_a_disk_that_gets_full_while_the_file_is_replaced(tmp_path, broken):
+    n = salvageable(tmp_path / "scores.db", broken)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("may not mount")
+    path, wanted = disk / "scores.db", [key(number) for number in range(5000)]
+    outcomes, refused = [], []
+    try:
+        for free in (*range(0, 80_000, 8192), *range(100_000, 1_700_000, 100_000)):
+            for file in disk.iterdir():
+                file.unlink()
+            path.write_bytes(broken)
+            space = os.statvfs(disk)
+            (disk / "ballast").write_bytes(bytes(space.f_bavail * space.f_frsize - free))
+            try:
+                with ScoreStore(path, CONTEXT) as store:
+                    found = len(store.get(wanted))
+                assert found == n
+                outcomes.append(True)
+            except StoreError as error:
+                refused.append(str(error))
+                outcomes.append(False)
+            assert not (disk / "scores.db.building").exists()
+            (disk / "ballast").unlink()
+            with ScoreStore(path, CONTEXT) as store:
+                assert len(store.get(wanted)) == n
+                assert verify(store).removed == 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert outcomes == sorted(outcomes)
+    assert {*outcomes} == {True, False}
+    assert all("free room" in message for message in refused)
+
+
+def test_rows_without_a_description_outlive_a_salvage_without_their_model(tmp_path, original):
+    path = tmp_path / "scores.db"
+    shutil.copy(original, path)
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE contexts SET fields = '{}'")
+    connection.close()
+    content = bytearray(path.read_bytes())
+    content[4096 * 5 : 4096 * 7] = bytes(2 * 4096)
+    path.write_bytes(content)
+    with StoreFile(path) as opened:
+        found = verify(opened)
+    assert found.set_aside is not None
+    assert found.removed == found.whole == 0
+    assert found.undescribed > N_ROWS / 2
+    with ScoreStore(path, CONTEXT) as store:
+        assert len(store.get([key(number) for number in range(N_ROWS)])) == found.undescribed
+        assert verify(store).whole == found.undescribed  # the look-up has described them again
+
+
 @pytest.mark.slow
-def test_a_process_that_is_killed_while_it_replaces_the_file(tmp_path):
+def test_a_process_that_is_killed_while_it_replaces_the_file(tmp_path, broken):
     path, chance = tmp_path / "scores.db", random.Random(3)
     server = Server(path)
-    whole = tmp_path / "whole.db"
-    right = filled(whole, 5000)
-    content = bytearray(whole.read_bytes())
-    content[4096 * 5 : 4096 * 20] = bytes(4096 * 15)
+    right = scores(range(5000))
+    n = salvageable(path, broken)
     for seed in range(25):
         clear(path)
-        path.write_bytes(content)
+        path.write_bytes(broken)
         pid = server.start_writer(seed)
         time.sleep(chance.uniform(0, 0.12))
         os.kill(pid, signal.SIGKILL)
@@ -315,6 +450,7 @@ def test_a_process_that_is_killed_while_it_replaces_the_file(tmp_path):
         with ScoreStore(path, CONTEXT) as store:
             found = store.get([key(number) for number in range(20_300)])
             assert stored <= found.keys()
+            assert len(found.keys() & right.keys()) >= n
             assert all(v == scores(range(1))[k] for k, v in found.items() if k == key(0))
             assert {k: found[k] for k in found.keys() & right.keys()}.items() <= right.items()
             assert verify(store).removed == 0

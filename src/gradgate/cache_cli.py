@@ -13,9 +13,9 @@ from gradgate.cli_errors import errors_as_exit_code
 from gradgate.errors import ConfigError, StoreError
 from gradgate.escaping import printable
 from gradgate.state import state_dir
-from gradgate.store.file import StoreFile
+from gradgate.store.file import StoreFile, files_set_aside
 from gradgate.store.row import ScoreContext
-from gradgate.store.upkeep import ContextRows, PruneRules, prune, summarise, verify
+from gradgate.store.upkeep import ContextRows, PruneRules, compact, prune, summarise, verify
 
 app = typer.Typer(no_args_is_help=True, help="The store of scores that were computed before.")
 
@@ -41,7 +41,10 @@ def _show(store: Store = None) -> None:
             console = Console(width=None if sys.stdout.isatty() else _WIDE)
             console.print(_table(found))
         n_rows = sum(line.rows for line in found)
-        typer.echo(f"{n_rows} rows, {_mib(path):.1f} MiB: {printable(str(path))}")
+        typer.echo(f"{n_rows} rows, {_mib(opened.path):.1f} MiB: {_one_line(path)}")
+        for file in files_set_aside(opened.path):
+            size = file.stat().st_size / _MIB
+            typer.echo(f"{size:.1f} MiB: {_one_line(file)}, a damaged one that may be deleted")
 
 
 @app.command("verify")
@@ -57,9 +60,14 @@ def _verify(store: Store = None) -> None:
         with StoreFile(path) as opened:
             found = verify(opened)
         typer.echo(f"{found.whole} rows are whole, {found.removed} damaged ones were removed")
+        if found.undescribed:
+            typer.echo(
+                f"{found.undescribed} rows of models whose description is lost; "
+                "they are used again by the model that made them"
+            )
         if found.set_aside is not None:
             typer.echo(
-                f"the file itself was damaged; it is now {printable(str(found.set_aside))}, "
+                f"the file itself was damaged; it is now {_one_line(found.set_aside)}, "
                 "and the whole rows are in a new one"
             )
         if found.removed or found.set_aside is not None:
@@ -91,16 +99,36 @@ def _prune(
         if not path.exists():
             typer.echo(_no_store(path))
             return
-        before = _mib(path)
         with StoreFile(path) as opened:
+            before = _mib(opened.path)
             removed = prune(opened, rules, dry_run)
-        for line in removed:
-            typer.echo(f"  {line.rows} rows of {_name(line.context)}")
-        n_rows = sum(line.rows for line in removed)
-        if dry_run:
-            typer.echo(f"{n_rows} rows would be removed")
-        else:
-            typer.echo(f"{n_rows} rows removed; {before:.1f} MiB before, {_mib(path):.1f} now")
+            for line in removed:
+                typer.echo(f"  {line.rows} rows of {_name(line.context)}")
+            n_rows = sum(line.rows for line in removed)
+            typer.echo(f"{n_rows} rows would be removed" if dry_run else f"{n_rows} rows removed")
+            if everything:
+                _remove_set_aside(opened.path, dry_run)
+            if not dry_run:
+                _compact(opened, n_rows)
+                typer.echo(f"{before:.1f} MiB before, {_mib(opened.path):.1f} now")
+
+
+def _compact(store: StoreFile, n_rows: int) -> None:
+    try:
+        compact(store)
+    except StoreError as error:
+        raise StoreError(
+            f"{n_rows} rows removed; their room could not be given back "
+            f"({error.__cause__ or error}): free room in $SQLITE_TMPDIR, $TMPDIR or /var/tmp "
+            "and on the store's disk"
+        ) from error
+
+
+def _remove_set_aside(path: Path, dry_run: bool) -> None:
+    for file in files_set_aside(path):
+        if not dry_run:
+            file.unlink(missing_ok=True)
+        typer.echo(f"{_one_line(file)} {'would be' if dry_run else 'was'} deleted")
 
 
 def _path(store: Path | None) -> Path:
@@ -108,7 +136,7 @@ def _path(store: Path | None) -> Path:
 
 
 def _no_store(path: Path) -> str:
-    return printable(f"there is no score store at {path} yet; scoring makes one")
+    return _one_line(f"there is no score store at {path} yet; scoring makes one")
 
 
 def _mib(path: Path) -> float:
@@ -120,9 +148,13 @@ def _name(context: ScoreContext | None) -> str:
     if context is None:
         return "a context whose description is damaged"
     adapter = "" if context.adapter is None else f" with {context.adapter}"
-    return printable(
+    return _one_line(
         f"{context.model_path}{adapter} ({context.mode}, k = {context.k}, {context.dtype})"
     )
+
+
+def _one_line(text: object) -> str:
+    return printable(str(text)).replace("\n", r"\n")
 
 
 def _table(found: list[ContextRows]) -> Table:
@@ -134,7 +166,7 @@ def _table(found: list[ContextRows]) -> Table:
     for line in found:
         counts = (line.rows, line.failed, line.first_used, line.last_used)
         cells = (*_described(line.context), *counts)
-        table.add_row(*(Text("" if c is None else printable(str(c))) for c in cells))
+        table.add_row(*(Text("" if c is None else _one_line(c)) for c in cells))
     return table
 
 

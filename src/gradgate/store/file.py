@@ -1,19 +1,22 @@
 """The file of the score store: SQLite, opened by many, salvaged and replaced when it is damaged.
 
-WAL mode needs shared memory, so the file must not lie on a network file system.
+WAL mode needs shared memory, so the file must not lie on a network file system. Every commit is
+forced to the disk, so that a loss of power too costs at most the batch that was being put.
 """
 
 import json
 import logging
+import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from gradgate.errors import StoreError
 from gradgate.store.row import ScoreContext, decode
@@ -32,7 +35,7 @@ _PAGE_BYTES = 4096
 # SQLite quotes damaged tables in its messages, which are then no Unicode.
 _UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 _MAGIC = b"SQLite format 3\0"
-_BUSY_SECONDS = 60
+_BUSY_SECONDS = 600  # another process may be packing a file of some GB
 _LOCK_SECONDS = 600  # another process may be salvaging millions of rows
 _CACHE_KIB = 16 * 1024
 _WAL_BYTES = 64 * 2**20  # a longer one, of a large transaction, is cut when it was written back
@@ -40,6 +43,9 @@ _PREFIXES = 2**16  # of two bytes; about 15 keys of a million share one
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _NO_RIGHTS = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+_BESIDE = ("-wal", "-shm", "-journal")  # SQLite's other files of a database
+_SET_ASIDE = re.compile(r"\.damaged-\d{8}T\d{12}(-wal|-journal)?")
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +69,8 @@ class StoreFile:
         Raises:
             StoreError: Not a score store, one of a newer version, or it cannot be written.
         """
-        self.path = path.absolute()
+        self.path = Path(os.path.realpath(path))  # a link shares the lock of its file
+        self._part = _beside(self.path, ".part")
         self.set_aside: Path | None = None
         self._context = context
         self._connection, self._identity = self._open()
@@ -113,6 +120,7 @@ class StoreFile:
         self, damaged: tuple[int, int] | None = None
     ) -> tuple[sqlite3.Connection, tuple[int, int] | None]:
         with _errors(self.path), self._lock():
+            self._finish_replacing()
             if damaged is not None and _identity(self.path) == damaged:
                 self._replace()
             try:
@@ -132,20 +140,12 @@ class StoreFile:
         """Put a fresh file here, with every row of the damaged one that is whole."""
         if _is_foreign(self.path):
             raise _not_a_store(self.path)
-        part = self.path.with_name(f"{self.path.name}.part")
-        for leftover in (part, _wal(part), _shm(part)):
-            leftover.unlink(missing_ok=True)
-        aside = self.path.with_name(f"{self.path.name}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+        aside = self._new_aside()
         with closing(_plain_connection(self.path)) as damaged:
             _prepare_to_salvage(damaged)
-            with closing(_connect(part)) as fresh:
-                n_pages = 1 + self.path.stat().st_size // _PAGE_BYTES
-                n_rows = _salvage(damaged, fresh, self._context, n_pages)
-            if _wal(self.path).exists():
-                _wal(self.path).rename(_wal(aside))
+            n_rows = self._make_part(damaged)
             self.path.rename(aside)
-            _shm(self.path).unlink(missing_ok=True)
-            part.replace(self.path)
+            self._put_part_in_place(aside)
         self.set_aside = aside
         _log.warning(
             "the score store %s was damaged; %d rows were saved, what is lost is scored again; "
@@ -153,14 +153,71 @@ class StoreFile:
             self.path, n_rows, aside,
         )  # fmt: skip
 
+    def _make_part(self, damaged: sqlite3.Connection) -> int:
+        """Write the fresh file; it gets its name when it is whole and on the disk."""
+        building = _beside(self.path, ".building")
+        leftovers = (building, *(_beside(building, end) for end in _BESIDE))
+        try:
+            for leftover in leftovers:
+                leftover.unlink(missing_ok=True)
+            # Not in WAL mode, whose write-back at the end ignores a full disk.
+            with closing(_plain_connection(building)) as fresh:
+                fresh.execute("PRAGMA synchronous = FULL")
+                fresh.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                _create(fresh)
+                n_pages = 1 + self.path.stat().st_size // _PAGE_BYTES
+                n_rows = _salvage(damaged, fresh, self._context, n_pages)
+            if any(leftover.exists() for leftover in leftovers[1:]):
+                raise StoreError(f"{building} could not be written to its end")
+            building.replace(self._part)
+        except BaseException:
+            for leftover in leftovers:
+                leftover.unlink(missing_ok=True)
+            raise
+        return n_rows
+
+    def _put_part_in_place(self, aside: Path) -> None:
+        """Nothing that belongs to the damaged file may be there when the fresh one is."""
+        for end in ("-wal", "-journal"):
+            if _beside(self.path, end).exists():
+                _beside(self.path, end).rename(_beside(aside, end))
+        _beside(self.path, "-shm").unlink(missing_ok=True)
+        self._part.replace(self.path)
+
+    def _finish_replacing(self) -> None:
+        """What a process that was killed while it replaced the file has left to do."""
+        if not self._part.exists():
+            return
+        if self.path.exists():
+            self._part.unlink()  # it is made again
+            return
+        self._put_part_in_place(self._new_aside())
+        _log.warning(
+            "the score store %s was damaged, and replacing it was interrupted; this is done now",
+            self.path,
+        )
+
+    def _new_aside(self) -> Path:
+        return _beside(self.path, f".damaged-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+
+
+def files_set_aside(path: Path) -> list[Path]:
+    """The damaged files that were replaced by `path`, and what belongs to them."""
+    start = len(path.name)
+    return sorted(
+        file
+        for file in path.parent.iterdir()
+        if file.name.startswith(path.name) and _SET_ASIDE.fullmatch(file.name[start:])
+    )
+
 
 @contextmanager
-def transaction(connection: sqlite3.Connection, keep: bool = True) -> Iterator[None]:
-    """All or nothing; not `keep`: nothing."""
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """All or nothing; of the kind DEFERRED, to read one state of the file."""
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
-        connection.execute("COMMIT" if keep else "ROLLBACK")
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # SQLite rolls back by itself when the disk is full
             connection.execute("ROLLBACK")
@@ -204,7 +261,7 @@ def _connect(path: Path) -> sqlite3.Connection:
                 f"{path} lies on a file system without shared memory, such as a network's; "
                 "keep the score store on a local disk"
             )
-        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
         if is_new:
@@ -248,7 +305,7 @@ def _prepare_to_salvage(damaged: sqlite3.Connection) -> None:
     # Read a file that was cut off as far as it goes.
     damaged.execute("PRAGMA writable_schema = ON")
     # Whoever still has the file open cannot commit to it until it is moved, and then notices.
-    with suppress(*_UNREADABLE):
+    with _as_far_as_it_can_be_read():
         damaged.execute("BEGIN IMMEDIATE")
 
 
@@ -258,25 +315,61 @@ def _salvage(
     own: ScoreContext | None,
     n_pages: int,
 ) -> int:
-    """Copy the whole rows of all known contexts; their number."""
+    """Copy the rows that are whole, and those of contexts that no line describes; their number."""
     known = {} if own is None else {own.id: own}
-    with suppress(*_UNREADABLE):
+    with _as_far_as_it_can_be_read():
         known |= contexts(damaged)
     n_before = fresh.total_changes
     with transaction(fresh):
-        for context in known.values():
+        for number in sorted(known.keys() | _context_ids(damaged)):
+            context = known.get(number)
             fresh.executemany(
                 "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?)",
                 (
-                    (context.id, key, used, record)
-                    for key, used, record in _readable(damaged, context.id, n_pages)
-                    if decode(context, key, record) is not None
+                    (number, key, used, record)
+                    for key, used, record in _readable(damaged, number, n_pages)
+                    if context is None or decode(context, key, record) is not None
                 ),
             )
         n_rows = fresh.total_changes - n_before
         for context in known.values():
             add_context(fresh, context)
     return n_rows
+
+
+def _context_ids(damaged: sqlite3.Connection) -> set[int]:
+    """Ids of contexts, found from both ends as far as the file can be read."""
+    found: set[int] = set()
+    with _as_far_as_it_can_be_read():
+        found.update(n for (n,) in damaged.execute("SELECT id FROM contexts"))
+    for query, here, step in (
+        ("SELECT min(context) FROM scores WHERE context > ?", -1, 1),
+        ("SELECT max(context) FROM scores WHERE context < ?", 2**63 - 1, -1),
+    ):
+        with _as_far_as_it_can_be_read():
+            while True:
+                (number,) = damaged.execute(query, (here,)).fetchone()
+                if not isinstance(number, int) or (number - here) * step <= 0:
+                    break
+                found.add(number)
+                here = number
+    return found
+
+
+@contextmanager
+def _as_far_as_it_can_be_read() -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        _raise_unless_unreadable(error)
+
+
+def _raise_unless_unreadable(error: sqlite3.DatabaseError | UnicodeDecodeError) -> None:
+    """Rows are not lost because the disk is full, which SQLite needs to read too, or locked."""
+    if isinstance(error, UnicodeDecodeError) or _is_damage(error):
+        return
+    if error.sqlite_errorcode & 0xFF in (*_NO_ROOM, *_BUSY):
+        raise error
 
 
 def _readable(damaged: sqlite3.Connection, context: int, n_pages: int) -> Iterator[_Row]:
@@ -293,7 +386,8 @@ def _readable(damaged: sqlite3.Connection, context: int, n_pages: int) -> Iterat
                 "SELECT key, used, record FROM scores WHERE context = ? AND key >= ? AND key < ?",
                 (context, _prefix(low), _prefix(high)),
             )
-        except _UNREADABLE:
+        except _UNREADABLE as error:
+            _raise_unless_unreadable(error)
             if high - low > smallest:
                 middle = (low + high) // 2
                 parts += [(middle, high), (low, middle)]
@@ -317,6 +411,15 @@ def _is_damage(error: sqlite3.DatabaseError | UnicodeDecodeError, opening: bool 
     if opening:
         codes.add(sqlite3.SQLITE_ERROR)  # an impossible header, for the statements are right
     return error.sqlite_errorcode & 0xFF in codes
+
+
+def is_only_unwritable(error: sqlite3.DatabaseError) -> bool:
+    """Whether it cannot be written now, and nothing is wrong with what is stored."""
+    return (
+        not _is_damage(error)
+        and not isinstance(error, sqlite3.ProgrammingError)
+        and error.sqlite_errorcode & 0xFF in (*_NO_ROOM, *_NO_RIGHTS, *_BUSY)
+    )
 
 
 def _is_foreign(path: Path) -> bool:
@@ -351,6 +454,11 @@ def _errors(path: Path) -> Iterator[None]:
 def _explained(path: Path, error: sqlite3.DatabaseError | OSError) -> StoreError:
     kept = "what was stored before is kept"
     match error:
+        case Timeout():
+            return StoreError(
+                f"the score store {path} cannot be used: another process has been mending it for "
+                f"{_LOCK_SECONDS} s; run again"
+            )
         case OSError():
             cure = "its folder must exist and be writable"
         case sqlite3.DatabaseError(sqlite_errorcode=code) if code & 0xFF in _NO_ROOM:
@@ -372,9 +480,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _wal(path: Path) -> Path:
-    return path.with_name(f"{path.name}-wal")
-
-
-def _shm(path: Path) -> Path:
-    return path.with_name(f"{path.name}-shm")
+def _beside(path: Path, end: str) -> Path:
+    return path.with_name(path.name + end)

@@ -10,13 +10,20 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from gradgate.scoring.table import Score
-from gradgate.store.file import StoreFile, add_context, transaction
+from gradgate.store.file import (
+    StoreFile,
+    add_context,
+    contexts,
+    is_only_unwritable,
+    transaction,
+)
 from gradgate.store.row import ScoreContext, decode, encode
 
-__all__ = ["ScoreContext", "ScoreStore", "evict", "today"]
+__all__ = ["ScoreContext", "ScoreStore", "today"]
 
 _KEYS_PER_QUERY = 500
 _ROW_BYTES = 56  # what SQLite needs for a row besides its record, in a packed file
@@ -50,6 +57,7 @@ class ScoreStore(StoreFile):
         super().__init__(path, context)
         self.context = context
         self.n_damaged = 0
+        self._could_mark = True
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Score]:
         """The stored scores of `keys`, those of status `failed` too.
@@ -89,8 +97,12 @@ class ScoreStore(StoreFile):
         """
 
         def work(connection: sqlite3.Connection) -> int:
+            if _live_bytes(connection) <= max_bytes:
+                return 0
             with transaction(connection):
-                return evict(connection, max_bytes)
+                doomed = excess(connection, max_bytes)
+                delete(connection, doomed)
+            return sum(n_rows for _, n_rows in doomed)
 
         return self.run(work)
 
@@ -108,16 +120,31 @@ class ScoreStore(StoreFile):
 
     def _read_and_mark(self, connection: sqlite3.Connection, keys: Sequence[bytes]) -> list[_Row]:
         rows = list(self._read(connection, keys))
+        if rows:
+            try:
+                self._mark(connection, rows)
+            except sqlite3.DatabaseError as error:
+                if not is_only_unwritable(error):
+                    raise
+                if self._could_mark:
+                    _log.warning("rows of %s cannot be marked as used: %s", self.path, error)
+                self._could_mark = False
+        return rows
+
+    def _mark(self, connection: sqlite3.Connection, rows: Sequence[_Row]) -> None:
+        """Remove damaged rows, note the use of the others, describe their context if need be."""
         damaged = [(self.context.id, row.key, row.record) for row in rows if row.score is None]
         day = today()
         old = [(day, self.context.id, row.key) for row in rows if row.score and row.used != day]
-        if damaged or old:
+        is_lost = len(damaged) < len(rows) and self.context.id not in contexts(connection)
+        if damaged or old or is_lost:
             with transaction(connection):
                 remove(connection, damaged)
                 connection.executemany(
                     "UPDATE scores SET used = ? WHERE context = ? AND key = ?", old
                 )
-        return rows
+                if is_lost:
+                    add_context(connection, self.context)
 
     def _write(self, connection: sqlite3.Connection, records: Mapping[bytes, bytes]) -> None:
         day = today()
@@ -151,24 +178,55 @@ def remove(connection: sqlite3.Connection, rows: Sequence[tuple[int, bytes, obje
     )
 
 
-def evict(connection: sqlite3.Connection, max_bytes: int) -> int:
-    """The work of `ScoreStore.evict`, inside a transaction."""
+def _live_bytes(connection: sqlite3.Connection) -> int:
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+def excess(
+    connection: sqlite3.Connection,
+    max_bytes: int,
+    among: str = "1",
+    values: Sequence[object] = (),
+) -> list[tuple[int, int]]:
+    """How many rows of which days must go, so that the rest fits.
+
+    Args:
+        connection: In a transaction.
+        max_bytes: Room for the rest in a packed file.
+        among: Condition of the rows that count.
+        values: Of the placeholders in `among`.
+    """
+    row_bytes = f"coalesce(length(record), 0) + {_ROW_BYTES}"
     days = connection.execute(
-        f"SELECT used, count(*), sum(coalesce(length(record), 0) + {_ROW_BYTES}) FROM scores "
-        "GROUP BY used ORDER BY used"
+        f"SELECT used, count(*), sum({row_bytes}) FROM scores WHERE {among} "
+        "GROUP BY used ORDER BY used",
+        values,
     ).fetchall()
-    excess = sum(size for _, _, size in days) - max_bytes
-    n_removed = 0
+    too_many = sum(size for _, _, size in days) - max_bytes
+    found = []
     for used, n_rows, size in days:
-        if excess <= 0:
-            return n_removed
-        n = min(n_rows, -(-excess * n_rows // size))
-        connection.execute(
-            "DELETE FROM scores WHERE (context, key) IN "
-            "(SELECT context, key FROM scores WHERE used IS ? LIMIT ?)",
-            (used, n),
-        )
-        excess -= size * n // n_rows
-        n_removed += n
-    # The last day's rows are counted by their mean size: look again.
-    return n_removed + (evict(connection, max_bytes) if n_removed else 0)
+        if too_many <= 0:
+            break
+        if size > too_many:
+            sizes = connection.execute(
+                f"SELECT {row_bytes} FROM scores WHERE {among} AND used IS ? ORDER BY context, key",
+                (*values, used),
+            )
+            sums = accumulate(size for (size,) in sizes)
+            n_rows = next((n for n, total in enumerate(sums, 1) if total >= too_many), n_rows)
+        found.append((used, n_rows))
+        too_many -= size
+    return found
+
+
+def delete(connection: sqlite3.Connection, doomed: Sequence[tuple[int, int]]) -> None:
+    """Remove what `excess` has found among all rows."""
+    connection.executemany(
+        "DELETE FROM scores WHERE (context, key) IN "
+        "(SELECT context, key FROM scores WHERE used IS ? ORDER BY context, key LIMIT ?)",
+        doomed,
+    )
