@@ -3,7 +3,10 @@
 import hashlib
 import os
 import random
+import sqlite3
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from gradgate.scoring.table import Score
@@ -20,6 +23,7 @@ CONTEXT = ScoreContext(
     model_path="path/to/model",
     adapter=None,
 )
+RIGHT = Score(0.5, 3, 1.25, 2.5, "scored", None)
 
 
 def key(number: int) -> bytes:
@@ -45,6 +49,29 @@ def filled(path: Path, n: int, context: ScoreContext = CONTEXT) -> dict[bytes, S
     with ScoreStore(path, context) as store:
         store.put(content)
     return content
+
+
+def sql(path: Path, statement: str, *values: object) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    with connection:
+        rows = connection.execute(statement, values).fetchall()
+    connection.close()
+    return rows
+
+
+def in_process(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def clear(path: Path) -> None:
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
 
 
 def write_for_ever(path: Path, seed: int) -> None:

@@ -205,7 +205,7 @@ def test_prune_gives_the_room_back(tmp_path):
 
 
 def test_a_dry_run_says_exactly_what_goes_and_waits_for_nobody(path, monkeypatch):
-    monkeypatch.setattr("gradgate.store.file._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("gradgate.store.schema.BUSY_SECONDS", 0.1)
     rules = ["prune", "--model", "path/to/model", "--max-mib", 0.005]
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -14,14 +14,10 @@ from itertools import accumulate
 from pathlib import Path
 
 from gradgate.scoring.table import Score
-from gradgate.store.file import (
-    StoreFile,
-    add_context,
-    contexts,
-    is_only_unwritable,
-    transaction,
-)
+from gradgate.store.failures import is_only_unwritable
+from gradgate.store.file import StoreFile
 from gradgate.store.row import ScoreContext, decode, encode
+from gradgate.store.schema import add_context, contexts, transaction
 
 __all__ = ["ScoreContext", "ScoreStore", "today"]
 

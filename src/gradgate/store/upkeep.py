@@ -5,8 +5,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradgate.store.file import DamagedError, StoreFile, contexts, transaction
+from gradgate.store.failures import DamagedError
+from gradgate.store.file import StoreFile
 from gradgate.store.row import ScoreContext, decode
+from gradgate.store.schema import contexts, transaction
 from gradgate.store.scores import delete, excess, remove, today
 
 
