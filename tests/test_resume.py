@@ -141,11 +141,13 @@ def test_a_full_disk_is_a_clear_error_and_what_was_scored_is_kept(tmp_path):
             env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
-    full = run(300_000)
-    assert full.returncode == 2, full.stderr
-    assert "error: " in full.stderr
-    assert "Traceback" not in full.stderr
-    assert not (tmp_path / "s.parquet").exists()
+    for limit, what in ((60_000, "File too large"), (150_000, "score store")):
+        full = run(limit)  # while the samples are written, and while their scores are
+        assert full.returncode == 2, full.stderr
+        assert "error: " in full.stderr
+        assert what in full.stderr
+        assert "Traceback" not in full.stderr
+        assert not (tmp_path / "s.parquet").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.jsonl", "state"]
     whole = run(10**9)
     assert whole.returncode == 0, whole.stderr

@@ -16,7 +16,7 @@ def errors_as_exit_code() -> Iterator[None]:
     """Turn every error into exit code 2, for 1 says that data were rejected."""
     try:
         yield
-    except (GradgateError, ValidationError) as error:
+    except (GradgateError, ValidationError, OSError) as error:
         typer.echo(printable(f"error: {error}"), err=True)
         raise typer.Exit(2) from error
     except typer.Exit:
