@@ -120,8 +120,8 @@ class Scorer:
     def run(self, samples: Iterable[Tokens]) -> Generator[list[tuple[Tokens, Score]]]:
         """Score samples that come in `order`, batch by batch; they come out in the same order.
 
-        A batch is handed out when the next one was started: a GPU goes on while the scores are
-        written.
+        On a GPU a batch is handed out when the next one was started, and it goes on while the
+        scores are written; on a CPU at once, so that a crash loses one batch only.
 
         Raises:
             DataError: A sample has no supervised token.
@@ -131,6 +131,9 @@ class Scorer:
         pass_on = self.forward.shared if self.no_reuse is None else self.forward.padded
         for passed in self._gathered(pass_on(samples)):
             coming = self._evaluate(passed)
+            if self.loaded.device.type == "cpu":
+                yield self._scores(coming)
+                continue
             if started is not None:
                 yield self._scores(started)
             started = coming
