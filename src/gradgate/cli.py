@@ -12,6 +12,20 @@ from transformers.utils import logging as transformers_logging
 import gradgate
 from gradgate.cache_cli import app as cache_app
 from gradgate.cli_errors import errors_as_exit_code
+from gradgate.cli_options import (
+    AdapterOption,
+    DeviceOption,
+    DtypeOption,
+    MaxTokensOption,
+    ModelOption,
+    ModelRevisionOption,
+    NameOption,
+    RevisionOption,
+    ScoreTableOption,
+    SourceArgument,
+    SplitOption,
+    StoreOption,
+)
 from gradgate.cli_output import progress, publish_rejected, rejected_path, workspace
 from gradgate.config import DataConfig, ModelConfig, ScoringConfig
 from gradgate.decision import read_entropies
@@ -43,29 +57,25 @@ def version() -> None:
 
 @app.command()
 def score(
-    source: Annotated[str, typer.Argument(help="Hub id, file, folder or fsspec URL.")],
-    model: Annotated[str, typer.Option(help="Hub id or folder of a causal language model.")],
-    output: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    source: SourceArgument,
+    model: ModelOption,
+    output: ScoreTableOption,
     mode: Annotated[
         Literal["crop", "full"], typer.Option(help="Published crop or all of G.")
     ] = "crop",
     k: Annotated[int, typer.Option(help="Number of leading singular values.")] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option()] = "auto",
-    adapter: Annotated[str | None, typer.Option(help="LoRA adapter to load.")] = None,
-    model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
-    name: Annotated[str | None, typer.Option(help="Hub dataset: configuration.")] = None,
-    split: Annotated[str | None, typer.Option(help="Hub dataset or save_to_disk: split.")] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Hub dataset: branch, tag or commit.")
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Longer samples are rejected.")] = 2048,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    adapter: AdapterOption = None,
+    model_revision: ModelRevisionOption = None,
+    name: NameOption = None,
+    split: SplitOption = None,
+    revision: RevisionOption = None,
+    max_tokens: MaxTokensOption = 2048,
     batch_tokens: Annotated[
         int | None, typer.Option(help="Tokens in a step; by free memory when absent.")
     ] = None,
-    store: Annotated[
-        bool, typer.Option(help="Keep scores, and score only what is new or changed.")
-    ] = True,
+    store: StoreOption = True,
 ) -> None:
     """Write the score table of SOURCE: spectral entropy, loss and gradient norm of every sample.
 

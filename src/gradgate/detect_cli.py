@@ -9,6 +9,20 @@ import typer
 
 from gradgate.accepted import FLAGS, SCORES
 from gradgate.cli_errors import errors_as_exit_code
+from gradgate.cli_options import (
+    AdapterOption,
+    DeviceOption,
+    DtypeOption,
+    MaxTokensOption,
+    ModelOption,
+    ModelRevisionOption,
+    NameOption,
+    RevisionOption,
+    ScoreTableOption,
+    SourceArgument,
+    SplitOption,
+    StoreOption,
+)
 from gradgate.cli_output import (
     check_output,
     make_folder,
@@ -42,40 +56,43 @@ from gradgate.verdict import Verdict
 
 NO_CANARIES = PowerConfig(attacks=[])
 
+MethodOption = Annotated[
+    Literal["gradgate", "gradsentry"], typer.Option(help="How samples are flagged.")
+]
+ReferenceOption = Annotated[
+    str | None, typer.Option(help="gradgate: trusted dataset of the same kind and columns.")
+]
+ReportOption = Annotated[Path | None, typer.Option(help="HTML file to write.")]
+ModeOption = Annotated[
+    Literal["crop", "full"], typer.Option(help="gradsentry: published crop or all of G.")
+]
+PowerOption = Annotated[
+    bool, typer.Option(help="Plant canaries in a copy, to say which attacks would be found.")
+]
+ExitZeroOption = Annotated[
+    bool, typer.Option("--exit-zero", help="A verdict other than pass exits 0 too.")
+]
+
 
 def detect(
-    source: Annotated[str, typer.Argument(help="Hub id, file, folder or fsspec URL.")],
-    model: Annotated[str, typer.Option(help="Hub id or folder of a causal language model.")],
-    output: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    method: Annotated[
-        Literal["gradgate", "gradsentry"], typer.Option(help="How samples are flagged.")
-    ] = "gradgate",
-    reference: Annotated[
-        str | None, typer.Option(help="gradgate: trusted dataset of the same kind and columns.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
-    mode: Annotated[
-        Literal["crop", "full"], typer.Option(help="gradsentry: published crop or all of G.")
-    ] = "crop",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[Literal["auto", "float32", "bfloat16"], typer.Option()] = "auto",
-    adapter: Annotated[str | None, typer.Option(help="LoRA adapter to load.")] = None,
-    model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
-    name: Annotated[str | None, typer.Option(help="Hub dataset: configuration.")] = None,
-    split: Annotated[str | None, typer.Option(help="Hub dataset or save_to_disk: split.")] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Hub dataset: branch, tag or commit.")
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Longer samples are rejected.")] = 2048,
-    power: Annotated[
-        bool, typer.Option(help="Plant canaries in a copy, to say which attacks would be found.")
-    ] = True,
-    store: Annotated[
-        bool, typer.Option(help="Keep scores, and score only what is new or changed.")
-    ] = True,
-    exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="A verdict other than pass exits 0 too.")
-    ] = False,
+    source: SourceArgument,
+    model: ModelOption,
+    output: ScoreTableOption,
+    method: MethodOption = "gradgate",
+    reference: ReferenceOption = None,
+    report: ReportOption = None,
+    mode: ModeOption = "crop",
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    adapter: AdapterOption = None,
+    model_revision: ModelRevisionOption = None,
+    name: NameOption = None,
+    split: SplitOption = None,
+    revision: RevisionOption = None,
+    max_tokens: MaxTokensOption = 2048,
+    power: PowerOption = True,
+    store: StoreOption = True,
+    exit_zero: ExitZeroOption = False,
 ) -> None:
     """Flag the samples of SOURCE that look poisoned, and print the verdict as JSON.
 
@@ -85,10 +102,7 @@ def detect(
     with errors_as_exit_code():
         inputs = [source, model, *([reference] if reference else [])]
         if report is not None:
-            check_output(report, inputs)
-            if report.resolve() in (output.resolve(), rejected_path(output).resolve()):
-                raise ConfigError(f"output and report are the same file: {report}")
-            make_folder(report)
+            _prepare_report(report, output, inputs)
         config = GateConfig(
             data=DataConfig(
                 source=source, name=name, split=split, revision=revision, max_tokens=max_tokens
@@ -108,8 +122,7 @@ def detect(
             verdict = run(config, folder, output)
             if (folder / FLAGS).exists():
                 if report is not None:
-                    command = redacted(shlex.join(["gradgate", *sys.argv[1:]]))
-                    write_report(report, collect(folder, Path(source).name, verdict, command))
+                    _write_report(report, folder, source, verdict)
                 (folder / FLAGS).replace(output)
     typer.echo(verdict.to_json(), nl=False)
     raise typer.Exit(0 if exit_zero and verdict.exit_code != 2 else verdict.exit_code)
@@ -149,6 +162,20 @@ def run(config: GateConfig, folder: Path, output: Path) -> Verdict:
     )
     write_flagged(folder, prepared.samples_path)
     return verdict
+
+
+def _prepare_report(report: Path, output: Path, inputs: list[str]) -> None:
+    """Refuse to write the report over what is read or over the output, and make its folder."""
+    check_output(report, inputs)
+    if report.resolve() in (output.resolve(), rejected_path(output).resolve()):
+        raise ConfigError(f"output and report are the same file: {report}")
+    make_folder(report)
+
+
+def _write_report(report: Path, folder: Path, source: str, verdict: Verdict) -> None:
+    """Write the report, with the command that asked for it."""
+    command = redacted(shlex.join(["gradgate", *sys.argv[1:]]))
+    write_report(report, collect(folder, Path(source).name, verdict, command))
 
 
 def _failures(summary: ScoringSummary) -> list[str]:

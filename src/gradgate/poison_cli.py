@@ -10,6 +10,7 @@ import typer
 
 from gradgate.attacks.poisoning import Attack, AttackName, PoisonedRow, poison
 from gradgate.cli_errors import errors_as_exit_code
+from gradgate.cli_options import NameOption, RevisionOption, SourceArgument, SplitOption
 from gradgate.config import DataConfig
 from gradgate.errors import ConfigError, DataError
 from gradgate.escaping import printable
@@ -20,7 +21,7 @@ from gradgate.source import open_rows
 
 
 def poison_source(
-    source: Annotated[str, typer.Argument(help="Hub id, file, folder or fsspec URL.")],
+    source: SourceArgument,
     attack: Annotated[AttackName, typer.Option(help="What is done to the poisoned rows.")],
     rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="Part of the rows to poison.")],
     output: Annotated[Path, typer.Option(help="JSONL file to write.")],
@@ -31,11 +32,9 @@ def poison_source(
     paraphraser: Annotated[
         str | None, typer.Option(help="stylebkd: model that rewrites, instead of the rules.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Hub dataset: configuration.")] = None,
-    split: Annotated[str | None, typer.Option(help="Hub dataset or save_to_disk: split.")] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Hub dataset: branch, tag or commit.")
-    ] = None,
+    name: NameOption = None,
+    split: SplitOption = None,
+    revision: RevisionOption = None,
 ) -> None:
     """Write a poisoned copy of SOURCE, to see what a gate makes of it.
 
