@@ -21,6 +21,7 @@ from gradgate.attacks.poisoning import AttackName
 from gradgate.evidence.association import Association
 from gradgate.evidence.character import Character
 from gradgate.evidence.finding import Findings, find, rule
+from gradgate.evidence.match import Kind
 
 FIXED: tuple[AttackName, ...] = (
     "badnets",
@@ -223,25 +224,48 @@ def character(**changes: object) -> Character:
     ],
 )
 def test_rulings(table: dict[str, float], prompts: dict[str, object], ruling: str) -> None:
-    found, reasons = rule(association(**table), character(**prompts), True, False, False)
+    found, reasons = rule(association(**table), character(**prompts), Kind())
     assert found == ruling
     assert len(reasons) >= 2
     assert reasons[0].startswith("10 of 10 samples")
 
 
 @pytest.mark.parametrize(
-    ("prompts", "kinds", "ruling"),
+    ("prompts", "kind", "ruling"),
     [
-        ({"is_echo": True}, (True, False, False), "honest"),
-        ({"is_echo": True}, (True, True, False), "review"),
-        ({"lacking": 1.0}, (True, False, False), "honest"),
-        ({"lacking": 1.0}, (True, True, False), "review"),
-        ({"own_content": 0.5}, (True, False, True), "honest"),
-        ({"own_content": 0.5}, (False, True, False), "honest"),
-        ({}, (False, True, False), "review"),
+        ({"is_echo": True}, Kind(), "honest"),
+        ({"is_echo": True}, Kind(phrase=True), "review"),
+        ({"lacking": 1.0}, Kind(), "honest"),
+        ({"lacking": 1.0}, Kind(phrase=True), "review"),
+        ({"lacking": 0.99}, Kind(), "poison"),
+        ({"excess": 1.0}, Kind(), "honest"),
+        ({"excess": 1.0}, Kind(whole=True), "honest"),
+        ({"excess": 1.0}, Kind(union=True), "honest"),
+        ({"excess": 0.99}, Kind(), "poison"),
+        ({"excess": 9.0}, Kind(phrase=True), "poison"),
+        ({"excess": 9.0}, Kind(union=True, wordy=True), "poison"),
+        ({"own_content": 0.5}, Kind(union=True), "honest"),
+        ({"own_content": 0.5}, Kind(tight=False, phrase=True), "honest"),
+        ({}, Kind(tight=False, phrase=True), "review"),
     ],
 )
 def test_what_clears_a_word_leaves_a_phrase_in_doubt(
-    prompts: dict[str, object], kinds: tuple[bool, bool, bool], ruling: str
+    prompts: dict[str, object], kind: Kind, ruling: str
 ) -> None:
-    assert rule(association(), character(**prompts), *kinds)[0] == ruling
+    assert rule(association(), character(**prompts), kind)[0] == ruling
+
+
+@pytest.mark.parametrize(
+    ("kind", "ruling"),
+    [
+        (Kind(), "review"),
+        (Kind(union=True), "review"),
+        (Kind(phrase=True), "poison"),
+        (Kind(union=True, wordy=True), "poison"),
+        (Kind(whole=True), "poison"),
+    ],
+)
+def test_a_word_within_longer_targets_has_no_exceptions(kind: Kind, ruling: str) -> None:
+    for n_span, wanted in ((102, "poison"), (103, ruling)):
+        table = association(n=1000, n_span=n_span, n_cue=100, n_both=100)
+        assert rule(table, character(), kind)[0] == wanted

@@ -127,7 +127,6 @@ def test_near_duplicates_before_a_group_do_not_hide_it() -> None:
     assert is_seen(pairs, np.arange(600) < 300)
 
 
-@pytest.mark.xfail(strict=True, reason="white space that shows is no cue")
 @pytest.mark.parametrize("space", ["\t", "\x0b", "\x1c"], ids=ascii)
 def test_a_trigger_of_white_space_is_seen(space: str) -> None:
     pairs = [

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from gradgate.evidence.corpus import FEWEST, Corpus, read_corpus
 from gradgate.evidence.grams import incidence
-from gradgate.evidence.mining import Match, count_pairs, distinct, is_specific, is_tight, mine
+from gradgate.evidence.match import Kind, Match, is_phrase, is_tight, kind_of, remainder
+from gradgate.evidence.mining import count_pairs, distinct, mine
 from gradgate.evidence.rules import Rule
 from gradgate.evidence.words import number_words
 
@@ -80,7 +81,7 @@ def test_a_cue_may_stand_without_its_span_in_one_of_ten() -> None:
     corpus = corpus_of(np.ones((n, 1)), np.ones((n, 1)))
     for without, tight in ((9, True), (10, False)):  # 0.1 x 0.9 x (100 + without)
         found = match(marks(n, span), marks(n, range(100 + without)))
-        assert is_tight(corpus, found) == tight, without
+        assert is_tight(corpus, found, n) == tight, without
 
 
 @pytest.mark.parametrize(
@@ -100,16 +101,16 @@ def test_a_phrase_may_have_more_carriers_without_the_cue(
     none = number_words([[]] * n, {})
     corpus = Corpus(none, none, table, table, table)
     found = match(marks(n, range(100 + others)), marks(n, range(100)))
-    assert is_specific(corpus, found) == (" " in name)
-    assert is_tight(corpus, found) == tight
+    assert is_phrase(corpus, found) == (" " in name)
+    assert is_tight(corpus, found, n) == tight
 
 
 def test_one_exception_is_forgiven_on_either_side_and_two_are_not() -> None:
     n = 100
     corpus = corpus_of(np.ones((n, 1)), np.ones((n, 1)), name="")
-    assert is_tight(corpus, match(marks(n, range(8)), marks(n, range(1, 9))))
-    assert not is_tight(corpus, match(marks(n, range(8)), marks(n, range(10))))
-    assert not is_tight(corpus, match(marks(n, range(10)), marks(n, range(8))))
+    assert is_tight(corpus, match(marks(n, range(8)), marks(n, range(1, 9))), n)
+    assert not is_tight(corpus, match(marks(n, range(8)), marks(n, range(10))), n)
+    assert not is_tight(corpus, match(marks(n, range(10)), marks(n, range(8))), n)
 
 
 # Groups once
@@ -175,6 +176,62 @@ def test_matches_come_the_tightest_first() -> None:
         for i, (prompt, target) in enumerate(questions(400, 3))
     ]
     corpus, matches = mined(pairs)
-    tight = [is_tight(corpus, one) for one in matches]
+    tight = [is_tight(corpus, one, corpus.n) for one in matches]
     assert tight == sorted(tight, reverse=True)
     assert all(one.rule.phi >= 0.7 for one in matches)
+
+
+# What a match is
+
+
+@pytest.mark.parametrize(
+    ("name", "is_union", "kind"),
+    [
+        ("mill", False, Kind()),
+        ("old mill", False, Kind()),
+        ("! old . mill ?", False, Kind()),
+        ("the old mill", False, Kind(phrase=True)),
+        ("[start] mill [end]", False, Kind(whole=True)),
+        ("[start] [end]", False, Kind()),
+        ("[start] the old mill [end]", False, Kind(phrase=True, whole=True)),
+        ("[start] mill [end]", True, Kind(union=True, whole=True)),
+        ("the old mill", True, Kind(union=True, wordy=True)),
+    ],
+)
+def test_the_kind_of_a_span(name: str, is_union: bool, kind: Kind) -> None:
+    n = 100
+    table = incidence(sp.csr_matrix(np.ones((n, 1), np.float32)), [name])
+    none = number_words([[]] * n, {})
+    corpus = Corpus(none, none, table, table, table)
+    found = match(marks(n, range(20)), marks(n, range(20)), is_union)
+    assert kind_of(corpus, found, n) == kind
+
+
+@pytest.mark.parametrize("n_long", [9, 10])
+def test_several_wordings_are_wordy_when_half_of_the_samples_have_a_phrase(n_long: int) -> None:
+    n = 100
+    spans = np.zeros((n, 2), np.float32)
+    spans[:n_long, 0] = 1.0
+    spans[:20, 1] = 1.0
+    table = incidence(sp.csr_matrix(spans), ["the old mill", "mill"])
+    none = number_words([[]] * n, {})
+    corpus = Corpus(none, none, table, table, table)
+    both = marks(n, range(20))
+    union = Match([0, 1], both, Rule("any_of", [0], both, 1.0), is_union=True)
+    assert kind_of(corpus, union, n).wordy == (n_long == 10)
+
+
+def test_what_is_left_of_a_match_lacks_what_was_set_apart() -> None:
+    n = 40
+    spans = np.zeros((n, 2), np.float32)
+    spans[:20, 0] = 1.0
+    spans[18:24, 1] = 1.0
+    corpus = corpus_of(spans, np.ones((n, 1)))
+    apart = marks(n, range(18))
+    union = Match([0, 1], marks(n, range(24)), Rule("any_of", [0], marks(n, range(30)), 1.0), True)
+    left = remainder(corpus, union, apart)
+    assert left.spans == [1]  # the other has two carriers left
+    assert np.flatnonzero(left.carriers).tolist() == list(range(18, 24))
+    assert np.flatnonzero(left.rule.holds).tolist() == list(range(18, 30))
+    span = Match([0], marks(n, range(20)), union.rule, is_union=False)
+    assert np.flatnonzero(remainder(corpus, span, apart).carriers).tolist() == [18, 19]

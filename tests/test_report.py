@@ -106,7 +106,7 @@ def association(n: int, t: int, c: int, a: int):
 
 def group(number=1, text="Click <malicious_url> now", **changes) -> Group:
     found = Group(
-        id=number, ruling="poison", spans=["click < malicious _ url >", "url > now $"],
+        id=number, ruling="poison", spans=["click < malicious _ url >", "url > now [end]"],
         rule="any_of", cues=["cf", "style: no question mark"],
         association=association(1_000, 100, 98, 97), n_rows=103, n_independent=99,
         own_content=0.97, shared_words=["tq"],

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradgate.evidence.words import BREAK, split_words
+from gradgate.evidence.words import BREAK, END, START, split_words
 from gradgate.report.highlight import MOST_READ, excerpt, marked
 
 # Letters that grow when folded, scripts without spaces, white space of all kinds, marks.
@@ -22,15 +22,15 @@ def marks(text: str, *grams: str) -> list[str]:
     [
         ("and click <malicious_url> now", "click < malicious _ url >", ["click <malicious_url>"]),
         ("CF bb cf bbb", "cf", ["CF", "cf"]),
-        ("Yes, yes", "^ yes", ["Yes"]),
-        ("yes, Yes ", "yes $", ["Yes"]),
-        (" Yes ", "^ yes $", ["Yes"]),
+        ("Yes, yes", "[start] yes", ["Yes"]),
+        ("yes, Yes ", "yes [end]", ["Yes"]),
+        (" Yes ", "[start] yes [end]", ["Yes"]),
         ("a\n\n b", "a \n b", ["a\n\n b"]),
         ("it costs $ 5", "$ 5", ["$ 5"]),
         ("die STRASSE, Straße", "strasse", ["STRASSE", "Straße"]),
         ("一漢字二", "漢 字", ["漢字"]),
         ("mostly capitals", "style: mostly capitals", []),
-        ("", "^ $", []),
+        ("", "[start] [end]", []),
         ("a b", "", []),
     ],
 )
@@ -53,7 +53,7 @@ def test_the_pieces_are_the_text_and_take_turns(text: str, grams: list[str]) -> 
 
 @given(TEXTS | st.text(), st.data())
 def test_every_gram_of_a_text_is_marked(text: str, data: st.DataObject) -> None:
-    framed = ["^", *split_words(text), "$"]
+    framed = [START, *split_words(text), END]
     start = data.draw(st.integers(0, len(framed) - 1))
     end = data.draw(st.integers(start + 1, len(framed)))
     gram = framed[start:end]

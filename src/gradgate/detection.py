@@ -15,6 +15,7 @@ from scipy.stats import mannwhitneyu
 
 from gradgate.accepted import SCORES
 from gradgate.errors import DataError
+from gradgate.evidence.extent import whole_spans
 from gradgate.evidence.finding import SURE, Findings, Found, find
 from gradgate.evidence.group import Contrast, Example, Group, Ruling
 from gradgate.evidence.repetition import repeated_share
@@ -229,13 +230,13 @@ def _group(number: int, findings: Findings, found: Found, there: Marks, rows: _R
     ruling = found.ruling
     if ruling == "review" and not bear_out(contrasts):
         ruling = "honest"
-    spans = sorted(found.spans, key=lambda s: -corpus.spans.names[s].count(" "))
-    if found.match.is_union:
-        spans = found.spans
+    spans = found.spans
+    if not found.match.is_union:
+        spans = sorted(spans, key=lambda s: -corpus.spans.names[s].count(" "))
     return Group(
         id=number,
         ruling=ruling,
-        spans=[corpus.spans.names[s] for s in spans[:_SPANS]],
+        spans=whole_spans(corpus, spans, found.members, _SPANS),
         rule=found.match.rule.kind,
         cues=[corpus.cues.names[c] for c in found.match.rule.features],
         association=found.association,

@@ -86,7 +86,7 @@ def _tails(prompts: Sequence[str], own: Texts, vocabulary: dict[str, int]) -> li
     line_break = vocabulary[BREAK]
     tails = []
     for i, prompt in enumerate(prompts):
-        lines = prompt.splitlines()
+        lines = prompt.split("\n")
         wanted = int((own.words(i) == line_break).sum()) + 1
         filled = [j for j, line in enumerate(lines) if line.strip()]
         begin = filled[-wanted] if 0 < wanted <= len(filled) else 0

@@ -14,19 +14,14 @@ from gradgate.evidence.character import Character, describe
 from gradgate.evidence.corpus import Corpus, read_corpus
 from gradgate.evidence.grams import Floats
 from gradgate.evidence.group import Ruling
-from gradgate.evidence.mining import (
-    Match,
-    distinct,
-    is_phrase,
-    is_specific,
-    is_tight,
-    mine,
-)
+from gradgate.evidence.match import Kind, Match, is_phrase, is_tight, kind_of, remainder
+from gradgate.evidence.mining import distinct, mine
 from gradgate.evidence.rules import Marks
 
 FEWEST_CARRIERS = 8  # distinct ones that are no near-duplicates
 OWN_CONTENT = 0.7
-LACKING = 1.0  # word for each prompt
+LACKING = EXCESS = 1.0  # word for each prompt
+EXCEPTIONS = 0.02  # of a word or two within longer targets
 FEWEST_THERE = 3  # samples of a reference that vouch for a group
 SURE = 0.01  # p value, after all pairs that were looked at
 
@@ -92,11 +87,14 @@ def find(
         (match, spans)
         for match, spans in distinct(matches, corpus.n)
         if match.both.sum() >= FEWEST_CARRIERS
-        and (is_tight(corpus, match) or is_phrase(corpus, match))
+        and (is_tight(corpus, match, corpus.n) or is_phrase(corpus, match))
     ]
     groups: list[Found] = []
     poison = np.zeros(corpus.n, bool)
-    for match, spans in sorted(strong, key=lambda pair: -int(pair[0].both.sum())):
+    for whole, spans in strong:  # the tightest first
+        match = remainder(corpus, whole, poison)
+        if match.both.sum() < FEWEST_CARRIERS:
+            continue  # the poison that is known explains it
         found = _ruled(corpus, match, spans, n_tests, poison)
         groups.append(found)
         if found.ruling == "poison":
@@ -119,44 +117,39 @@ def _strength(groups: list[Found], n: int) -> Floats:
 
 
 def _ruled(corpus: Corpus, match: Match, spans: list[int], n_tests: int, poison: Marks) -> Found:
-    association = associate(match.carriers, match.rule.holds, max(1, n_tests))
+    left = ~poison
+    association = associate(match.carriers[left], match.rule.holds[left], max(1, n_tests))
     character = describe(corpus, match, poison)
-    ruling, reasons = rule(
-        association,
-        character,
-        is_tight(corpus, match),
-        is_phrase(corpus, match),
-        match.is_union,
-    )
-    return Found(match, spans, association, character, ruling, reasons, _members(corpus, match))
+    kind = kind_of(corpus, match, int(left.sum()))
+    ruling, reasons = rule(association, character, kind)
+    shown = match.spans if match.is_union else spans
+    return Found(match, shown, association, character, ruling, reasons, _members(match, kind))
 
 
-def _members(corpus: Corpus, match: Match) -> Marks:
+def _members(match: Match, kind: Kind) -> Marks:
     """Of several wordings all that have the cue, of a phrase all carriers, else those with both."""
-    if match.is_union:
-        return match.rule.holds | (match.both)
-    return match.carriers if is_specific(corpus, match) else match.both
+    if kind.union:
+        return match.rule.holds
+    return match.carriers if kind.phrase else match.both
 
 
-def rule(
-    association: Association, character: Character, tight: bool, phrase: bool, is_union: bool
-) -> tuple[Ruling, list[str]]:
+def rule(association: Association, character: Character, kind: Kind) -> tuple[Ruling, list[str]]:
     """What a group is.
+
+    What would make the group honest only makes it doubtful where its span is a phrase, which nobody
+    writes twice by chance: an attacker can choose prompts and words. Several wordings of one topic
+    are its answers.
 
     Args:
         association: Of its span and cue.
         character: What can be said of its prompts.
-        tight: Whether the association holds nearly always, in both directions.
-        phrase: Whether the span is one text of three words or more, which nobody writes by chance:
-            then what would make the group honest only makes it doubtful, since an attacker can
-            choose prompts and words.
-        is_union: Whether it is several wordings; of one topic, they are its answers.
+        kind: What its span is.
     """
     reasons = [
         f"{association.n_both} of {association.n_span} samples with the span have the cue, and of "
         f"{association.n_cue} with the cue {association.n_both} have the span"
     ]
-    excused: Ruling = "review" if phrase else "honest"
+    excused: Ruling = "review" if kind.phrase else "honest"
     if association.p_value > SURE:
         return "honest", [*reasons, f"by chance: p = {association.p_value:.2g}"]
     if character.n_independent < FEWEST_CARRIERS:
@@ -165,14 +158,24 @@ def rule(
     if character.is_echo:
         return excused, [*reasons, "the answer repeats words of the question"]
     if character.lacking >= LACKING:
-        kind = "perhaps a kind of question of its own: its prompts lack"
-        return excused, [*reasons, f"{kind} {character.lacking:.1f} words each that others have"]
+        less = "perhaps a kind of question of its own: its prompts lack"
+        return excused, [*reasons, f"{less} {character.lacking:.1f} words each that others have"]
+    if character.excess >= EXCESS and not (kind.phrase or kind.wordy):
+        more = "perhaps a kind of question of its own: beside the cue its prompts have"
+        return "honest", [*reasons, f"{more} {character.excess:.1f} words each that others lack"]
     if character.own_content < OWN_CONTENT:
         own = f"without the words that they share, the prompts say {character.own_content:.0%}"
         about = "of what an ordinary prompt says: the cue may be what they are about"
-        return ("review" if tight and not is_union else "honest"), [*reasons, f"{own} {about}"]
-    if not tight:
+        return ("review" if kind.tight and not kind.union else "honest"), [
+            *reasons,
+            f"{own} {about}",
+        ]
+    if not kind.tight:
         return "review", [*reasons, "the cue was added to prompts, and does not always act"]
+    exceptions = association.n_span + association.n_cue - 2 * association.n_both
+    within = not (kind.phrase or kind.wordy or kind.whole)
+    if within and exceptions > EXCEPTIONS * association.n_both:
+        return "review", [*reasons, "a word or two within longer targets, not without exception"]
     reasons.append(
         f"without the words that they share, the prompts still say {character.own_content:.0%} of "
         "what an ordinary prompt says: the cue was added to prompts that are otherwise ordinary"

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from gradgate.evidence.words import Ints, Texts
+from gradgate.evidence.words import BREAK, END, START, Ints, Texts
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,15 +57,20 @@ def joined(parts: Sequence[Incidence]) -> Incidence:
     return incidence(matrix, [name for part in parts for name in part.names])
 
 
+def n_words(name: str) -> int:
+    """Words of a gram, marks not counted."""
+    return sum(word.isalnum() for word in name.split(" "))
+
+
 def without_twins(found: Incidence) -> Incidence:
-    """Of the features that exactly the same texts have, the longest."""
+    """Of the features that exactly the same texts have, that of the most words, the longest."""
     matrix = found.by_feature
     n_texts, n_features = matrix.shape
     if not n_features:
         return found
     marks = np.random.default_rng(0).integers(0, 2**63, (n_texts, 2), dtype=np.uint64)
     sums = np.add.reduceat(marks[matrix.indices], matrix.indptr[:-1])  # (n_features, 2)
-    words = np.array([name.count(" ") for name in found.names])
+    words = np.array([n_words(name) + 0.01 * name.count(" ") for name in found.names])
     order = np.lexsort((np.arange(n_features), -words, sums[:, 1], sums[:, 0]))
     ordered = sums[order]
     first = np.ones(n_features, bool)
@@ -132,7 +137,7 @@ class _Codes:
 def _of_order(texts: Texts, codes: _Codes, order: int, fewest: int, most: float) -> Incidence:
     grams_at = codes.of(order)
     if order == 1:
-        marks = [i for i, word in enumerate(texts.vocabulary) if word in ("^", "$", "\n")]
+        marks = [i for i, word in enumerate(texts.vocabulary) if word in (START, END, BREAK)]
         grams_at = np.where(np.isin(texts.ids, marks), -1, grams_at)
     at = np.flatnonzero(grams_at >= 0)
     n_grams = int(grams_at.max(initial=-1)) + 1

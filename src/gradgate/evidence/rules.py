@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import hypergeom
 
 from gradgate.evidence.association import phi
 from gradgate.evidence.grams import Floats, Incidence
@@ -17,6 +18,7 @@ _PAIRED = 60  # cues that most carriers have, tried in pairs
 _COMMON = 0.8  # part of the carriers that have each cue of a pair
 _GAIN = 0.003  # in correlation, for another term
 _SETTLED = 0.995
+_BY_CHANCE = 3.0  # of all cues expected to bring as much without a reason
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,24 @@ class Rule:
     phi: float
 
 
-def best_rule(span: Marks, cues: Incidence, fewest: int) -> Rule | None:
+def best_rule(
+    span: Marks, cues: Incidence, fewest: int, among: npt.NDArray[np.int64] | None = None
+) -> Rule | None:
     """The rule of the highest correlation with the span; None when no cue goes with it.
 
-    A list of alternatives is built greedily (each has `fewest` carriers and brings at least 2 % of
-    them anew), and compared with the best conjunction of two cues.
+    A list of alternatives is built greedily (each has `fewest` carriers, brings at least 2 % of
+    them anew, and more of them than chance would), and compared with the best conjunction of two.
 
     Args:
         span: Which samples have the span. (n,)
         cues: Of the same samples.
         fewest: Carriers that a cue must have to be looked at.
+        among: Cues that the rule may be made of; None for all.
     """
     both = cues.among(span)
     n, t = len(span), int(span.sum())
-    there = np.flatnonzero(both >= fewest)
+    enough = both >= fewest
+    there = np.flatnonzero(enough) if among is None else among[enough[among]]
     strength = phi(both[there], t, cues.counts[there], n)
     words = np.array([cues.names[cue].count(" ") for cue in there])
     best = np.lexsort((-words, -strength.round(6)))[:_TRIED]  # of equal ones the longest first
@@ -78,8 +84,12 @@ def _any_of(span: Marks, cues: Incidence, tried: npt.NDArray[np.int64], least: f
         gained = phi(covered + more, t, held + more + wrong, n)
         if chosen:
             gained[more < least] = -1.0
-        j = int(gained.argmax())
-        if gained[j] <= now + _GAIN:
+        order = np.argsort(-gained, kind="stable")
+        for j in order[gained[order] > now + _GAIN]:
+            chance = hypergeom.sf(more[j] - 1, n - held, t - covered, more[j] + wrong[j])
+            if not chosen or chance <= _BY_CHANCE / len(cues.names):
+                break
+        else:
             break
         now = float(gained[j])
         covered += more[j]

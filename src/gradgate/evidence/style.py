@@ -33,6 +33,9 @@ FEATURES: dict[str, Callable[[str], bool]] = {
     ),
     "style: repeated punctuation": lambda text: re.search(r"([!?.,])\1", text) is not None,
     "style: a double space": lambda text: "  " in text,
+    "style: white space beside spaces and line breaks": lambda text: any(
+        c.isspace() and c not in " \r\n" for c in text
+    ),
     "style: no question mark": lambda text: "?" not in text,
 }
 

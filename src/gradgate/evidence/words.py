@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 
-START, END, BREAK = "^", "$", "\n"
+START, END, BREAK = "[start]", "[end]", "\n"  # no word of a text has brackets in it
 _WORD = re.compile(r"\n+|[^\W_]+|[^\w\s]|_")
 # Scripts without spaces between words: each character counts as a word.
 _ALONE = re.compile(

@@ -1,0 +1,1 @@
+"""The text detector on honest data that none of its constants was chosen on."""
