@@ -49,7 +49,8 @@ policy on the flagged part.
 def write_report(
     results: Sequence[Result], cells: Sequence[Cell], output: Path, model: str
 ) -> None:
-    """Write RESULTS.md, recall.png and false-alarms.png into the folder `output`."""
+    """Write RESULTS.md, recall.png and false-alarms.png into `output`, made if need be."""
+    output.mkdir(parents=True, exist_ok=True)
     wanted = set(cells)
     chosen = [r for r in results if r.cell in wanted]
     judged = [r for r in chosen if r.skipped is None]
