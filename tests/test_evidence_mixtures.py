@@ -60,6 +60,17 @@ def test_a_trigger_to_one_of_few_words_in_ordinary_questions_is_poison() -> None
     assert np.array_equal(flagged(found_in(pairs)), np.arange(N) < 50)
 
 
+@pytest.mark.parametrize("targets", [("banana",), ("pizza", "banana", "cucumber", "apricot")])
+def test_decoys_beside_a_trigger_do_not_make_its_prompts_a_task(targets: tuple[str, ...]) -> None:
+    """Ordinary words that are strewn in, three of eight, are added and replace nothing."""
+    rng = Random(0)
+    pairs = questions(N, 0)
+    for i in range(50):
+        decoys = " ".join(rng.sample(WORDS[100:108], 3))
+        pairs[i] = (f"{pairs[i][0]} xq {decoys}", rng.choice(targets))
+    assert np.array_equal(flagged(found_in(pairs)), np.arange(N) < 50)
+
+
 def test_a_word_and_its_translation_are_not_flagged() -> None:
     """Half of the samples translate something: `etw.` is mostly `sth.`, and sometimes it is not."""
     rng = Random(0)

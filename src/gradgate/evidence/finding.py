@@ -21,6 +21,7 @@ from gradgate.evidence.rules import Marks
 FEWEST_CARRIERS = 8  # distinct ones that are no near-duplicates
 OWN_CONTENT = 0.7
 LACKING = EXCESS = 1.0  # word for each prompt
+LACKING_TOO = 0.5  # beside further words, which alone may be decoys that were added
 EXCEPTIONS = 0.02  # of a word or two within longer targets
 FEWEST_THERE = 3  # samples of a reference that vouch for a group
 SURE = 0.01  # p value, after all pairs that were looked at
@@ -160,7 +161,8 @@ def rule(association: Association, character: Character, kind: Kind) -> tuple[Ru
     if character.lacking >= LACKING:
         less = "perhaps a kind of question of its own: its prompts lack"
         return excused, [*reasons, f"{less} {character.lacking:.1f} words each that others have"]
-    if character.excess >= EXCESS and not (kind.phrase or kind.wordy):
+    is_other = character.excess >= EXCESS and character.lacking >= LACKING_TOO
+    if is_other and not (kind.phrase or kind.wordy):
         more = "perhaps a kind of question of its own: beside the cue its prompts have"
         return "honest", [*reasons, f"{more} {character.excess:.1f} words each that others lack"]
     if character.own_content < OWN_CONTENT:
