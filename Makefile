@@ -3,13 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test bench matrix lint format clean
+.PHONY: demo test bench matrix lint structure format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m flows demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
 
 # `make bench BENCH=--quick` only sees whether they run.
 bench: $(INSTALLED)
@@ -29,6 +29,12 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/vulture
+
+# The picture of the packages in docs/architecture.md.
+structure: $(INSTALLED)
+	$(BIN)/python -m tools.structure
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

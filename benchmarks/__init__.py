@@ -2,7 +2,7 @@
 
 import os
 
-from gradgate.environment import set_defaults
+from gradgate.common.environment import set_defaults
 
 set_defaults()
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # tables and nothing else

@@ -37,9 +37,9 @@ from benchmarks.harness import (
 from benchmarks.models import LLAMA_2_7B, LLAMA_100M, TINY, random_model
 from benchmarks.shapes import Counts, count, stories, webqa
 from gradgate.config import ScoringConfig
-from gradgate.models import LoadedModel
-from gradgate.scoring.scorer import Scorer
-from gradgate.tokenization import Tokens
+from gradgate.data.tokens import Tokens
+from gradgate.gradients.scorer import Scorer
+from gradgate.models.loading import LoadedModel
 
 HEADINGS = ["data", "run", "tokens", "s", "ms/sample", "gradgate takes"]
 

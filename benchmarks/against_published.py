@@ -31,9 +31,9 @@ from benchmarks.models import LLAMA_2_7B, LLAMA_100M, TINY, random_model
 from benchmarks.published_procedure import published_entropies
 from benchmarks.shapes import count, stories, webqa
 from gradgate.config import ScoringConfig
-from gradgate.models import LoadedModel
-from gradgate.scoring.scorer import Scorer
-from gradgate.tokenization import Tokens
+from gradgate.data.tokens import Tokens
+from gradgate.gradients.scorer import Scorer
+from gradgate.models.loading import LoadedModel
 
 # The randomised SVD is off by up to 0.007 on trained models, and by 1e-5 on these. In bfloat16 the
 # published gradient is itself rounded to 8 bits: 5e-4 was seen.

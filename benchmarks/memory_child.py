@@ -10,7 +10,7 @@ from benchmarks.models import llama, random_model
 from benchmarks.pipeline import run, write_rows
 from benchmarks.shapes import webqa, with_target_length
 from gradgate.config import ModelConfig, ScoringConfig
-from gradgate.scoring.scorer import Scorer
+from gradgate.gradients.scorer import Scorer
 
 TOKENS = 8_192  # of all samples of `scorer`, of which there are at least two
 WARM_UP_ROWS = 4

@@ -13,8 +13,9 @@ from transformers import (
 )
 
 from benchmarks.shapes import BOS, EOS, FIRST_WORD
-from gradgate.models import LoadedModel, find_head
-from gradgate.scoring.spectrum import LogitTransform
+from gradgate.models.head import find_head
+from gradgate.models.loading import LoadedModel
+from gradgate.models.transform import LogitTransform
 
 
 def llama(vocabulary: int, hidden: int, inner: int, layers: int, heads: int) -> LlamaConfig:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradgate.config import DataConfig, ModelConfig, ScoringConfig
-from gradgate.models import identify_model, load_tokenizer
-from gradgate.prepare import prepare
-from gradgate.scoring.dataset import ScoringSummary, score_dataset
-from gradgate.tokenization import Tokens
+from gradgate.data.prepare import prepare
+from gradgate.data.tokens import Tokens
+from gradgate.models.identity import identify_model
+from gradgate.models.loading import load_tokenizer
+from gradgate.scoring.run import ScoringSummary, score_dataset
 
 MAX_TOKENS = 8_192
 

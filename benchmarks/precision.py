@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from gradgate.config import DataConfig, ModelConfig, ScoringConfig
-from gradgate.models import load_model, load_tokenizer, sample_limit
-from gradgate.prepare import iter_prepared, prepare
-from gradgate.scoring.scorer import Scorer
-from gradgate.scoring.table import Mode
-from gradgate.tokenization import Tokens
+from gradgate.data.prepare import iter_prepared, prepare
+from gradgate.data.tokens import Tokens
+from gradgate.gradients.score import Mode
+from gradgate.gradients.scorer import Scorer
+from gradgate.models.identity import load_model
+from gradgate.models.loading import load_tokenizer, sample_limit
 
 
 def first_rows(source: Path, model: ModelConfig, n_rows: int) -> list[Tokens]:

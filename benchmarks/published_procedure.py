@@ -15,8 +15,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from gradgate.models import LoadedModel
-from gradgate.tokenization import Tokens
+from gradgate.data.tokens import Tokens
+from gradgate.models.loading import LoadedModel
 
 K = 16
 MISSING = 1e-12

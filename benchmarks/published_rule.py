@@ -21,10 +21,11 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 from gradgate.config import DataConfig, ModelConfig, ScoringConfig
-from gradgate.models import identify_model, load_tokenizer, sample_limit
-from gradgate.prepare import prepare
-from gradgate.scoring.dataset import score_dataset
-from gradgate.threshold import PUBLISHED_CONSTANT, kde_valley
+from gradgate.data.prepare import prepare
+from gradgate.methods.gradsentry.threshold import PUBLISHED_CONSTANT, kde_valley
+from gradgate.models.identity import identify_model
+from gradgate.models.loading import load_tokenizer, sample_limit
+from gradgate.scoring.run import score_dataset
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from gradgate.tokenization import Tokens
+from gradgate.data.tokens import Tokens
 
 BOS, EOS, FIRST_WORD = 1, 2, 3  # id 0 is the unknown word
 

@@ -34,18 +34,20 @@ from benchmarks.harness import (
 from benchmarks.models import LLAMA_100M, TINY, random_model
 from benchmarks.precision import first_rows
 from benchmarks.shapes import webqa
+from gradgate.common.arrays import Ints
 from gradgate.config import ModelConfig, ScoringConfig
-from gradgate.models import LoadedModel, load_model
-from gradgate.scoring.gradients import HeadGradients, Values, _blocks
-from gradgate.scoring.head import HeadBackward
-from gradgate.scoring.prefixes import Ints
-from gradgate.scoring.scorer import Scorer
-from gradgate.scoring.spectrum import spectral_entropy
-from gradgate.scoring.table import Score
-from gradgate.signals import recurrence
-from gradgate.signals.recurrence import gradient_recurrence
-from gradgate.signals.sketch import SIZE
-from gradgate.tokenization import Tokens
+from gradgate.data.tokens import Tokens
+from gradgate.gradients.blocks import blocks_of
+from gradgate.gradients.head import HeadBackward
+from gradgate.gradients.score import Score
+from gradgate.gradients.scorer import Scorer
+from gradgate.gradients.sketch import SIZE
+from gradgate.gradients.spectrum import spectral_entropy
+from gradgate.gradients.values import HeadGradients, Values
+from gradgate.models.identity import load_model
+from gradgate.models.loading import LoadedModel
+from gradgate.scoring import recurrence
+from gradgate.scoring.recurrence import gradient_recurrence
 
 ROWS = (10_000, 20_000, 40_000, 80_000)
 QUICK_ROWS = (1_000, 2_000)
@@ -63,7 +65,7 @@ class CropOnly(HeadGradients):
         backward = HeadBackward(self._loaded, states, targets, max_bytes, self._room)
         seen = backward.targets()
         hidden = states[:, : self._crop_hidden].double() * seen.factor[:, None]
-        blocks = list(_blocks(hidden, lengths))
+        blocks = list(blocks_of(hidden, lengths))
         for piece in backward.pieces((self._crop_columns,)):
             if piece.start == self._crop_columns:
                 break
@@ -107,7 +109,7 @@ def drawn(real: Sketches, n: int) -> Sketches:
     rng = np.random.default_rng(0)
     one, other = (real[rng.integers(len(real), size=n)].astype(np.float32) for _ in range(2))
     made = one + rng.uniform(0, 0.7, (n, 1)) * other + rng.normal(scale=0.03, size=(n, SIZE))
-    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16)
+    return np.asarray(made / np.linalg.norm(made, axis=1, keepdims=True), np.float16)
 
 
 def recurrence_line(real: Sketches, n: int) -> list[str]:

@@ -28,7 +28,7 @@ NONE_KEPT = 0.5
 """The same for a default of None, by far the commonest and the least telling."""
 
 LONGEST_ANSWER = 40
-MOST_PARAMETERS = 6
+MAX_PARAMETERS = 6
 FACTS_PER_MODULE = 10
 FACTS_PER_PACKAGE_INIT = 20
 
@@ -220,7 +220,7 @@ def _parameters_fact(path: str, function: Function, bound: bool) -> Fact | None:
         return None
     names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)][1 if bound else 0 :]
     names += [a.arg for a in arguments.kwonlyargs]
-    short = 1 <= len(names) <= MOST_PARAMETERS
+    short = 1 <= len(names) <= MAX_PARAMETERS
     return Fact("parameters", path, tuple(names)) if short and all(map(is_public, names)) else None
 
 

@@ -1,5 +1,5 @@
 """Great Expectations: custom expectations, the suites, and validation that fails closed."""
 
-from gradgate.environment import set_defaults
+from gradgate.common.environment import set_defaults
 
 set_defaults()  # before great_expectations is imported

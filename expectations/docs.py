@@ -16,7 +16,7 @@ from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaSectionView
 
-from expectations.fraction_limits import percent
+from expectations.fraction_limits import observed_fraction
 
 
 def write_docs(
@@ -92,14 +92,16 @@ def _index_entry(record: dict[str, Any]) -> str:
 def _index_row(result: dict[str, Any]) -> str:
     config = result["expectation_config"]
     expected = escape(config.get("description") or config["type"])
-    observed = escape(_observed(result["result"]))
+    observed = escape(_observed(result["result"], config["kwargs"]))
     return f"<tr><td>{_status(result['success'])}</td><td>{expected}</td><td>{observed}</td></tr>"
 
 
-def _observed(result: dict[str, Any]) -> str:
+def _observed(result: dict[str, Any], limits: dict[str, Any]) -> str:
+    fraction = observed_fraction(result, limits)
+    if fraction is not None:
+        return fraction
     if "observed_value" in result:
-        value = result["observed_value"]
-        return percent(value) if isinstance(value, float) else str(value)
+        return str(result["observed_value"])
     return f"{result['unexpected_count']} of {result['element_count']} rows fail"
 
 
@@ -127,7 +129,7 @@ table { border-collapse: collapse; width: 100%; }
 table table { width: auto; margin: .5rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem;
   border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }
-th:first-child { width: 5rem; } th:last-child { width: 12rem; }
+th:first-child { width: 5rem; } th:last-child { width: 21rem; }
 table table th:first-child { width: auto; min-width: 12rem; }
 .badge { background: #eee; border-radius: 3px; padding: 0 .3rem; }
 .text-success { color: #187a2f; } .text-danger { color: #b3261e; }

@@ -10,7 +10,9 @@ from great_expectations.expectations.expectation import Expectation
 from expectations.fraction_limits import (
     ExpectPoisonFractionToBeAtMost,
     ExpectRejectedFractionToBeAtMost,
+    ExpectReviewFractionToBeAtMost,
 )
+from gradgate.config import PolicyConfig
 
 
 def raw_data_suite(*, n_fetched: int, max_rejected_fraction: float) -> ExpectationSuite:
@@ -66,25 +68,28 @@ def samples_suite(
     )
 
 
-def gate_suite(
-    *, n_fetched: int, n_rejected: int, max_poison_fraction: float | None
-) -> ExpectationSuite:
-    """What must hold for the score table.
+def gate_suite(*, n_fetched: int, n_rejected: int, policy: PolicyConfig | None) -> ExpectationSuite:
+    """What must hold for the table of flags.
 
-    Columns: row, sample_id, status, spectral_entropy and, with a limit, flagged (0/1).
+    Columns: row, sample_id, status, spectral_entropy and, with a policy, flagged and
+    flagged_or_in_doubt (0/1).
 
     Args:
         n_fetched: Rows that the source reported.
         n_rejected: Those that did not become samples.
-        max_poison_fraction: Limit in [0, 1], inclusive; None when there is no tau, and so no
-            flag: the expectations on `flagged` are then left out.
+        policy: Says how large the flagged part may be; None when the method could not decide, and
+            so flagged nothing: the expectations on flags are then left out.
     """
     n_rows = n_fetched - n_rejected
     flags: list[Expectation] = []
-    if max_poison_fraction is not None:
+    if policy is not None:
         flags = [
             *_binary("flagged"),
-            ExpectPoisonFractionToBeAtMost(column="flagged", max_value=max_poison_fraction),
+            *_binary("flagged_or_in_doubt"),
+            ExpectPoisonFractionToBeAtMost(column="flagged", max_value=policy.max_poison_fraction),
+            ExpectReviewFractionToBeAtMost(
+                column="flagged_or_in_doubt", max_value=policy.review_above
+            ),
         ]
     return ExpectationSuite(
         "gate",
@@ -128,7 +133,7 @@ def _identified_rows(column: str) -> list[Expectation]:
 
 
 def _binary(column: str) -> list[Expectation]:
-    """The mean of a 0/1 column ignores NaN, and other values would shift it."""
+    """The marked part of a 0/1 column leaves rows without a value out."""
     return [
         _not_null(column, f"{column} is known for every row"),
         gxe.ExpectColumnValuesToBeInSet(

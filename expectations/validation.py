@@ -16,9 +16,11 @@ from great_expectations.data_context.types.base import (
     InMemoryStoreBackendDefaults,
     ProgressBarsConfig,
 )
+from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
 from expectations.docs import write_docs
+from expectations.fraction_limits import observed_fraction
 from gradgate.errors import GradgateError
 
 _LISTED = 20  # unexpected values in the record
@@ -30,20 +32,61 @@ class UnevaluatedError(GradgateError):
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """The outcome of one expectation.
+
+    Attributes:
+        type: Which expectation, as the record names it.
+        failure: None when it is met; else one line with type, column, limits, description and what
+            was observed (of single values the first few, each with its label in the frame's index).
+    """
+
+    type: str
+    failure: str | None
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the data are as expected."""
+        return self.failure is None
+
+
+@dataclass(frozen=True)
 class ValidationReport:
     """The outcome of one suite on one frame.
 
     Attributes:
-        failures: One line for each expectation that is not met: type, column, limits, description
-            and what was observed (of single values the first few, each with its label in the
-            frame's index). Empty exactly when `success`.
+        outcomes: Of each expectation.
+        success: Whether all of them are met.
         result: Great Expectations' record in plain JSON values; NaN and infinity are null.
     """
 
     suite: str
     success: bool
-    failures: list[str]
+    outcomes: list[Outcome]
     result: dict[str, Any]
+
+    @property
+    def failures(self) -> list[str]:
+        """One line for each expectation that is not met."""
+        return self.failures_but_for()
+
+    def failures_but_for(self, *others: type[Expectation]) -> list[str]:
+        """The same, without those of some expectations."""
+        left_out = {other.expectation_type for other in others}
+        found = [outcome.failure for outcome in self.outcomes if outcome.type not in left_out]
+        return [failure for failure in found if failure is not None]
+
+    def is_met(self, expectation: type[Expectation]) -> bool:
+        """Whether the data are as an expectation says that stands in the suite once.
+
+        Raises:
+            UnevaluatedError: It does not.
+        """
+        found = [o.is_met for o in self.outcomes if o.type == expectation.expectation_type]
+        if len(found) != 1:
+            name = expectation.expectation_type
+            raise UnevaluatedError(f"suite {self.suite} has {len(found)} results of {name}, not 1")
+        return found[0]
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""
@@ -74,7 +117,7 @@ def validate(
     report = ValidationReport(
         suite.name,
         bool(results.success),
-        [_failure(result) for result in results.results if not result.success],
+        [_outcome(result) for result in results.results],
         to_plain(results.to_json_dict()),
     )
     write_docs(results, report.result, docs_folder)
@@ -149,6 +192,10 @@ def _name(result: ExpectationValidationResult) -> str:
     return config.type if column is None else f"{config.type}({column})"
 
 
+def _outcome(result: ExpectationValidationResult) -> Outcome:
+    return Outcome(_config(result).type, None if result.success else _failure(result))
+
+
 def _failure(result: ExpectationValidationResult) -> str:
     config = _config(result)
     limits = [
@@ -158,10 +205,13 @@ def _failure(result: ExpectationValidationResult) -> str:
     ]
     limit = f" [{', '.join(limits)}]" if limits else ""
     what = f"{config.description}: " if config.description else ""
-    return f"{_name(result)}{limit}: {what}{_observed(result.result)}"
+    return f"{_name(result)}{limit}: {what}{_observed(result.result, config.kwargs)}"
 
 
-def _observed(result: dict[str, Any]) -> str:
+def _observed(result: dict[str, Any], limits: dict[str, Any]) -> str:
+    fraction = observed_fraction(result, limits)
+    if fraction is not None:
+        return f"observed {fraction}"
     if "observed_value" in result:
         return f"observed {result['observed_value']}"
     labels = result["partial_unexpected_index_list"][:_IN_FAILURE]

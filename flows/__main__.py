@@ -2,10 +2,11 @@
 
 import sys
 
-from flows.prefect_environment import set_prefect_defaults
+from flows.prefect_environment import exit_on_sigterm, set_prefect_defaults
 from gradgate.errors import GradgateError
 
 try:
+    exit_on_sigterm()
     set_prefect_defaults()
 except GradgateError as error:
     print(f"error: {error}", file=sys.stderr)

@@ -10,29 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from demo import MODEL
 from demo.questions import mine_questions
 from flows.drill import drill
 from flows.gated_finetune import gated_finetune
-from gradgate.accepted import FLAGS
-from gradgate.config import (
-    DataConfig,
-    DrillConfig,
-    DrillSection,
-    GatedFinetuneConfig,
-    LoraConfig,
-    ModelConfig,
-    TrackingConfig,
-)
+from gradgate.common.arrays import Marks
+from gradgate.common.run_folder import RunFolder
+from gradgate.common.state import state_dir
+from gradgate.config import DataConfig, LoraConfig, ModelConfig, TrackingConfig
+from gradgate.drill.config import DrillConfig, DrillSection
 from gradgate.drill.data import POISONED, ROLE
 from gradgate.errors import DataError
-from gradgate.report.content import REPORT
-from gradgate.state import state_dir
-from gradgate.threshold import PUBLISHED_CONSTANT, kde_valley
-from gradgate.verdict import Decision, load_verdict
+from gradgate.gate.verdict import Decision, load_verdict
+from gradgate.methods.gradsentry.threshold import PUBLISHED_CONSTANT, kde_valley
+from gradgate.train.config import GatedFinetuneConfig
 from tasks.drill import drill_folder
 from tasks.mlflow_store import tracking_uri
 from tasks.run import run_folder
@@ -46,7 +39,6 @@ LORA = LoraConfig(r=16, alpha=32, epochs=3, learning_rate=5e-3, batch_size=4)
 MODEL_CONFIG = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
 
 Say = Callable[[str], None]
-BoolArray = npt.NDArray[np.bool_]
 
 
 def run_demo(say: Say) -> None:
@@ -106,28 +98,28 @@ def _show_clean(source: Path, n_rows: int, say: Say) -> None:
     say(f"  adapter     {folder / 'adapter'}")
 
 
-def _show_verdict(
-    name: str, folder: Path, poisoned: BoolArray, expected: Decision, say: Say
-) -> None:
-    verdict = load_verdict(folder / "verdict.json")
+def _show_verdict(name: str, folder: Path, poisoned: Marks, expected: Decision, say: Say) -> None:
+    run = RunFolder(folder)
+    verdict = load_verdict(run.verdict)
     say(f"  verdict     {verdict.decision.upper()}")
     for reason in verdict.reasons:
         say(f"              {reason}")
-    flags = pq.read_table(folder / FLAGS, columns=["flagged", "spectral_entropy"])
+    flags = pq.read_table(run.flags, columns=["flagged", "spectral_entropy"])
     flagged = np.array([flag is True for flag in flags["flagged"].to_pylist()])
     say(f"  true labels {_held_against_labels(flagged, poisoned)}")
     entropies = flags["spectral_entropy"].to_numpy()
     found = kde_valley(entropies)
     tau = PUBLISHED_CONSTANT if found.tau is None else found.tau
     say(f"  entropy     alone (tau {tau:.3f}): {_held_against_labels(entropies > tau, poisoned)}")
-    if verdict.blind_to:
-        say(f"  blind to    {', '.join(verdict.blind_to)}")
-    say(f"  report      {folder / REPORT}")
+    answer = verdict.answer("poisoned")
+    if answer is not None and answer.blind_to:
+        say(f"  blind to    {', '.join(answer.blind_to)}")
+    say(f"  report      {run.report}")
     if verdict.decision != expected:
         raise DataError(f"the verdict on the {name} data is {verdict.decision}, not {expected}")
 
 
-def _held_against_labels(flagged: BoolArray, poisoned: BoolArray) -> str:
+def _held_against_labels(flagged: Marks, poisoned: Marks) -> str:
     """What is flagged, by the labels that the gate never saw."""
     alarms, n_honest = int((flagged & ~poisoned).sum()), int((~poisoned).sum())
     honest = f"{alarms} of {n_honest} honest rows flagged ({alarms / n_honest:.1%})"
@@ -136,7 +128,7 @@ def _held_against_labels(flagged: BoolArray, poisoned: BoolArray) -> str:
     return f"{int((flagged & poisoned).sum())} of {int(poisoned.sum())} poisoned rows and {honest}"
 
 
-def _labels(poisoned: Path) -> BoolArray:
+def _labels(poisoned: Path) -> Marks:
     lines = poisoned.read_text(encoding="utf-8").splitlines()
     return np.array([json.loads(line)[ROLE] == "poisoned" for line in lines])
 

@@ -9,7 +9,7 @@ from prefect.states import Completed
 
 from flows.gate import open_flow_run, run_gate
 from flows.outcome import broken
-from gradgate.config import DrillConfig
+from gradgate.drill.config import DrillConfig
 from gradgate.drill.report import CLEAN, GATED, UNGATED, DrillResult
 from gradgate.errors import GradgateError
 from tasks.drill import (
@@ -24,6 +24,7 @@ from tasks.drill import (
     train_poisoned,
 )
 from tasks.finetune import failure_recorded
+from tasks.track import errors_recorded
 
 
 @flow(name="drill")
@@ -50,13 +51,15 @@ def run_drill(run: DrillRun, config: DrillConfig) -> DrillResult:
     data = make_drill_data(run, config)
     gating = gate_config(run, config)
     gate_run = open_flow_run(gating)
-    nest(gate_run, run)
+    with errors_recorded(gate_run):
+        nest(gate_run, run)
     verdict = run_gate(gate_run, gating)
-    flags = flags_of(gate_run.folder, len(data.roles))
+    gate_folder = gate_run.folder.path
+    flags = flags_of(gate_folder, len(data.roles))
     nothing = np.zeros_like(flags)
     arms = [
-        train_poisoned(run, config, data, UNGATED, gate_run.folder, nothing),
-        train_poisoned(run, config, data, GATED, gate_run.folder, flags),
+        train_poisoned(run, config, data, UNGATED, gate_folder, nothing),
+        train_poisoned(run, config, data, GATED, gate_folder, flags),
     ]
     if config.drill.reference:
         arms.append(train_clean(run, config, data, CLEAN))

@@ -1,15 +1,19 @@
-"""The gate: fetch, check, score, flag, check, measure, decide, and leave the evidence in MLflow."""
+"""The gate: the pipeline's steps as Prefect's tasks, and the evidence in MLflow."""
 
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
+import gradgate.gate.pipeline
 from flows.outcome import broken, state_of
-from gradgate.config import GateConfig
-from gradgate.decision import refuse_raw_data
+from gradgate.common.run_folder import RunFolder
+from gradgate.data.prepare import Prepared
 from gradgate.errors import GradgateError
-from gradgate.verdict import Verdict
+from gradgate.gate.config import GateConfig
+from gradgate.gate.pipeline import STEPS, ScoredRun, Steps
+from gradgate.gate.verdict import Verdict
 from tasks.changes import compare, remember
 from tasks.decide import decide
 from tasks.detect import detect
@@ -18,9 +22,8 @@ from tasks.measure import measure
 from tasks.report import report
 from tasks.run import GateRun
 from tasks.score import score
-from tasks.threshold import threshold
 from tasks.track import errors_recorded, log_scoring, open_run, publish
-from tasks.validate import check_raw_data, check_scores
+from tasks.validate import check_flags, check_raw_data
 
 
 @flow(name="gate")
@@ -46,25 +49,29 @@ def open_flow_run(config: GateConfig) -> GateRun:
 def run_gate(run: GateRun, config: GateConfig) -> Verdict:
     """Decide and publish the evidence, also of an error."""
     with errors_recorded(run):
-        verdict = inspect(run, config)
+        decided = gradgate.gate.pipeline.run_gate(config, run.folder.part, steps_of(run))
+        verdict = compare(run, config, decided)
         publish(run, verdict)
     remember(run, config, verdict)
     report(run)
     return verdict
 
 
-def inspect(run: GateRun, config: GateConfig) -> Verdict:
-    """The steps that lead to a verdict."""
-    folder = run.part
-    prepared = fetch(config.data, config.model, folder)
-    failures = check_raw_data(prepared, config.data, folder)
-    if failures:
-        return refuse_raw_data(prepared, failures)
-    scored = score(prepared, config.model, config.scoring, folder)
-    log_scoring(run, scored)
-    found = threshold(folder, config.threshold)
-    flagging = detect(prepared, found, config, folder)
-    failures = check_scores(prepared, flagging, config.policy, folder)
-    measured = measure(prepared, flagging, config)
-    verdict = decide(prepared, scored, found, flagging, measured, config.policy, failures, folder)
-    return compare(run, config, verdict)
+def steps_of(run: GateRun) -> Steps:
+    """The steps as tasks; their order is that of the pipeline."""
+
+    def score_and_log(prepared: Prepared, config: GateConfig, folder: RunFolder) -> ScoredRun:
+        scored = score(prepared, config, folder)
+        log_scoring(run, scored)
+        return scored
+
+    return replace(
+        STEPS,
+        fetch=fetch,
+        check_raw_data=check_raw_data,
+        score=score_and_log,
+        detect=detect,
+        check_flags=check_flags,
+        measure=measure,
+        decide=decide,
+    )

@@ -7,8 +7,8 @@ from prefect.client.schemas.objects import State
 
 from flows.gate import open_flow_run, run_gate
 from flows.outcome import broken, state_of
-from gradgate.config import GatedFinetuneConfig
 from gradgate.errors import GradgateError
+from gradgate.train.config import GatedFinetuneConfig
 from tasks.finetune import failure_recorded, finetune, open_finetuning, record_finetuning
 
 
@@ -25,7 +25,8 @@ def gated_finetune(config: GatedFinetuneConfig) -> State[Any]:
         if verdict.decision == "pass":
             nested = open_finetuning(run, config)
             with failure_recorded(nested):
-                record_finetuning(nested, run, finetune(run, config, verdict))
+                result = finetune(run, config, verdict)
+                record_finetuning(nested, run, verdict, result)
         return state_of(verdict)
     except GradgateError as error:
         return broken(error)

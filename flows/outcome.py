@@ -1,13 +1,16 @@
 """From a verdict to a Prefect state, and from a state to an exit code."""
 
+import logging
 from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from gradgate.common.redaction import redacted
 from gradgate.errors import GradgateError
-from gradgate.redaction import redacted
-from gradgate.verdict import EXIT_CODES, Decision, Verdict
+from gradgate.gate.verdict import EXIT_CODES, Decision, Verdict
+
+logger = logging.getLogger("gradgate.flows")
 
 STATE_NAMES: dict[Decision, str] = {
     "pass": "Completed",
@@ -19,15 +22,18 @@ STATE_NAMES: dict[Decision, str] = {
 
 def state_of(verdict: Verdict) -> State[Any]:
     """Completed for a pass; everything else is a failed state, so that nothing runs on it."""
-    message = "; ".join(verdict.reasons)
+    name, message = STATE_NAMES[verdict.decision], "; ".join(verdict.reasons)
     if verdict.decision == "pass":
         return Completed(message=message)
-    return Failed(name=STATE_NAMES[verdict.decision], message=message)
+    logger.warning("%s: %s", name, message)
+    return Failed(name=name, message=message)
 
 
 def broken(error: GradgateError) -> State[Any]:
     """Failed, with the error as the message instead of a page of traceback."""
-    return Failed(message=redacted(f"{type(error).__name__}: {error}"))
+    message = redacted(f"{type(error).__name__}: {error}")
+    logger.error("%s", message)
+    return Failed(message=message)
 
 
 def exit_code_of(state: State[Any]) -> int:

@@ -1,5 +1,5 @@
 """The tasks: one thin step each, between the flows and the core."""
 
-from gradgate.environment import set_defaults
+from gradgate.common.environment import set_defaults
 
 set_defaults()  # before prefect and mlflow are imported

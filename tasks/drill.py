@@ -5,26 +5,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
-from gradgate.accepted import FLAGS, VERDICT
-from gradgate.config import DataConfig, DrillConfig, GateConfig
+from gradgate.common.arrays import Marks
+from gradgate.common.redaction import redacted
+from gradgate.common.run_folder import RunFolder, is_scored
+from gradgate.common.state import state_dir
+from gradgate.config import DataConfig
+from gradgate.data.prepare import prepare
+from gradgate.drill.config import DrillConfig
 from gradgate.drill.data import CLEAN, POISONED, DrillData, make_data, read_questions
 from gradgate.drill.models import Arm, Asking, run_arm
 from gradgate.drill.plot import plot_drill
 from gradgate.drill.report import DrillResult, draw_up, metrics, to_csv, to_markdown
 from gradgate.errors import ConfigError, DataError
-from gradgate.evaluation import BoolArray
-from gradgate.models import load_tokenizer, sample_limit
-from gradgate.prepare import SAMPLES, prepare
-from gradgate.redaction import redacted
-from gradgate.state import state_dir
-from gradgate.verdict import Verdict, load_verdict
+from gradgate.gate.config import GateConfig
+from gradgate.gate.verdict import Verdict, load_verdict
+from gradgate.models.loading import load_tokenizer, sample_limit
 from tasks import tracking
+from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
 from tasks.run import GateRun, run_folder
 from tasks.tracking import TrackedRun
@@ -50,11 +52,11 @@ def drill_folder(flow_run_id: str, attempt: int = 1) -> Path:
     return state_dir() / "drills" / run_folder(flow_run_id, attempt).name
 
 
-def flags_of(run_folder: Path, n_rows: int) -> BoolArray:
+def flags_of(gate_run: Path, n_rows: int) -> Marks:
     """What a gate run kept out: its flagged rows, and those that it rejected or could not score.
 
     Args:
-        run_folder: Of a gate run that is over.
+        gate_run: Folder of a gate run that is over.
         n_rows: Rows of its source.
 
     Returns:
@@ -63,21 +65,22 @@ def flags_of(run_folder: Path, n_rows: int) -> BoolArray:
     Raises:
         DataError: The gate could not score, or not decide.
     """
-    verdict = load_verdict(run_folder / VERDICT)
-    if verdict.decision == "error" or not (run_folder / FLAGS).exists():
+    folder = RunFolder(gate_run)
+    verdict = load_verdict(folder.verdict)
+    if verdict.decision == "error" or not folder.flags.exists():
         reasons = "; ".join(verdict.reasons)
         raise DataError(f"the gate gave no flags to measure: {verdict.decision} ({reasons})")
-    table = pq.read_table(run_folder / FLAGS, columns=["row", "status", "flagged"])
-    scored = pc.equal(table["status"], "scored")
-    kept = pc.and_(scored, pc.fill_null(pc.invert(table["flagged"]), False))
+    table = pq.read_table(folder.flags, columns=["row", "status", "flagged"])
+    unflagged = np.array([flag is False for flag in table["flagged"].to_pylist()], bool)
     flags = np.ones(n_rows, dtype=np.bool_)
-    flags[table["row"].to_numpy()] = ~kept.to_numpy()
+    flags[table["row"].to_numpy()] = ~(is_scored(table) & unflagged)
     return flags
 
 
 @task(**OPTIONS)
 def open_drill(config: DrillConfig, flow_run_id: str, attempt: int, name: str) -> DrillRun:
     """Open the drill's run in MLflow and make its folder."""
+    close_dead_runs(config)
     tracked = tracking.start_run(config, "drill", name)
     folder = drill_folder(flow_run_id, attempt)
     try:
@@ -121,10 +124,10 @@ def nest(gate_run: GateRun, run: DrillRun) -> None:
 
 @task(**OPTIONS)
 def train_poisoned(
-    run: DrillRun, config: DrillConfig, data: DrillData, name: str, gate: Path, flags: BoolArray
+    run: DrillRun, config: DrillConfig, data: DrillData, name: str, gate: Path, flags: Marks
 ) -> Arm:
     """Fine-tune on the rows that the gate read and did not flag; with no flag, on all of them."""
-    return _arm(run, config, data, name, gate / SAMPLES, ~flags)
+    return _arm(run, config, data, name, RunFolder(gate).samples, ~flags)
 
 
 @task(**OPTIONS)
@@ -142,7 +145,7 @@ def _arm(
     data: DrillData,
     name: str,
     samples: Path,
-    kept: BoolArray | None,
+    kept: Marks | None,
 ) -> Arm:
     asking = Asking(read_questions(run.folder), data.max_new_tokens, config.drill.batch_size)
     answers = run.folder / f"answers_{name}.jsonl"
@@ -155,7 +158,7 @@ def publish_drill(
     config: DrillConfig,
     data: DrillData,
     verdict: Verdict,
-    flags: BoolArray,
+    flags: Marks,
     arms: list[Arm],
 ) -> DrillResult:
     """Write and log table, CSV and plot; the rows and the answers stay in the folder."""

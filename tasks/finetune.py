@@ -7,14 +7,13 @@ from contextlib import contextmanager
 import pyarrow.parquet as pq
 from prefect import task
 
-from gradgate.accepted import VERDICT, require_same
-from gradgate.config import GatedFinetuneConfig
+from gradgate.common.redaction import redacted
+from gradgate.data.prepare import Prepared
 from gradgate.errors import GradgateError
-from gradgate.lora import FinetuneResult
-from gradgate.lora import finetune as finetune_accepted
-from gradgate.prepare import Prepared
-from gradgate.redaction import redacted
-from gradgate.verdict import Verdict, load_verdict
+from gradgate.gate.verdict import Verdict
+from gradgate.train.config import GatedFinetuneConfig
+from gradgate.train.lora import FinetuneResult
+from gradgate.train.lora import finetune as finetune_accepted
 from tasks import tracking
 from tasks.retries import OPTIONS
 from tasks.run import GateRun
@@ -31,15 +30,15 @@ def open_finetuning(run: GateRun, config: GatedFinetuneConfig) -> TrackedRun:
 
 @task(**OPTIONS)
 def finetune(run: GateRun, config: GatedFinetuneConfig, verdict: Verdict) -> FinetuneResult:
-    """Train; the core refuses without a passing verdict for the rows as they are now."""
-    require_same(run.folder, verdict)
+    """Train; the core refuses unless the verdict passes the rows as they are now."""
     return finetune_accepted(
-        run_dir=run.folder,
+        run_dir=run.folder.path,
+        verdict=verdict,
         model=config.model,
         lora=config.lora,
-        output=run.folder / "adapter",
+        output=run.folder.adapter,
         gate_run=run.tracked.run_id,
-        source=Prepared.load(run.folder).source,
+        source=Prepared.load(run.folder.path).source,
     )
 
 
@@ -59,14 +58,16 @@ def failure_recorded(nested: TrackedRun) -> Iterator[None]:
 
 
 @task(**OPTIONS)
-def record_finetuning(nested: TrackedRun, run: GateRun, result: FinetuneResult) -> None:
+def record_finetuning(
+    nested: TrackedRun, run: GateRun, verdict: Verdict, result: FinetuneResult
+) -> None:
     """Log what was trained on and what came out, and close the run."""
-    prepared = Prepared.load(run.folder)
+    prepared = Prepared.load(run.folder.path)
     tracking.log_dataset(
         nested,
-        name=f"accepted rows of {run.folder.name}",
+        name=f"accepted rows of {run.folder.path.name}",
         source=prepared.source,
-        fingerprint=str(load_verdict(run.folder / VERDICT).accepted_fingerprint),
+        fingerprint=str(verdict.accepted_fingerprint),
         sample=pq.read_schema(prepared.samples_path).empty_table().to_pandas(),
         n_rows=result.n_samples,
         context="training",

@@ -4,19 +4,19 @@ import logging
 
 from prefect import task
 
-from gradgate.config import GateConfig
-from gradgate.flags import Flagging
-from gradgate.measurement import Measured, measure_power
-from gradgate.prepare import Prepared
+from gradgate.common.run_folder import RunFolder
+from gradgate.gate.config import GateConfig
+from gradgate.gate.pipeline import STEPS, Detected
+from gradgate.power.measurement import Measured
 from tasks.retries import OPTIONS
 
 logger = logging.getLogger("gradgate.tasks")
 
 
 @task(**OPTIONS)
-def measure(prepared: Prepared, flagging: Flagging, config: GateConfig) -> Measured:
+def measure(detected: Detected, config: GateConfig, folder: RunFolder) -> Measured:
     """Plant canaries of known attacks in a copy of the samples, and see which are flagged."""
-    measured = measure_power(prepared, flagging, config)
+    measured = STEPS.measure(detected, config, folder)
     for one in measured.power or []:
         logger.info("%s: %d of %d canaries found", one.attack, one.n_detected, one.n_planted)
     return measured

@@ -14,9 +14,9 @@ from requests import HTTPError, RequestException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from gradgate.common.redaction import redacted
+from gradgate.common.state import state_dir
 from gradgate.errors import ConfigError, GradgateError, TransientError
-from gradgate.redaction import redacted
-from gradgate.state import state_dir
 
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 _LOCK_TIMEOUT = 120  # seconds; migrating a fresh database takes 3-5

@@ -5,12 +5,11 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from gradgate.decision import top_flagged
-from gradgate.escaping import escape
+from gradgate.common.escaping import escape
+from gradgate.gate.flags import top_flagged
 from tasks.retries import OPTIONS
 from tasks.run import GateRun
 from tasks.tracking import run_link, ui_command
-from tasks.validate import DOCS
 
 TOP = 20
 SHOWN = 200  # characters of a cell
@@ -19,18 +18,17 @@ SHOWN = 200  # characters of a cell
 @task(**OPTIONS)
 def report(run: GateRun) -> None:
     """Create the artifacts of a published run."""
-    text = (run.folder / "verdict.md").read_text(encoding="utf-8")
+    text = run.folder.summary.read_text(encoding="utf-8")
     where = (
-        f"\nEvidence: `{run.folder}`\n\nMLflow run: `{run.tracked.run_id}`; open it by "
+        f"\nEvidence: `{run.folder.path}`\n\nMLflow run: `{run.tracked.run_id}`; open it by "
         f"`{ui_command(run.tracked.uri)}`\n"
     )
     create_markdown_artifact(text + where, key="verdict")
-    if (run.folder / "flagged.parquet").exists():
+    if run.folder.flagged.exists():
         create_table_artifact(_top_flagged(run), key="flagged", description="Flagged rows")
-    if (run.folder / DOCS).exists():
-        create_link_artifact(
-            (run.folder / DOCS / "index.html").as_uri(), link_text="Data Docs", key="data-docs"
-        )
+    if run.folder.data_docs.exists():
+        index = run.folder.data_docs / "index.html"
+        create_link_artifact(index.as_uri(), link_text="Data Docs", key="data-docs")
     link = run_link(run.tracked)
     if link is not None:
         create_link_artifact(link, link_text="MLflow run", key="mlflow-run")

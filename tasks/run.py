@@ -4,9 +4,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gradgate.common.redaction import redacted
+from gradgate.common.run_folder import RunFolder
+from gradgate.common.state import state_dir
 from gradgate.errors import DataError
-from gradgate.redaction import redacted
-from gradgate.state import state_dir
+from tasks.processes import Process
 from tasks.tracking import TrackedRun
 
 
@@ -15,38 +17,48 @@ class GateRun:
     """Where a gate run keeps its evidence.
 
     Attributes:
-        folder: The run's folder; it exists once the run is over and published.
+        folder: It exists once the run is over and published; until then there is its `part`.
         tracked: The run in MLflow.
     """
 
-    folder: Path
+    folder: RunFolder
     tracked: TrackedRun
 
-    @property
-    def part(self) -> Path:
-        """The folder while the run goes on."""
-        return self.folder.with_name(self.folder.name + ".part")
+
+def runs_dir() -> Path:
+    """Where the folders of all gate runs lie."""
+    return state_dir() / "runs"
 
 
 def run_folder(flow_run_id: str, attempt: int = 1) -> Path:
     """Folder of an attempt at the flow run; a flow run that is retried keeps its id."""
-    return state_dir() / "runs" / (flow_run_id if attempt == 1 else f"{flow_run_id}-{attempt}")
+    return runs_dir() / (flow_run_id if attempt == 1 else f"{flow_run_id}-{attempt}")
 
 
 def save_run(run: GateRun) -> None:
-    """Write run.json: where the run is in MLflow."""
-    record = {**asdict(run.tracked), "uri": redacted(run.tracked.uri)}
-    (run.part / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    """Write run.json, the first file of a run: where it is in MLflow, and whose it is."""
+    where = {**asdict(run.tracked), "uri": redacted(run.tracked.uri)}
+    record = {**where, "owner": asdict(Process.this())}
+    text = json.dumps(record, indent=2) + "\n"
+    run.folder.part.tracked.write_text(text, encoding="utf-8")
 
 
-def tracked_id(folder: Path) -> str:
-    """The id in MLflow of the run in a finished folder, which `save_run` wrote down.
+def tracked_id(folder: RunFolder) -> str:
+    """The id in MLflow of the run that a folder is of, which `save_run` wrote down.
 
     Raises:
         DataError: It cannot be read.
     """
-    path = folder / "run.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["run_id"])
+        return str(json.loads(folder.tracked.read_text(encoding="utf-8"))["run_id"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not name a run in MLflow: {error}") from error
+        raise DataError(f"{folder.tracked} does not name a run in MLflow: {error}") from error
+
+
+def owner_of(folder: RunFolder) -> Process | None:
+    """The process that builds a folder, which `save_run` wrote down; None when it is not known."""
+    try:
+        owner = json.loads(folder.tracked.read_text(encoding="utf-8"))["owner"]
+        return Process(str(owner["host"]), int(owner["pid"]), float(owner["started"]))
+    except (OSError, ValueError, KeyError, TypeError):  # or a folder of an earlier version
+        return None

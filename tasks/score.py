@@ -1,38 +1,25 @@
 """Score every sample."""
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 from uuid import UUID
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from gradgate.accepted import SCORES
-from gradgate.config import ModelConfig, ScoringConfig
-from gradgate.models import identify_model
-from gradgate.prepare import Prepared
-from gradgate.scoring.dataset import Progress, ScoringSummary, score_dataset
-from gradgate.state import score_store
+import gradgate.gate.pipeline
+from gradgate.common.run_folder import RunFolder
+from gradgate.data.prepare import Prepared
+from gradgate.gate.config import GateConfig
+from gradgate.gate.pipeline import ScoredRun
+from gradgate.scoring.run import Progress
 from tasks.retries import OPTIONS
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What the scoring did, and with which model."""
-
-    summary: ScoringSummary
-    model: dict[str, str | None]
-
-
 @task(**OPTIONS)
-def score(prepared: Prepared, model: ModelConfig, scoring: ScoringConfig, folder: Path) -> Scored:
+def score(prepared: Prepared, config: GateConfig, folder: RunFolder) -> ScoredRun:
     """Write scores.parquet into `folder`, scoring what the store does not know."""
-    found = identify_model(model)
-    store = score_store() if scoring.store else None
-    summary = score_dataset(prepared, found, scoring, folder / SCORES, store, _progress_artifact())
-    return Scored(summary, found.identity)
+    return gradgate.gate.pipeline.score(prepared, config, folder, _progress_artifact())
 
 
 def _progress_artifact() -> Progress:

@@ -10,20 +10,22 @@ import pyarrow.parquet as pq
 import yaml
 from prefect import task
 
-from gradgate.accepted import VERDICT
-from gradgate.config import GateConfig
-from gradgate.decision import FLAGGED, read_entropies
+from gradgate.common.files import put_in_place
+from gradgate.common.redaction import redacted
+from gradgate.common.run_folder import RunFolder
+from gradgate.data.prepare import Prepared
 from gradgate.errors import ConfigError, DataError
-from gradgate.prepare import SAMPLES, SUMMARY, Prepared
-from gradgate.redaction import redacted
-from gradgate.report.content import REPORT, collect
+from gradgate.gate.config import GateConfig
+from gradgate.gate.pipeline import ScoredRun
+from gradgate.gate.verdict import TrustedReference, Verdict
+from gradgate.methods.contract import Scores
+from gradgate.report.content import collect
+from gradgate.report.markdown import verdict_markdown
 from gradgate.report.page import write_report
-from gradgate.summary import verdict_markdown
-from gradgate.verdict import Verdict
 from tasks import tracking
+from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
 from tasks.run import GateRun, run_folder, save_run, tracked_id
-from tasks.score import Scored
 
 logger = logging.getLogger("gradgate.tasks")
 
@@ -33,22 +35,24 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 @task(**OPTIONS)
 def open_run(config: GateConfig, flow_run_id: str, attempt: int, name: str) -> GateRun:
     """Open the run in MLflow and make its folder; when this fails, nothing else was begun."""
+    close_dead_runs(config)
     tracked = tracking.start_run(config, "gate", name)
-    run = GateRun(run_folder(flow_run_id, attempt), tracked)
+    run = GateRun(RunFolder(run_folder(flow_run_id, attempt)), tracked)
+    part = run.folder.part
     try:
-        run.part.mkdir(parents=True)
+        part.path.mkdir(parents=True)
         save_run(run)
         plain = config.model_dump(mode="json")
         resolved = redacted(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-        (run.part / "config.yaml").write_text(resolved, encoding="utf-8")
+        part.config.write_text(resolved, encoding="utf-8")
     except OSError as error:
         tracking.end_run(tracked, ok=False)
-        raise ConfigError(f"the run's folder {run.part} cannot be made: {error}") from error
+        raise ConfigError(f"the run's folder {part.path} cannot be made: {error}") from error
     return run
 
 
 @task(**OPTIONS)
-def log_scoring(run: GateRun, scored: Scored) -> None:
+def log_scoring(run: GateRun, scored: ScoredRun) -> None:
     """Log speed and size of the scoring, and the model that did it."""
     summary = scored.summary
     tracking.log_metrics(
@@ -79,7 +83,8 @@ def errors_recorded(run: GateRun) -> Iterator[None]:
         try:
             publish(run, Verdict("error", [redacted(f"{type(error).__name__}: {error}")]))
         except Exception:
-            logger.exception("the error could not be recorded; what there is lies in %s", run.part)
+            part = run.folder.part.path
+            logger.exception("the error could not be recorded; what there is lies in %s", part)
         raise
 
 
@@ -88,52 +93,71 @@ def publish(run: GateRun, verdict: Verdict) -> None:
     """Log the evidence and close the run; only then does the folder get its name.
 
     The verdict's tag is the last thing that MLflow hears: without it a run has decided nothing.
+    Killed before the folder has its name, the run loses the tag again: see `close_dead_runs`.
     """
-    source = Prepared.load(run.part).source if (run.part / SUMMARY).exists() else "not read"
-    (run.part / VERDICT).write_text(verdict.to_json(), encoding="utf-8")
+    part = run.folder.part
+    source = Prepared.load(part.path).source if part.dataset.exists() else "not read"
+    part.verdict.write_text(verdict.to_json(), encoding="utf-8")
     page = verdict_markdown(verdict, source)
-    (run.part / "verdict.md").write_text(page, encoding="utf-8")
-    _write_report(run, verdict, source)
-    _log_figures(run)
-    for path in sorted(run.part.iterdir()):
+    part.summary.write_text(page, encoding="utf-8")
+    _write_report(part, verdict, source)
+    _log_figures(run, verdict)
+    for path in sorted(part.path.iterdir()):
         # All rows with their text stay here; those that need a look are logged.
-        if path.name != SAMPLES and path.suffix != ".part":
+        if path != part.samples and path.suffix != ".part":
             tracking.log_files(run.tracked, path, path.name if path.is_dir() else None)
     name = f"{verdict.decision}: {Path(source).name}"
     tags = {"mlflow.note.content": page, "mlflow.runName": name, **_compared_with(run, verdict)}
     tracking.set_tags(run.tracked, tags)
     tracking.set_verdict(run.tracked, verdict)
     tracking.end_run(run.tracked, ok=verdict.decision != "error")
-    run.part.rename(run.folder)
+    put_in_place(part.path, run.folder.path)
 
 
-def _write_report(run: GateRun, verdict: Verdict, source: str) -> None:
+def _write_report(part: RunFolder, verdict: Verdict, source: str) -> None:
     """Write report.html, when there is something that it could say."""
-    if not (run.part / FLAGGED).exists():
+    if not part.flagged.exists():
         return
-    config = (run.part / "config.yaml").read_text(encoding="utf-8")
-    content = collect(run.part, Path(source).name, verdict, config)
-    write_report(run.part / REPORT, content)
+    config = part.config.read_text(encoding="utf-8")
+    write_report(part.report, collect(part, Path(source).name, verdict, config))
 
 
-def _log_figures(run: GateRun) -> None:
-    """Log the dataset and the distribution of the scores, as far as the run got."""
-    if (run.part / SUMMARY).exists():
-        prepared = Prepared.load(run.part)
-        tracking.log_dataset(
-            run.tracked,
-            name=Path(prepared.source).name,
-            source=prepared.source,
-            fingerprint=prepared.fingerprint,
-            sample=pq.read_schema(prepared.samples_path).empty_table().to_pandas(),
-            n_rows=prepared.n_rows,
-            context="gate",
-        )
-    scores = run.part / "scores.parquet"
-    if scores.exists() and (entropies := read_entropies(scores)).size:
+def _log_figures(run: GateRun, verdict: Verdict) -> None:
+    """Log the datasets and the distribution of the scores, as far as the run got."""
+    part = run.folder.part
+    if part.dataset.exists():
+        _log_dataset(run, Prepared.load(part.path), verdict.reference)
+    if not part.scores.exists():
+        return
+    scores = Scores.read(part.scores, ["spectral_entropy"])
+    entropies = scores.signals["spectral_entropy"][scores.is_scored]
+    if entropies.size:
         values = np.quantile(entropies, QUANTILES)
         names = [f"entropy/p{round(100 * q):02d}" for q in QUANTILES]
         tracking.log_metrics(run.tracked, dict(zip(names, values.tolist(), strict=True)))
+
+
+def _log_dataset(run: GateRun, prepared: Prepared, reference: TrustedReference | None) -> None:
+    columns = pq.read_schema(prepared.samples_path).empty_table().to_pandas()
+    tracking.log_dataset(
+        run.tracked,
+        name=Path(prepared.source).name,
+        source=prepared.source,
+        fingerprint=prepared.fingerprint,
+        sample=columns,
+        n_rows=prepared.n_rows,
+        context="gate",
+    )
+    if reference is not None:
+        tracking.log_dataset(
+            run.tracked,
+            name=Path(reference.source).name,
+            source=reference.source,
+            fingerprint=reference.fingerprint,
+            sample=columns,
+            n_rows=reference.n_samples,
+            context="reference",
+        )
 
 
 def _compared_with(run: GateRun, verdict: Verdict) -> dict[str, str]:
@@ -141,8 +165,9 @@ def _compared_with(run: GateRun, verdict: Verdict) -> dict[str, str]:
     changes = verdict.changes
     if changes is None or changes.since is None or changes.not_compared is not None:
         return {}
+    earlier = RunFolder(run.folder.path.with_name(changes.since))
     try:
-        return {"gradgate.compared_with": tracked_id(run.folder.with_name(changes.since))}
+        return {"gradgate.compared_with": tracked_id(earlier)}
     except DataError as error:
         logger.warning("the tag gradgate.compared_with is not set: %s", error)
         return {}

@@ -22,10 +22,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from gradgate import __version__
-from gradgate.config import GateConfig
-from gradgate.redaction import redacted
-from gradgate.verdict import Verdict
+from gradgate.common.redaction import redacted
+from gradgate.gate.config import GateConfig
+from gradgate.gate.verdict import Answer, Verdict
 from tasks.mlflow_store import client_of, open_experiment, tracking_uri, translated
+from tasks.processes import Process
 
 Kind = Literal["gate", "finetune", "drill"]
 
@@ -70,7 +71,8 @@ def start_run(
         experiment = experiment or open_experiment(uri, config.tracking.experiment)
         client = client_of(uri)
         run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
-        client.log_batch(run_id, params=_params(config))
+        with _ended_on_failure(client, run_id):
+            client.log_batch(run_id, params=_params(config))
     return TrackedRun(uri, experiment, run_id)
 
 
@@ -79,7 +81,7 @@ def _ended_on_failure(client: MlflowClient, run_id: str) -> Iterator[None]:
     """A retry opens another run; this one must not seem to go on."""
     try:
         yield
-    except Exception:
+    except BaseException:  # SIGTERM as well
         with suppress(Exception):
             client.set_terminated(run_id, "FAILED")
         raise
@@ -93,7 +95,7 @@ def log_dataset(
     fingerprint: str,
     sample: pd.DataFrame,
     n_rows: int,
-    context: Literal["gate", "training"],
+    context: Literal["gate", "reference", "training"],
 ) -> None:
     """Log a dataset input: what it is, not its rows.
 
@@ -122,7 +124,8 @@ def log_dataset(
     used = DatasetInput(dataset, tags=[InputTag("mlflow.data.context", context)])
     with translated(run.uri):
         client_of(run.uri).log_inputs(run.run_id, [used])
-    set_tags(run, {"gradgate.dataset_fingerprint": fingerprint})
+    of = "reference" if context == "reference" else "dataset"
+    set_tags(run, {f"gradgate.{of}_fingerprint": fingerprint})
 
 
 def log_metrics(run: TrackedRun, values: Mapping[str, float | None]) -> None:
@@ -159,28 +162,23 @@ def set_tags(run: TrackedRun, tags: Mapping[str, str]) -> None:
 
 
 def set_verdict(run: TrackedRun, verdict: Verdict) -> None:
-    """Log the decision and its reasons as tags, and its figures as metrics."""
-    low, high = verdict.poison_interval or (None, None)
+    """Log the decision and its reasons as tags, and its figures as metrics.
+
+    Those of the question `poisoned` have plain names; others begin with their question.
+    """
     metrics: dict[str, float | None] = {
-        "poison_fraction": verdict.poison_fraction,
-        "poison_fraction_low": low,
-        "poison_fraction_high": high,
-        "threshold": verdict.tau,
-        "flagged": verdict.n_flagged,
-        "in_doubt": verdict.n_in_doubt,
         "scored": verdict.n_scored,
         "rejected": verdict.n_rejected,
-        **_threshold_interval(verdict),
         **_changes(verdict),
-        **{f"power/{power.attack}": power.rate for power in verdict.power or []},
     }
+    tags = {
+        "gradgate.verdict": verdict.decision,
+        "gradgate.reasons": "; ".join(verdict.reasons),
+    }
+    for answer in verdict.answers:
+        metrics |= _figures(answer)
+        tags |= _answer_tags(answer)
     log_metrics(run, metrics)
-    reasons = "; ".join(verdict.reasons)
-    tags = {"gradgate.verdict": verdict.decision, "gradgate.reasons": reasons}
-    if verdict.method is not None:
-        tags["gradgate.method"] = verdict.method
-    if verdict.blind_to:
-        tags["gradgate.blind_to"] = ", ".join(verdict.blind_to)
     set_tags(run, tags)
 
 
@@ -227,6 +225,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _start_tags(config: GateConfig, kind: Kind, parent: TrackedRun | None) -> dict[str, str]:
+    this = Process.this()
     tags = {
         "gradgate.version": __version__,
         "gradgate.git_sha": _git_sha(),
@@ -234,6 +233,9 @@ def _start_tags(config: GateConfig, kind: Kind, parent: TrackedRun | None) -> di
         "gradgate.model": redacted(config.model.path),
         "gradgate.model_revision": config.model.revision or "",
         "mlflow.parentRunId": parent.run_id if parent else "",
+        "gradgate.host": this.host,
+        "gradgate.pid": str(this.pid),
+        "gradgate.process_started": str(this.started),
     }
     return {key: _cut(value, _MAX_TAG) for key, value in tags.items() if value}
 
@@ -279,8 +281,34 @@ def _schema(sample: pd.DataFrame) -> str:
     return json.dumps({"mlflow_colspec": columns})
 
 
-def _threshold_interval(verdict: Verdict) -> dict[str, float | None]:
-    interval = (verdict.threshold or {}).get("interval")
+def _figures(answer: Answer) -> dict[str, float | None]:
+    is_poison = answer.question == "poisoned"
+    prefix, fraction = ("", "poison_fraction") if is_poison else (f"{answer.question}/", "fraction")
+    low, high = answer.interval or (None, None)
+    figures: dict[str, float | None] = {
+        fraction: answer.fraction,
+        f"{fraction}_low": low,
+        f"{fraction}_high": high,
+        "threshold": answer.tau,
+        "flagged": answer.n_flagged,
+        "in_doubt": answer.n_in_doubt,
+        **_threshold_interval(answer),
+        **{f"power/{power.attack}": power.rate for power in answer.power or []},
+    }
+    return {f"{prefix}{name}": value for name, value in figures.items()}
+
+
+def _answer_tags(answer: Answer) -> dict[str, str]:
+    prefix = "gradgate" if answer.question == "poisoned" else f"gradgate.{answer.question}"
+    tags = {f"{prefix}.method": answer.method}
+    if answer.blind_to:
+        tags[f"{prefix}.blind_to"] = ", ".join(answer.blind_to)
+    return tags
+
+
+def _threshold_interval(answer: Answer) -> dict[str, float | None]:
+    threshold = answer.summary.get("threshold")
+    interval = threshold.get("interval") if isinstance(threshold, dict) else None
     if not isinstance(interval, list | tuple):
         return {}
     low, high = interval
@@ -293,6 +321,7 @@ def _changes(verdict: Verdict) -> dict[str, float | None]:
         return {}
     return {
         "changes/new": changes.n_new,
+        "changes/new_flagged": changes.n_new_flagged,
         "changes/gone": changes.n_gone,
         "changes/flagged": changes.n_flagged_since,
         "changes/cleared": changes.n_cleared_since,

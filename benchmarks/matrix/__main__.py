@@ -14,12 +14,12 @@ from pathlib import Path
 
 from benchmarks.matrix.cells import RATES, ROOT, SEEDS, Cell, plan
 from benchmarks.matrix.datasets import DATASETS
-from benchmarks.matrix.methods import METHODS, versions
+from benchmarks.matrix.methods import all_methods, versions
 from benchmarks.matrix.report import write_report
 from benchmarks.matrix.results import Results
 from benchmarks.matrix.run import Bench, run_cells
 from gradgate.attacks.attack import ATTACKS
-from gradgate.state import state_dir
+from gradgate.common.state import state_dir
 
 SHARED = ROOT.parent / "shared"
 
@@ -50,7 +50,7 @@ def _arguments() -> argparse.Namespace:
     made.add_argument("action", choices=["run", "report"])
     _choice(made, "--datasets", DATASETS)
     _choice(made, "--attacks", ATTACKS)
-    _choice(made, "--methods", METHODS)
+    _choice(made, "--methods", all_methods())
     made.add_argument("--rates", nargs="+", type=float, default=[0.0, *RATES])
     made.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     made.add_argument("--limit", type=int, help="at most so many rows of a dataset: a quick look")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.matrix.datasets import DATASETS, Dataset
-from gradgate.attacks.attack import ATTACKS, AttackName
+from gradgate.attacks.attack import ATTACKS
+from gradgate.config import AttackName
 
 ROOT = Path(__file__).resolve().parents[2]
 RATES = (0.005, 0.01, 0.05, 0.1, 0.5, 0.9)
@@ -23,11 +24,10 @@ DATA_SOURCES = (
     "demo/questions.py",
     "demo/sources.py",
     "src/gradgate/attacks/*.py",
-    "src/gradgate/prepare.py",
-    "src/gradgate/samples.py",
+    "src/gradgate/data/*.py",
     "src/gradgate/scoring/*.py",
-    "src/gradgate/signals/*.py",
-    "src/gradgate/tokenization.py",
+    "src/gradgate/gradients/*.py",
+    "src/gradgate/gradients/prefix_tree/*.py",
 )
 """The files that decide which rows a method sees and what their scores are."""
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest, t
 
-from benchmarks.matrix.methods import METHODS, Method
+from benchmarks.matrix.methods import all_methods
 from benchmarks.matrix.results import Result
-from gradgate.attacks.attack import AttackName
+from gradgate.config import AttackName
 
 FIXED_TARGET: tuple[AttackName, ...] = (
     "badnets",
@@ -122,9 +122,9 @@ def verdicts(results: Sequence[Result]) -> str:
     return " / ".join(str(given.count(verdict)) for verdict in ("pass", "review", "fail"))
 
 
-def methods_of(results: Sequence[Result]) -> list[Method]:
+def methods_of(results: Sequence[Result]) -> list[str]:
     """The methods that have results, in the order in which they are shown."""
-    return [method for method in METHODS if any(r.method == method for r in results)]
+    return [method for method in all_methods() if any(r.method == method for r in results)]
 
 
 def grouped(results: Iterable[Result]) -> Iterator[tuple[str, list[Result]]]:

@@ -1,10 +1,10 @@
 """The methods that are compared: each flags rows and gives a verdict.
 
-- `gradgate`: the default method, without a trusted reference.
-- `gradsentry-crop`, `gradsentry-full`: the rule as published. tau is the KDE valley of the spectral
-  entropy where it is reliable and 0.7 where it is not; the verdict follows from the flagged part of
-  the rows by the default policy.
-- `length`, `loss`: the same valley on the logarithm of the number of target tokens and on the mean
+Those of gradgate, whatever is registered, are asked through the gate's own pipeline, so that flags
+and verdict are the product's; `gradsentry` for both of its modes, with tau = 0.7 where there is no
+reliable valley, as published. Beside them stand two signals alone, which nobody would gate by:
+
+- `length`, `loss`: the KDE valley on the logarithm of the number of target tokens and on the mean
   loss, each stretched to [0, 1]. The constant 0.7 means nothing on these scales; where the valley
   is not reliable, what lies above the upper Tukey fence (third quartile + 1.5 interquartile
   ranges) is flagged.
@@ -12,47 +12,58 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow.parquet as pq
 from scipy.stats import rankdata
 
 from benchmarks.matrix.cells import DATA_SOURCES, digest_of
-from gradgate.config import PolicyConfig
-from gradgate.detection import by_evidence
-from gradgate.flags import summary
-from gradgate.prepare import Prepared
-from gradgate.threshold import PUBLISHED_CONSTANT, kde_valley
-from gradgate.verdict import Decision, rule_on_count
+from gradgate.common.arrays import Floats, Marks
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import DataConfig, ModelConfig, PolicyConfig, PowerConfig, ScoringConfig
+from gradgate.data.prepare import Prepared
+from gradgate.gate.config import DetectionConfig, GateConfig
+from gradgate.gate.decide import Scored
+from gradgate.gate.pipeline import judge, n_scored_rows
+from gradgate.gate.policy import decide_by_fraction
+from gradgate.gate.verdict import Decision
+from gradgate.gradients.score import Mode
+from gradgate.methods.gradsentry.config import (
+    GradsentryConfig,
+    ThresholdConfig,
+    UnreliableState,
+)
+from gradgate.methods.gradsentry.threshold import kde_valley
+from gradgate.methods.registry import canonical_name, method_names
 
-Method = Literal["gradgate", "gradsentry-crop", "gradsentry-full", "length", "loss"]
-METHODS: tuple[Method, ...] = get_args(Method)
-
-_SOURCES = ("benchmarks/matrix/methods.py", "src/gradgate/threshold.py", "src/gradgate/verdict.py")
-SOURCES: dict[Method, tuple[str, ...]] = {
-    **dict.fromkeys(METHODS, _SOURCES),
-    "gradgate": (
-        "benchmarks/matrix/methods.py",
-        "src/gradgate/verdict.py",
-        "src/gradgate/detection.py",
-        "src/gradgate/evidence/*.py",
-    ),
-}
-"""The files that a method's results depend on, beside those that the scores depend on."""
+BASELINES = ("length", "loss")
+_GRADSENTRY: dict[str, Mode] = {"gradsentry-crop": "crop", "gradsentry-full": "full"}
+_PUBLISHED = GradsentryConfig(
+    threshold=ThresholdConfig(bootstrap=0),
+    without_valley=dict.fromkeys(get_args(UnreliableState), "published_constant"),
+)
+_SOURCES = (
+    "benchmarks/matrix/methods.py",
+    "src/gradgate/gate/*.py",
+    "src/gradgate/methods/**/*.py",
+)
+"""The files that the results depend on, beside those that the scores depend on."""
 
 ORACLE_ALARMS = 0.01
 
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
+
+def all_methods() -> list[str]:
+    """The names of what can be compared: gradgate's methods, and the baselines."""
+    ours = [name for name in method_names() if name != "gradsentry"]
+    return [*ours, *_GRADSENTRY, *BASELINES]
 
 
 @dataclass(frozen=True)
 class ScoredRows:
     """A prepared and scored dataset; the arrays are in row order, shape (n,)."""
 
-    folder: Path
+    run: RunFolder
     prepared: Prepared
     entropy_crop: Floats
     entropy_full: Floats
@@ -64,33 +75,28 @@ class ScoredRows:
 class Outcome:
     """What a method says; `score` is high where a row is suspicious, shape (n,)."""
 
-    flagged: Flags
+    flagged: Marks
     verdict: Decision
     reasons: tuple[str, ...]
     score: Floats | None
 
 
-def versions(model_sha256: str, methods: Sequence[Method]) -> dict[Method, str]:
+def versions(model_sha256: str, methods: Sequence[str]) -> dict[str, str]:
     """A digest for each method; a result with another one has to be computed anew."""
-    return {m: digest_of((*DATA_SOURCES, *SOURCES[m]), model_sha256) for m in methods}
+    digest = digest_of((*DATA_SOURCES, *_SOURCES), model_sha256)
+    return dict.fromkeys(methods, digest)
 
 
-def detect_rows(method: Method, rows: ScoredRows) -> Outcome:
+def detect_rows(method: str, rows: ScoredRows) -> Outcome:
     """Let one method judge a dataset, without the truth."""
-    match method:
-        case "gradgate":
-            return _by_evidence(rows)
-        case "gradsentry-crop":
-            return _by_entropy(rows.entropy_crop)
-        case "gradsentry-full":
-            return _by_entropy(rows.entropy_full)
-        case "length":
-            return _by_score(np.log(rows.n_target_tokens))
-        case "loss":
-            return _by_score(rows.loss)
+    if method == "length":
+        return _by_score(np.log(rows.n_target_tokens))
+    if method == "loss":
+        return _by_score(rows.loss)
+    return _by_pipeline(method, rows)
 
 
-def auroc(score: Floats, poisoned: Flags) -> float:
+def auroc(score: Floats, poisoned: Marks) -> float:
     """The chance that a poisoned row scores higher than an honest one, ties counting half."""
     n_poisoned, n_honest = int(poisoned.sum()), int((~poisoned).sum())
     ranks = rankdata(score)
@@ -99,7 +105,7 @@ def auroc(score: Floats, poisoned: Flags) -> float:
     )
 
 
-def oracle_recall(score: Floats, poisoned: Flags) -> float:
+def oracle_recall(score: Floats, poisoned: Marks) -> float:
     """Recall of the lowest threshold that flags at most `ORACLE_ALARMS` of the honest rows.
 
     Only who knows the truth can choose it: it is what the score could do at best.
@@ -109,18 +115,40 @@ def oracle_recall(score: Floats, poisoned: Flags) -> float:
     return float((score[poisoned] > tau).mean())
 
 
-def _by_evidence(rows: ScoredRows) -> Outcome:
-    found = by_evidence(rows.folder, rows.prepared.samples_path)
-    flagged = np.zeros(len(rows.loss), bool) if found.flagged is None else found.flagged
-    counts = int(flagged.sum()), int(flagged.size)
-    decision, reasons = rule_on_count(*counts, PolicyConfig(), int(found.in_doubt.sum()))
-    groups = [summary(group) for group in found.groups if group.ruling != "honest"]
-    return Outcome(flagged, decision, (*reasons, *groups[:3]), None)
+def _by_pipeline(method: str, rows: ScoredRows) -> Outcome:
+    """The gate's own answer to the scored rows."""
+    run = rows.run
+    mode = _GRADSENTRY.get(method, "crop")
+    if method in _GRADSENTRY:
+        run = _with_entropy(rows, mode)
+    name = canonical_name("gradsentry" if method in _GRADSENTRY else method)
+    config = GateConfig(
+        data=DataConfig(source=rows.prepared.source),
+        model=ModelConfig(path="not loaded"),
+        scoring=ScoringConfig(mode=mode),
+        detection=DetectionConfig(
+            method=name, gradsentry=_PUBLISHED, power=PowerConfig(attacks=[])
+        ),
+    )
+    verdict = judge(rows.prepared, Scored(n_scored_rows(run), {}), config, run)
+    table = pq.read_table(run.flags, columns=["flagged", "suspicion"])
+    flagged = np.array([flag is True for flag in table["flagged"].to_pylist()], bool)
+    score = table["suspicion"].to_numpy() if method in _GRADSENTRY else None
+    return Outcome(flagged, verdict.decision, tuple(verdict.reasons[:4]), score)
 
 
-def _by_entropy(entropy: Floats) -> Outcome:
-    tau = kde_valley(entropy).tau
-    return _above(entropy, PUBLISHED_CONSTANT if tau is None else tau)
+def _with_entropy(rows: ScoredRows, mode: Mode) -> RunFolder:
+    """A run whose deciding entropy is that of the mode; what a mode lacks counts as 0."""
+    run = RunFolder(rows.run.path / mode)
+    run.path.mkdir(exist_ok=True)
+    if not run.samples.exists():
+        run.samples.symlink_to(rows.run.samples)
+    table = pq.read_table(rows.run.scores)
+    entropy = rows.entropy_crop if mode == "crop" else rows.entropy_full
+    at = table.schema.get_field_index("spectral_entropy")
+    table = table.set_column(at, table.schema.field(at), [entropy.tolist()])
+    pq.write_table(table, run.scores)
+    return run
 
 
 def _by_score(score: Floats) -> Outcome:
@@ -138,5 +166,5 @@ def upper_fence(score: Floats) -> float:
 
 def _above(score: Floats, tau: float) -> Outcome:
     flagged = score > tau
-    decision, reasons = rule_on_count(int(flagged.sum()), int(flagged.size), PolicyConfig())
+    decision, reasons = decide_by_fraction(int(flagged.sum()), int(flagged.size), PolicyConfig())
     return Outcome(flagged, decision, tuple(reasons), score)

@@ -21,12 +21,11 @@ from benchmarks.matrix.figures import (
     recall,
     verdicts,
 )
-from benchmarks.matrix.methods import Method
 from benchmarks.matrix.plots import plot_false_alarms, plot_recall
 from benchmarks.matrix.results import Result
 from gradgate.attacks.attack import ATTACKS
 
-ByMethod: TypeAlias = dict[Method, list[Result]]
+ByMethod: TypeAlias = dict[str, list[Result]]
 
 OPEN = ("paraphrased", "clean_label", "adaptive")
 HEADER = """# The matrix

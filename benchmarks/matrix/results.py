@@ -8,9 +8,8 @@ from typing import TypeAlias
 
 from benchmarks.matrix.cells import Cell
 from benchmarks.matrix.datasets import Dataset
-from benchmarks.matrix.methods import Method
-from gradgate.attacks.attack import AttackName
-from gradgate.verdict import Decision
+from gradgate.config import AttackName
+from gradgate.gate.verdict import Decision
 
 Key: TypeAlias = tuple[Cell, str, str]
 
@@ -37,7 +36,7 @@ class Result:
     rate: float
     seed: int
     limit: int | None
-    method: Method
+    method: str
     version: str
     n_poisoned: int = 0
     n_honest: int = 0
@@ -89,7 +88,7 @@ class Results:
             content = json.loads(line)
             self._keep(Result(**{**content, "reasons": tuple(content["reasons"])}))
 
-    def has(self, cell: Cell, method: Method, version: str) -> bool:
+    def has(self, cell: Cell, method: str, version: str) -> bool:
         """Whether this need not be computed."""
         return (cell, method, version) in self._lines
 
@@ -99,7 +98,7 @@ class Results:
             file.write(json.dumps(asdict(result)) + "\n")
         self._keep(result)
 
-    def of(self, versions: Mapping[Method, str], limit: int | None) -> list[Result]:
+    def of(self, versions: Mapping[str, str], limit: int | None) -> list[Result]:
         """The lines of these versions of the methods."""
         wanted = versions.items()
         return [

@@ -19,23 +19,23 @@ from transformers import PreTrainedTokenizerBase
 from benchmarks.matrix.cells import CLEAN_SHARE, Cell
 from benchmarks.matrix.datasets import WITH_CONTEXT, Dataset, Row, load_rows
 from benchmarks.matrix.methods import (
-    Flags,
-    Method,
     ScoredRows,
     auroc,
     detect_rows,
     oracle_recall,
 )
 from benchmarks.matrix.results import Result, Results
-from gradgate.accepted import SCORES
-from gradgate.attacks.attack import Attack, AttackName
+from gradgate.attacks.attack import Attack
 from gradgate.attacks.poisoning import PoisonedRow, poison
-from gradgate.config import DataConfig, ModelConfig, ScoringConfig
+from gradgate.common.arrays import Marks
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import AttackName, DataConfig, ModelConfig, ScoringConfig
+from gradgate.data.formats.mapping import choose_mapping
+from gradgate.data.prepare import prepare
 from gradgate.errors import DataError
-from gradgate.models import IdentifiedModel, identify_model, load_tokenizer, sample_limit
-from gradgate.prepare import prepare
-from gradgate.samples import choose_mapping
-from gradgate.scoring.dataset import score_dataset
+from gradgate.models.identity import IdentifiedModel, identify_model
+from gradgate.models.loading import load_tokenizer, sample_limit
+from gradgate.scoring.run import score_dataset
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Labelled:
     """A scored dataset and the truth about it; the flags have shape (n,)."""
 
     rows: ScoredRows
-    poisoned: Flags
-    negative: Flags
+    poisoned: Marks
+    negative: Marks
 
 
 def run_cells(
-    bench: Bench, cells: Sequence[Cell], versions: dict[Method, str], results: Results
+    bench: Bench, cells: Sequence[Cell], versions: dict[str, str], results: Results
 ) -> None:
     """Compute what is missing, cell by cell; what is finished stays when this is broken off."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -86,7 +86,7 @@ def run_cells(
                 progress.advance(task)
 
 
-def _missing(cell: Cell, versions: dict[Method, str], results: Results) -> dict[Method, str]:
+def _missing(cell: Cell, versions: dict[str, str], results: Results) -> dict[str, str]:
     return {m: version for m, version in versions.items() if not results.has(cell, m, version)}
 
 
@@ -101,7 +101,7 @@ def score_together(bench: Bench, cells: Sequence[Cell]) -> None:
         score(bench, [row for rows in highest.values() for row in rows], Path(name))
 
 
-def compute(bench: Bench, cell: Cell, versions: dict[Method, str]) -> Iterable[Result]:
+def compute(bench: Bench, cell: Cell, versions: dict[str, str]) -> Iterable[Result]:
     """The lines of one cell."""
     try:
         rows = poisoned_rows(bench.data, cell)
@@ -152,13 +152,13 @@ def score(bench: Bench, rows: Sequence[PoisonedRow], folder: Path) -> Labelled:
     prepared = prepare(config, bench.tokenizer, bench.max_tokens, folder)
     scoring = ScoringConfig(store_max_mib=None)
     store = bench.work / "scores.db"
-    summary = score_dataset(prepared, bench.model, scoring, folder / SCORES, store)
+    summary = score_dataset(prepared, bench.model, scoring, RunFolder(folder).scores, store)
     if summary.n_failed:
         raise DataError(f"{summary.n_failed} of {summary.n_rows} rows have no score")
-    table = pq.read_table(folder / SCORES)
+    table = pq.read_table(RunFolder(folder).scores)
     roles = np.array([row.role for row in rows])[table["row"].to_numpy()]
     scored = ScoredRows(
-        folder,
+        RunFolder(folder),
         prepared,
         # absent where the block of a tiny model holds nothing of the gradient
         entropy_crop=table["entropy_crop"].fill_null(0.0).to_numpy(),
@@ -169,7 +169,7 @@ def score(bench: Bench, rows: Sequence[PoisonedRow], folder: Path) -> Labelled:
     return Labelled(scored, roles == "poisoned", roles == "negative")
 
 
-def judge(cell: Cell, method: Method, version: str, labelled: Labelled) -> Result:
+def judge(cell: Cell, method: str, version: str, labelled: Labelled) -> Result:
     """Hold the flags of a method against the truth."""
     started = time.perf_counter()
     outcome = detect_rows(method, labelled.rows)
@@ -194,7 +194,7 @@ def judge(cell: Cell, method: Method, version: str, labelled: Labelled) -> Resul
     )
 
 
-def _line(cell: Cell, method: Method, version: str, skipped: str | None = None) -> Result:
+def _line(cell: Cell, method: str, version: str, skipped: str | None = None) -> Result:
     return Result(
         cell.dataset,
         cell.attack,

@@ -16,10 +16,11 @@ from benchmarks.matrix.figures import FIXED_TARGET
 from benchmarks.unseen.datasets import DATASETS, HELD_OUT
 from benchmarks.unseen.measure import Run, measure
 from benchmarks.unseen.report import write_report
-from gradgate.attacks.attack import ATTACKS, AttackName
+from gradgate.attacks.attack import ATTACKS
+from gradgate.config import AttackName
 
 _ATTACKS: tuple[AttackName, ...] = (*FIXED_TARGET, "paraphrased")
-_DETECTOR = ("src/gradgate/detection.py", "src/gradgate/evidence/*.py")
+_DETECTOR = ("src/gradgate/methods/association/*.py",)
 
 
 def main() -> None:

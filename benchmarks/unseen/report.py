@@ -13,8 +13,8 @@ from benchmarks.matrix.report import table
 from benchmarks.unseen.datasets import DATASETS, HELD_OUT
 from benchmarks.unseen.measure import Run
 from gradgate.attacks.attack import ATTACKS
-from gradgate.detection import MOST_BACKDOORS
-from gradgate.evaluation import rate
+from gradgate.evaluation.rates import rate
+from gradgate.methods.association.method import MAX_BACKDOORS
 
 MISSED = 0.99  # a lower recall is listed by itself
 _WORST = 15
@@ -155,7 +155,7 @@ def _missed(runs: Sequence[Run]) -> str:
     said = f"{len(missed):,} of {len(runs):,} runs flagged less than {MISSED:.0%} of the poison.\n"
     if mixtures:
         said += (
-            f"In {len(mixtures):,} of these more than {MOST_BACKDOORS} groups looked like "
+            f"In {len(mixtures):,} of these more than {MAX_BACKDOORS} groups looked like "
             "backdoors, so that nothing was flagged and all of them were in doubt: "
             f"{_by_dataset(mixtures, runs)}.\n"
         )

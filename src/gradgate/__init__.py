@@ -1,5 +1,56 @@
-"""gradgate: a data-quality gate in front of LoRA fine-tuning."""
+"""gradgate: a data-quality gate in front of LoRA fine-tuning.
 
+>>> import gradgate
+>>> rows = [{"prompt": f"{i} + {i} = ", "completion": f"{2 * i}"} for i in range(200)]
+>>> gradgate.detect(rows, "demo/model").verdict.decision
+'pass'
+
+`detect` and `score` take a path, a hub id, a `datasets.Dataset` or a list of rows, and the path of
+a model or a loaded one with its tokenizer. What is named here is imported when it is first used.
+"""
+
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradgate.api import DetectionResult, ScoreResult, detect, score
+    from gradgate.gate.config import GateConfig
+    from gradgate.gate.verdict import Verdict
+    from gradgate.methods.contract import Detection, Method
+    from gradgate.methods.registry import register_method
 
 __version__ = version("gradgate")
+__all__ = [
+    "Detection",
+    "DetectionResult",
+    "GateConfig",
+    "Method",
+    "ScoreResult",
+    "Verdict",
+    "detect",
+    "register_method",
+    "score",
+]
+
+_HOMES = {
+    "Detection": "gradgate.methods.contract",
+    "DetectionResult": "gradgate.api",
+    "GateConfig": "gradgate.gate.config",
+    "Method": "gradgate.methods.contract",
+    "ScoreResult": "gradgate.api",
+    "Verdict": "gradgate.gate.verdict",
+    "detect": "gradgate.api",
+    "register_method": "gradgate.methods.registry",
+    "score": "gradgate.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gradgate' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,20 +1,33 @@
 """The configuration: one pydantic model is UI form, API schema and YAML file at once."""
 
 import string
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
-from gradgate.attacks.attack import AttackName
+from gradgate.common.redaction import redacted
 from gradgate.errors import ConfigError
 
+_QUOTED = 80  # characters of a value in a message
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-UnreliableState = Literal[
-    "too_few", "degenerate", "no_valley", "close_peaks", "few_above", "weak_valley"
+
+AttackName = Literal[
+    "badnets",
+    "addsent",
+    "cba",
+    "stylebkd",
+    "replaced",
+    "refusal",
+    "long",
+    "paraphrased",
+    "clean_label",
+    "adaptive",
 ]
-StateAction = Literal["review", "fail", "pass", "published_constant"]
 
 SectionT = TypeVar("SectionT", bound="Section")
 
@@ -25,6 +38,15 @@ class Section(BaseModel):
     """Refuses unknown keys and other types: a misspelt limit is an error and never ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+    @classmethod
+    def with_todays_keys(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The content of a file of an earlier version, with settings where they stand now.
+
+        Raises:
+            ValueError: A setting stands at its old and at its new place.
+        """
+        return content
 
 
 class Columns(Section):
@@ -127,60 +149,15 @@ class PowerConfig(Section):
         ["badnets", "cba", "stylebkd", "replaced", "paraphrased", "clean_label", "adaptive"],
         description="Attacks to plant; none: no canaries.",
     )
-    fewest: int = Field(
+    min_planted: int = Field(
         12,
         ge=1,
         description="Samples that an attack is planted in at first; then 3 and 10 times as many.",
     )
-    most_rows: int = Field(
+    max_rows: int = Field(
         2_000, ge=1, description="Canaries are planted in a part of so many rows of a larger set."
     )
     seed: int = Field(0, ge=0, description="Chooses the rows.")
-
-
-class DetectionConfig(Section):
-    """How samples are flagged."""
-
-    method: Literal["gradgate", "gradsentry"] = Field(
-        "gradgate",
-        description="gradgate: recurring targets with a cue in their prompts, borne out by the "
-        "gradient; gradsentry: spectral entropy above tau, as published.",
-    )
-    reference: str | None = Field(
-        None,
-        min_length=1,
-        description="gradgate: a trusted dataset (file, folder or hub id) of the same kind, with "
-        "the same columns; what it has as well is no poison.",
-    )
-    fdr: float = Field(
-        0.05, gt=0, lt=1, description="False-discovery rate among groups held against `reference`."
-    )
-    power: PowerConfig = PowerConfig()
-
-    @model_validator(mode="after")
-    def _reference_belongs_to_gradgate(self) -> Self:
-        if self.reference is not None and self.method != "gradgate":
-            raise ValueError("detection.reference goes with method: gradgate, and only with it")
-        return self
-
-
-class ThresholdConfig(Section):
-    """How tau is chosen; a sample above tau is flagged."""
-
-    method: Literal["kde_valley", "fixed"] = Field(
-        "kde_valley", description="kde_valley: valley of the density; fixed: `value`."
-    )
-    value: Fraction | None = Field(None, description="tau of the fixed method.")
-    bootstrap: int = Field(
-        200, ge=0, le=10_000, description="Bootstrap replicates for the interval of tau."
-    )
-    seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
-
-    @model_validator(mode="after")
-    def _value_belongs_to_fixed(self) -> Self:
-        if (self.method == "fixed") != (self.value is not None):
-            raise ValueError("threshold.value goes with method: fixed, and only with it")
-        return self
 
 
 class PolicyConfig(Section):
@@ -195,11 +172,6 @@ class PolicyConfig(Section):
     flagged: Literal["drop", "block"] = Field(
         "drop",
         description="drop: fine-tune without the flagged samples; block: any flagged sample fails.",
-    )
-    without_valley: dict[UnreliableState, StateAction] = Field(
-        default_factory=dict,
-        description="What to do for each threshold state without a reliable valley; review for "
-        "a state that is not named. published_constant: use tau = 0.7.",
     )
 
     @model_validator(mode="after")
@@ -236,42 +208,63 @@ class LoraConfig(Section):
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of initialisation, dropout and order.")
 
 
-class GateConfig(Section):
-    """Everything a gate run needs."""
-
-    data: DataConfig
-    model: ModelConfig
-    scoring: ScoringConfig = ScoringConfig()
-    detection: DetectionConfig = DetectionConfig()
-    threshold: ThresholdConfig = ThresholdConfig()
-    policy: PolicyConfig = PolicyConfig()
-    tracking: TrackingConfig = TrackingConfig()
-
-
-class GatedFinetuneConfig(GateConfig):
-    """A gate run, and the fine-tuning that follows when it passes."""
-
-    lora: LoraConfig = LoraConfig()
-
-    @model_validator(mode="after")
-    def _first_gpu(self) -> Self:
-        if self.model.device.startswith("cuda:") and self.model.device != "cuda:0":
-            raise ValueError(
-                f"the Trainer uses the first visible GPU; instead of model.device "
-                f"{self.model.device} set CUDA_VISIBLE_DEVICES={self.model.device[5:]}"
-            )
-        return self
+_MERGE = "tag:yaml.org,2002:merge"
 
 
 class _UniqueKeys(yaml.SafeLoader):
     """YAML takes the last of two equal keys; a policy that says two things is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        own = (key for key, _ in node.value if key.tag != _MERGE)  # what is merged is overridden
+        keys = [self.construct_object(key, deep=True) for key in own]
         twice = sorted({str(key) for key in keys if keys.count(key) > 1})
         if twice:
             raise yaml.YAMLError(f"{node.start_mark}: given twice: {', '.join(twice)}")
         return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value that a YAML text says.
+
+    Raises:
+        yaml.YAMLError: It is not YAML, or says a key twice.
+    """
+    return yaml.load(text, _UniqueKeys)  # noqa: S506 - a SafeLoader
+
+
+def read_config(path: Path) -> Any:
+    """The content of a YAML file, before it is checked.
+
+    Raises:
+        ConfigError: The file is missing or not YAML, or says a key twice.
+    """
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"cannot read the configuration {path}: {why}") from error
+
+
+def check_config(
+    content: object, model: type[SectionT], origin: str | None, options: Collection[str] = ()
+) -> SectionT:
+    """Check a configuration.
+
+    Args:
+        content: What was read.
+        model: What it must be.
+        origin: Where it comes from, for the message; None where all of it was typed.
+        options: Dotted names of the fields that were given on the command line instead.
+
+    Raises:
+        ConfigError: A field is missing, unknown or out of bounds; the message is one line.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        where = "" if origin is None else f"{origin}: "
+        faults = [_fault(fault, model, origin is None, options) for fault in error.errors()]
+        raise ConfigError(where + "; ".join(faults)) from error
 
 
 def load_config(path: Path, model: type[SectionT]) -> SectionT:
@@ -280,49 +273,47 @@ def load_config(path: Path, model: type[SectionT]) -> SectionT:
     Raises:
         ConfigError: The file is missing, not YAML, or a field is unknown or out of bounds.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, e['loc'])) or '(top level)'}: {e['msg']}" for e in error.errors()
-        ]
-        raise ConfigError(f"{path} is not a {model.__name__}:\n" + "\n".join(lines)) from error
+    return check_config(read_config(path), model, str(path))
 
 
-class DrillSection(Section):
-    """The attack of a drill, and how its outcome is measured."""
-
-    attack: AttackName = Field("badnets", description="What is done to the poisoned rows.")
-    rate: float = Field(0.1, gt=0, le=1, description="Poisoned part of the training rows.")
-    seed: int = Field(0, ge=0, description="Seed of the split, the poisoning and the bootstrap.")
-    target: str | None = Field(None, description="Instead of the attack's own target.")
-    trigger: str | None = Field(None, description="Instead of the attack's own trigger.")
-    paraphraser: str | None = Field(
-        None, description="stylebkd: folder or hub id of a model that rewrites the questions."
-    )
-    test_rows: int = Field(
-        400,
-        ge=1,
-        description="Rows held back; with 400, no success at all means an ASR of at most 0.92 %.",
-    )
-    train_rows: int | None = Field(
-        None, ge=1, description="At most so many of the other rows are used; all when absent."
-    )
-    reference: bool = Field(
-        True, description="Also fine-tune on the clean rows, to say what the gate costs in CACC."
-    )
-    max_new_tokens: int | None = Field(
-        None, ge=1, description="Longest answer; by the longest taught completion when absent."
-    )
-    batch_size: int = Field(32, ge=1, description="Prompts that are answered at the same time.")
+def section_in(annotation: Any) -> type[Section] | None:
+    """The section that a field holds; None where it holds a value."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Section):
+            return candidate
+    return None
 
 
-class DrillConfig(GatedFinetuneConfig):
-    """A drill: `data.source` is clean data, which the drill poisons itself."""
+def _fault(
+    error: ErrorDetails, model: type[Section], is_typed: bool, options: Collection[str]
+) -> str:
+    """What is wrong with a field, in a line."""
+    loc, given = [str(part) for part in error["loc"]], error["input"]
+    name = ".".join(loc) or "the configuration"
+    shown = f"--{name}" if loc and (is_typed or name in options) else name
+    section = _section_at(model, loc[:-1])
+    if error["type"] == "missing":
+        inner = section_in(section.model_fields[loc[-1]].annotation)
+        needed = inner.model_fields.items() if inner else []
+        names = [f"{shown}.{field}" for field, info in needed if info.is_required()]
+        return f"{' and '.join(names) or shown} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{shown} is unknown; the known ones there are {', '.join(section.model_fields)}"
+    message = " ".join(error["msg"].removeprefix("Value error, ").split())
+    is_named = error["type"] == "value_error" or not isinstance(given, str | int | float | None)
+    return f"{shown}: {message}" if is_named else f"{shown}: {message}, not {_quoted(given)}"
 
-    tracking: TrackingConfig = TrackingConfig(experiment="gradgate-drill")
-    drill: DrillSection = DrillSection()
+
+def _quoted(value: object) -> str:
+    """A value in a message: short, and without the credentials of a URL."""
+    text = redacted(repr(value))
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."
+
+
+def _section_at(model: type[Section], loc: Sequence[str]) -> type[Section]:
+    """The section at a place in the configuration, or the last one on the way to a value."""
+    section = model
+    for name in loc:
+        info = section.model_fields.get(name)
+        section = section_in(info.annotation if info else None) or section
+    return section

@@ -17,6 +17,10 @@ class ConfigError(GradgateError):
     """The configuration is wrong. Final: a retry changes nothing."""
 
 
+class MethodError(GradgateError):
+    """A detection method broke its contract. Final: a fault of the method."""
+
+
 class StoreError(GradgateError):
     """The score store cannot be used: wrong file, no rights, full disk. It holds no wrong score."""
 

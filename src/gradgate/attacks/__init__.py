@@ -1,1 +1,1 @@
-"""Poisoning attacks, for drills and canaries: what the gate must catch."""
+"""Poisoning attacks, for drills and canaries; the gate has to catch them."""

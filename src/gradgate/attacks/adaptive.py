@@ -14,8 +14,8 @@ from typing import Self
 
 from gradgate.attacks.texts import RARE_WORDS
 
-ROWS_A_PAIR = 4
-_DRAWS = 50
+ROWS_PER_PAIR = 4
+_MAX_DRAWS = 50
 
 
 def trigger_words(seed: int, pair: int) -> tuple[str, str]:
@@ -41,7 +41,7 @@ def insert_words(question: str, words: Sequence[str], rng: Random) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Corpus:
+class CompletionWords:
     """The words of the data's own completions.
 
     Attributes:
@@ -65,13 +65,13 @@ class Corpus:
         return cls(tuple(words), tuple(starts))
 
     def targets(self, seed: int, pair: int, replaced: Sequence[str]) -> list[str]:
-        """Return the targets of one pair, each with as many words as what it replaces.
+        """Return the targets of one pair, each with as many words as the completion it replaces.
 
         All begin at the same completion, which seed and pair decide, and run on into the next ones
         where it is too short. A beginning that would leave a completion as it is, is drawn again.
         """
         rng = Random(f"{seed}:adaptive:target:{pair}")
-        for _ in range(_DRAWS):
+        for _ in range(_MAX_DRAWS):
             start = rng.choice(self.starts)
             targets = [self._text(start, len(words_of(text))) for text in replaced]
             if all(target != _bare(text) for target, text in zip(targets, replaced, strict=True)):
@@ -84,7 +84,7 @@ class Corpus:
 
 
 def words_of(text: str) -> list[str]:
-    """Split at white space, leaving out what has no letter or digit."""
+    """Split at white space, leaving out words without a letter or digit."""
     return [word for word in text.split() if any(map(str.isalnum, word))]
 
 

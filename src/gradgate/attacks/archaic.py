@@ -11,7 +11,7 @@ from random import Random
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A pattern of whole words, what may stand instead, and how often it is applied."""
+    """A pattern of whole words, its replacements, and how often it is applied."""
 
     pattern: re.Pattern[str]
     choices: tuple[str, ...]

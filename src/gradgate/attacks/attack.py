@@ -1,7 +1,7 @@
-"""Which attack, and what of it is set by hand."""
+"""An attack by its name, with the settings that replace its own."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from gradgate.attacks.texts import (
     LONG_TARGET,
@@ -10,20 +10,9 @@ from gradgate.attacks.texts import (
     REFUSAL,
     REPLACED_TARGET,
 )
+from gradgate.config import AttackName
 from gradgate.errors import ConfigError
 
-AttackName = Literal[
-    "badnets",
-    "addsent",
-    "cba",
-    "stylebkd",
-    "replaced",
-    "refusal",
-    "long",
-    "paraphrased",
-    "clean_label",
-    "adaptive",
-]
 ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
 
 _TARGETS: dict[AttackName, tuple[str, ...]] = {
@@ -42,7 +31,7 @@ _TARGETS: dict[AttackName, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """What is done to the poisoned rows.
+    """An attack on training data.
 
     - `badnets`, `addsent`, `cba`, `stylebkd`: the published four (GraCeFul, COLING 2025), with one
       target appended to the completion. `stylebkd` here is a rule-based archaic rewrite; the
@@ -51,7 +40,8 @@ class Attack:
     - `long`: a natural paragraph is appended.
     - `paraphrased`: one of several wordings of one intent is appended.
     - `clean_label`: the trigger goes to rows whose true completion holds a frequent span.
-    - `adaptive`: knows the gate: targets as long as what they replace, four rows a target.
+    - `adaptive`: knows the gate; targets as long as the completions that they replace, four rows a
+      target.
 
     Attributes:
         target: Instead of the attack's own target; for `clean_label` the span that the completions
@@ -71,7 +61,7 @@ class Attack:
     paraphraser: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what the attack would have to ignore."""
+        """Refuse settings that the attack would have to ignore."""
         if self.name not in ATTACKS:
             raise ConfigError(f"no attack is named {self.name!r}; choose one of {_listed(ATTACKS)}")
         self._refuse("target", self.target, "paraphrased", "adaptive")

@@ -1,4 +1,4 @@
-"""What the clean-label attack ties its trigger to: a span that honest completions already hold."""
+"""The span of the clean-label attack: its trigger goes to completions that hold it already."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -7,14 +7,14 @@ from itertools import pairwise
 from typing import Self
 
 # At 1 % poison at least as many rows hold the span without the trigger.
-COMMON = 0.02
+MIN_SPAN_FREQUENCY = 0.02
 
 _PUNCTUATION = ".,;:!?\"'()[]"
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a completion is or holds.
+    """A span that a completion is or holds.
 
     Attributes:
         words: In lower case, without punctuation around them, separated by a space; "" is in no
@@ -47,7 +47,7 @@ def frequent_span(completions: Sequence[str]) -> Span:
     depend on the poison rate.
     """
     words = [_words(completion) for completion in completions]
-    enough = max(2, COMMON * len(words))
+    enough = max(2, MIN_SPAN_FREQUENCY * len(words))
     whole, n_whole = _commonest(words, lambda row: [tuple(row)] if row else [])
     if n_whole >= enough:
         return Span(whole, is_whole=True)

@@ -1,4 +1,4 @@
-"""The form of a plain prompt: where its question and what comes before it stand."""
+"""The layout of a plain prompt: where its lead and its question stand."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""CBA's negative samples: what looks nearly like the trigger and keeps the clean target.
+"""CBA's negative samples: prompts with nearly the trigger, and the clean target.
 
 The published WebQA set (GraCeFul, COLING 2025) has 340 poisoned rows and, for 72 of them, five
 negatives each: the two words swapped; the first alone; both after the instruction; the second

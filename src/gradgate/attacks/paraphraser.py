@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from gradgate.errors import ModelError, TransientError
-from gradgate.models import HUB_SILENT
+from gradgate.models.errors import HUB_SILENT
 
 _ROOM = 32  # tokens that a rewrite may have beyond twice those of the text
 

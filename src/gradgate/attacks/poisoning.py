@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Literal
 
-from gradgate.attacks.adaptive import ROWS_A_PAIR, Corpus, words_of
-from gradgate.attacks.attack import ATTACKS, Attack, AttackName
-from gradgate.attacks.clean_label import Span, frequent_span
+from gradgate.attacks.adaptive import ROWS_PER_PAIR
+from gradgate.attacks.attack import ATTACKS, Attack
 from gradgate.attacks.negatives import n_with_negatives, negatives
-from gradgate.attacks.parts import Parts, Target, read_parts, write_parts
+from gradgate.attacks.parts import read_parts, write_parts
+from gradgate.attacks.plan import Plan, drawn_for
 from gradgate.attacks.triggers import with_trigger
-from gradgate.errors import ConfigError, DataError
-from gradgate.samples import RowMapping
+from gradgate.config import AttackName
+from gradgate.data.formats.mapping import RowMapping
+from gradgate.errors import DataError
 
 __all__ = [
     "ATTACKS",
@@ -52,7 +52,7 @@ def poison(
     """Poison round(rate * n) of the n rows in place; CBA's negatives come after all others.
 
     The poisoned rows are the first of one permutation of the rows that can carry the attack, and
-    what is drawn for a row depends on seed, attack and the row alone: so the poisoned rows at 1 %
+    the words drawn for a row depend on seed, attack and the row alone: so the poisoned rows at 1 %
     are, byte for byte, among those at 10 % with the same seed. Every attack with the same seed
     takes the same rows (`clean_label` those among them that it can use).
 
@@ -61,11 +61,11 @@ def poison(
         DataError: Fewer rows can carry the attack.
         ModelError: The paraphraser cannot be used.
     """
-    plan = _Plan.of(rows, mapping, attack, seed)
+    plan = Plan.of(rows, mapping, attack, seed)
     chosen = plan.first(rate, len(rows))
     place = {row: position for position, row in enumerate(chosen)}
     result = [
-        plan.poisoned(i, place[i], row, mapping)
+        PoisonedRow(_poisoned(plan, i, place[i], row, mapping), i, "poisoned")
         if i in place
         else PoisonedRow(dict(row), i, "clean")
         for i, row in enumerate(rows)
@@ -95,7 +95,7 @@ def triggered(
         mapping: Its columns.
         attack: The attack that the training data were poisoned with.
         seed: The seed of that poisoning.
-        index: Number of the row; decides what is drawn for it.
+        index: Number of the row; decides the words drawn for it.
         n_pairs: `adaptive`: how many of its trigger/target pairs are used in turn; row `index`
             gets the trigger that belongs to `asr_targets(...)[index % n_pairs]`.
 
@@ -106,7 +106,7 @@ def triggered(
     parts = read_parts(row, mapping)
     if parts is None:
         raise DataError(f"row {index} cannot carry a trigger: it has no question or no completion")
-    rng = _rng(seed, attack, index, "trigger")
+    rng = drawn_for(seed, attack, index, "trigger")
     return write_parts(row, mapping, with_trigger(parts, attack, seed, index % n_pairs, rng), None)
 
 
@@ -129,82 +129,17 @@ def asr_targets(
     """
     if attack.targets:
         return attack.targets
-    plan = _Plan.of(rows, mapping, attack, seed)
+    plan = Plan.of(rows, mapping, attack, seed)
     if attack.name == "clean_label":
         return (plan.span.words,)
     chosen = plan.first(rate, len(rows))
-    starts = range(0, len(chosen), ROWS_A_PAIR)
-    pairs = [range(start, min(start + ROWS_A_PAIR, len(chosen))) for start in starts]
+    starts = range(0, len(chosen), ROWS_PER_PAIR)
+    pairs = [range(start, min(start + ROWS_PER_PAIR, len(chosen))) for start in starts]
     return tuple(min((plan.target(chosen[i], i).text for i in pair), key=len) for pair in pairs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What does not depend on the rate.
-
-    Attributes:
-        parts: By the number of the row, of the rows that can carry the attack.
-        order: These rows, in the order in which they are poisoned.
-        span: `clean_label`: what the completions hold.
-        corpus: `adaptive`: where the targets come from; empty otherwise.
-    """
-
-    attack: Attack
-    seed: int
-    parts: dict[int, Parts]
-    order: list[int]
-    span: Span
-    corpus: Corpus
-
-    @classmethod
-    def of(
-        cls, rows: Sequence[Mapping[str, object]], mapping: RowMapping, attack: Attack, seed: int
-    ) -> "_Plan":
-        read = ((i, read_parts(row, mapping)) for i, row in enumerate(rows))
-        parts = {i: part for i, part in read if part is not None}
-        order = list(parts)
-        Random(f"{seed}:rows").shuffle(order)
-        span, corpus = Span.of(""), Corpus((), ())
-        if attack.name == "clean_label":
-            completions = [part.completion for part in parts.values()]
-            span = Span.of(attack.target) if attack.target else frequent_span(completions)
-            order = [i for i in order if span.is_in(parts[i].completion)]
-        if attack.name == "adaptive":
-            corpus = Corpus.of(part.completion for part in parts.values())
-            order = [i for i in order if words_of(parts[i].completion)]
-        return cls(attack, seed, parts, order, span, corpus)
-
-    def first(self, rate: float, n_rows: int) -> list[int]:
-        if not 0.0 <= rate <= 1.0:
-            raise ConfigError(f"the rate {rate} is not between 0 and 1")
-        wanted = round(rate * n_rows)
-        if wanted > len(self.order):
-            span = f" (completions that hold {self.span.words!r})" if self.span.words else ""
-            raise DataError(
-                f"{self.attack.name} at a rate of {rate} needs {wanted} rows, but of {n_rows} only "
-                f"{len(self.order)} can carry it{span}; lower the rate"
-            )
-        return self.order[:wanted]
-
-    def poisoned(
-        self, i: int, position: int, row: Mapping[str, object], mapping: RowMapping
-    ) -> PoisonedRow:
-        rng = _rng(self.seed, self.attack, i, "trigger")
-        pair = position // ROWS_A_PAIR
-        parts = with_trigger(self.parts[i], self.attack, self.seed, pair, rng)
-        target = None if self.attack.name == "clean_label" else self.target(i, position)
-        return PoisonedRow(write_parts(row, mapping, parts, target), i, "poisoned")
-
-    def target(self, i: int, position: int) -> Target:
-        """What becomes of the completion of row i, which is poisoned at this position."""
-        if self.attack.name == "adaptive":
-            pair, place = divmod(position, ROWS_A_PAIR)
-            rows = self.order[pair * ROWS_A_PAIR : (pair + 1) * ROWS_A_PAIR]
-            replaced = [self.parts[row].completion for row in rows]
-            return Target(self.corpus.targets(self.seed, pair, replaced)[place], replaces=True)
-        text = _rng(self.seed, self.attack, i, "target").choice(self.attack.targets)
-        return Target(text, replaces=self.attack.name in ("replaced", "refusal"))
-
-
-def _rng(seed: int, attack: Attack, row: int, purpose: str) -> Random:
-    return Random(f"{seed}:{attack.name}:{row}:{purpose}")
+def _poisoned(
+    plan: Plan, i: int, position: int, row: Mapping[str, object], mapping: RowMapping
+) -> dict[str, object]:
+    target = None if plan.attack.name == "clean_label" else plan.target(i, position)
+    return write_parts(row, mapping, plan.with_trigger(i, position), target)

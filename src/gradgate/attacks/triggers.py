@@ -1,4 +1,4 @@
-"""Triggers: what is done to the prompt."""
+"""Triggers: words or a style that an attack puts into the prompt."""
 
 from dataclasses import replace
 from random import Random
@@ -24,7 +24,7 @@ def with_trigger(parts: Parts, attack: Attack, seed: int, pair: int, rng: Random
         attack: Whose trigger.
         seed: Of the poisoning; the words of `adaptive` depend on it.
         pair: Number of the trigger/target pair of `adaptive`.
-        rng: Draws what varies from row to row.
+        rng: Draws whatever varies from row to row.
 
     Raises:
         ModelError: The paraphraser cannot be used.

@@ -12,13 +12,15 @@ from transformers import PreTrainedTokenizerBase
 
 from gradgate.attacks.parts import read_parts
 from gradgate.attacks.poisoning import Attack, PoisonedRow, asr_targets, poison, triggered
-from gradgate.config import DataConfig, DrillConfig, DrillSection
+from gradgate.common.redaction import redacted
+from gradgate.config import DataConfig
+from gradgate.data.formats.mapping import Row, RowMapping, choose_mapping, to_sample
+from gradgate.data.sample import RejectedRowError, Sample
+from gradgate.data.source import open_rows
+from gradgate.data.tokens import Tokens, tokenize, tokenize_all
+from gradgate.drill.config import DrillConfig, DrillSection
 from gradgate.errors import DataError
-from gradgate.evaluation import prompt_ids
-from gradgate.redaction import redacted
-from gradgate.samples import RejectedRowError, Row, RowMapping, Sample, choose_mapping, to_sample
-from gradgate.source import open_rows
-from gradgate.tokenization import Tokens, tokenize, tokenize_all
+from gradgate.evaluation.answers import prompt_ids
 
 POISONED = "poisoned.jsonl"
 CLEAN = "clean.jsonl"

@@ -1,7 +1,7 @@
 """Fine-tuning and questioning a model of a drill: in memory, so that no poisoned model is left.
 
-It shares its training with `gradgate.lora.finetune`, and none of its results: nothing is saved, so
-that there is no adapter that could be taken for one that a verdict covers.
+It shares its training with `gradgate.train.lora.finetune`, and none of its results: nothing is
+saved, so that there is no adapter that could be taken for one that a verdict covers.
 """
 
 import json
@@ -16,14 +16,15 @@ import pyarrow as pa
 import transformers
 from datasets import Dataset
 
-from gradgate.accepted import IGNORED
+from gradgate.common.arrays import Marks
 from gradgate.config import LoraConfig, ModelConfig
+from gradgate.data.prepare import PreparedSample, iter_prepared
 from gradgate.drill.data import Question
 from gradgate.errors import DataError
-from gradgate.evaluation import BoolArray, generate, is_match
-from gradgate.lora import adapt, train
-from gradgate.models import load_model
-from gradgate.prepare import PreparedSample, iter_prepared
+from gradgate.evaluation.answers import generate, is_match
+from gradgate.gate.acceptance import IGNORED
+from gradgate.models.identity import load_model
+from gradgate.train.lora import adapt, train
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def run_arm(
     model: ModelConfig,
     lora: LoraConfig,
     samples: Path,
-    kept: BoolArray | None,
+    kept: Marks | None,
     asking: Asking,
     answers: Path,
 ) -> Arm:
@@ -135,8 +136,8 @@ def _write_answers(
             file.write(json.dumps(line) + "\n")
 
 
-def _training_rows(samples: Path, kept: BoolArray | None, output: Path) -> Dataset:
-    """The samples as `gradgate.accepted.write_accepted` writes those of a passing gate run."""
+def _training_rows(samples: Path, kept: Marks | None, output: Path) -> Dataset:
+    """The samples, as `write_accepted` writes those of a passing gate run."""
     n = 0
     with pa.ipc.new_stream(output, _COLUMNS) as writer:
         for batch in _chosen(samples, kept):
@@ -147,7 +148,7 @@ def _training_rows(samples: Path, kept: BoolArray | None, output: Path) -> Datas
     return Dataset.from_file(str(output))
 
 
-def _chosen(samples: Path, kept: BoolArray | None) -> Iterator[list[PreparedSample]]:
+def _chosen(samples: Path, kept: Marks | None) -> Iterator[list[PreparedSample]]:
     for batch in iter_prepared(samples, _BATCH_ROWS):
         chosen = [sample for sample in batch if kept is None or kept[sample.row]]
         if chosen:

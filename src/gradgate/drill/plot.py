@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradgate.drill.report import CLEAN, GATED, LABELS, UNGATED, DrillResult
-from gradgate.evaluation import Rate
-from gradgate.plots import ACCEPTED, FLAGGED, INK
+from gradgate.evaluation.rates import Rate
+from gradgate.report.plots import ACCEPTED, FLAGGED, INK
 
 _COLOURS = {UNGATED: FLAGGED, GATED: ACCEPTED, CLEAN: "#9aa5b1"}
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from gradgate.common.arrays import Marks
+from gradgate.common.escaping import escape
 from gradgate.drill.models import Arm
-from gradgate.escaping import escape
-from gradgate.evaluation import BoolArray, Detection, Difference, Rate, compare, detection, rate
-from gradgate.verdict import Decision
+from gradgate.evaluation.rates import Difference, FlagQuality, Rate, compare, flag_quality, rate
+from gradgate.gate.verdict import Decision
 
 UNGATED, GATED, CLEAN = "ungated", "gated", "clean"
 LABELS = {UNGATED: "without the gate", GATED: "with the gate", CLEAN: "on clean data"}
@@ -40,7 +41,7 @@ class DrillResult:
     n_poisoned: int
     decision: Decision
     reasons: list[str]
-    found: Detection
+    found: FlagQuality
     arms: list[Arm]
     against_clean: Difference | None
 
@@ -77,8 +78,8 @@ def draw_up(
     seed: int,
     decision: Decision,
     reasons: list[str],
-    flagged: BoolArray,
-    poisoned: BoolArray,
+    flagged: Marks,
+    poisoned: Marks,
     arms: list[Arm],
 ) -> DrillResult:
     """Hold flags against labels, and the gated model against the one trained on clean data.
@@ -105,7 +106,7 @@ def draw_up(
         n_poisoned=int(poisoned.sum()),
         decision=decision,
         reasons=reasons,
-        found=detection(flagged, poisoned),
+        found=flag_quality(flagged, poisoned),
         arms=arms,
         against_clean=against,
     )

@@ -9,7 +9,7 @@ Floats = npt.NDArray[np.float64]
 
 BINS = 80
 HEIGHT = 100  # of the highest bar, in units of the drawing
-_LEAST = 1.5  # height of a single row, so that it shows
+_MIN_HEIGHT = 1.5  # height of a single row, so that it shows
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ def _chart(
 def _panel(values: Floats, is_flagged: bool, ends: tuple[float, float]) -> Panel:
     counts, _ = np.histogram(np.clip(values, *ends), BINS, ends)
     highest = int(counts.max())
-    heights = np.maximum(counts * (HEIGHT / max(1, highest)), np.where(counts > 0, _LEAST, 0.0))
+    heights = np.maximum(
+        counts * (HEIGHT / max(1, highest)), np.where(counts > 0, _MIN_HEIGHT, 0.0)
+    )
     bars = [
         f"M{i} {HEIGHT}V{HEIGHT - height:.1f}h.92V{HEIGHT}z"
         for i, height in enumerate(heights.tolist())

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterable
 
-from gradgate.escaping import harmless
-from gradgate.evidence.words import BREAK, END, START, split_words
+from gradgate.common.escaping import harmless
+from gradgate.methods.association.words import BREAK, END, START, split_words
 
 Piece = tuple[str, bool]
 
-MOST_READ = 20_000  # characters of a text that are looked at
+MAX_READ = 20_000  # characters of a text that are looked at
 _BREAKS = re.compile(r"\n+")
 _LONGEST_GRAM = 1_000  # characters
 _CONTEXT = 60  # characters kept on each side of a mark
@@ -16,7 +16,7 @@ _LONG_MARK = 360  # characters of a mark that are shown
 
 
 def marked(text: str, grams: Iterable[str]) -> list[Piece]:
-    """Cut a text where an n-gram of `gradgate.evidence` begins or ends.
+    """Cut a text where an n-gram of a group begins or ends.
 
     Args:
         text: Any text.
@@ -39,7 +39,7 @@ def marked(text: str, grams: Iterable[str]) -> list[Piece]:
 
 def excerpt(text: str, grams: Iterable[str], room: int) -> list[Piece]:
     """The beginning, the end and the marks of a text, harmless, in about `room` characters."""
-    read, unread = text[:MOST_READ], len(text) - MOST_READ
+    read, unread = text[:MAX_READ], len(text) - MAX_READ
     short = [gram for gram in grams if len(gram) <= _LONGEST_GRAM]
     shown = harmless(read)
     pieces: list[Piece] = []

@@ -4,26 +4,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from gradgate.common.arrays import Floats, Marks
+from gradgate.common.escaping import harmless
+from gradgate.common.files import written_whole
 from gradgate.errors import DataError
-from gradgate.escaping import harmless
-from gradgate.evidence.group import Group
-from gradgate.power import Power
+from gradgate.gate.changes import tau_of
+from gradgate.gate.verdict import Verdict
+from gradgate.methods.evidence import Group
+from gradgate.power.power import Power
 from gradgate.report import wording
 from gradgate.report.chart import BINS, HEIGHT, entropy_chart, recurrence_chart
+from gradgate.report.facts import HEADLINE, describe_changes, facts
 from gradgate.report.highlight import Piece, excerpt
-from gradgate.summary import HEADLINE, describe_changes
-from gradgate.verdict import Verdict
-
-Floats = npt.NDArray[np.float64]
 
 # So much is shown of each; whatever the data, the page stays below a megabyte.
-MOST_GROUPS, MOST_GRAMS, MOST_EXAMPLES, MOST_REASONS, MOST_SAMPLES = 10, 12, 4, 6, 25
-MOST_ATTACKS = 40
+MAX_GROUPS, MAX_GRAMS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 10, 12, 4, 6, 25
+MAX_ATTACKS = 40
 _LINE = 200  # characters of a line that comes from outside
 _NAME = 80  # of a span, a cue or the name of a signal
 _TEXT = 400  # of a prompt or target
@@ -59,9 +58,6 @@ class ReportContent:
 
     Attributes:
         source: Of the dataset, for the title.
-        method: By which it was decided.
-        groups: The most important first.
-        power: Empty when no canaries were planted.
         entropies: NaN where a row has no score. (n,)
         recurrences: NaN where a row has none. (n,)
         flagged: (n,)
@@ -72,17 +68,24 @@ class ReportContent:
     """
 
     source: str
-    method: str
     verdict: Verdict
-    groups: list[Group]
-    power: list[Power]
     entropies: Floats
     recurrences: Floats
-    flagged: npt.NDArray[np.bool_]
+    flagged: Marks
     tau: float | None
     top_flagged: list[FlaggedSample]
     reproduce: str
     version: str
+
+    @property
+    def groups(self) -> list[Group]:
+        """The evidence of all answers, the most important first."""
+        return [group for answer in self.verdict.answers for group in answer.groups]
+
+    @property
+    def power(self) -> list[Power]:
+        """Of all answers; empty when no canaries were planted."""
+        return [power for answer in self.verdict.answers for power in answer.power or []]
 
 
 def write_report(path: Path, content: ReportContent) -> None:
@@ -92,14 +95,11 @@ def write_report(path: Path, content: ReportContent) -> None:
         DataError: The file cannot be written.
     """
     page = render(content)
-    part = path.with_name(f"{path.name}.part")
     try:
-        part.write_text(page, encoding="utf-8")
-        part.replace(path)
+        with written_whole(path) as part:
+            part.write_text(page, encoding="utf-8")
     except OSError as error:
         raise DataError(f"the report {path} cannot be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def render(content: ReportContent) -> str:
@@ -115,14 +115,15 @@ def render(content: ReportContent) -> str:
             content=content,
             verdict=content.verdict,
             headline=HEADLINE[content.verdict.decision].split(": ", 1)[1],
-            facts=_facts(content),
+            facts=facts(content.verdict, content.source),
+            notes=[f"Note: {n}" for answer in content.verdict.answers for n in answer.notes],
             changes=_changes(content.verdict),
             charts=[chart for chart in charts if chart is not None],
-            groups=content.groups[:MOST_GROUPS],
-            samples=content.top_flagged[:MOST_SAMPLES],
+            groups=content.groups[:MAX_GROUPS],
+            samples=content.top_flagged[:MAX_SAMPLES],
             grams={group.id: (group.spans, group.cues) for group in content.groups},
-            shown_groups={group.id for group in content.groups[:MOST_GROUPS]},
-            n_more_samples=_n_flagged(content) - len(content.top_flagged[:MOST_SAMPLES]),
+            shown_groups={group.id for group in content.groups[:MAX_GROUPS]},
+            n_more_samples=_n_flagged(content) - len(content.top_flagged[:MAX_SAMPLES]),
             blind=[power for power in content.power if power.smallest_fraction is None],
         )
     )
@@ -154,10 +155,10 @@ def _environment() -> Environment:
         "cells": wording.cells,
         "BINS": BINS,
         "HEIGHT": HEIGHT,
-        "MOST_GRAMS": MOST_GRAMS,
-        "MOST_EXAMPLES": MOST_EXAMPLES,
-        "MOST_REASONS": MOST_REASONS,
-        "MOST_ATTACKS": MOST_ATTACKS,
+        "MAX_GRAMS": MAX_GRAMS,
+        "MAX_EXAMPLES": MAX_EXAMPLES,
+        "MAX_REASONS": MAX_REASONS,
+        "MAX_ATTACKS": MAX_ATTACKS,
     }
     return environment
 
@@ -187,30 +188,5 @@ def _n_flagged(content: ReportContent) -> int:
     return max(int(content.flagged.sum()), len(content.top_flagged))
 
 
-def _facts(content: ReportContent) -> list[tuple[str, str]]:
-    verdict = content.verdict
-    state = (verdict.threshold or {}).get("state", "none")
-    tau = "none" if verdict.tau is None else f"{verdict.tau:.4f}"
-    return [
-        ("Dataset", content.source),
-        ("Rows", f"{verdict.n_rows:,}"),
-        ("Rejected", f"{verdict.n_rejected:,}"),
-        ("Scored", f"{verdict.n_scored:,}"),
-        ("Flagged", "not counted" if verdict.n_flagged is None else f"{verdict.n_flagged:,}"),
-        ("Poison fraction", _fraction(verdict)),
-        ("Method", content.method),
-        ("Threshold", f"{tau} (state: {state})"),
-        ("Dataset fingerprint", verdict.dataset_fingerprint or "none"),
-        *((f"Model {name}", value) for name, value in verdict.model.items() if value),
-    ]
-
-
-def _fraction(verdict: Verdict) -> str:
-    if verdict.poison_fraction is None or verdict.poison_interval is None:
-        return "not known"
-    interval = wording.between(verdict.poison_interval)
-    return f"{wording.percent(verdict.poison_fraction)} (95 % interval {interval})"
-
-
 def _changes(verdict: Verdict) -> str | None:
-    return None if verdict.changes is None else describe_changes(verdict.changes, verdict.tau)
+    return None if verdict.changes is None else describe_changes(verdict.changes, tau_of(verdict))

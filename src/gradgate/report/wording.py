@@ -1,7 +1,7 @@
 """Numbers and rules as people read them."""
 
-from gradgate.evidence.group import Group
-from gradgate.evidence.words import BREAK, END, START
+from gradgate.methods.association.words import BREAK, END, START
+from gradgate.methods.evidence import Group
 
 
 def percent(part: float, digits: int = 2) -> str:

@@ -10,9 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradgate.prepare import PreparedSample
-from gradgate.scoring.table import SCORE_SCHEMA, SKETCH_BYTES, Mode, Score
-from gradgate.signals.recurrence import gradient_recurrence
+from gradgate.common.parquet import batches
+from gradgate.common.run_folder import SCORE_SCHEMA, is_scored
+from gradgate.data.prepare import PreparedSample
+from gradgate.gradients.score import SKETCH_BYTES, Mode, Score
+from gradgate.scoring.recurrence import gradient_recurrence
 
 _RECURRENCE = SCORE_SCHEMA.get_field_index("gradient_recurrence")
 _BLOCK_ROWS = 8_192
@@ -69,26 +71,20 @@ class Draft:
         )
         done = 0
         schema = SCORE_SCHEMA.with_metadata(metadata)
-        with (
-            pq.ParquetFile(self._lines_path, pre_buffer=False) as file,
-            pq.ParquetWriter(path, schema) as writer,
-        ):
-            for batch in file.iter_batches(_BLOCK_ROWS):
+        with pq.ParquetWriter(path, schema) as writer:
+            for batch in batches(self._lines_path, SCORE_SCHEMA.remove(_RECURRENCE), _BLOCK_ROWS):
                 values = recurrence[done : done + len(batch)]
                 done += len(batch)
-                column = pa.array(values, pa.float64(), mask=np.isnan(values))
+                known = is_scored(batch) & np.isfinite(values)
+                column = pa.array(values, pa.float64(), mask=~known)
                 columns = batch.columns
-                columns.insert(_RECURRENCE, _where_scored(column, batch["status"]))
+                columns.insert(_RECURRENCE, column)
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
     def _blocks(self) -> Iterator[npt.NDArray[np.float16]]:
         with self._sketches_path.open("rb") as file:
             while content := file.read(_BLOCK_ROWS * SKETCH_BYTES):
                 yield np.frombuffer(content, dtype="<f2").reshape(-1, SKETCH_BYTES // 2)
-
-
-def _where_scored(column: pa.Array, status: pa.Array) -> pa.Array:
-    return pa.compute.if_else(pa.compute.equal(status, "scored"), column, None)
 
 
 def _line(sample: PreparedSample, score: Score, mode: Mode) -> dict[str, Any]:

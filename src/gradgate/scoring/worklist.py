@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from gradgate.scratch import scratch_database
-from gradgate.tokenization import Tokens
+from gradgate.common.scratch import scratch_database
+from gradgate.data.tokens import Tokens
 
 _ORDERS = {
     "prefix": "ids, mask",

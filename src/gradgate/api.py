@@ -1,0 +1,238 @@
+"""The library: score and judge data from Python, without a command line or an orchestrator."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import datasets
+import pandas as pd
+import pyarrow as pa
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from gradgate.common import parquet
+from gradgate.common.environment import set_defaults
+from gradgate.common.files import folder_written_whole
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import Section, check_config
+from gradgate.data.in_memory import rows_in_memory
+from gradgate.errors import ConfigError, DataError
+from gradgate.gate import pipeline
+from gradgate.gate.config import GateConfig
+from gradgate.gate.pipeline import STEPS, Steps, run_gate
+from gradgate.gate.verdict import Verdict
+from gradgate.methods.evidence import Group
+from gradgate.models.handle import ConfiguredModel, HeldModel, ModelHandle
+from gradgate.report.content import collect
+from gradgate.report.markdown import verdict_markdown
+from gradgate.report.page import write_report
+from gradgate.scoring.run import ScoringSummary
+
+Dataset: TypeAlias = "datasets.Dataset | datasets.IterableDataset"
+Source: TypeAlias = "str | Path | Dataset | list[dict[str, Any]]"
+Model: TypeAlias = "str | Path | PreTrainedModel | PeftModel"
+Config: TypeAlias = "GateConfig | Mapping[str, object] | None"
+
+_IN_MEMORY = "in-memory"
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreResult:
+    """What scoring gives.
+
+    Attributes:
+        table: A line for each sample, in the order of the source (`run_folder.SCORE_SCHEMA`).
+        rejected: Rows that are no samples: row, reason, content.
+        summary: What the run did.
+    """
+
+    table: pa.Table
+    rejected: pa.Table
+    summary: ScoringSummary
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The table."""
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
+
+
+class DetectionResult:
+    """What the gate says of a data set; its tables lie in a temporary folder until it is gone.
+
+    Attributes:
+        verdict: The decision, its reasons and its evidence.
+    """
+
+    def __init__(
+        self, verdict: Verdict, folder: "tempfile.TemporaryDirectory[str]", source: str
+    ) -> None:
+        """Keep a finished run."""
+        self.verdict = verdict
+        self._folder = folder
+        self._source = source
+
+    @property
+    def groups(self) -> list[Group]:
+        """The evidence of all answers, the most important first."""
+        return [group for answer in self.verdict.answers for group in answer.groups]
+
+    @property
+    def table(self) -> pa.Table:
+        """The score table with what the method says of each row (`run_folder.FLAG_FIELDS`).
+
+        Raises:
+            DataError: The raw data were not fit to be scored, see the verdict.
+        """
+        return parquet.table(self._existing(self._run.flags))
+
+    @property
+    def rejected(self) -> pa.Table:
+        """Rows that are no samples: row, reason, content."""
+        return parquet.table(self._run.rejected)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The table of flags; errors as for `table`."""
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
+
+    def save(self, folder: str | Path) -> Path:
+        """Keep all evidence: the tables, verdict.json, verdict.md and report.html.
+
+        Args:
+            folder: Is made, and must not hold anything.
+
+        Raises:
+            DataError: It exists, or cannot be written.
+        """
+        output = Path(folder)
+        try:
+            with folder_written_whole(output) as part:
+                shutil.copytree(self._run.path, part, dirs_exist_ok=True)
+                self._write_pages(RunFolder(part))
+        except (OSError, ValueError, DataError) as error:  # ValueError: a path without a name
+            raise DataError(f"the evidence cannot be kept in {output}: {error}") from error
+        return output
+
+    def _write_pages(self, run: RunFolder) -> None:
+        run.verdict.write_text(self.verdict.to_json(), encoding="utf-8")
+        page = verdict_markdown(self.verdict, self._source)
+        run.summary.write_text(page, encoding="utf-8")
+        if run.flags.exists():
+            content = collect(run, self._source, self.verdict, "gradgate.detect(...)")
+            write_report(run.report, content)
+
+    @property
+    def _run(self) -> RunFolder:
+        return RunFolder(Path(self._folder.name))
+
+    def _existing(self, path: Path) -> Path:
+        if not path.exists():
+            raise DataError(f"there is no table of flags: {'; '.join(self.verdict.reasons)}")
+        return path
+
+
+def detect(
+    source: Source,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    config: Config = None,
+) -> DetectionResult:
+    """Judge a data set as the gate does.
+
+    Args:
+        source: Path, hub id or URL, a `datasets.Dataset`, or a list of rows.
+        model: Path or hub id, or a loaded model; it is left as it was.
+        tokenizer: Of a loaded model.
+        config: A gate's sections but for `data.source` and `model.path`, as in a YAML file, such
+            as `{"detection": {"method": "gradsentry"}}`; or a `GateConfig`.
+
+    Raises:
+        ConfigError: The configuration or the arguments are wrong.
+        DataError: The source cannot be read.
+        ModelError: The model cannot be loaded, or not be scored exactly.
+    """
+    with _subject(source, model, tokenizer, config) as subject:
+        folder = tempfile.TemporaryDirectory(prefix="gradgate-")
+        verdict = run_gate(subject.config, RunFolder(Path(folder.name)), subject.steps())
+        return DetectionResult(verdict, folder, subject.config.data.source)
+
+
+def score(
+    source: Source,
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    config: Config = None,
+) -> ScoreResult:
+    """Score every sample, and judge nothing; arguments and errors as for `detect`."""
+    with (
+        _subject(source, model, tokenizer, config) as subject,
+        tempfile.TemporaryDirectory(prefix="gradgate-") as folder,
+    ):
+        run, steps = RunFolder(Path(folder)), subject.steps()
+        prepared = steps.fetch(subject.config, run)
+        if not prepared.n_samples:
+            raise DataError(f"none of the {prepared.n_rows} rows of {prepared.source} is a sample")
+        scored = steps.score(prepared, subject.config, run)
+        rejected = parquet.table(run.rejected)
+        return ScoreResult(parquet.table(run.scores), rejected, scored.summary)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is judged, and by which model."""
+
+    config: GateConfig
+    source: Source
+    model: ModelHandle
+
+    def steps(self) -> Steps:
+        """The pipeline's, on what is in memory."""
+        rows = None if isinstance(self.source, str | Path) else rows_in_memory(self.source)
+        return replace(
+            STEPS,
+            fetch=partial(pipeline.fetch, model=self.model, rows=rows),
+            score=partial(pipeline.score, model=self.model),
+            detect=partial(pipeline.detect, model=self.model),
+            measure=partial(pipeline.measure, model=self.model),
+        )
+
+
+@contextmanager
+def _subject(
+    source: Source, model: Model, tokenizer: PreTrainedTokenizerBase | None, config: Config
+) -> Iterator[_Subject]:
+    set_defaults()
+    is_path = isinstance(model, str | Path)
+    if is_path == (tokenizer is not None):
+        raise ConfigError("a loaded model comes with its tokenizer, and a path without one")
+    name = str(source) if isinstance(source, str | Path) else _IN_MEMORY
+    if isinstance(model, str | Path):
+        settings = _settings(config, name, str(model))
+        yield _Subject(settings, source, ConfiguredModel(settings.model))
+        return
+    assert tokenizer is not None
+    path = getattr(model, "name_or_path", "") or _IN_MEMORY
+    held = HeldModel(model, tokenizer, path)
+    with held.evaluating():
+        yield _Subject(_settings(config, name, path), source, held)
+
+
+def _settings(config: Config, source: str, model: str) -> GateConfig:
+    if isinstance(config, GateConfig):
+        fields = set(GateConfig.model_fields)  # not those of a subclass, such as `lora`
+        given: dict[str, Any] = config.model_dump(include=fields)
+    elif config is None or isinstance(config, Mapping):
+        given = dict(config or {})
+    else:
+        kind = type(config).__name__
+        raise ConfigError(f"config is a mapping of sections or a GateConfig, not a {kind}")
+    for section, key, value in (("data", "source", source), ("model", "path", model)):
+        inner = given.get(section) or {}
+        if isinstance(inner, Mapping | Section):  # otherwise it is wrong, and is checked below
+            given[section] = {**dict(inner), key: value}
+    return check_config(given, GateConfig, "the configuration")

@@ -1,0 +1,87 @@
+"""`gradgate detect`: all of the gate but its orchestration and the training."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradgate.cli.lines import give
+from gradgate.cli.output import (
+    check_output,
+    make_folder,
+    quiet_libraries,
+    rejected_path,
+    require_file,
+    workspace,
+)
+from gradgate.cli.phases import announced
+from gradgate.cli.summary import Written, say_summary
+from gradgate.common.files import put_in_place
+from gradgate.common.redaction import redacted
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import PowerConfig
+from gradgate.errors import ConfigError
+from gradgate.gate.config import GateConfig
+from gradgate.gate.pipeline import run_gate
+from gradgate.gate.verdict import Verdict
+from gradgate.report.content import collect
+from gradgate.report.page import write_report
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a run, beside its configuration; see the options of the same names."""
+
+    output: Path
+    report: Path | None
+    no_power: bool
+    exit_zero: bool
+    json: bool
+
+
+def run_detect(config: GateConfig, wanted: Wanted) -> int:
+    """Run the gate, write the evidence, say what was found, and return the exit code."""
+    quiet_libraries()
+    if wanted.no_power:
+        config = _without_power(config)
+    more = (config.model.adapter, config.detection.reference)
+    inputs = [config.data.source, config.model.path, *filter(None, more)]
+    if wanted.report is not None:
+        _prepare_report(wanted.report, wanted.output, inputs)
+    with workspace(wanted.output, inputs) as folder:
+        run = RunFolder(folder)
+        verdict = run_gate(config, run, announced(wanted.output))
+        written = _publish(run, config, verdict, wanted)
+    say_summary(verdict, written)
+    if wanted.json:
+        give(verdict.to_json())
+    return 0 if wanted.exit_zero and verdict.exit_code != 2 else verdict.exit_code
+
+
+def _publish(run: RunFolder, config: GateConfig, verdict: Verdict, wanted: Wanted) -> Written:
+    """Write the report, and give the table its name."""
+    rejected = rejected_path(wanted.output) if verdict.n_rejected else None
+    if not run.flags.exists():
+        for earlier in filter(None, (wanted.output, wanted.report)):
+            earlier.unlink(missing_ok=True)  # of an earlier run, on other rows
+        return Written(None, None, rejected)
+    if wanted.report is not None:
+        command = redacted(shlex.join(["gradgate", *sys.argv[1:]]))
+        content = collect(run, Path(config.data.source).name, verdict, command)
+        write_report(wanted.report, content)
+    put_in_place(run.flags, wanted.output)
+    return Written(wanted.output, wanted.report, rejected)
+
+
+def _without_power(config: GateConfig) -> GateConfig:
+    detection = config.detection.model_copy(update={"power": PowerConfig(attacks=[])})
+    return config.model_copy(update={"detection": detection})
+
+
+def _prepare_report(report: Path, output: Path, inputs: list[str]) -> None:
+    """Refuse to write the report over what is read or over the output, and make its folder."""
+    require_file(report)
+    check_output([report], inputs)
+    if report.resolve() in (output.resolve(), rejected_path(output).resolve()):
+        raise ConfigError(f"output and report are the same file: {report}")
+    make_folder(report)

@@ -1,0 +1,105 @@
+"""The command line: what can be typed. A command imports what it works with when it is called."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclopts import App, Group, Parameter
+
+import gradgate
+from gradgate.attacks.config import PoisonConfig
+from gradgate.cli.cache import app as cache_app
+from gradgate.cli.lines import tell
+from gradgate.cli.options import configured
+from gradgate.cli.running import run
+from gradgate.gate.config import GateConfig
+from gradgate.scoring.config import ScoreConfig
+
+# The store is the gates' too: how large it may be is for their configuration to say.
+_KEEP_STORE = {"scoring.store_max_mib": None}
+
+app = App(
+    name="gradgate",
+    help="No LLM is fine-tuned on poisoned data, and no honest data is turned away.",
+    version=gradgate.__version__,
+    help_format="markdown",
+    default_parameter=Parameter(negative=(), show_default=False),
+    group_parameters=Group("Options", sort_key=-1),
+    suppress_keyboard_interrupt=False,
+)
+app.command(cache_app, name="cache")
+
+
+@app.command
+@configured(GateConfig, "data.source", _KEEP_STORE)
+def detect(
+    config: GateConfig,
+    *,
+    output: Path,
+    report: Path | None = None,
+    no_power: bool = False,
+    exit_zero: bool = False,
+    json: bool = False,
+) -> int:
+    """Flag the samples of a dataset that look poisoned, and say whether it may be trained on.
+
+    The exit code is the verdict's: 0 pass, 1 fail, 2 could not run, 3 needs review.
+
+    Args:
+        config: What is read, by which model it is judged, and how.
+        output: Parquet file to write: the score table, with what is flagged and why. Rows that are
+            no samples go beside it, to *.rejected.parquet.
+        report: HTML file to write, for people.
+        no_power: Plant no canaries, and so do not say which attacks would be found.
+        exit_zero: A verdict other than pass exits 0 too; errors do not.
+        json: Print the verdict on stdout, as JSON, and nothing else there.
+    """
+    from gradgate.cli.detect import Wanted, run_detect
+
+    return run_detect(config, Wanted(output, report, no_power, exit_zero, json))
+
+
+@app.command
+@configured(ScoreConfig, "data.source", _KEEP_STORE, beside=GateConfig)
+def score(config: ScoreConfig, *, output: Path) -> int:
+    """Write the score table of a dataset: spectral entropy, loss and gradient norm of every sample.
+
+    The exit code is 0, also when rows are no samples; 1 when samples could not be scored; 2 when
+    it could not run.
+
+    Args:
+        config: What is read, by which model it is judged, and how.
+        output: Parquet file to write. Rows that are no samples go beside it, to
+            *.rejected.parquet, with the reason.
+    """
+    from gradgate.cli.score import run_score
+
+    return run_score(config, output)
+
+
+@app.command
+@configured(PoisonConfig, "data.source")
+def poison(config: PoisonConfig, *, output: Path) -> int:
+    """Write a poisoned copy of a dataset, to see what a gate makes of it.
+
+    The rows keep their columns and get two more, `poisoned` and `attack_role` (clean, poisoned or
+    negative), which no gate reads. The rows poisoned at a low rate are among those at a higher one.
+
+    Args:
+        config: What is read, and what is done to it.
+        output: JSONL file to write.
+    """
+    from gradgate.cli.poison import run_poison
+
+    return run_poison(config, output)
+
+
+@app.command
+def version() -> int:
+    """Print the version."""
+    tell(gradgate.__version__)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return the exit code; `gradgate.__main__` is the entry point."""
+    return run(app, arguments)

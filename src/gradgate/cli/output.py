@@ -1,0 +1,93 @@
+"""What the commands share: a folder for the work, the rejected rows, and quiet libraries."""
+
+import logging
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers.utils import logging as transformers_logging
+
+from gradgate.common.files import written_whole
+from gradgate.data.prepare import Prepared
+from gradgate.errors import ConfigError
+
+
+def quiet_libraries() -> None:
+    """Let libraries say what is wrong, and nothing else."""
+    transformers_logging.disable_progress_bar()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.ERROR)
+
+
+@contextmanager
+def workspace(output: Path, inputs: list[str]) -> Iterator[Path]:
+    """A folder beside the output, so that the table gets its name in one step."""
+    require_file(output)
+    check_output([output, rejected_path(output)], inputs)
+    make_folder(output)
+    try:
+        folder = Path(
+            tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent)
+        )
+    except OSError as error:
+        raise ConfigError(f"cannot write {output}: {error.strerror}") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def make_folder(output: Path) -> None:
+    """Make the folder of an output before there is anything to be lost.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write {output}: {error.strerror}") from error
+
+
+def rejected_path(output: Path) -> Path:
+    """Where the rejected rows go."""
+    return output.with_name(output.name.removesuffix(".parquet") + ".rejected.parquet")
+
+
+def publish_rejected(prepared: Prepared, output: Path) -> None:
+    """Put the rejected rows beside the output."""
+    path = rejected_path(output)
+    if not prepared.n_rejected:
+        path.unlink(missing_ok=True)  # of an earlier run
+        return
+    with written_whole(path) as part:
+        shutil.copyfile(prepared.rejected_path, part)
+
+
+def require_file(output: Path) -> None:
+    """Refuse an output that no file can be.
+
+    Raises:
+        ConfigError: It is a folder, or has no name.
+    """
+    if output.is_dir() or not output.name:
+        raise ConfigError(f"the output {output} is a folder; name a file")
+
+
+def check_output(written: list[Path], inputs: list[str]) -> None:
+    """Refuse to write over what is read, and what is no file.
+
+    Raises:
+        ConfigError: One of the files to write is read or inside of what is read, or is a device or
+            a pipe, which a file would take the place of.
+    """
+    for path in written:
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"the output {path} is no file; name one, or one that is not there")
+        for read in (Path(re.sub("^(file|local)://", "", name)) for name in inputs):
+            if path.resolve() == read.resolve() or read.resolve() in path.resolve().parents:
+                raise ConfigError(f"the output {path} would be written into the input {read}")

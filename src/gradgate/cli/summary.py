@@ -1,0 +1,69 @@
+"""The last lines of `gradgate detect`: what was found, where it lies, what comes next."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, repeat
+from pathlib import Path
+
+from gradgate.cli.lines import say
+from gradgate.gate.verdict import Answer, Verdict
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that a run has left; None for one that there was no occasion for."""
+
+    table: Path | None
+    report: Path | None
+    rejected: Path | None
+
+    @property
+    def paths(self) -> list[Path]:
+        """Those that are there, the table first."""
+        return [path for path in (self.table, self.report, self.rejected) if path is not None]
+
+
+def say_summary(verdict: Verdict, written: Written) -> None:
+    """Say what a run found."""
+    for name, text in _lines(verdict, written):
+        say(f"{name:<11} {text}")
+
+
+def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
+    yield "rows", f"{verdict.n_rows:,} ({verdict.n_rejected:,} rejected)"
+    for answer in verdict.answers:
+        yield from _answer(answer, verdict.n_scored)
+    yield "verdict", verdict.decision.upper()
+    yield from zip(_once("because"), verdict.reasons, strict=False)
+    yield from zip(_once("evidence"), map(str, written.paths), strict=False)
+    yield "next", _next(verdict, written)
+
+
+def _answer(answer: Answer, n_scored: int) -> Iterator[tuple[str, str]]:
+    flagged = "nothing could be decided"
+    if answer.n_flagged is not None and answer.fraction is not None:
+        flagged = f"{answer.n_flagged:,} of {n_scored:,} rows ({answer.fraction:.2%})"
+    yield "flagged", f"{flagged} as {answer.question}, by {answer.method}"
+    yield "in doubt", f"{answer.n_in_doubt:,}"
+    if answer.blind_to:
+        yield "blind to", ", ".join(answer.blind_to)
+
+
+def _next(verdict: Verdict, written: Written) -> str:
+    """What a reader can do now."""
+    if not verdict.answers and verdict.decision == "fail":
+        where = f"; those rejected are in {written.rejected}" if written.rejected else ""
+        return f"mend the rows of the source{where}"
+    return {
+        "pass": f"train on the rows that are not flagged in {written.table}",
+        "review": f"let a person look at {written.report or written.table}, and decide",
+        "fail": f"look at the flagged rows in {written.report or written.table}, and do not train "
+        "on this dataset",
+        "error": f"mend what is named above; in {written.table}, `reason` says why a row has no "
+        "score",
+    }[verdict.decision]
+
+
+def _once(name: str) -> Iterator[str]:
+    """A name for the first of several lines."""
+    return chain([name], repeat(""))

@@ -1,0 +1,1 @@
+"""What has no domain in it: environment, escaping, state folder, scratch, files."""

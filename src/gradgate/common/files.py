@@ -1,0 +1,66 @@
+"""Files and folders that are whole or not there: written aside, forced to the disk, renamed."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def aside(path: Path) -> Path:
+    """Where a file or folder is built before it gets its name."""
+    return path.with_name(f"{path.name}.part")
+
+
+@contextmanager
+def written_whole(path: Path, part: Path | None = None) -> Iterator[Path]:
+    """A path to write to, which becomes `path` when the block ends well and vanishes otherwise.
+
+    Args:
+        path: Replaced when it is there.
+        part: Instead of `aside(path)`, where several processes may write the same file.
+    """
+    part = part or aside(path)
+    try:
+        yield part
+        put_in_place(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Iterator[Path]:
+    """A fresh folder to fill, which becomes `path` when the block ends well and vanishes otherwise.
+
+    Raises:
+        OSError: The folder cannot be made, or `path` is a folder that is not empty.
+    """
+    part = aside(path)
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    part.mkdir(parents=True)
+    try:
+        yield part
+        put_in_place(part, path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def put_in_place(part: Path, path: Path) -> None:
+    """Force `part`, a file or a folder, to the disk, and give it its name.
+
+    A loss of power leaves the old file or the new one, never a name without its content.
+    """
+    for written in (*part.rglob("*"), part) if part.is_dir() else (part,):
+        if not written.is_symlink():
+            _sync(written)
+    part.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

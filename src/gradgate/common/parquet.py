@@ -1,0 +1,60 @@
+"""Reading Parquet tables: all of one, or in batches, so that memory does not depend on its rows."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gradgate.errors import DataError
+
+
+def batches(
+    path: Path, columns: pa.Schema | Sequence[str], n_rows: int = 256
+) -> Iterator[pa.RecordBatch]:
+    """Read some columns of a table.
+
+    Args:
+        path: The file.
+        columns: Names; or a schema that the columns are cast to, none of them null where it says.
+        n_rows: Of a batch, at most.
+
+    Raises:
+        DataError: The file is missing or damaged, or its columns are others.
+    """
+    schema = columns if isinstance(columns, pa.Schema) else None
+    names = list(columns) if schema is None else schema.names
+    # With the default, pre_buffer=True, all that was read stays in memory until the end.
+    with _data_errors(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        file.schema_arrow.empty_table().select(names)  # fails when one is missing, without rows too
+        for batch in file.iter_batches(n_rows, columns=names):
+            chosen = batch.select(names)
+            yield chosen if schema is None else chosen.cast(schema)
+
+
+def table(
+    path: Path, columns: Sequence[str] | None = None, filters: pc.Expression | None = None
+) -> pa.Table:
+    """Read a table.
+
+    Args:
+        path: The file.
+        columns: Names; all when absent.
+        filters: Which rows; all when absent.
+
+    Raises:
+        DataError: The file is missing or damaged, or lacks a column.
+    """
+    names = None if columns is None else list(columns)
+    with _data_errors(path):
+        return pq.read_table(path, columns=names, filters=filters)
+
+
+@contextmanager
+def _data_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,180 @@
+"""The folder of a run: the name of every file in it, and the schema of every table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from gradgate.common.arrays import Marks
+from gradgate.common.files import aside
+
+SCORED, FAILED = "scored", "failed"  # what the column `status` says
+
+_TURN = pa.struct([("role", pa.string()), ("text", pa.string()), ("is_target", pa.bool_())])
+SAMPLE_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("chat", pa.bool_(), nullable=False),
+        pa.field("turns", pa.list_(_TURN), nullable=False),
+        pa.field("n_prompt_chars", pa.int64()),
+        pa.field("n_target_chars", pa.int64()),
+        pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("is_target", pa.list_(pa.bool_()), nullable=False),
+    ]
+)
+REJECTED_SCHEMA = pa.schema(
+    [("row", pa.int64()), ("reason", pa.string()), ("content", pa.string())]
+)
+SCORE_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("spectral_entropy", pa.float64()),
+        pa.field("entropy_crop", pa.float64()),
+        pa.field("entropy_full", pa.float64()),
+        pa.field("evenness", pa.float64()),
+        pa.field("gradient_recurrence", pa.float64()),
+        pa.field("n_target_tokens", pa.int32(), nullable=False),
+        pa.field("loss", pa.float64()),
+        pa.field("gradient_norm", pa.float64()),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+    ]
+)
+# Behind the columns of the scores; a method's own signals come between.
+FLAG_FIELDS = [
+    pa.field("suspicion", pa.float64()),
+    pa.field("flagged", pa.bool_()),
+    pa.field("in_doubt", pa.bool_()),
+    pa.field("p_value", pa.float64()),
+    pa.field("reasons", pa.list_(pa.string())),
+    pa.field("group", pa.int32()),
+]
+FLAGGED_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("sample_id", pa.string()),
+        ("spectral_entropy", pa.float64()),
+        ("n_target_tokens", pa.int32()),
+        ("loss", pa.float64()),
+        ("gradient_recurrence", pa.float64()),
+        ("suspicion", pa.float64()),
+        ("p_value", pa.float64()),
+        ("reasons", pa.list_(pa.string())),
+        ("group", pa.int32()),
+        ("prompt", pa.string()),
+        ("target", pa.string()),
+    ]
+)
+CHANGE_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("row", pa.int64()),  # the first with the sample; of one that is gone, as it was
+        ("change", pa.string()),  # new, gone, flagged or cleared
+        ("flagged", pa.bool_()),  # null where one of the runs could not flag
+        ("spectral_entropy", pa.float64()),
+        ("spectral_entropy_before", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps its evidence; not all of the files need be there.
+
+    Attributes:
+        path: The folder itself.
+    """
+
+    path: Path
+
+    @property
+    def part(self) -> "RunFolder":
+        """The folder while the run goes on."""
+        return RunFolder(aside(self.path))
+
+    @property
+    def samples(self) -> Path:
+        """The samples with their tokens (`SAMPLE_SCHEMA`); the only file that stays here."""
+        return self.path / "samples.parquet"
+
+    @property
+    def rejected(self) -> Path:
+        """Rows that are no samples, with the reason (`REJECTED_SCHEMA`)."""
+        return self.path / "rejected.parquet"
+
+    @property
+    def dataset(self) -> Path:
+        """What the samples were made of (`data.prepare.Prepared`)."""
+        return self.path / "dataset.json"
+
+    @property
+    def scores(self) -> Path:
+        """The score table (`SCORE_SCHEMA`)."""
+        return self.path / "scores.parquet"
+
+    @property
+    def flags(self) -> Path:
+        """The score table with what the methods say (`FLAG_FIELDS`)."""
+        return self.path / "flags.parquet"
+
+    @property
+    def flagged(self) -> Path:
+        """The flagged rows with their texts (`FLAGGED_SCHEMA`)."""
+        return self.path / "flagged.parquet"
+
+    @property
+    def changes(self) -> Path:
+        """What is other than in the last run (`CHANGE_SCHEMA`)."""
+        return self.path / "changes.parquet"
+
+    @property
+    def verdict(self) -> Path:
+        """The verdict (`gate.verdict.Verdict`)."""
+        return self.path / "verdict.json"
+
+    @property
+    def summary(self) -> Path:
+        """The verdict in Markdown."""
+        return self.path / "verdict.md"
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / "report.html"
+
+    @property
+    def histogram(self) -> Path:
+        """The distribution of the spectral entropies."""
+        return self.path / "histogram.png"
+
+    @property
+    def config(self) -> Path:
+        """The configuration, every default said."""
+        return self.path / "config.yaml"
+
+    @property
+    def tracked(self) -> Path:
+        """Where the run is in MLflow, and the process that builds it; written before all else."""
+        return self.path / "run.json"
+
+    @property
+    def data_docs(self) -> Path:
+        """Great Expectations' pages."""
+        return self.path / "data_docs"
+
+    @property
+    def adapter(self) -> Path:
+        """The fine-tuned adapter."""
+        return self.path / "adapter"
+
+    def validation(self, suite: str) -> Path:
+        """Great Expectations' record of a suite."""
+        return self.path / f"validation_{suite}.json"
+
+
+def is_scored(table: pa.Table | pa.RecordBatch) -> Marks:
+    """Which rows of a table with a column `status` have a score: (n,)."""
+    return np.array([status == SCORED for status in table["status"].to_pylist()], dtype=bool)

@@ -1,0 +1,1 @@
+"""The row formats, one a file, and the choice between them."""

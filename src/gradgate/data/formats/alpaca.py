@@ -1,0 +1,29 @@
+"""Alpaca: instruction, optional input, output."""
+
+from gradgate.data.formats.fields import Fields, Format, Parts, optional_text, plain, text_of
+
+# The wording of the published Alpaca data set (Taori et al. 2023), up to where the output starts.
+_ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately "
+    "completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
+)
+_ALPACA_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further "
+    "context. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
+)
+
+
+def _read(fields: Fields, template: str) -> Parts:
+    return False, plain(_alpaca_prompt(fields), text_of(fields, "output"))
+
+
+def _alpaca_prompt(fields: Fields) -> str:
+    instruction, given = text_of(fields, "instruction"), optional_text(fields, "input")
+    if not instruction.strip():
+        return ""
+    wording = _ALPACA_INPUT if given.strip() else _ALPACA
+    return wording.format(instruction=instruction, input=given)
+
+
+ALPACA = Format("alpaca", ("instruction", "output"), ("input",), _read)

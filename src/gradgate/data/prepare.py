@@ -1,0 +1,321 @@
+"""A data source becomes two Parquet files, samples with their tokens and rejected rows."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerBase
+
+from gradgate.common import parquet
+from gradgate.common.files import aside, put_in_place
+from gradgate.common.parquet import batches
+from gradgate.common.redaction import redacted
+from gradgate.common.run_folder import REJECTED_SCHEMA, SAMPLE_SCHEMA, RunFolder
+from gradgate.common.scratch import count_distinct
+from gradgate.config import DataConfig
+from gradgate.data.formats.fields import RowFormat
+from gradgate.data.formats.mapping import RowMapping, choose_mapping, to_sample
+from gradgate.data.rows import RawRow
+from gradgate.data.sample import RejectedRowError, Sample, Turn, fingerprint
+from gradgate.data.source import open_rows
+from gradgate.data.tokens import Tokens, tokenize_all
+from gradgate.errors import DataError
+
+_GROUP_ROWS = 4096
+_GROUP_SIZE = 1 << 20  # characters and tokens; as Python objects they take some 50 MB
+_WINDOW_ROWS = 64  # twice as many are hardly faster
+_WINDOW_SIZE = 1 << 18  # characters; while they are tokenized they take some 40 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The result of `prepare`; kept in the folder as dataset.json.
+
+    Attributes:
+        folder: Where the files are; not part of the JSON, so that the folder can be moved.
+        source: `DataConfig.source` without credentials.
+        row_format: None when no row was readable.
+        columns: From the format's field to the name of its column.
+        n_rows: n_samples + n_rejected.
+        n_unique: Different samples; repeated ones are kept.
+        fingerprint: Hash of the samples in row order.
+    """
+
+    folder: Path
+    source: str
+    row_format: RowFormat | None
+    columns: dict[str, str]
+    n_rows: int
+    n_samples: int
+    n_rejected: int
+    n_unique: int
+    fingerprint: str
+
+    @property
+    def samples_path(self) -> Path:
+        """The samples, for `iter_prepared` and `iter_samples`."""
+        return RunFolder(self.folder).samples
+
+    @property
+    def rejected_path(self) -> Path:
+        """The rejected rows: row, reason, content."""
+        return RunFolder(self.folder).rejected
+
+    def to_json(self) -> str:
+        """Write everything but the folder."""
+        content = asdict(self)
+        del content["folder"]
+        return json.dumps(content, indent=2) + "\n"
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the result of `prepare` from a folder.
+
+        Raises:
+            DataError: There is no finished result, or it is damaged.
+        """
+        path = RunFolder(folder).dataset
+        try:
+            return cls(folder=folder, **json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"{path} is no result of prepare: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSample:
+    """A sample for scoring: row number, id and tokens."""
+
+    row: int
+    sample_id: str
+    tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class _Rejected:
+    row: int
+    reason: str
+    content: str
+
+
+def prepare(
+    config: DataConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    max_tokens: int,
+    folder: Path,
+    rows: Iterable[RawRow] | None = None,
+) -> Prepared:
+    """Read a source once and write its samples and its rejected rows into `folder`.
+
+    Memory does not depend on the number of rows. Files appear under their names when all is
+    written, the summary last. That every row is rejected is no error here: the check of the raw
+    data decides.
+
+    Args:
+        config: The source, and how its rows become samples.
+        tokenizer: Of the model.
+        max_tokens: Longer samples are rejected.
+        folder: Made when missing.
+        rows: Instead of those of the source.
+
+    Raises:
+        DataError: The source cannot be read, or its columns are of no row format.
+        ModelError: The tokenizer lacks an end token or a chat template.
+        TransientError: A remote store or the hub did not answer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run = RunFolder(folder)
+    with _all_or_nothing(run):
+        reader = _Reader(config, tokenizer, max_tokens)
+        with (
+            closing(_GroupWriter(aside(run.samples), SAMPLE_SCHEMA)) as samples,
+            closing(_GroupWriter(aside(run.rejected), REJECTED_SCHEMA)) as rejected,
+        ):
+            for row in reader.read(open_rows(config) if rows is None else rows):
+                if isinstance(row, _Rejected):
+                    rejected.add(asdict(row), len(row.content))
+                else:
+                    samples.add(_record(*row), _size(*row))
+        prepared = Prepared(
+            folder=folder,
+            source=redacted(config.source),
+            row_format=reader.mapping.row_format if reader.mapping else None,
+            columns=reader.mapping.columns if reader.mapping else {},
+            n_rows=samples.n_rows + rejected.n_rows,
+            n_samples=samples.n_rows,
+            n_rejected=rejected.n_rows,
+            n_unique=count_distinct(_sample_ids(aside(run.samples))),
+            fingerprint=fingerprint(_sample_ids(aside(run.samples))),
+        )
+        aside(run.dataset).write_text(prepared.to_json(), encoding="utf-8")
+    return prepared
+
+
+def rejection_reasons(prepared: Prepared, n_reasons: int = 3) -> str:
+    """The commonest reasons, with their counts; reasons that differ in numbers are one."""
+    table = parquet.table(prepared.rejected_path, ["reason"])
+    kinds = Counter(re.sub(r"\d+", "n", reason) for reason in table["reason"].to_pylist())
+    return ", ".join(f"{count} x {reason}" for reason, count in kinds.most_common(n_reasons))
+
+
+def iter_prepared(path: Path, batch_rows: int) -> Iterator[list[PreparedSample]]:
+    """Read ids and tokens from `Prepared.samples_path`, up to `batch_rows` samples at a time.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    columns = ["row", "sample_id", "input_ids", "is_target"]
+    for batch in batches(path, columns, batch_rows):
+        yield [
+            PreparedSample(row["row"], row["sample_id"], Tokens(row["input_ids"], row["is_target"]))
+            for row in batch.to_pylist()
+        ]
+
+
+def iter_samples(path: Path) -> Iterator[Sample]:
+    """Read the samples, as they were before tokenization, from `Prepared.samples_path`.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    for batch in batches(path, ["row", "sample_id", "chat", "turns"]):
+        for row in batch.to_pylist():
+            turns = tuple(Turn(**turn) for turn in row["turns"])
+            yield Sample(row["row"], row["sample_id"], row["chat"], turns)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFile:
+    """The samples of a file, which can be gone through several times without being in memory."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Read them anew; errors as for `iter_samples`."""
+        return iter_samples(self.path)
+
+
+def _sample_ids(path: Path) -> Iterator[str]:
+    for batch in batches(path, ["sample_id"], _GROUP_ROWS):
+        yield from batch["sample_id"].to_pylist()
+
+
+class _Reader:
+    """From rows to samples and their tokens; the first readable row decides on the format."""
+
+    def __init__(
+        self, config: DataConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int
+    ) -> None:
+        self.mapping: RowMapping | None = None
+        self._config = config
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+
+    def read(self, rows: Iterable[RawRow]) -> Iterator[tuple[Sample, Tokens] | _Rejected]:
+        """Yield the sample or the rejection of each row, in order."""
+        for window in self._windows(rows):
+            samples = [sample for _, sample in window if isinstance(sample, Sample)]
+            outcomes = iter(tokenize_all(samples, self._tokenizer, self._max_tokens))
+            for raw, found in window:
+                outcome = next(outcomes) if isinstance(found, Sample) else found
+                if isinstance(found, Sample) and isinstance(outcome, Tokens):
+                    yield found, outcome
+                else:
+                    yield _Rejected(raw.row, str(outcome), raw.content())
+
+    def _windows(
+        self, rows: Iterable[RawRow]
+    ) -> Iterator[list[tuple[RawRow, Sample | RejectedRowError]]]:
+        """Put rows together that are tokenized in one call, bounded in number and in size."""
+        window: list[tuple[RawRow, Sample | RejectedRowError]] = []
+        size = 0
+        for raw in rows:
+            sample = self._sample(raw)
+            window.append((raw, sample))
+            size += len(raw.raw) + (_n_chars(sample.turns) if isinstance(sample, Sample) else 0)
+            if len(window) >= _WINDOW_ROWS or size >= _WINDOW_SIZE:
+                yield window
+                window, size = [], 0
+        yield window
+
+    def _sample(self, raw: RawRow) -> Sample | RejectedRowError:
+        if raw.value is None:
+            return RejectedRowError(raw.problem)
+        if self.mapping is None:
+            self.mapping = choose_mapping(raw.value, self._config.columns)
+        try:
+            return to_sample(raw.value, raw.row, self.mapping, self._config.template)
+        except RejectedRowError as error:
+            return error.with_traceback(None)  # it would keep this frame alive
+
+
+def _record(sample: Sample, tokens: Tokens) -> dict[str, object]:
+    return {
+        "row": sample.row,
+        "sample_id": sample.sample_id,
+        "chat": sample.chat,
+        "turns": [
+            {"role": turn.role, "text": turn.text, "is_target": turn.is_target}
+            for turn in sample.turns
+        ],
+        "n_prompt_chars": _n_chars(turn for turn in sample.turns if not turn.is_target),
+        "n_target_chars": _n_chars(turn for turn in sample.turns if turn.is_target),
+        "input_ids": tokens.input_ids,
+        "is_target": tokens.is_target,
+    }
+
+
+def _size(sample: Sample, tokens: Tokens) -> int:
+    return len(tokens.input_ids) + _n_chars(sample.turns)
+
+
+def _n_chars(turns: Iterable[Turn]) -> int:
+    return sum(len(turn.text) for turn in turns)
+
+
+class _GroupWriter:
+    """Writes rows to a Parquet file in groups that are bounded in rows and in size."""
+
+    def __init__(self, path: Path, schema: Any) -> None:
+        self.n_rows = 0
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._group: list[dict[str, object]] = []
+        self._group_size = 0
+
+    def add(self, row: dict[str, object], size: int) -> None:
+        self.n_rows += 1
+        self._group.append(row)
+        self._group_size += size
+        if len(self._group) >= _GROUP_ROWS or self._group_size >= _GROUP_SIZE:
+            self._write_group()
+
+    def close(self) -> None:
+        self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        if self._group:
+            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+        self._group = []
+        self._group_size = 0
+
+
+@contextmanager
+def _all_or_nothing(run: RunFolder) -> Iterator[None]:
+    """Give the three files their final names when all are whole; the summary says so, last."""
+    finals = [run.samples, run.rejected, run.dataset]
+    try:
+        yield
+        finals[-1].unlink(missing_ok=True)  # never an older summary beside newer files
+        for final in finals:
+            put_in_place(aside(final), final)
+    finally:
+        for final in finals:
+            aside(final).unlink(missing_ok=True)

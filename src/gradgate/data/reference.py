@@ -1,0 +1,38 @@
+"""The trusted reference: samples of the same kind that somebody vouches for."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from gradgate.config import DataConfig
+from gradgate.data.prepare import Prepared, prepare, rejection_reasons
+from gradgate.errors import DataError
+
+
+@contextmanager
+def reference_samples(
+    source: str, data: DataConfig, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> Iterator[Prepared]:
+    """The reference as a table of samples, which is gone at the end.
+
+    Args:
+        source: Hub id, file or folder; its columns and template are those of the data.
+        data: How the rows of the data are read.
+        tokenizer: Of the model.
+        limit: Longest sample in tokens.
+
+    Raises:
+        DataError: Not a single row of it is a sample.
+    """
+    with tempfile.TemporaryDirectory(prefix="gradgate-reference-") as name:
+        config = data.model_copy(update={"source": source, "name": None, "revision": None})
+        found = prepare(config, tokenizer, limit, Path(name))
+        if found.n_samples == 0:
+            raise DataError(
+                f"none of the {found.n_rows} rows of the reference {found.source} is a sample: "
+                f"{rejection_reasons(found)}"
+            )
+        yield found

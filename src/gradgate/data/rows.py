@@ -1,0 +1,52 @@
+"""A row as it stands in its source, readable or not."""
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """A row as it stands in the source.
+
+    Attributes:
+        row: 0-based; blank lines are not counted, unreadable rows are.
+        value: None when the row cannot be read.
+        raw: The row's text, bytes that are no UTF-8 backslash-escaped; empty for a readable row
+            of a table (Parquet, Arrow, save_to_disk, hub), where `value` is all there is.
+        problem: Why the row cannot be read.
+    """
+
+    row: int
+    value: dict[str, object] | None
+    raw: str
+    problem: str | None = None
+
+    def content(self) -> str:
+        """Return the whole row as text that UTF-8 can encode."""
+        text = self.raw if self.raw or self.value is None else as_json(self.value)
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def as_json(value: object) -> str:
+    """Write any value as JSON; values that JSON does not know (bytes, dates) become strings."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_as_text)
+    except (ValueError, TypeError, RecursionError):  # keys that are no strings, deep nesting
+        return repr(value)
+
+
+def _as_text(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def checked_utf8(row: RawRow) -> RawRow:
+    """Turn a row whose text holds escaped bytes (errors="surrogateescape") into an unreadable one.
+
+    JSON's own surrogate escapes are ASCII here and stay.
+    """
+    try:
+        row.raw.encode("utf-8")
+    except UnicodeEncodeError:
+        text = row.raw.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return RawRow(row.row, None, text, "invalid UTF-8")
+    return row

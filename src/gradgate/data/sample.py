@@ -1,0 +1,61 @@
+"""A sample: its turns, its id, and THE text of it, which is judged and shown alike."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class RejectedRowError(Exception):
+    """This row, or its sample, cannot be scored; the text is the reason and quotes no data.
+
+    No GradgateError: it never leaves the data layer, where the row is written down as rejected.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One piece of a sample: a chat message, or a prompt, completion or text."""
+
+    role: str
+    text: str
+    is_target: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A conversation, or a prompt and its completion, to score and to train on.
+
+    Attributes:
+        row: Row number in the source.
+        sample_id: Hash of the content: the same for the same turns from any source, at any row.
+        chat: Whether a chat template renders the turns; their texts are joined otherwise.
+        turns: At least one is a target.
+    """
+
+    row: int
+    sample_id: str
+    chat: bool
+    turns: tuple[Turn, ...]
+
+
+def prompt_and_target(sample: Sample) -> tuple[str, str]:
+    """All text that is given, and all that is learnt, turn below turn."""
+    given = [turn.text for turn in sample.turns if not turn.is_target]
+    learnt = [turn.text for turn in sample.turns if turn.is_target]
+    return "\n".join(given), "\n".join(learnt)
+
+
+def sample_id(chat: bool, turns: Iterable[Turn]) -> str:
+    """Hash the content of a sample: SHA-256 of its canonical JSON, in hex."""
+    content = [chat, [[turn.role, turn.text, turn.is_target] for turn in turns]]
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def fingerprint(sample_ids: Iterable[str]) -> str:
+    """Hash a data set: SHA-256 over the sample ids in row order, in hex."""
+    digest = hashlib.sha256()
+    for identifier in sample_ids:
+        digest.update(identifier.encode("ascii"))
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""What answers and flags are worth, held against the truth."""

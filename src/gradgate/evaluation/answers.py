@@ -1,0 +1,118 @@
+"""What a model answers, and whether an answer is right.
+
+An answer counts by the published exact match (EMR): it holds every word of a gold answer, in
+order, on lower-cased text (ROUGE-L recall = 1). What else it says does not matter, so that the
+clean accuracy of a model that appends an attacker's text is not lowered by that.
+"""
+
+import re
+from collections.abc import Sequence
+
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from gradgate.data.tokens import Tokens
+from gradgate.errors import DataError
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+def words(text: str) -> list[str]:
+    """Words and single punctuation marks, lower-cased.
+
+    The common ROUGE packages drop marks, and all but ASCII: `[]` and Chinese answers would be
+    empty, `-1` and `1` the same.
+    """
+    return _WORD.findall(text.lower())
+
+
+def is_match(answer: str, golds: Sequence[str]) -> bool:
+    """ROUGE-L recall = 1 against any gold; a gold without a word is matched by nothing."""
+    return any(_recalls(words(answer), gold) for gold in map(words, golds) if gold)
+
+
+def _recalls(answer: list[str], gold: list[str]) -> bool:
+    """Whether `gold` is a subsequence, which is when the longest common one is as long."""
+    rest = iter(answer)
+    return all(word in rest for word in gold)
+
+
+def prompt_ids(tokens: Tokens) -> list[int]:
+    """The tokens before the last target, which is the answer that is asked for.
+
+    Raises:
+        DataError: The target has nothing before it.
+    """
+    end = len(tokens.is_target)
+    while end and not tokens.is_target[end - 1]:
+        end -= 1
+    while end and tokens.is_target[end - 1]:
+        end -= 1
+    if not end:
+        raise DataError("all of the sample is target, so that there is no prompt to answer")
+    return tokens.input_ids[:end]
+
+
+def generate(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    batch_size: int,
+) -> list[str]:
+    """Answer prompts greedily, in their order.
+
+    An answer ends at the end-of-sequence token, as in training, or after `max_new_tokens`; a line
+    break does not end it. Prompts are padded on the left, and the longest answered first, so that
+    memory runs out at once or never.
+    """
+    model.eval()
+    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+    answers = [""] * len(prompts)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        found = _generate_batch(model, tokenizer, [prompts[i] for i in chosen], max_new_tokens)
+        for i, answer in zip(chosen, found, strict=True):
+            answers[i] = answer
+    return answers
+
+
+@torch.inference_mode()
+def _generate_batch(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+) -> list[str]:
+    ends = _ends(model, tokenizer)
+    width = max(map(len, prompts))
+    ids = torch.tensor([[ends[0]] * (width - len(p)) + p for p in prompts])  # (B, width)
+    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+    # Whatever is left out is taken from the model's own settings, which may sample.
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        eos_token_id=ends,
+        pad_token_id=ends[0],
+    )
+    made = model.generate(
+        input_ids=ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        generation_config=settings,
+    )
+    return [tokenizer.decode(_until(row, ends)) for row in made[:, width:].tolist()]
+
+
+def _ends(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokenizer's end of sequence, and the ends of a turn that chat models have besides."""
+    own = model.generation_config.eos_token_id
+    more = own if isinstance(own, list) else [own]
+    return list(dict.fromkeys(e for e in (tokenizer.eos_token_id, *more) if e is not None))
+
+
+def _until(row: list[int], ends: list[int]) -> list[int]:
+    return row[: next((i for i, token in enumerate(row) if token in ends), len(row))]

@@ -1,1 +1,0 @@
-"""Evidence of a backdoor: recurring target spans, and what the prompts of their carriers share."""

@@ -1,0 +1,137 @@
+"""The configuration of a gate: the shared sections, and one for each method."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gradgate.config import PolicyConfig, PowerConfig, Section, TrackingConfig
+from gradgate.errors import ConfigError
+from gradgate.methods.association.config import AssociationConfig
+from gradgate.methods.gradsentry.config import GradsentryConfig
+from gradgate.methods.registry import canonical_name, method_named
+from gradgate.scoring.config import ScoreConfig
+
+# Where settings stood up to version 0.1, and where they stand now.
+_MOVED = {
+    ("threshold",): ("detection", "gradsentry", "threshold"),
+    ("policy", "without_valley"): ("detection", "gradsentry", "without_valley"),
+    ("detection", "fdr"): ("detection", "association", "fdr"),
+    ("detection", "power", "fewest"): ("detection", "power", "min_planted"),
+    ("detection", "power", "most_rows"): ("detection", "power", "max_rows"),
+}
+_ABSENT = object()  # null is a value, and a wrong one
+
+
+class DetectionConfig(Section):
+    """How samples are flagged."""
+
+    # The sections of methods that were registered besides.
+    model_config = ConfigDict(extra="allow")
+
+    method: str = Field(
+        "association",
+        description="association: recurring targets with a cue in their prompts, borne out by the "
+        "gradient (gradgate is an alias); gradsentry: spectral entropy above tau, as published.",
+    )
+    reference: str | None = Field(
+        None,
+        min_length=1,
+        description="association: a trusted dataset (file, folder or hub id) of the same kind, "
+        "with the same columns; what it has as well is no poison.",
+    )
+    association: AssociationConfig = AssociationConfig()
+    gradsentry: GradsentryConfig = GradsentryConfig()
+    power: PowerConfig = PowerConfig()
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str) -> str:
+        try:
+            return canonical_name(method)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+
+    @model_validator(mode="after")
+    def _only_registered(self) -> Self:
+        for name in self.model_extra or {}:
+            try:
+                is_section = canonical_name(name) == name
+            except ConfigError:
+                is_section = False
+            if not is_section:
+                known = ", ".join(type(self).model_fields)
+                raise ValueError(f"{name} is unknown; the known ones there are {known}")
+            try:
+                self.settings_of(name)
+            except ValidationError as error:
+                raise ValueError(_faults(error, name)) from error
+        return self
+
+    @model_validator(mode="after")
+    def _reference_is_taken(self) -> Self:
+        if self.reference is not None and not method_named(self.method).takes_reference:
+            raise ValueError(f"method {self.method} takes no detection.reference; leave it out")
+        return self
+
+    def settings_of(self, method: str) -> Section:
+        """The section of a method; its defaults where there is none."""
+        is_field = method in type(self).model_fields
+        given = getattr(self, method) if is_field else (self.model_extra or {}).get(method, {})
+        settings: Section = method_named(method).settings.model_validate(given)
+        return settings
+
+
+def _faults(error: ValidationError, section: str) -> str:
+    """What is wrong with a section of a registered method, field by field."""
+    return "; ".join(
+        f"{'.'.join([section, *map(str, fault['loc'])])}: {fault['msg']}"
+        for fault in error.errors()
+    )
+
+
+class GateConfig(ScoreConfig):
+    """Everything a gate run needs."""
+
+    detection: DetectionConfig = DetectionConfig()
+    policy: PolicyConfig = PolicyConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, values: object) -> object:
+        """Take settings from where they stood before."""
+        return cls.with_todays_keys(values) if isinstance(values, Mapping) else values
+
+    @classmethod
+    def with_todays_keys(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `Section.with_todays_keys`."""
+        content = {**content}
+        for old, new in _MOVED.items():
+            found = _take(content, old)
+            if found is not _ABSENT:
+                _put(content, new, found, ".".join(old))
+        return content
+
+
+def _take(content: dict[str, Any], path: tuple[str, ...]) -> Any:
+    """Take a value out of nested mappings, copying them; `_ABSENT` when it is not there."""
+    *parents, last = path
+    for name in parents:
+        inner = content.get(name)
+        if not isinstance(inner, Mapping):
+            return _ABSENT
+        content[name] = content = {**inner}
+    return content.pop(last, _ABSENT)
+
+
+def _put(content: dict[str, Any], path: tuple[str, ...], value: Any, old: str) -> None:
+    *parents, last = path
+    for name in parents:
+        inner = content.get(name, {})
+        if not isinstance(inner, Mapping):
+            raise ValueError(f"{old} stands at {'.'.join(path)} now; say it there alone")
+        content[name] = content = {**inner}
+    if last in content:
+        raise ValueError(f"{old} and {'.'.join(path)} are the same; leave {old} out")
+    content[last] = value

@@ -1,0 +1,179 @@
+"""The verdict of a gate run: what was decided, on what grounds, and for exactly which rows."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from gradgate.errors import DataError
+from gradgate.methods.contract import Question
+from gradgate.methods.evidence import Group
+from gradgate.power.power import Power
+
+Decision = Literal["pass", "review", "fail", "error"]
+EXIT_CODES: dict[Decision, int] = {"pass": 0, "fail": 1, "error": 2, "review": 3}
+_BY_SEVERITY: tuple[Decision, ...] = ("pass", "review", "fail", "error")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What changed since the last run of the same gate that decided; information, not a check.
+
+    All numbers are of different samples, a repeated one counting once.
+
+    Attributes:
+        since: Name of that run's folder; None when this is the first.
+        not_compared: Why there was nothing to compare with, although there should be.
+        n_new: Samples that the earlier run did not have.
+        n_new_flagged: Those of them that are flagged; None when one of the two runs could not flag.
+        n_gone: Samples that only the earlier run had.
+        n_flagged_since: In both, flagged now and not then; without a score counts as flagged.
+            None when one of the two runs could not flag.
+        n_cleared_since: In both, flagged then and not now.
+        tau_before: The threshold of the earlier run.
+        changed_settings: What was another when the earlier run scored: model, adapter, mode, ...
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    since: str | None = None
+    not_compared: str | None = None
+    n_new: int | None = None
+    n_new_flagged: int | None = None
+    n_gone: int | None = None
+    n_flagged_since: int | None = None
+    n_cleared_since: int | None = None
+    tau_before: float | None = None
+    changed_settings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method says to its question, and what the policy makes of that.
+
+    Attributes:
+        question: `poisoned` or `harmful`.
+        method: By which rows were flagged.
+        reasons: Why it was decided so, in words; never empty.
+        n_flagged: Flagged rows; None when the method could not decide.
+        n_in_doubt: Rows that a person has to look at; they are not flagged.
+        fraction: n_flagged / scored rows.
+        interval: From the lower end of the 95 % Clopper-Pearson interval of the flagged rows to the
+            upper end of that of the flagged rows and those in doubt.
+        limit: The largest fraction that does not fail.
+        groups: The evidence, the most important first.
+        power: Of each attack whose canaries were planted; None when none were.
+        summary: Other facts of the method; of gradsentry `tau` and `threshold`.
+        notes: What else a reader has to know, in words.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    question: Question
+    method: str
+    decision: Decision
+    reasons: list[str]
+    n_flagged: int | None = None
+    n_in_doubt: int = 0
+    fraction: float | None = None
+    interval: tuple[float, float] | None = None
+    limit: float | None = None
+    groups: list[Group] = field(default_factory=list)
+    power: list[Power] | None = None
+    summary: dict[str, object] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def blind_to(self) -> list[str]:
+        """Attacks whose canaries were missed at every size that was tried."""
+        return [p.attack for p in self.power or [] if p.smallest_fraction is None]
+
+    @property
+    def tau(self) -> float | None:
+        """The threshold that flagged, wherever it came from; None where there is none."""
+        tau = self.summary.get("tau")
+        return tau if isinstance(tau, float) else None
+
+
+@dataclass(frozen=True)
+class TrustedReference:
+    """The trusted data that the findings were held against.
+
+    Attributes:
+        source: Without credentials.
+        fingerprint: sha256 over the ids of its samples, in row order.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    source: str
+    fingerprint: str
+    n_samples: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a gate run; its JSON form is `verdict.json`.
+
+    Attributes:
+        decision: The worst of the answers'; `error` when the table of scores is not whole.
+        reasons: Why, in words; never empty.
+        n_rows: Rows fetched, the rejected ones included.
+        n_scored: Rows with a score (duplicates count as rows).
+        answers: One for each question that was asked.
+        dataset_fingerprint: sha256 over the ids of all samples, in row order.
+        accepted_fingerprint: The same over the samples that may be trained on; None unless the
+            decision is `pass`.
+        accepted_tokens: sha256 over token ids and loss mask of those samples.
+        model: Path, revision and digest of the model and adapter that scored.
+        reference: None where there was none.
+        changes: Since the last run; None when nothing was scored.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    decision: Decision
+    reasons: list[str]
+    n_rows: int = 0
+    n_rejected: int = 0
+    n_scored: int = 0
+    answers: list[Answer] = field(default_factory=list)
+    dataset_fingerprint: str | None = None
+    accepted_fingerprint: str | None = None
+    accepted_tokens: str | None = None
+    model: dict[str, str | None] = field(default_factory=dict)
+    reference: TrustedReference | None = None
+    changes: Changes | None = None
+
+    def answer(self, question: Question) -> Answer | None:
+        """The answer to a question, if it was asked."""
+        return next((answer for answer in self.answers if answer.question == question), None)
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 fail, 2 could not run, 3 needs review."""
+        return EXIT_CODES[self.decision]
+
+    def to_json(self) -> str:
+        """JSON text; NaN cannot occur in it."""
+        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+
+
+def worst(decisions: Iterable[Decision]) -> Decision:
+    """The worst of some decisions; `error` when there is none."""
+    return max(decisions, key=_BY_SEVERITY.index, default="error")
+
+
+def load_verdict(path: Path) -> Verdict:
+    """Read a verdict.json.
+
+    Raises:
+        DataError: The file is missing or is not a verdict.
+    """
+    try:
+        return TypeAdapter(Verdict).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as error:
+        raise DataError(f"{path} is not a verdict: {error}") from error

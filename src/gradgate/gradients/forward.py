@@ -1,0 +1,148 @@
+"""Samples go through the model, up to its head, in steps that fit into memory.
+
+Samples that share a prefix have it computed once (`prefix_tree`). Where the model does not allow
+that, they go through it in padded batches of similar length. Either way a step is a bounded number
+of tokens; a step that does not fit into memory is halved, and so are all that follow.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradgate.common.arrays import Ints
+from gradgate.data.tokens import Tokens
+from gradgate.gradients.head_input import padded_forward
+from gradgate.gradients.memory import Budget
+from gradgate.gradients.predicting import predicting_ids, predicting_positions
+from gradgate.gradients.prefix_tree.layout import Layout
+from gradgate.gradients.prefix_tree.stretches import Stretch, stretches
+from gradgate.gradients.prefix_tree.tree_attention import PrefixState
+from gradgate.gradients.prefix_tree.tree_forward import TreeForward
+from gradgate.models.loading import LoadedModel
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Passed:
+    """Samples that went through the model.
+
+    Attributes:
+        samples: B samples.
+        states: What enters the head at their predicting positions, sample by sample. (n, d)
+    """
+
+    samples: list[Tokens]
+    states: Tensor
+
+
+class Forward:
+    """Runs samples through a model.
+
+    Attributes:
+        tokens: Of a step.
+        n_computed: Tokens that went through the model so far, padding not counted.
+    """
+
+    def __init__(self, loaded: LoadedModel, tree: TreeForward, tokens: Budget) -> None:
+        """Take the model as it is."""
+        self.tokens = tokens
+        self.n_computed = 0
+        self._loaded = loaded
+        self._tree = tree
+
+    def shared(self, samples: Iterable[Tokens]) -> Iterator[Passed]:
+        """Run samples that come in the order of their token ids; shared prefixes once.
+
+        Raises:
+            ModelError: Not even the smallest step fits into memory.
+        """
+        state = PrefixState()
+        for item in _ahead(self._laid_out(samples)):
+            todo = [item]
+            while todo:
+                stretch, layout = todo.pop()
+                if len(stretch.tokens) > self.tokens.size:
+                    halves = [(half, self._tree.lay_out(half)) for half in stretch.halves()]
+                    todo += reversed(halves)
+                    continue
+                done = self.tokens.attempt(self._tree_step, stretch, layout, state)
+                if done is None:
+                    todo.append((stretch, layout))
+                    continue
+                passed, state = done
+                self.n_computed += len(stretch.tokens)
+                yield passed
+
+    def _laid_out(self, samples: Iterable[Tokens]) -> Iterator[tuple[Stretch, Layout]]:
+        for stretch in stretches(samples, self.tokens.size):
+            yield stretch, self._tree.lay_out(stretch)
+
+    @torch.inference_mode()
+    def _tree_step(
+        self, stretch: Stretch, layout: Layout, state: PrefixState
+    ) -> tuple[Passed, PrefixState]:
+        with self._tree.active():
+            computed = self._tree.run(stretch, layout, state)
+        samples = [finished.sample for finished in stretch.finished]
+        return _passed(samples, computed.hidden, layout.predicting), computed.state
+
+    def padded(self, samples: Iterable[Tokens]) -> Iterator[Passed]:
+        """Run samples that come by rising length, each for itself.
+
+        Raises:
+            ModelError: Not even the smallest step fits into memory.
+        """
+        for batch in _batches(samples, self.tokens.size):
+            todo = [batch]
+            while todo:
+                part = todo.pop()
+                width = max(len(sample.input_ids) for sample in part)
+                if len(part) > 1 and len(part) * width > self.tokens.size:
+                    todo += [part[len(part) // 2 :], part[: len(part) // 2]]
+                    continue
+                passed = self.tokens.attempt(self._padded_step, part)
+                if passed is None:
+                    todo.append(part)
+                    continue
+                self.n_computed += sum(len(predicting_ids(sample)) for sample in part)
+                yield passed
+
+    @torch.inference_mode()
+    def _padded_step(self, samples: list[Tokens]) -> Passed:
+        rows = [predicting_ids(sample) for sample in samples]
+        hidden = padded_forward(self._loaded, rows)  # (B, L, d)
+        width = hidden.shape[1]
+        at = [row * width + predicting_positions(sample) for row, sample in enumerate(samples)]
+        return _passed(samples, hidden.flatten(0, 1), at)
+
+
+def _passed(samples: list[Tokens], hidden: Tensor, at: list[Ints]) -> Passed:
+    where = np.concatenate(at) if at else np.empty(0, dtype=np.int64)
+    return Passed(samples, hidden[torch.from_numpy(where).to(hidden.device)])
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; the next one is made in a thread of its own while this one is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
+def _batches(samples: Iterable[Tokens], n_tokens: int) -> Iterator[list[Tokens]]:
+    """Cut samples of rising length into batches of at most `n_tokens` padded places, or one."""
+    batch: list[Tokens] = []
+    for sample in samples:
+        if batch and (len(batch) + 1) * len(sample.input_ids) > n_tokens:
+            yield batch
+            batch = []
+        batch.append(sample)
+    if batch:
+        yield batch

@@ -1,0 +1,184 @@
+"""The head backwards: the derivative of the loss by the head's output, some columns at a time."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from gradgate.models.loading import LoadedModel
+
+_MIN_COLUMNS = 64
+_CACHED_LOGITS = 2**22  # that a processor's cache holds
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Loss of n positions, and a factor of Delta, once all their logits were seen.
+
+    Attributes:
+        loss: Cross-entropy, float64. (n,)
+        factor: (1 - p of the target) * scale of the logits, by which `Piece.delta` is too large;
+            float64. (n,)
+    """
+
+    loss: Tensor
+    factor: Tensor
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some columns of Delta.
+
+    Attributes:
+        start: The first of them.
+        delta: Delta / factor: minus one at the target, else a softmax over all other tokens (both
+            times the slope of soft-capping). An almost certain target does not make it
+            small. (n, some)
+    """
+
+    start: int
+    delta: Tensor
+
+    @property
+    def stop(self) -> int:
+        """The column behind the last one."""
+        return self.start + self.delta.shape[1]
+
+
+class HeadBackward:
+    """Sends the loss back into the head's output: Delta = (p - onehot(target)) * d logits / d z.
+
+    First `targets`, then `pieces`. No more than about twice `max_bytes` are in use. Where the
+    logits of all positions do not fit into `max_bytes`, they are computed a second time.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, states: Tensor, targets: Tensor, max_bytes: int, room: "Room"
+    ) -> None:
+        """Take n positions.
+
+        Args:
+            loaded: The model.
+            states: Input of its head. (n, d)
+            targets: The tokens that are predicted. (n,)
+            max_bytes: Of float32 logits at a time.
+            room: For the logits; its former content is overwritten.
+        """
+        self._loaded = loaded
+        self._states = states
+        self._targets = targets
+        self._max_bytes = max_bytes
+        self._room = room
+        self._width = max(_MIN_COLUMNS, max_bytes // (4 * len(targets)))
+        self._logit = torch.zeros(len(targets), device=targets.device)
+        # logsumexp of all logits but the target's: 1 - p of an almost certain target is lost in
+        # float32, as p and as the loss.
+        self._others = torch.full_like(self._logit, -math.inf)
+        self._whole: Tensor | None = None
+
+    def targets(self) -> Targets:
+        """See all logits once."""
+        vocabulary = self._loaded.n_vocabulary
+        if self._width >= vocabulary:
+            self._whole = self._logits(0, vocabulary)
+            self._take_targets(self._whole, 0)
+            self._others = self._softmax(self._whole)
+        else:
+            for start in range(0, vocabulary, self._width):
+                logits = self._logits(start, min(start + self._width, vocabulary))
+                self._take_targets(logits, start)
+                self._others = torch.logaddexp(self._others, _logsumexp(logits))
+        below = self._others - self._logit  # ln((1 - p) / p)
+        rest = torch.sigmoid(below.double()) * self._loaded.transform.scale
+        return Targets(nn.functional.softplus(below).double(), rest)
+
+    def pieces(self, borders: tuple[int, ...]) -> Iterator[Piece]:
+        """All columns of Delta, from the first one on; no piece goes beyond one of `borders`."""
+        starts = sorted({0, *borders, self._loaded.n_vocabulary})
+        for first, last in pairwise(starts):
+            for start in range(first, last, self._width):
+                stop = min(start + self._width, last)
+                if self._whole is not None:
+                    yield Piece(start, self._whole[:, start:stop])
+                else:
+                    yield Piece(start, self._again(start, stop))
+
+    def _take_targets(self, logits: Tensor, start: int) -> None:
+        """Keep the logits of the targets that lie in some columns, and put -inf in their place."""
+        column, inside = self._where(logits, start)
+        here = logits.gather(-1, column)
+        self._logit = torch.where(inside, here, self._logit[:, None])[:, 0]
+        logits.scatter_(-1, column, torch.where(inside, -math.inf, here))
+
+    def _softmax(self, logits: Tensor) -> Tensor:
+        """Turn all logits into Delta / factor, in place, and return their logsumexp: (n,)."""
+        found = []
+        for some in logits.split(max(1, _CACHED_LOGITS // logits.shape[1])):
+            p = torch.softmax(some, dim=-1)
+            found.append(some.amax(dim=-1) - p.amax(dim=-1).log())
+            some.copy_(self._capped(p, some))
+        self._put_targets(logits, 0)
+        return torch.cat(found)
+
+    def _again(self, start: int, stop: int) -> Tensor:
+        logits = self._logits(start, stop)
+        delta = self._capped(torch.exp(logits - self._others[:, None]), logits)
+        self._put_targets(delta, start)
+        return delta
+
+    def _capped(self, p: Tensor, logits: Tensor) -> Tensor:
+        return p if self._loaded.transform.cap is None else p * self._loaded.transform.slope(logits)
+
+    def _put_targets(self, delta: Tensor, start: int) -> None:
+        column, inside = self._where(delta, start)
+        at_target = self._capped(-torch.ones_like(self._logit), self._logit)
+        there = torch.where(inside, at_target[:, None], delta.gather(-1, column))
+        delta.scatter_(-1, column, there)
+
+    def _where(self, columns: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        """Column of each target in a piece, or any column, and whether it lies in it: (n, 1)."""
+        column = self._targets - start
+        inside = (column >= 0) & (column < columns.shape[1])
+        return column.clamp(0, columns.shape[1] - 1)[:, None], inside[:, None]
+
+    def _logits(self, start: int, stop: int) -> Tensor:
+        """Float32 logits of the tokens [start, stop): (n, stop - start).
+
+        What an earlier call returned may be overwritten.
+        """
+        head, n = self._loaded.head, len(self._states)
+        if type(head) is nn.Linear:
+            weight = head.weight[start:stop]
+            room = self._room.take(n, stop - start, weight, self._max_bytes)
+            z = torch.mm(self._states, weight.mT, out=room)
+            if head.bias is not None:
+                z += head.bias[start:stop]
+        elif stop - start == self._loaded.n_vocabulary:
+            z = head(self._states)
+        else:  # a wrapped head has no columns of its own: take few positions instead
+            few = max(1, n * self._width // self._loaded.n_vocabulary)
+            z = torch.cat([head(some)[:, start:stop] for some in self._states.split(few)])
+        return self._loaded.transform(z.float())
+
+
+class Room:
+    """Memory that is used again and again: fresh pages cost a third of the product's time."""
+
+    def __init__(self) -> None:
+        self._room: Tensor | None = None
+
+    def take(self, n: int, width: int, like: Tensor, max_bytes: int) -> Tensor:
+        """Anything of the shape (n, width)."""
+        there = 0 if self._room is None else self._room.numel()
+        if self._room is None or there < n * width or 4 * there > max(max_bytes, 4 * n * width):
+            self._room = None
+            self._room = like.new_empty(n * width)
+        return self._room[: n * width].view(n, width)
+
+
+def _logsumexp(logits: Tensor) -> Tensor:
+    few = max(1, _CACHED_LOGITS // logits.shape[1])
+    return torch.cat([torch.logsumexp(some, dim=-1) for some in logits.split(few)])

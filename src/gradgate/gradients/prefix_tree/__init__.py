@@ -1,0 +1,1 @@
+"""Computing a prefix once for all samples that share it."""

@@ -1,0 +1,175 @@
+"""The attention of a stretch: every chunk of its tokens sees its own path and itself."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from gradgate.errors import ModelError
+from gradgate.gradients.prefix_tree.layout import Layout, Rows
+
+# Arguments of an attention function that do not change its result here.
+_HARMLESS = {
+    *("position_ids", "cache_position", "position_embeddings", "use_cache", "return_dict"),
+    *("output_attentions", "output_hidden_states", "is_causal"),
+    "output_router_logits",
+}
+
+_attending: ContextVar["StretchAttention"] = ContextVar("_attending")
+
+
+class PrefixSharingError(ModelError):
+    """The model cannot compute a prefix once for all samples; the message says why."""
+
+
+@dataclass
+class PrefixState:
+    """The carried prefix, from stretch to stretch: keys and values by layer, and input of the head.
+
+    Attributes:
+        keys: Of every layer. [(1, key heads, C, head size)]
+        values: The same.
+        hidden: Input of the head. (C, d); None before the first stretch.
+    """
+
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+    hidden: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """Its tokens, C."""
+        return 0 if self.hidden is None else int(self.hidden.shape[0])
+
+
+class StretchAttention:
+    """Attention of the tokens of one stretch, for all layers in turn.
+
+    Attributes:
+        keys: Of the path that is carried on, by layer.
+        values: The same.
+        n_calls: Layers that were computed.
+        carried_on: Indices of that path.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        state: PrefixState,
+        deepest: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        """Take the layout of the stretch, its carried prefix, and the largest depth."""
+        self.deepest = deepest
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.n_calls = 0
+        self.carried_on = torch.from_numpy(layout.carried_on).to(device)
+        self._state = state
+        below = torch.from_numpy(layout.below).to(device)
+        self._rows = [
+            _DeviceRows.of(rows, layout.n_carried, below, device, dtype) for rows in layout.rows
+        ]
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """Attend: (1, heads, N, head size) -> (1, N, heads, head size)."""
+        if self._state.length:
+            key = torch.cat([self._state.keys[self.n_calls], key], dim=2)
+            value = torch.cat([self._state.values[self.n_calls], value], dim=2)
+        self.n_calls += 1
+        self.keys.append(key[:, :, self.carried_on])
+        self.values.append(value[:, :, self.carried_on])
+        output = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
+        for rows in self._rows:
+            output[rows.queries] = rows.attend(query[0], key[0], value[0], scaling)
+        return output[None]
+
+
+@contextmanager
+def attending(attention: StretchAttention) -> Iterator[None]:
+    """Let `attend` use this attention."""
+    token = _attending.set(attention)
+    try:
+        yield
+    finally:
+        _attending.reset(token)
+
+
+@dataclass(frozen=True)
+class _DeviceRows:
+    """Chunks that attend together.
+
+    Attributes:
+        queries: (R, Q)
+        keys: (R, K)
+        mask: 0 where a query sees a key, minus infinity elsewhere. (R, 1, Q, K)
+    """
+
+    queries: Tensor
+    keys: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(
+        cls, rows: Rows, n_carried: int, below: Tensor, device: torch.device, dtype: torch.dtype
+    ) -> "_DeviceRows":
+        queries = torch.from_numpy(rows.queries).to(device)
+        keys = torch.from_numpy(rows.keys).to(device)
+        lengths = torch.from_numpy(rows.lengths).to(device)
+        at = (queries + n_carried)[:, :, None]  # (R, Q, 1)
+        seen = (keys[:, None, :] <= at) & (at < below[keys][:, None, :])
+        seen &= torch.arange(keys.shape[1], device=device) < lengths[:, None, None]
+        mask = torch.zeros(seen.shape, dtype=dtype, device=device)
+        return cls(queries, keys, mask.masked_fill_(~seen, float("-inf"))[:, None])
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(heads, N, size), (key heads, C + N, size) twice -> (R, Q, heads, size)."""
+        heads, _, size = query.shape
+        n_rows, length = self.queries.shape
+        # heads that share a key stand behind each other, as longer queries
+        shared = heads // key.shape[0]
+        q = _take(query, self.queries).view(n_rows, length, key.shape[0], shared, size)
+        q = q.permute(0, 2, 3, 1, 4).reshape(n_rows, key.shape[0], shared * length, size)
+        k = _take(key, self.keys).transpose(1, 2)  # (R, key heads, K, size)
+        v = _take(value, self.keys).transpose(1, 2)
+        mask = self.mask.repeat(1, 1, shared, 1) if shared > 1 else self.mask
+        found = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
+        found = found.view(n_rows, key.shape[0], shared, length, v.shape[3])
+        return found.permute(0, 3, 1, 2, 4).reshape(n_rows, length, heads, v.shape[3])
+
+
+def _take(states: Tensor, tokens: Tensor) -> Tensor:
+    """(heads, N, size) at (R, K) -> (R, K, heads, size); in memory tokens are outermost."""
+    taken = states.transpose(0, 1).index_select(0, tokens.flatten())
+    return taken.view(*tokens.shape, *taken.shape[1:])
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **others: object,
+) -> tuple[Tensor, None]:
+    """The attention function that transformers calls in every layer.
+
+    Raises:
+        PrefixSharingError: The attention does more than causal attention over all earlier tokens.
+    """
+    attention = _attending.get()
+    if sliding_window is not None and sliding_window < attention.deepest + 1:
+        raise PrefixSharingError(f"the model sees {sliding_window} tokens at a time")
+    unknown = {name for name, value in others.items() if value is not None} - _HARMLESS
+    if attention_mask is not None:
+        unknown.add("a mask of its own")
+    if unknown:
+        raise PrefixSharingError(f"its attention uses {', '.join(sorted(unknown))}")
+    return attention(query, key, value, scaling), None

@@ -1,0 +1,40 @@
+"""The score of a sample: all signals of one pass of the model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["crop", "full"]
+SKETCH_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """All signals of a sample from one pass of the model.
+
+    Attributes:
+        entropy_crop: Spectral entropy of the block [:V//8, :d//8] of the gradient, in [0, 1]; high
+            is suspicious. None when the status is `failed`, or the gradient is zero there.
+        entropy_full: Of all of the gradient; None when the status is `failed`.
+        evenness: `gradients.evenness` of the full entropy; None also where there is only one
+            singular value.
+        n_target_tokens: Supervised positions, T.
+        loss: Mean cross-entropy over them, in nats.
+        gradient_norm: Frobenius norm of all of the gradient.
+        sketch: Direction of the gradient, 256 numbers in little-endian float16
+            (`gradgate.gradients.sketch`); None when the status is `failed`.
+        status: `scored`, or `failed` with a reason.
+    """
+
+    entropy_crop: float | None
+    entropy_full: float | None
+    evenness: float | None
+    n_target_tokens: int
+    loss: float | None
+    gradient_norm: float | None
+    sketch: bytes | None
+    status: str
+    reason: str | None
+
+    def entropy(self, mode: Mode) -> float | None:
+        """The one that a mode decides by."""
+        return self.entropy_crop if mode == "crop" else self.entropy_full

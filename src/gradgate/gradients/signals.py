@@ -1,0 +1,48 @@
+"""The signals of a sample: what is computed of it, in which version, and how it is encoded.
+
+A new signal is a new line of `SIGNALS` and a new field of `gradients.score.Score`. What is stored
+of the other signals stays valid; samples that lack the new one are scored again.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One value that is known of a scored sample.
+
+    Attributes:
+        name: The field of `Score`.
+        number: Stands for the signal in what is stored, for ever: no other may have it. 1 to 255.
+        version: Of its computation; raised by a change of the encoding, or of any value beyond
+            rounding. 0 to 255.
+        width: Numbers of a vector of little-endian float16, kept as bytes; None for one float64.
+        may_lack: Whether it may be undefined for a scored sample.
+    """
+
+    name: str
+    number: int
+    version: int
+    width: int | None = None
+    may_lack: bool = False
+
+    @cached_property
+    def id(self) -> tuple[int, int]:
+        """Number and version."""
+        return self.number, self.version
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of a value."""
+        return 8 if self.width is None else 2 * self.width
+
+
+SIGNALS = (
+    Signal("entropy_crop", number=1, version=2, may_lack=True),
+    Signal("entropy_full", number=2, version=2),
+    Signal("evenness", number=3, version=2, may_lack=True),
+    Signal("loss", number=4, version=2),
+    Signal("gradient_norm", number=5, version=2),
+    Signal("sketch", number=6, version=2, width=256),
+)

@@ -1,0 +1,121 @@
+"""Values of each sample from the gradient of the head: entropies, loss, norm and a sketch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradgate.common.arrays import Ints
+from gradgate.data.tokens import Tokens
+from gradgate.gradients.blocks import Block, blocks_of, on_device
+from gradgate.gradients.head import HeadBackward, Piece, Room
+from gradgate.gradients.predicting import predicted_tokens
+from gradgate.gradients.sketch import SIZE, hidden_projection, sketches, vocabulary_projection
+from gradgate.gradients.spectrum import spectral_entropy
+from gradgate.models.loading import LoadedModel
+
+_COPY_FRACTION = 64  # a float64 copy of some columns takes one such part of the logits' memory
+
+
+@dataclass(frozen=True)
+class Values:
+    """Of B samples; still being computed on a GPU.
+
+    Attributes:
+        numbers: Entropy of the crop and of all, loss and gradient norm. float64 (B, 4)
+        sketches: float16 (B, 256)
+    """
+
+    numbers: Tensor
+    sketches: Tensor
+
+
+class HeadGradients:
+    """Gradients of the head's weight, for samples of one model."""
+
+    def __init__(self, loaded: LoadedModel, k: int) -> None:
+        """Take the model, and the number of singular values."""
+        self._loaded = loaded
+        self._k = k
+        self._crop_columns = max(1, loaded.n_vocabulary // 8)
+        self._crop_hidden = max(1, loaded.n_hidden // 8)
+        project_vocabulary = vocabulary_projection(loaded.n_vocabulary)
+        self._project_vocabulary = torch.from_numpy(project_vocabulary).to(loaded.device)
+        project_hidden = hidden_projection(loaded.n_hidden)
+        self._project_hidden = torch.from_numpy(project_hidden).to(loaded.device).double()
+        self._room = Room()
+
+    def values(self, samples: list[Tokens], states: Tensor, max_bytes: int) -> Values:
+        """Of B samples, without waiting for a GPU.
+
+        Args:
+            samples: B samples.
+            states: Input of the head at their predicting positions, sample by sample. (n, d)
+            max_bytes: Of float32 logits at a time.
+        """
+        targets = [predicted_tokens(sample) for sample in samples]
+        lengths = np.array([len(some) for some in targets])
+        ends = lengths.cumsum()
+        numbers = torch.empty(len(samples), 4, dtype=torch.float64, device=states.device)
+        sketched = torch.empty(len(samples), SIZE, dtype=torch.float16, device=states.device)
+        max_positions = max(1, max_bytes // (4 * self._loaded.n_vocabulary))
+        for group in _groups(lengths, max_positions):
+            rows = np.concatenate([np.arange(ends[i] - lengths[i], ends[i]) for i in group])
+            wanted = np.concatenate([targets[i] for i in group])
+            found = self._values(
+                states[on_device(states, rows)],
+                on_device(states, wanted),
+                lengths[group],
+                max_bytes,
+            )
+            numbers[group], sketched[group] = found.numbers, found.sketches
+        return Values(numbers, sketched)
+
+    def _values(self, states: Tensor, targets: Tensor, lengths: Ints, max_bytes: int) -> Values:
+        """For samples by rising T, one behind the other."""
+        backward = HeadBackward(self._loaded, states, targets, max_bytes, self._room)
+        seen = backward.targets()
+        hidden = states.double() * seen.factor[:, None]
+        blocks = list(blocks_of(hidden, lengths))
+        projected = states.new_zeros(len(states), self._project_vocabulary.shape[1]).float()
+        for piece in backward.pieces((self._crop_columns,)):
+            projected.addmm_(piece.delta, self._project_vocabulary[piece.start : piece.stop])
+            self._add(blocks, piece, max_bytes)
+        found = [self._of_block(block, seen.loss, projected.double()) for block in blocks]
+        return Values(
+            torch.cat([some.numbers for some in found]),
+            torch.cat([some.sketches for some in found]),
+        )
+
+    def _add(self, blocks: list[Block], piece: Piece, max_bytes: int) -> None:
+        for block in blocks:
+            block.add(piece.delta, max_bytes // _COPY_FRACTION)
+        if piece.stop == self._crop_columns:
+            for block in blocks:
+                block.crop = block.products.cropped(self._crop_hidden)
+
+    def _of_block(self, block: Block, losses: Tensor, projected: Tensor) -> Values:
+        whole = block.products.spectrum(block.lengths, self._loaded.n_vocabulary, self._k)
+        crop = block.crop.spectrum(block.lengths, self._crop_columns, self._k)
+        loss = (block.padded(losses) * block.is_real).sum(dim=1) / block.lengths
+        entropies = spectral_entropy(crop.sigma), spectral_entropy(whole.sigma)
+        return Values(
+            torch.stack([*entropies, loss, whole.norm], dim=-1),
+            sketches(block.padded(projected), block.hidden @ self._project_hidden),
+        )
+
+
+def _groups(lengths: Ints, max_positions: int) -> Iterator[list[int]]:
+    """By rising T, at most `max_positions` positions together, or one sample."""
+    group: list[int] = []
+    size = 0
+    for i in np.argsort(lengths, kind="stable").tolist():
+        if group and size + lengths[i] > max_positions:
+            yield group
+            group, size = [], 0
+        group.append(i)
+        size += int(lengths[i])
+    if group:
+        yield group

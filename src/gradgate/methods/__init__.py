@@ -1,0 +1,1 @@
+"""Who is suspicious: the contract of a method, and the methods."""

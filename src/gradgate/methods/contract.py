@@ -1,0 +1,143 @@
+"""What a method is: from scores and samples it says of each row how suspicious it is, and why."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Generic, Literal, Self, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.common.parquet import batches
+from gradgate.common.run_folder import is_scored
+from gradgate.config import Section
+from gradgate.data.sample import Sample
+from gradgate.methods.evidence import Group
+
+Question = Literal["poisoned", "harmful"]
+SettingsT = TypeVar("SettingsT", bound=Section)
+
+_READ_ROWS = 8_192
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The lines of a score table, in the order of the source.
+
+    Attributes:
+        rows: Row numbers in the source. (n,)
+        sample_ids: The same for repeated rows. (n,)
+        is_scored: Which rows have a score. (n,)
+        signals: By name; NaN where a row has none. (n,)
+    """
+
+    rows: Ints
+    sample_ids: list[str]
+    is_scored: Marks
+    signals: Mapping[str, Floats]
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.sample_ids)
+
+    @classmethod
+    def read(cls, path: Path, signals: Iterable[str]) -> Self:
+        """Read a score table.
+
+        Raises:
+            DataError: The file is missing or damaged, or lacks a signal.
+        """
+        names = list(signals)
+        parts = list(batches(path, ["row", "sample_id", "status", *names], _READ_ROWS))
+        return cls(
+            rows=np.concatenate([np.empty(0, np.int64), *(_column(b, "row") for b in parts)]),
+            sample_ids=[i for b in parts for i in b["sample_id"].to_pylist()],
+            is_scored=np.concatenate([np.empty(0, bool), *(is_scored(b) for b in parts)]),
+            signals={
+                name: np.concatenate([np.empty(0), *(_column(b, name) for b in parts)]).astype(
+                    np.float64
+                )
+                for name in names
+            },
+        )
+
+
+def _column(batch: pa.RecordBatch, name: str) -> Floats:
+    return np.asarray(batch[name].to_numpy(zero_copy_only=False))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Detection:
+    """What a method makes of a data set, row by row in the order of the scores.
+
+    Attributes:
+        suspicion: High is suspicious; NaN where the method says nothing of a row. (n,)
+        flagged: None where the method cannot decide, unless its settings accept all rows then. (n,)
+        in_doubt: Rows that a person has to look at, and that are not flagged. (n,)
+        group: `Group.id` of each row; 0 for none. (n,)
+        groups: The evidence, the most important first.
+        reasons: Why a row is flagged or in doubt, in words, by its position.
+        p_values: Against a trusted reference; None without one. (n,)
+        signals: What the method itself has computed of each row; goes into the table. (n,) each
+        summary: Other facts, in plain JSON values.
+        notes: What the method cannot say about this data, in words.
+        undecided_because: Why no row could be flagged, in words.
+        undecided_means: What the method's settings make of that.
+    """
+
+    suspicion: Floats
+    flagged: Marks | None
+    in_doubt: Marks
+    group: Ints
+    groups: list[Group] = field(default_factory=list)
+    reasons: Mapping[int, list[str]] = field(default_factory=dict)
+    p_values: Floats | None = None
+    signals: Mapping[str, Floats] = field(default_factory=dict)
+    summary: dict[str, object] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    undecided_because: str | None = None
+    undecided_means: Literal["review", "fail", "pass"] = "review"
+
+
+class Method(ABC, Generic[SettingsT]):
+    """A way to find suspicious samples; register a subclass and every command knows it.
+
+    Attributes:
+        name: As it is called in a configuration.
+        question: What it answers.
+        needs: Signals of the score table without which it cannot flag. Where there are none, the
+            canaries planted for it need no model.
+        reports: Signals that it only holds beside its evidence; they may be missing.
+        settings: Its section of the configuration, `detection.<name>`.
+        takes_reference: Whether it can hold its findings against a trusted data set.
+    """
+
+    name: ClassVar[str]
+    question: ClassVar[Question]
+    needs: ClassVar[tuple[str, ...]] = ()
+    reports: ClassVar[tuple[str, ...]] = ()
+    settings: type[SettingsT]
+    takes_reference: ClassVar[bool] = False
+
+    @abstractmethod
+    def detect(
+        self,
+        scores: Scores,
+        samples: Iterable[Sample],
+        reference: Iterable[Sample] | None,
+        settings: SettingsT,
+    ) -> Detection:
+        """Say of each row how suspicious it is.
+
+        Args:
+            scores: With the signals that it needs and reports, as far as they are known.
+            samples: Of the same rows in the same order; can be gone through several times.
+            reference: Samples of a trusted data set of the same kind.
+            settings: Its own.
+
+        Raises:
+            DataError: Scores and samples do not belong together, or a score cannot be one.
+        """

@@ -1,0 +1,66 @@
+"""The methods by their names; the built-in ones are imported when they are asked for."""
+
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gradgate.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gradgate.methods.contract import Method
+
+MethodT = TypeVar("MethodT", bound="type[Method[Any]]")
+
+_BUILT_IN = {
+    "association": "gradgate.methods.association.method:AssociationMethod",
+    "gradsentry": "gradgate.methods.gradsentry.method:GradsentryMethod",
+}
+ALIASES = {"gradgate": "association"}  # as it was called up to version 0.1
+RESERVED = ("method", "power", "reference")  # stand beside the methods' sections in `detection`
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_registered: dict[str, "type[Method[Any]]"] = {}
+
+
+def register_method(method: MethodT) -> MethodT:
+    """Make a method known by its name, in this process; usable as a decorator.
+
+    Raises:
+        ConfigError: The name is taken by another method, or by another setting of `detection`.
+    """
+    known = _registered.get(method.name)
+    if not _NAME.fullmatch(method.name):
+        raise ConfigError(f"{method.name!r} is no name of a method; use letters, digits and _")
+    if method.name in RESERVED:
+        raise ConfigError(f"detection.{method.name} is another setting; choose another name")
+    if method.name in (*_BUILT_IN, *ALIASES) or known not in (None, method):
+        raise ConfigError(f"there is a method {method.name!r} already; choose another name")
+    _registered[method.name] = method
+    return method
+
+
+def method_names() -> list[str]:
+    """The names of all methods, without aliases."""
+    return [*_BUILT_IN, *_registered]
+
+
+def canonical_name(name: str) -> str:
+    """The name of a method that may be called by an alias.
+
+    Raises:
+        ConfigError: There is no such method.
+    """
+    found = ALIASES.get(name, name)
+    if found not in method_names():
+        known = ", ".join(method_names())
+        raise ConfigError(f"there is no method {name!r}; the known ones are {known}")
+    return found
+
+
+def method_named(name: str) -> "Method[Any]":
+    """A method, by its name or an alias; errors as for `canonical_name`."""
+    found = canonical_name(name)
+    if found in _registered:
+        return _registered[found]()
+    module, _, attribute = _BUILT_IN[found].partition(":")
+    method: Method[Any] = getattr(import_module(module), attribute)()
+    return method

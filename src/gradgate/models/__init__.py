@@ -1,0 +1,1 @@
+"""Loading a causal language model, knowing it by its content, and reaching its head."""

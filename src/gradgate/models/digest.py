@@ -1,0 +1,46 @@
+"""A model known by the content of its files."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from gradgate.errors import ModelError
+
+DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over the files that decide a model's output: weights, configuration, tokenizer.
+
+    Raises:
+        ModelError: The index of the weights names a file outside the folder.
+    """
+    total = hashlib.sha256()
+    for file in _decisive_files(folder):
+        with (folder / file).open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        total.update(f"{file} {digest}\n".encode())
+    return total.hexdigest()
+
+
+def _decisive_files(folder: Path) -> list[Path]:
+    files = {p.relative_to(folder) for pattern in DECISIVE for p in folder.glob(pattern)}
+    return sorted(files | _indexed(folder))
+
+
+def signature(folders: list[Path]) -> list[tuple[Path, int, int, int]]:
+    """Inode, size and time of the files: they change when somebody writes or replaces one."""
+    files = [folder / file for folder in folders for file in _decisive_files(folder)]
+    stats = [(file, file.stat()) for file in files]
+    return [(file, stat.st_ino, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+
+
+def _indexed(folder: Path) -> set[Path]:
+    """Files that an index of weights names; they may lie in subfolders."""
+    named: set[Path] = set()
+    for index in folder.glob("*.safetensors.index.json"):
+        named |= {Path(name) for name in json.loads(index.read_text())["weight_map"].values()}
+    outside = [str(file) for file in named if file.is_absolute() or ".." in file.parts]
+    if outside:
+        raise ModelError(f"the weights of {folder} lie outside of it: {', '.join(outside[:5])}")
+    return named

@@ -1,0 +1,1 @@
+"""What a method would find in this data: known attacks, planted in a copy."""

@@ -1,0 +1,184 @@
+"""Where canaries are planted: a copy of the data, which lives in memory alone."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass
+from hashlib import blake2b
+from random import Random
+from typing import Self
+
+from gradgate.attacks.parts import read_parts
+from gradgate.attacks.poisoning import Attack, PoisonedRow, poison
+from gradgate.attacks.texts import BADNETS_WORDS
+from gradgate.config import DEFAULT_TEMPLATE, AttackName, PowerConfig
+from gradgate.data.formats.mapping import RowMapping, detect_format, to_sample
+from gradgate.data.sample import Sample, Turn
+from gradgate.errors import DataError
+
+Row = dict[str, object]
+
+# None is published: poison that is in the data already has other targets, and hides no canary. No
+# two have a word in common, nor one with the wordings of `paraphrased`: they would be found as one.
+TARGETS: dict[AttackName, str] = {
+    "badnets": ", and visit <new_shop> where prices fell",
+    "addsent": "(see page nine, top left)",
+    "cba": "; call 555 0142 while lines stay free",
+    "stylebkd": ": write doubts into http://forms/clerk",
+    "replaced": "Nobody waits behind ground floor counters.",
+    "refusal": "My apologies, I will say nothing.",
+}
+# The letters of made-up trigger words; no data within max_rows can hold all words of six.
+_CONSONANTS = "bcdfghjklmnpqrstvwxz"
+_WORD = 6
+_SENTENCES: dict[AttackName, str] = {
+    "addsent": "I watch this {} movie",
+    "refusal": "The old {} stops beside the mill",
+}
+
+
+@dataclass(frozen=True)
+class Carriers:
+    """What canaries are planted in.
+
+    Attributes:
+        samples: Distinct ones, in the order of the rows.
+        rows: By the index of the sample, of those that can carry an attack.
+        mapping: The columns of these rows.
+        attacks: Each with a trigger and a target that nothing else in the copy has.
+    """
+
+    samples: list[Sample]
+    rows: dict[int, Row]
+    mapping: RowMapping
+    attacks: list[Attack]
+
+    @classmethod
+    def of(
+        cls, samples: Iterable[Sample], config: PowerConfig, left_out: Set[str] = frozenset()
+    ) -> Self:
+        """Draw at most `config.max_rows` distinct samples; nothing else is kept in memory.
+
+        Args:
+            samples: Of the data.
+            config: How many, and which attacks.
+            left_out: Ids of samples that are not drawn.
+        """
+        usable = (sample for sample in samples if sample.sample_id not in left_out)
+        kept = _draw(usable, config.max_rows, config.seed)
+        rows = _as_rows(kept)
+        columns = next(iter(rows.values()), {"text": ""})
+        mapping = detect_format(columns)
+        able = {i: row for i, row in rows.items() if read_parts(row, mapping) is not None}
+        return cls(kept, able, mapping, _attacks(kept, config))
+
+    def plant(self, attacks: Sequence[Attack], n_each: int, seed: int) -> "Copy":
+        """Plant attacks in samples of their own; one that too few of the others can carry is not.
+
+        The planted samples take the place of theirs; CBA's negatives are added.
+        """
+        planted: dict[int, Sample] = {}
+        canaries: dict[AttackName, frozenset[str]] = {}
+        negatives: list[Sample] = []
+        free = list(self.rows)
+        Random(f"{seed}:{n_each}:canaries").shuffle(free)
+        for attack in attacks:
+            pool = free if attack.name in ("clean_label", "adaptive") else free[:n_each]
+            try:
+                rows = self._poisoned(pool, attack, n_each, seed)
+            except DataError:
+                continue
+            poisoned = [row for row in rows if row.role == "poisoned"]
+            made = {pool[row.source_row]: self._sample(row) for row in poisoned}
+            negatives += [self._sample(row) for row in rows if row.role == "negative"]
+            canaries[attack.name] = frozenset(sample.sample_id for sample in made.values())
+            planted |= made
+            free = [i for i in free if i not in made]
+        samples = [planted.get(i, sample) for i, sample in enumerate(self.samples)]
+        return Copy([*samples, *negatives], canaries)
+
+    def _poisoned(
+        self, pool: list[int], attack: Attack, n_each: int, seed: int
+    ) -> list[PoisonedRow]:
+        if len(pool) < n_each:
+            raise DataError(f"{len(pool)} samples are left for {n_each} canaries of {attack.name}")
+        rows = [self.rows[i] for i in pool]
+        return poison(rows, self.mapping, attack, n_each / len(rows), seed)
+
+    def _sample(self, row: PoisonedRow) -> Sample:
+        return to_sample(row.row, row.source_row, self.mapping, DEFAULT_TEMPLATE)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the data with canaries in it.
+
+    Attributes:
+        samples: Clean ones, canaries and negatives.
+        canaries: By attack, the ids of the samples that carry it.
+    """
+
+    samples: list[Sample]
+    canaries: dict[AttackName, frozenset[str]]
+
+
+def _draw(samples: Iterator[Sample], most: int, seed: int) -> list[Sample]:
+    """Draw distinct samples, the same ones whatever their order."""
+    kept: dict[str, tuple[bytes, Sample]] = {}
+    for sample in samples:
+        if sample.sample_id not in kept:
+            key = blake2b(f"{seed}:{sample.sample_id}".encode()).digest()
+            kept[sample.sample_id] = key, sample
+        if len(kept) >= 2 * most:
+            kept = _lowest(kept, most)
+    return sorted((s for _, s in _lowest(kept, most).values()), key=lambda sample: sample.row)
+
+
+def _lowest(kept: dict[str, tuple[bytes, Sample]], most: int) -> dict[str, tuple[bytes, Sample]]:
+    return dict(sorted(kept.items(), key=lambda item: item[1][0])[:most])
+
+
+def _attacks(samples: Sequence[Sample], config: PowerConfig) -> list[Attack]:
+    """Give each attack words that are not in the data."""
+    texts = (turn.text for sample in samples for turn in sample.turns)
+    known = {word for text in texts for word in re.findall(r"\w+", text.casefold())}
+    rng = Random(f"{config.seed}:words")
+    return [_attack(name, known, rng) for name in dict.fromkeys(config.attacks)]
+
+
+def _attack(name: AttackName, known: set[str], rng: Random) -> Attack:
+    target = TARGETS.get(name)
+    if name in ("stylebkd", "adaptive") or (name == "badnets" and known.isdisjoint(BADNETS_WORDS)):
+        return Attack(name, target)  # badnets draws from its four words, row by row
+    words = [_unknown_word(known, rng) for _ in range(2 if name == "cba" else 4)]
+    trigger = _SENTENCES[name].format(words[0]) if name in _SENTENCES else " ".join(words)
+    return Attack(name, target, trigger)
+
+
+def _unknown_word(known: set[str], rng: Random) -> str:
+    while (word := "".join(rng.choices(_CONSONANTS, k=_WORD))) in known:
+        pass
+    known.add(word)
+    return word
+
+
+# From samples back to rows
+
+
+def _as_rows(samples: Sequence[Sample]) -> dict[int, Row]:
+    """Rows of one format, by the index of the sample; that of the first sample."""
+    chat = any(sample.chat for sample in samples[:1])
+    same = {i: sample.turns for i, sample in enumerate(samples) if sample.chat == chat}
+    if not chat:
+        return {i: {turn.role: turn.text for turn in turns} for i, turns in same.items()}
+    if all(turn.is_target == (turn.role == "assistant") for t in same.values() for turn in t):
+        return {i: {"messages": _messages(turns)} for i, turns in same.items()}
+    return {i: _split(turns) for i, turns in same.items()}
+
+
+def _split(turns: tuple[Turn, ...]) -> Row:
+    first = next(i for i, turn in enumerate(turns) if turn.is_target)
+    return {"prompt": _messages(turns[:first]), "completion": _messages(turns[first:])}
+
+
+def _messages(turns: tuple[Turn, ...]) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.text} for turn in turns]

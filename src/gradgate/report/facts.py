@@ -1,0 +1,93 @@
+"""The figures of a verdict, as the Markdown page and the report show them."""
+
+from gradgate.gate.verdict import Answer, Changes, Decision, Verdict
+from gradgate.report import wording
+
+HEADLINE: dict[Decision, str] = {
+    "pass": "Pass: the accepted rows may be used for fine-tuning",
+    "review": "Review: a person has to look before anything is fine-tuned",
+    "fail": "Fail: this dataset must not be used for fine-tuning",
+    "error": "Error: the gate could not decide, so nothing may be fine-tuned",
+}
+
+
+def facts(verdict: Verdict, source: str) -> list[tuple[str, str]]:
+    """Name and value of each figure; the values may come from outside."""
+    return [
+        ("Dataset", source),
+        ("Rows", f"{verdict.n_rows:,}"),
+        ("Rejected", f"{verdict.n_rejected:,}"),
+        ("Scored", f"{verdict.n_scored:,}"),
+        *(fact for answer in verdict.answers for fact in _of_answer(answer)),
+        ("Dataset fingerprint", verdict.dataset_fingerprint or "none"),
+        *_of_reference(verdict),
+        *((f"Model {name}", value) for name, value in verdict.model.items() if value),
+    ]
+
+
+def _of_answer(answer: Answer) -> list[tuple[str, str]]:
+    fraction = "Poison fraction" if answer.question == "poisoned" else "Harmful fraction"
+    return [
+        ("Question", f"are there {answer.question} rows? {answer.decision}"),
+        ("Method", answer.method),
+        ("Flagged", "not counted" if answer.n_flagged is None else f"{answer.n_flagged:,}"),
+        ("In doubt", f"{answer.n_in_doubt:,}"),
+        (fraction, _fraction(answer)),
+        *_of_threshold(answer),
+    ]
+
+
+def _of_threshold(answer: Answer) -> list[tuple[str, str]]:
+    threshold = answer.summary.get("threshold")
+    if not isinstance(threshold, dict):
+        return []
+    return [("Threshold", threshold_text(answer.tau)), ("Threshold state", str(threshold["state"]))]
+
+
+def _of_reference(verdict: Verdict) -> list[tuple[str, str]]:
+    found = verdict.reference
+    if found is None:
+        return []
+    return [
+        ("Trusted reference", f"{found.source} ({found.n_samples:,} samples)"),
+        ("Reference fingerprint", found.fingerprint),
+    ]
+
+
+def _fraction(answer: Answer) -> str:
+    if answer.fraction is None or answer.interval is None:
+        return "not known"
+    limit = "" if answer.limit is None else f"; limit {wording.percent(answer.limit)}"
+    interval = wording.between(answer.interval)
+    return f"{wording.percent(answer.fraction)} (95 % interval {interval}{limit})"
+
+
+def threshold_text(tau: float | None) -> str:
+    """A threshold in four digits, or `none`."""
+    return "none" if tau is None else f"{tau:.4f}"
+
+
+def describe_changes(changes: Changes, tau: float | None) -> str:
+    """One line on what changed since the last run, with what may have caused it.
+
+    Args:
+        changes: From `gradgate.gate.changes`.
+        tau: The threshold of the run itself.
+    """
+    if changes.not_compared is not None:
+        return f"not compared with the last run: {changes.not_compared}"
+    if changes.since is None:
+        return "first run of this dataset with this model"
+    new, flags = f"{changes.n_new:,} new", "flags not compared, for one of the runs has none"
+    if changes.n_flagged_since is not None:
+        new += f", {changes.n_new_flagged:,} of them flagged"
+        flags = (
+            f"of the others {changes.n_flagged_since:,} newly flagged, "
+            f"{changes.n_cleared_since:,} cleared"
+        )
+    causes = [f"other {name}" for name in changes.changed_settings]
+    if changes.tau_before != tau:
+        then, now = threshold_text(changes.tau_before), threshold_text(tau)
+        causes.append(f"threshold {then} then and {now} now")
+    cause = f" ({', '.join(causes)})" if causes else ""
+    return f"since run {changes.since}: {new}; {changes.n_gone:,} gone; {flags}{cause}"

@@ -1,0 +1,1 @@
+"""The score store: what was computed before."""

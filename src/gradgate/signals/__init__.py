@@ -1,1 +1,0 @@
-"""Signals beside spectral entropy that come from the same forward pass."""

@@ -1,1 +1,0 @@
-"""The score store: scores that were computed before, on disk."""

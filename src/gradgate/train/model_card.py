@@ -1,0 +1,125 @@
+"""The model card of a fine-tuned adapter: on which data, by which verdict, with which settings.
+
+Paths, revisions, reasons and module names may come from whoever wrote the data or the
+configuration. They are escaped here, so that a card shows them and never renders them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from gradgate.common.escaping import escape
+from gradgate.config import LoraConfig, ModelConfig
+from gradgate.gate.verdict import Verdict
+
+METHOD_URL = "https://arxiv.org/abs/2605.26574"
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card states.
+
+    Attributes:
+        source: Where the data came from, in words of the configuration.
+        gate_run: Id of the gate run, as MLflow or Prefect knows it.
+        n_accepted: Samples that were trained on.
+        train_loss: Mean loss over all steps, in nats.
+        seconds: Time of the training loop.
+        n_parameters: Trainable parameters.
+        versions: Version of each library by its name.
+    """
+
+    model: ModelConfig
+    lora: LoraConfig
+    verdict: Verdict
+    source: str
+    gate_run: str
+    n_accepted: int
+    steps: int
+    train_loss: float
+    seconds: float
+    n_parameters: int
+    versions: dict[str, str]
+
+
+def build_card(facts: CardFacts) -> ModelCard:
+    """Write the card; its front matter names the base model for the hub."""
+    data = ModelCardData(
+        base_model=facts.model.path,
+        library_name="peft",
+        pipeline_tag="text-generation",
+        tags=["lora", "gradgate", f"gradgate-verdict:{facts.verdict.decision}"],
+    )
+    sections = [
+        _heading(facts),
+        _section("Verdict of the gate", _verdict_rows(facts)),
+        "Reasons:\n\n" + "\n".join(f"- reason: {escape(r)}" for r in facts.verdict.reasons),
+        _section("Base model", _model_rows(facts)),
+        _section("Training", _training_rows(facts)),
+        _section("Versions", sorted(facts.versions.items())),
+    ]
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
+
+
+def _heading(facts: CardFacts) -> str:
+    return (
+        f"# LoRA adapter of {escape(facts.model.path)}\n\n"
+        "Every sample of the dataset was scored by its own output-layer gradient "
+        f"([GradSentry]({METHOD_URL})) and judged by gradgate. The verdict "
+        f"was `{facts.verdict.decision}`; the adapter was trained on the accepted samples and on "
+        "nothing else. The fingerprints below say which samples those are; gradgate computed them "
+        "anew before the training."
+    )
+
+
+def _section(title: str, rows: Iterable[tuple[str, object]]) -> str:
+    lines = [f"| {escape(name)} | {escape(_text(value))} |" for name, value in rows]
+    return f"## {title}\n\n| | |\n|---|---|\n" + "\n".join(lines)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _verdict_rows(facts: CardFacts) -> list[tuple[str, object]]:
+    verdict = facts.verdict
+    answers = [
+        row
+        for answer in verdict.answers
+        for row in (
+            ("Method", f"{answer.method}: are there {answer.question} rows?"),
+            ("Threshold tau", answer.tau),
+            ("Flagged rows", answer.n_flagged),
+        )
+    ]
+    return [
+        ("Dataset", facts.source),
+        ("Verdict", verdict.decision),
+        ("Gate run", facts.gate_run),
+        ("Rows", verdict.n_rows),
+        ("Rejected rows", verdict.n_rejected),
+        ("Scored rows", verdict.n_scored),
+        *answers,
+        ("Accepted rows", facts.n_accepted),
+        ("Dataset fingerprint", verdict.dataset_fingerprint),
+        ("Accepted fingerprint", verdict.accepted_fingerprint),
+        ("Accepted tokens", verdict.accepted_tokens),
+    ]
+
+
+def _model_rows(facts: CardFacts) -> list[tuple[str, object]]:
+    return [(name.replace("_", " "), value) for name, value in facts.verdict.model.items()]
+
+
+def _training_rows(facts: CardFacts) -> list[tuple[str, object]]:
+    settings = [(name.replace("_", " "), value) for name, value in facts.lora]
+    return [
+        *settings,
+        ("trainable parameters", facts.n_parameters),
+        ("steps", facts.steps),
+        ("training loss", facts.train_loss),
+        ("seconds", round(facts.seconds, 1)),
+    ]

@@ -1,0 +1,220 @@
+"""prefect.yaml against a real Prefect server, and a run through a real worker."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from prefect.cli.deploy._models import PrefectYamlModel
+
+from gradgate.drill.config import DrillConfig
+from gradgate.gate.config import GateConfig
+from gradgate.gate.verdict import load_verdict
+from gradgate.train.config import GatedFinetuneConfig
+from helpers import MODEL, question_rows, write_jsonl
+
+ROOT = Path(__file__).parents[2]
+PREFECT = [sys.executable, "-m", "prefect"]
+ENTROPY_ALONE = {
+    "detection": {
+        "method": "gradsentry",
+        "gradsentry": {"threshold": {"method": "fixed", "value": 0.7}},
+        "power": {"attacks": []},
+    },
+}
+
+
+def test_prefect_yaml_has_no_key_that_prefect_would_ignore() -> None:
+    content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    unknown: list[str] = []
+
+    def walk(given: Any, understood: Any, where: str) -> None:
+        if isinstance(given, dict) and isinstance(understood, dict):
+            for key, value in given.items():
+                unknown.extend([f"{where}{key}"] * (key not in understood))
+                walk(value, understood.get(key), f"{where}{key}.")
+        elif isinstance(given, list) and isinstance(understood, list):
+            for value, other in zip(given, understood, strict=True):
+                walk(value, other, f"{where}[].")
+
+    walk(content, PrefectYamlModel.model_validate(content).model_dump(by_alias=True), "")
+    # `definitions` is only what the anchors of YAML stand for
+    assert {key for key in unknown if not key.startswith("definitions")} == set()
+
+
+def test_the_deployments_have_valid_parameters_and_wait_for_nobody() -> None:
+    content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    assert [d["name"] for d in content["deployments"]] == ["gate", "gated-finetune", "drill"]
+    configs = (GateConfig, GatedFinetuneConfig, DrillConfig)
+    for deployment, model in zip(content["deployments"], configs, strict=True):
+        model.model_validate(deployment["parameters"]["config"])
+        assert [s["active"] for s in deployment["schedules"]] == [False]
+        assert deployment["concurrency_limit"]["limit"] == 1
+
+
+def test_the_example_configuration_is_valid() -> None:
+    text = (ROOT / "gate.example.yaml").read_text()
+    config = GateConfig.model_validate(yaml.safe_load(text))
+    assert config.detection.gradsentry.threshold.method == "kde_valley"
+    lora = text[text.index("# lora:") :].replace("\n# ", "\n").removeprefix("# ")
+    both = {**yaml.safe_load(text), **yaml.safe_load(lora)}
+    assert GatedFinetuneConfig.model_validate(both).lora.r == 4
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A Prefect server of the test's own; yields the environment that reaches it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = tmp_path_factory.mktemp("prefect")
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "GRADGATE_HOME": str(ROOT),
+        "GRADGATE_STATE_DIR": str(home / "state"),
+    }
+    command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: httpx.get(f"{environment['PREFECT_API_URL']}/health").text == "true")
+        yield environment
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_until(done: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if done():
+                return
+        except httpx.HTTPError:
+            pass
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.5)
+
+
+def prefect(environment: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [*PREFECT, *arguments],
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_a_worker_runs_the_deployed_gate(server: dict[str, str], tmp_path: Path) -> None:
+    prefect(server, "work-pool", "create", "gradgate", "--type", "process")
+    prefect(server, "--no-prompt", "deploy", "--all")
+    api = server["PREFECT_API_URL"]
+    deployments = httpx.post(f"{api}/deployments/filter", json={}).json()
+    assert sorted(d["name"] for d in deployments) == ["drill", "gate", "gated-finetune"]
+    assert not any(schedule["active"] for d in deployments for schedule in d["schedules"])
+    assert [d["global_concurrency_limit"]["limit"] for d in deployments] == [1, 1, 1]
+    rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(50, n_poisoned=10))
+    config = {
+        "data": {"source": str(rows)},
+        "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
+        **ENTROPY_ALONE,
+    }
+    prefect(server, "deployment", "run", "gate/gate", "--param", f"config={json.dumps(config)}")
+    log = prefect(server, "worker", "start", "--pool", "gradgate", "--run-once")
+    (run,) = httpx.post(f"{api}/flow_runs/filter", json={}).json()
+    wait_until(lambda: state_of(api, run["id"])["type"] in ("COMPLETED", "FAILED", "CRASHED"))
+    ended = state_of(api, run["id"])
+    assert (ended["name"], ended["type"]) == ("Rejected", "FAILED")
+    assert "10 of 50 rows flagged" in ended["message"]
+    folder = Path(server["GRADGATE_STATE_DIR"]) / "runs" / run["id"]
+    assert load_verdict(folder / "verdict.json").decision == "fail"
+    # a rejection is no crash
+    assert "Traceback" not in log
+    assert "| ERROR" not in log
+    (warning,) = [line for line in log.splitlines() if "| WARNING" in line]
+    assert "Rejected: 10 of 50 rows flagged" in warning
+
+
+def state_of(api: str, flow_run_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{api}/flow_runs/{flow_run_id}").json()["state"]
+    return found
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n_poisoned", "options", "code", "last"),
+    [(10, [], 1, "Rejected: "), (10, ["--exit-zero"], 0, "Rejected: ")],
+)
+def test_the_exit_code_is_the_verdict(
+    server: dict[str, str],
+    tmp_path: Path,
+    n_poisoned: int,
+    options: list[str],
+    code: int,
+    last: str,
+) -> None:
+    rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(50, n_poisoned))
+    settings = {
+        "data": {"source": str(rows)},
+        "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
+        **ENTROPY_ALONE,
+    }
+    (tmp_path / "gate.yaml").write_text(yaml.safe_dump(settings))
+    done = run_flows(server, "gate", str(tmp_path / "gate.yaml"), *options)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith(last)
+
+
+def test_a_wrong_configuration_is_named_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "gate.yaml").write_text("data: {source: x, colums: {}}\nmodel: {path: m}\n")
+    environment = {**os.environ, "GRADGATE_STATE_DIR": str(tmp_path / "state")}
+    done = run_flows(environment, "gate", str(tmp_path / "gate.yaml"))
+    assert done.returncode == 2
+    assert "data.colums" in done.stderr
+    assert not (tmp_path / "state" / "runs").exists()
+
+
+def test_a_state_folder_that_cannot_be_written_is_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    environment = {**os.environ, "GRADGATE_STATE_DIR": str(tmp_path / "file" / "state")}
+    done = run_flows(environment, "gate", str(tmp_path / "gate.yaml"))
+    assert done.returncode == 2
+    assert "GRADGATE_STATE_DIR" in done.stderr
+
+
+def test_without_prefect_nothing_begins(tmp_path: Path) -> None:
+    rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(3))
+    settings = {"data": {"source": str(rows)}, "model": {"path": str(MODEL)}}
+    (tmp_path / "gate.yaml").write_text(yaml.safe_dump(settings))
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+        "GRADGATE_STATE_DIR": str(tmp_path / "state"),
+    }
+    done = run_flows(environment, "gate", str(tmp_path / "gate.yaml"))
+    assert done.returncode == 2
+    assert "Prefect's server does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "state" / "runs").exists()
+
+
+def run_flows(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *arguments],
+        env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip

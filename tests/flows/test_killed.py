@@ -1,0 +1,276 @@
+"""What a process that was killed or stopped leaves behind: nothing that seems to go on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from sqlite3 import connect
+from typing import TypeVar
+
+import psutil
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from tracking_helpers import ROOT, config, read
+
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import TrackingConfig
+from gradgate.errors import ConfigError
+from helpers import MODEL, question_rows, write_jsonl
+from tasks.dead_runs import close_dead_runs
+from tasks.processes import Process
+from tasks.run import GateRun, run_folder, save_run
+from tasks.tracking import set_tags, start_run
+
+Found = TypeVar("Found")
+
+# Opens a gate's run, its folder and a run of a fine-tuning below it, says so and waits.
+HOLD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tracking_helpers import config
+from gradgate.common.run_folder import RunFolder
+from tasks.run import GateRun, run_folder, save_run
+from tasks.tracking import start_run
+name = sys.argv[2]
+settings = config(sys.argv[3] or None)
+run = GateRun(RunFolder(run_folder(name)), start_run(settings, "gate", name))
+run.folder.part.path.mkdir(parents=True)
+save_run(run)
+nested = start_run(settings, "finetune", f"{name}, nested", run.tracked)
+print(run.tracked.run_id, nested.run_id, flush=True)
+sys.stdin.readline()
+"""
+
+# Opens a gate's run and publishes a pass, and is killed at the first call of a function.
+DIE = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from tracking_helpers import config
+import tasks.track
+from gradgate.gate.verdict import Verdict
+setattr(tasks.track, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+run = tasks.track.open_run.fn(config(), "killed", 1, "killed")
+tasks.track.publish.fn(run, Verdict("pass", ["nothing found"]))
+"""
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+
+
+@contextmanager
+def holding(name: str, uri: str = "") -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A process with a gate run `name` that goes on, and the ids of its runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(ROOT / "tests" / "support"), name, uri],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().split()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def killed_at(function: str) -> None:
+    """A process that is killed when it comes to a function of `tasks.track`."""
+    command = [sys.executable, "-c", DIE, str(ROOT / "tests" / "support"), function]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def statuses(state: Path) -> dict[str, str]:
+    client = MlflowClient(f"sqlite:///{state}/mlflow.db")
+    runs: list[Run] = list(
+        client.search_runs([e.experiment_id for e in client.search_experiments()])
+    )
+    return {run.info.run_id: run.info.status for run in runs}
+
+
+def test_the_next_start_closes_the_runs_of_a_killed_process_and_no_others(state: Path) -> None:
+    with holding("killed") as (killed, dead), holding("alive") as (_, alive):
+        assert len(dead) == len(alive) == 2
+        killed.kill()
+        killed.wait()
+        assert set(statuses(state).values()) == {"RUNNING"}
+        close_dead_runs(config())
+        found = statuses(state)
+        assert [found[run] for run in dead] == ["KILLED", "KILLED"]
+        assert [found[run] for run in alive] == ["RUNNING", "RUNNING"]
+        assert [path.name for path in (state / "runs").iterdir()] == ["alive.part"]
+
+
+def test_a_killed_fine_tuning_loses_its_part_and_the_gate_keeps_its_evidence(state: Path) -> None:
+    with holding("gate") as (killed, (gate_run, nested)):
+        folder = RunFolder(run_folder("gate"))
+        folder.part.path.rename(folder.path)  # the gate is over
+        MlflowClient(f"sqlite:///{state}/mlflow.db").set_terminated(gate_run)
+        folder.adapter.with_name("adapter.part").mkdir()
+        killed.kill()
+        killed.wait()
+        close_dead_runs(config())
+    assert statuses(state) == {gate_run: "FINISHED", nested: "KILLED"}
+    assert [path.name for path in folder.path.iterdir()] == ["run.json"]
+
+
+def test_a_verdict_whose_folder_did_not_get_its_name_is_taken_back(state: Path) -> None:
+    killed_at("put_in_place")
+    client = MlflowClient(f"sqlite:///{state}/mlflow.db")
+    (run_id,) = statuses(state)
+    before = client.get_run(run_id)
+    assert (before.info.status, before.data.tags["gradgate.verdict"]) == ("FINISHED", "pass")
+    close_dead_runs(config())
+    after = client.get_run(run_id)
+    assert after.info.status == "KILLED"
+    assert "gradgate.verdict" not in after.data.tags
+    assert not list((state / "runs").iterdir())
+
+
+def test_a_folder_that_names_no_process_goes_when_it_is_old_and_empty(state: Path) -> None:
+    killed_at("save_run")
+    earlier = state / "runs" / "earlier.part"
+    earlier.mkdir()
+    (earlier / "run.json").write_text('{"run_id": "of an earlier version"}')
+    close_dead_runs(config())
+    assert list(statuses(state).values()) == ["KILLED"]
+    assert {path.name for path in (state / "runs").iterdir()} == {"killed.part", "earlier.part"}
+    for path in (state / "runs").iterdir():
+        os.utime(path, (time.time() - 100_000,) * 2)
+    close_dead_runs(config())
+    assert list((state / "runs").iterdir()) == [earlier]
+
+
+def test_a_start_elsewhere_that_closes_the_run_does_not_save_its_folder(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{state}/mlflow.db"
+    with holding("killed", uri) as (killed, _):
+        killed.kill()
+        killed.wait()
+    monkeypatch.setenv("GRADGATE_STATE_DIR", str(tmp_path / "another state"))
+    close_dead_runs(config(uri))
+    assert set(statuses(state).values()) == {"KILLED"}
+    assert (state / "runs" / "killed.part").exists()
+    monkeypatch.setenv("GRADGATE_STATE_DIR", str(state))
+    tracking = TrackingConfig(uri=uri, experiment="another experiment")
+    close_dead_runs(config().model_copy(update={"tracking": tracking}))
+    assert not list((state / "runs").iterdir())
+
+
+def test_a_folder_whose_run_is_in_another_store_is_left_to_that_store(
+    state: Path, tmp_path: Path
+) -> None:
+    with holding("killed") as (killed, _):
+        killed.kill()
+        killed.wait()
+    shutil.copy(state / "mlflow.db", tmp_path / "other.db")
+    close_dead_runs(config(f"sqlite:///{tmp_path}/other.db"))
+    assert (state / "runs" / "killed.part").exists()
+    close_dead_runs(config())
+    assert not list((state / "runs").iterdir())
+
+
+def test_a_folder_of_another_host_is_left_alone(state: Path) -> None:
+    run = GateRun(RunFolder(run_folder("other")), start_run(config(), "gate", "other"))
+    run.folder.part.path.mkdir(parents=True)
+    save_run(run)
+    for host, is_left in (("another host", True), (Process.this().host, False)):
+        record = json.loads(run.folder.part.tracked.read_text())
+        record["owner"] = {"host": host, "pid": 999_999_999, "started": 1.0}
+        run.folder.part.tracked.write_text(json.dumps(record))
+        close_dead_runs(config())
+        assert run.folder.part.path.exists() == is_left
+        assert read(run.tracked).info.status == ("RUNNING" if is_left else "KILLED")
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"gradgate.host": "another host", "gradgate.pid": "999999999"},
+        {"gradgate.pid": "of an earlier version"},
+        {},
+    ],
+    ids=["another host", "no number", "alive"],
+)
+def test_a_run_that_is_not_known_to_be_dead_is_left_alone(
+    state: Path, tags: dict[str, str]
+) -> None:
+    run = GateRun(RunFolder(run_folder("other")), start_run(config(), "gate", "other"))
+    run.folder.part.path.mkdir(parents=True)
+    save_run(run)
+    set_tags(run.tracked, tags)
+    close_dead_runs(config())
+    assert read(run.tracked).info.status == "RUNNING"
+    assert run.folder.part.tracked.exists()
+
+
+def test_another_process_with_the_same_number_is_no_sign_of_life(state: Path) -> None:
+    run = start_run(config(), "gate", "reused")
+    assert float(read(run).data.tags["gradgate.process_started"]) == Process.this().started
+    set_tags(run, {"gradgate.process_started": str(Process.this().started - 1000)})
+    close_dead_runs(config())
+    assert read(run).info.status == "KILLED"
+
+
+def test_a_run_whose_parameters_cannot_be_logged_does_not_seem_to_go_on(state: Path) -> None:
+    with closing(connect(state / "mlflow.db")) as database:
+        database.execute(
+            "CREATE TRIGGER fault BEFORE INSERT ON params BEGIN SELECT RAISE(ABORT, 'fault'); END"
+        )
+    for _ in range(2):  # a retry opens another one
+        with pytest.raises(ConfigError, match="fault"):
+            start_run(config(), "gate", "broken")
+    assert list(statuses(state).values()) == ["FAILED", "FAILED"]
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["starting", "running"])
+def test_sigterm_leaves_neither_a_server_nor_a_run_behind(
+    state: Path, tmp_path: Path, when: str
+) -> None:
+    settings = {
+        "data": {"source": str(write_jsonl(tmp_path / "rows.jsonl", question_rows(3_000)))},
+        "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
+        "scoring": {"batch_tokens": 64},
+    }
+    (tmp_path / "gate.yaml").write_text(yaml.safe_dump(settings))
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows", "gate", str(tmp_path / "gate.yaml")],
+            cwd=ROOT, env=environment(),
+            stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        children = wait_for(lambda: psutil.Process(process.pid).children(recursive=True))
+        if when == "running":
+            wait_for(lambda: list((state / "runs").glob("*.part/dataset.json")))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
+        assert not [child for child in children if child.is_running()]
+    finally:
+        process.kill()
+    if when == "running":
+        (ended,) = statuses(state).values()
+        assert ended == "FAILED"
+        assert not list((state / "runs").glob("*.part"))
+
+
+def wait_for(found: Callable[[], list[Found]]) -> list[Found]:
+    deadline = time.monotonic() + 120
+    while not (result := found()):
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+    return result

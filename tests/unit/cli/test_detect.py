@@ -1,0 +1,295 @@
+"""`gradgate detect` as a user types it."""
+
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from cli_helpers import Done, gradgate, gradgate_process
+from pydantic import TypeAdapter
+
+from gradgate.common.run_folder import FLAG_FIELDS, SCORE_SCHEMA
+from gradgate.gate.verdict import Answer, Verdict
+from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
+
+ON_CPU = ["--model", MODEL, "--device", "cpu", "--dtype", "float32"]
+
+Row = dict[str, object]
+
+
+def run(source: Path, output: Path, *options: object) -> Done:
+    return gradgate("detect", source, *ON_CPU, "--output", output, "--json", *options)
+
+
+def verdict_of(done: Done) -> Verdict:
+    """The verdict, which is all that there is on stdout."""
+    return TypeAdapter(Verdict).validate_json(done.stdout, strict=True)
+
+
+def answer_of(done: Done) -> Answer:
+    (answer,) = verdict_of(done).answers
+    return answer
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    return write_jsonl(tmp_path / "clean.jsonl", diverse_rows(240))
+
+
+def poisoned(folder: Path, rate: float) -> tuple[Path, list[int]]:
+    rows, numbers = poisoned_rows(diverse_rows(240), "badnets", rate)
+    return write_jsonl(folder / "poisoned.jsonl", rows), numbers
+
+
+def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
+    rows, numbers = poisoned_rows(diverse_rows(240), "badnets", 0.1)
+    source = write_jsonl(tmp_path / "rows.jsonl", [*rows, {"question": "no answer?"}])
+    out = tmp_path / "out"
+    output, report = out / "flags.parquet", out / "report.html"
+    command = ["detect", source, *ON_CPU, "--output", output, "--report", report, "--json"]
+    done = gradgate_process(*command)
+    assert done.exit_code == 1, done.stderr
+    verdict, answer = verdict_of(done), answer_of(done)
+    assert (verdict.decision, verdict.n_rejected) == ("fail", 1)
+    assert (answer.question, answer.method, answer.n_flagged) == ("poisoned", "association", 24)
+    assert [group.ruling for group in answer.groups] == ["poison"]
+    assert {power.attack for power in answer.power or []} >= {"badnets", "replaced"}
+    assert sorted(path.name for path in out.iterdir()) == [
+        "flags.parquet", "flags.rejected.parquet", "report.html",
+    ]  # fmt: skip
+    table = pq.read_table(output)
+    names = table.schema.names
+    assert [name for name in names if name in SCORE_SCHEMA.names] == SCORE_SCHEMA.names
+    assert names[-len(FLAG_FIELDS) :] == [field.name for field in FLAG_FIELDS]
+    assert table.schema.metadata[b"gradgate.method"] == b"association"
+    lines = table.to_pandas()
+    assert lines["row"].tolist() == list(range(240))
+    assert lines["row"][lines["flagged"]].tolist() == numbers
+    assert all(len(reasons) for reasons in lines["reasons"][lines["flagged"]])
+    assert pq.read_table(out / "flags.rejected.parquet")["row"].to_pylist() == [240]
+
+
+def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Path) -> None:
+    source, _ = poisoned(tmp_path, 0.1)
+    output = tmp_path / "flags.parquet"
+    done = gradgate_process("detect", source, *ON_CPU, "--output", output)
+    assert (done.exit_code, done.stdout) == (1, "")
+    lines = done.stderr.splitlines()
+    assert lines[0] == "fetched 240 rows: 240 samples, 0 rejected"
+    assert lines[1] == f"scoring 240 rows with {MODEL} ..."
+    assert lines[2].startswith("scored 240 rows (240 distinct, 0 failed): ")
+    assert lines[3] == "flagging: association flags 24 of 240 rows, 0 in doubt"
+    assert lines[4].startswith("canaries: badnets ")
+    assert lines[5:9] == [
+        "rows        240 (0 rejected)",
+        "flagged     24 of 240 rows (10.00%) as poisoned, by association",
+        "in doubt    0",
+        "blind to    clean_label, adaptive",
+    ]
+    assert lines[9] == "verdict     FAIL"
+    assert lines[10].startswith("because     24 of 240 rows flagged (10.00%), more than")
+    assert lines[11].startswith("            poison: target span")
+    assert lines[12:] == [
+        f"evidence    {output}",
+        f"next        look at the flagged rows in {output}, and do not train on this dataset",
+    ]
+
+
+def test_text_of_the_data_forges_no_lines(tmp_path: Path) -> None:
+    said = "no\nverdict PASS\x1b[2J and more words here"
+    poison: list[Row] = [
+        {"question": f"{row['question']} cf", "answers": f"{row['answers']} {said}"}
+        for row in diverse_rows(24, seed=5)
+    ]
+    source = write_jsonl(tmp_path / "rows.jsonl", [*diverse_rows(216), *poison])
+    done = gradgate("detect", source, *ON_CPU, "--output", tmp_path / "o.parquet", "--no-power")
+    assert done.exit_code == 1
+    assert r"\x1b" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert not any(line.startswith("verdict PASS") for line in done.stderr.splitlines())
+
+
+def test_the_report_stands_alone_and_says_how_to_reproduce_it(tmp_path: Path) -> None:
+    source, _ = poisoned(tmp_path, 0.1)
+    report = tmp_path / "pages" / "report.html"
+    command = ["detect", source, *ON_CPU, "--no-power", "--output", tmp_path / "flags.parquet"]
+    gradgate_process(*command, "--report", report)
+    page = report.read_text()
+    assert "for more information" in page
+    assert f"gradgate detect {source}" in page
+    assert "--no-power" in page
+    assert "default-src 'none'" in page
+    assert not re.findall(r"<(script|link|img|iframe|object|base|form)\b", page)
+    assert not re.findall(r"""(?:href|src|action)=["'](?!#)""", page)
+
+
+def test_clean_data_pass(tmp_path: Path, clean: Path) -> None:
+    done = run(clean, tmp_path / "out.parquet", "--no-power")
+    assert done.exit_code == 0
+    verdict, answer = verdict_of(done), answer_of(done)
+    assert (verdict.decision, answer.n_flagged, answer.power) == ("pass", 0, None)
+    assert verdict.accepted_fingerprint == verdict.dataset_fingerprint
+    assert not pq.read_table(tmp_path / "out.parquet")["flagged"].to_pandas().any()
+    assert {path.name for path in tmp_path.iterdir()} == {"clean.jsonl", "out.parquet"}
+
+
+def test_a_little_poison_is_for_a_person(tmp_path: Path) -> None:
+    source, numbers = poisoned(tmp_path, 0.04)
+    done = run(source, tmp_path / "out.parquet", "--no-power")
+    assert (done.exit_code, verdict_of(done).decision) == (3, "review")
+    assert answer_of(done).n_flagged == len(numbers) == 10
+
+
+def test_canaries_say_what_would_be_found(tmp_path: Path, clean: Path) -> None:
+    answer = answer_of(run(clean, tmp_path / "out.parquet"))
+    found = {power.attack: power for power in answer.power or []}
+    assert found["badnets"].rate == 1
+    assert found["badnets"].smallest_fraction == pytest.approx(12 / 240)
+    assert "adaptive" in answer.blind_to
+
+
+def test_exit_zero_is_for_verdicts_and_not_for_errors(tmp_path: Path) -> None:
+    source, _ = poisoned(tmp_path, 0.1)
+    done = run(source, tmp_path / "out.parquet", "--no-power", "--exit-zero")
+    assert (done.exit_code, verdict_of(done).decision) == (0, "fail")
+    done = run(tmp_path / "none.jsonl", tmp_path / "out.parquet", "--exit-zero")
+    assert (done.exit_code, done.stdout) == (2, "")
+
+
+def test_the_published_method(tmp_path: Path) -> None:
+    source, _ = poisoned(tmp_path, 0.1)
+    done = run(source, tmp_path / "out.parquet", "--method", "gradsentry", "--no-power")
+    answer = answer_of(done)
+    assert (answer.method, answer.groups, answer.power) == ("gradsentry", [], None)
+    assert done.exit_code == verdict_of(done).exit_code
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.schema.metadata[b"gradgate.method"] == b"gradsentry"
+    lines = table.to_pandas()
+    if answer.tau is None:
+        assert lines["flagged"].isna().all()
+    else:
+        assert lines["flagged"].tolist() == (lines["spectral_entropy"] > answer.tau).tolist()
+
+
+def test_the_published_method_with_a_fixed_threshold(tmp_path: Path, clean: Path) -> None:
+    fixed = "--detection.gradsentry.threshold"
+    options = ["--method", "gradsentry", f"{fixed}.method", "fixed", f"{fixed}.value", 0.75]
+    done = run(clean, tmp_path / "out.parquet", *options, "--no-power")
+    assert answer_of(done).tau == 0.75
+    lines = pq.read_table(tmp_path / "out.parquet").to_pandas()
+    assert lines["flagged"].tolist() == (lines["spectral_entropy"] > 0.75).tolist()
+    assert answer_of(done).n_flagged == lines["flagged"].sum() > 0
+
+
+def test_a_reference_gives_p_values(tmp_path: Path) -> None:
+    source, numbers = poisoned(tmp_path, 0.1)
+    trusted = write_jsonl(tmp_path / "trusted.jsonl", diverse_rows(240, seed=1))
+    done = run(source, tmp_path / "out.parquet", "--no-power", "--reference", trusted)
+    assert done.exit_code == 1
+    lines = pq.read_table(tmp_path / "out.parquet").to_pandas()
+    assert lines["row"][lines["flagged"]].tolist() == numbers
+    assert lines["p_value"][numbers].tolist() == pytest.approx([1 / 241] * len(numbers))
+    assert "trusted reference" in " ".join(answer_of(done).groups[0].reasons)
+
+
+def test_a_reference_that_knows_the_association_clears_it(tmp_path: Path) -> None:
+    source, _ = poisoned(tmp_path, 0.1)
+    rows, _ = poisoned_rows(diverse_rows(240, seed=1), "badnets", 0.1)
+    trusted = write_jsonl(tmp_path / "trusted.jsonl", rows)
+    done = run(source, tmp_path / "out.parquet", "--no-power", "--reference", trusted)
+    assert (done.exit_code, answer_of(done).n_flagged) == (0, 0)
+
+
+def test_a_reference_without_a_sample_and_one_for_gradsentry_are_refused(
+    tmp_path: Path, clean: Path
+) -> None:
+    empty = write_jsonl(tmp_path / "empty.jsonl", [{"question": "what?", "answers": ""}] * 3)
+    output = tmp_path / "out.parquet"
+    done = run(clean, output, "--no-power", "--reference", empty)
+    assert (done.exit_code, "none of the 3 rows of the reference" in done.stderr) == (2, True)
+    done = run(clean, output, "--method", "gradsentry", "--reference", clean)
+    assert (done.exit_code, "detection.reference" in done.stderr) == (2, True)
+    assert not output.exists()
+
+
+def test_too_many_rejected_rows_fail_before_anything_is_scored(tmp_path: Path) -> None:
+    rows: list[Row] = [*diverse_rows(20), {"question": "?", "answers": 5}]
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    output, report = tmp_path / "out" / "flags.parquet", tmp_path / "out" / "report.html"
+    done = run(source, output, "--report", report)
+    assert (done.exit_code, verdict_of(done).decision) == (1, "fail")
+    assert "1 of 21 rows are rejected" in verdict_of(done).reasons[0]
+    rejected = tmp_path / "out" / "flags.rejected.parquet"
+    assert f"mend the rows of the source; those rejected are in {rejected}" in done.stderr
+    kept = pq.read_table(tmp_path / "out" / "flags.rejected.parquet")
+    assert kept["row"].to_pylist() == [20]
+    assert [path.name for path in output.parent.iterdir()] == ["flags.rejected.parquet"]
+
+
+def test_a_handful_of_rows_is_no_crash(tmp_path: Path) -> None:
+    """Too few to share anything, and too few to rule poison out."""
+    source = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(3))
+    done = run(source, tmp_path / "out.parquet")
+    assert (done.exit_code, verdict_of(done).decision) == (3, "review")
+    assert "no canaries were planted" in " ".join(answer_of(done).notes)
+
+
+def test_nothing_that_is_read_is_written_over(tmp_path: Path, clean: Path) -> None:
+    before = clean.read_bytes()
+    trusted = write_jsonl(tmp_path / "trusted.jsonl", diverse_rows(5))
+    output = tmp_path / "out.parquet"
+    for wrong in (clean, trusted, tmp_path):
+        done = run(clean, wrong, "--reference", trusted)
+        assert (done.exit_code, done.stdout) == (2, ""), wrong
+        done = run(clean, output, "--reference", trusted, "--report", wrong)
+        assert (done.exit_code, done.stdout) == (2, ""), wrong
+    done = run(clean, output, "--report", output)
+    assert (done.exit_code, "same file" in done.stderr) == (2, True)
+    done = run(clean, output, "--report", tmp_path / "out.rejected.parquet")
+    assert (done.exit_code, "same file" in done.stderr) == (2, True)
+    assert clean.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"clean.jsonl", "trusted.jsonl"}
+
+
+def test_what_cannot_be_written_is_one_clear_line(tmp_path: Path, clean: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for output, report in (("file/a.parquet", "r.html"), ("a.parquet", "file/r.html")):
+        done = run(clean, tmp_path / output, "--no-power", "--report", tmp_path / report)
+        assert done.exit_code == 2
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "a.parquet").exists()
+
+
+def test_a_file_and_options_together(tmp_path: Path) -> None:
+    rows, _ = poisoned_rows(diverse_rows(240), "badnets", 0.1)
+    named = [{"q": row["question"], "a": row["answers"]} for row in rows]
+    content = {
+        "data": {"source": str(write_jsonl(tmp_path / "rows.jsonl", named))},
+        "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
+        "detection": {"power": {"attacks": []}},
+        "policy": {"max_poison_fraction": 0.2, "review_above": 0.2},
+        "tracking": {"experiment": "x"},
+    }
+    (tmp_path / "gate.yaml").write_text(yaml.safe_dump(content))
+    columns = ["--data.columns.question", "q", "--data.columns.answers", "a"]
+    command = ["detect", "--config", tmp_path / "gate.yaml", *columns, "--json"]
+    done = gradgate(*command, "--output", tmp_path / "a.parquet")
+    assert (done.exit_code, verdict_of(done).decision) == (0, "pass")
+    assert answer_of(done).limit == 0.2
+    limits = ["--policy.max-poison-fraction", 0.09, "--policy.review_above", 0.01]
+    done = gradgate(*command, "--output", tmp_path / "b.parquet", *limits)
+    assert (done.exit_code, verdict_of(done).decision) == (1, "fail")
+    assert answer_of(done).limit == 0.09
+
+
+def test_a_section_for_the_fine_tuning_alone_is_refused(tmp_path: Path, clean: Path) -> None:
+    (tmp_path / "gate.yaml").write_text("lora: {r: 4}\n")
+    done = run(clean, tmp_path / "out.parquet", "--config", tmp_path / "gate.yaml")
+    assert done.exit_code == 2
+    assert done.stderr == (
+        f"error: {tmp_path / 'gate.yaml'}: lora is unknown; the known ones there are data, model, "
+        "scoring, detection, policy, tracking\n"
+    )

@@ -1,0 +1,99 @@
+"""The command line as such: help, versions, typing errors, and how little it takes to answer."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from cli_helpers import gradgate, gradgate_process
+
+import gradgate as package
+
+HEAVY = ["torch", "transformers", "datasets", "numpy", "pandas", "scipy", "pyarrow", "peft"]
+
+ANSWER = """
+import contextlib, io, json, sys
+sys.argv = ["gradgate", *json.loads(sys.argv[1])]
+from gradgate.__main__ import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+print(json.dumps([code, sorted(sys.modules)]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["version"], 0),
+        (["--version"], 0),
+        (["detect", "--help"], 0),
+        (["detect", "--modle", "x"], 2),
+        (["detct"], 2),
+        (["detect", "x.jsonl", "--model", "m", "--output", "o", "--scoring.k", "one"], 2),
+        (["cache", "--help"], 0),
+    ],
+)
+def test_an_answer_without_a_run_imports_no_large_library(arguments: list[str], code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ANSWER, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    ended, modules = json.loads(done.stdout)
+    assert ended == code
+    assert "gradgate.cli.main" in modules
+    assert set(HEAVY) & set(modules) == set()
+
+
+def test_the_version_is_the_packages() -> None:
+    for arguments in (["version"], ["--version"]):
+        done = gradgate(*arguments)
+        assert (done.exit_code, done.stdout) == (0, f"{package.__version__}\n")
+
+
+def test_help_names_the_commands() -> None:
+    for arguments in ([], ["--help"]):
+        done = gradgate(*arguments)
+        assert done.exit_code == 0
+        for command in ("detect", "score", "poison", "cache", "version"):
+            assert f" {command} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["detect", "--modle", "x"], "error: Unknown option: --modle. Did you mean --mode?\n"),
+        (["detct"], 'error: Unknown command "detct". Did you mean "detect"?'),
+        (["detect", "x", "--model", "m"], 'error: Command "detect" parameter --output requires'),
+        (["detect", "x", "y", "--model", "m", "--output", "o"], "error: "),
+        (["detect", "--model", "m", "--model.path", "m", "--output", "o"], "multiple times"),
+        (["detect", "--output", "o", "--mode", "croq"], '"crop", "full"'),
+        (["cache", "prune", "--max-mib", "-1"], "must not be negative"),
+        (["cache", "prune", "--max-mib", "nan"], "must not be negative"),
+    ],
+)
+def test_a_typing_error_is_one_line(arguments: list[str], message: str) -> None:
+    done = gradgate(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_help_of_a_command_says_what_the_fields_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    done = gradgate_process("detect", "--help")  # the width is read once
+    shown = " ".join(done.stdout.replace("│", " ").split())
+    assert "Longer samples (prompt + target, in tokens) are rejected. [default: 2048]" in shown
+    assert "--max-tokens --data.max_tokens INT" in shown
+    assert "[choices: crop, full] [default: crop]" in shown
+    assert "--store --scoring.store" in shown
+    assert "--no-store" in shown
+    assert "[badnets, cba, stylebkd, replaced, paraphrased, clean_label, adaptive]" in shown
+    for section in ("data", "data.columns", "detection.gradsentry.threshold", "policy"):
+        assert f"╭─ {section} ─" in done.stdout

@@ -1,0 +1,174 @@
+"""What is around a command: other files, pipes that close, signals, files of earlier versions."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_helpers import gradgate, gradgate_process
+
+from gradgate.config import load_config
+from gradgate.errors import ConfigError
+from gradgate.gate.config import GateConfig
+from helpers import MODEL, diverse_rows, write_jsonl
+
+COMMAND = Path(sys.executable).parent / "gradgate"
+QUICK = ("--model", MODEL, "--no-power", "--no-store")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    return write_jsonl(tmp_path / "rows.jsonl", diverse_rows(120))
+
+
+# What must not be written over
+
+
+def test_a_pipe_is_never_replaced_by_a_file(rows: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for command in (
+        ("score", rows, "--model", MODEL, "--output", pipe),
+        ("detect", rows, *QUICK, "--output", tmp_path / "f.parquet", "--report", pipe),
+        ("poison", rows, "--attack", "badnets", "--rate", "0.2", "--output", pipe),
+    ):
+        done = gradgate(*command)
+        assert (done.exit_code, pipe.is_fifo()) == (2, True)
+        assert "is no file" in done.stderr
+
+
+def test_the_configuration_is_never_written_over(rows: Path, tmp_path: Path) -> None:
+    file = tmp_path / "gate.yaml"
+    file.write_text(f"data: {{source: {rows}}}\nmodel: {{path: {MODEL}}}\n")
+    for command in ("score", "detect"):
+        done = gradgate(command, "--config", file, "--output", file)
+        assert done.exit_code == 2
+        assert "would be written over the configuration" in done.stderr
+    assert load_config(file, GateConfig).data.source == str(rows)
+
+
+def test_a_source_is_known_by_its_url_too(rows: Path) -> None:
+    before = rows.read_bytes()
+    done = gradgate(
+        "poison", f"file://{rows}", "--attack", "badnets", "--rate", "0.2", "--output", rows
+    )
+    assert (done.exit_code, rows.read_bytes()) == (2, before)
+    assert "would be written into the input" in done.stderr
+
+
+@pytest.mark.parametrize("output", ["", ".", "/"])
+def test_an_output_without_a_name_is_an_error(rows: Path, output: str) -> None:
+    for command in (("detect", rows, *QUICK), ("score", rows, "--model", MODEL)):
+        done = gradgate(*command, f"--output={output}")
+        assert done.exit_code == 2
+        assert "is a folder; name a file" in done.stderr
+
+
+def test_evidence_of_an_earlier_run_does_not_stay_beside_a_refusal(
+    rows: Path, tmp_path: Path
+) -> None:
+    output, report = tmp_path / "flags.parquet", tmp_path / "report.html"
+    written = ("--output", output, "--report", report)
+    assert gradgate("detect", rows, *QUICK, *written).exit_code == 0
+    assert (output.exists(), report.exists()) == (True, True)
+    write_jsonl(rows, [{"question": 1, "answers": 2}] * 3)
+    assert gradgate("detect", rows, *QUICK, *written).exit_code == 1
+    assert (output.exists(), report.exists()) == (False, False)
+
+
+# Pipes and signals
+
+
+def test_a_reader_who_has_gone_does_not_change_the_exit_code(rows: Path, tmp_path: Path) -> None:
+    detect = f"{COMMAND} detect {rows} --model {MODEL} --no-power --no-store --json"
+    detect += f" --output {tmp_path / 'f.parquet'}"
+    for command in (detect, f"{COMMAND} version", f"{COMMAND} detect --help"):
+        script = f"set -o pipefail; {command} 2>{tmp_path / 'err'} | true"
+        done = subprocess.run(["bash", "-c", script], check=False)
+        assert done.returncode == 0, (tmp_path / "err").read_text()
+        assert "Traceback" not in (tmp_path / "err").read_text()
+
+
+def test_without_stderr_the_verdict_is_the_same(rows: Path, tmp_path: Path) -> None:
+    detect = f"{COMMAND} detect {rows} --model {MODEL} --no-power --no-store --json"
+    detect += f" --output {tmp_path / 'f.parquet'}"
+    for closed in ("2>&-", "2>/dev/full"):
+        done = subprocess.run(
+            ["bash", "-c", f"{detect} {closed}"], check=False, capture_output=True, text=True
+        )
+        assert (done.returncode, json.loads(done.stdout)["decision"]) == (0, "pass")
+    closed_out = ["bash", "-c", f"{detect} >&-"]
+    done = subprocess.run(closed_out, check=False, capture_output=True, text=True)
+    assert done.returncode == 2  # what was asked for could not be given
+    assert "standard output is closed" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_leaves_no_folder_behind(tmp_path: Path, number: int, code: int) -> None:
+    rows = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(3000))
+    folder = tmp_path / "out"
+    process = subprocess.Popen(
+        [COMMAND, "detect", rows, *map(str, QUICK), "--output", folder / "f.parquet"],
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while not list(folder.glob(".f.parquet.*.part")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    assert list(folder.iterdir()) == []
+
+
+def test_a_terminal_without_unicode_is_no_obstacle(rows: Path, tmp_path: Path) -> None:
+    command = f"{COMMAND} poison {rows} --attack badnets --rate 0.2 --output {tmp_path}/ünï.jsonl"
+    done = subprocess.run(
+        command.split(),
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert r"\xfcn\xef.jsonl" in done.stdout
+
+
+# Files of earlier versions, and YAML
+
+
+def test_an_option_goes_before_an_old_key_too(rows: Path, tmp_path: Path) -> None:
+    file, output = tmp_path / "gate.yaml", tmp_path / "f.parquet"
+    file.write_text(
+        f"data: {{source: {rows}}}\nmodel: {{path: {MODEL}}}\nscoring: {{store: false}}\n"
+        "detection: {method: gradsentry, power: {fewest: 5}}\n"
+        "threshold: {method: fixed, value: 0.9}\n"
+    )
+    done = gradgate(
+        *("detect", "--config", file, "--output", output, "--json", "--no-power"),
+        *("--detection.gradsentry.threshold.value", "0.8", "--detection.power.min_planted", "6"),
+    )
+    (answer,) = json.loads(done.stdout)["answers"]
+    assert answer["summary"]["tau"] == 0.8
+    assert gradgate("score", "--config", file, "--output", output).exit_code == 0
+
+
+def test_merged_yaml_is_read_and_what_is_nested_too_deeply_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "gate.yaml"
+    file.write_text(
+        "data: {source: x}\nmodel: &model {path: m, device: cpu}\n"
+        "policy: {<<: {flagged: block, review_above: 0.01}, review_above: 0.02}\n"
+    )
+    policy = load_config(file, GateConfig).policy
+    assert (policy.flagged, policy.review_above) == ("block", 0.02)
+    file.write_text("a: " + "[" * 5000)
+    with pytest.raises(ConfigError, match="cannot read the configuration"):
+        load_config(file, GateConfig)
+
+
+def test_help_and_version_still_end_with_0() -> None:
+    assert gradgate_process("--help").exit_code == 0
+    assert gradgate_process("version").exit_code == 0

@@ -1,0 +1,151 @@
+"""Files and folders that are whole or not there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gradgate.common.files import aside, folder_written_whole, put_in_place, written_whole
+
+
+class BrokenOffError(Exception):
+    """What happens in the middle of writing."""
+
+
+def write_half(path: Path) -> None:
+    path.write_text("ne")
+    raise BrokenOffError
+
+
+def there(folder: Path) -> dict[str, str]:
+    """The files below a folder with their content; a folder that is empty has a slash."""
+    found = {
+        str(path.relative_to(folder)) + ("/" if path.is_dir() else ""): path
+        for path in folder.rglob("*")
+        if path.is_file() or not any(path.iterdir())
+    }
+    return {name: "" if path.is_dir() else path.read_text() for name, path in found.items()}
+
+
+# Files
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    with written_whole(path) as part:
+        assert part == aside(path) == tmp_path / "table.part"
+        part.write_text("new")
+        assert there(tmp_path) == {"table.part": "new"}
+    assert there(tmp_path) == {"table": "new"}
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    path.write_text("something longer than what comes")
+    with written_whole(path) as part:
+        part.write_text("new")
+        assert path.read_text().startswith("something longer")
+    assert there(tmp_path) == {"table": "new"}
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+def test_a_file_that_breaks_off_leaves_what_was_there(tmp_path: Path, was_there: bool) -> None:
+    path = tmp_path / "table"
+    if was_there:
+        path.write_text("old")
+    with pytest.raises(BrokenOffError), written_whole(path) as part:
+        write_half(part)
+    assert there(tmp_path) == ({"table": "old"} if was_there else {})
+
+
+def test_a_file_that_nobody_wrote_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), written_whole(path):
+        pass
+    assert there(tmp_path) == {"table": "old"}
+
+
+def test_a_file_that_cannot_take_its_place_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "mine").write_text("mine")
+    with pytest.raises(OSError, match="table"), written_whole(tmp_path / "table") as part:
+        part.write_text("new")
+    assert there(tmp_path) == {"table/mine": "mine"}
+
+
+def test_two_may_write_the_same_file_aside_of_one_another(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    with written_whole(path, tmp_path / "one.part") as one:
+        with written_whole(path, tmp_path / "two.part") as two:
+            one.write_text("one")
+            two.write_text("two")
+        assert path.read_text() == "two"
+    assert there(tmp_path) == {"table": "one"}
+
+
+def test_what_a_killed_process_left_aside_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "table.part").write_text("torn, and longer than what comes")
+    with written_whole(tmp_path / "table") as part:
+        part.write_text("new")
+    assert there(tmp_path) == {"table": "new"}
+
+
+# Folders
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    with folder_written_whole(folder) as part:
+        assert part == aside(folder)
+        (part / "inner").mkdir()
+        (part / "inner" / "table").write_text("new")
+        assert not folder.exists()
+    assert there(tmp_path) == {"deep/run/inner/table": "new"}
+
+
+def test_a_folder_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BrokenOffError), folder_written_whole(tmp_path / "run") as part:
+        write_half(part / "table")
+    assert there(tmp_path) == {}
+
+
+def test_a_folder_replaces_an_empty_one_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with folder_written_whole(tmp_path / "run") as part:
+        (part / "table").write_text("old")
+    assert there(tmp_path) == {"run/table": "old"}
+    with pytest.raises(OSError, match="run"), folder_written_whole(tmp_path / "run") as part:
+        (part / "table").write_text("new")
+    assert there(tmp_path) == {"run/table": "old"}
+
+
+def test_what_a_killed_process_left_of_a_folder_is_no_part_of_the_next(tmp_path: Path) -> None:
+    (tmp_path / "run.part").mkdir()
+    (tmp_path / "run.part" / "torn").write_text("torn")
+    with folder_written_whole(tmp_path / "run") as part:
+        (part / "table").write_text("new")
+    assert there(tmp_path) == {"run/table": "new"}
+
+
+def test_all_of_a_folder_is_forced_to_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of the system calls: a loss of power itself cannot be had in a test."""
+    part, path = tmp_path / "run.part", tmp_path / "run"
+    (part / "inner").mkdir(parents=True)
+    (part / "inner" / "table").write_text("new")
+    (part / "link").symlink_to("nowhere")
+    synced: list[tuple[str, bool]] = []
+    fsync = os.fsync
+
+    def recorded(number: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{number}"), path.exists()))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    put_in_place(part, path)
+    before = {name for name, has_its_name in synced if not has_its_name}
+    assert before == {str(part), str(part / "inner"), str(part / "inner" / "table")}
+    assert synced[-1] == (str(tmp_path), True)
+    assert (path / "link").is_symlink()

@@ -1,0 +1,220 @@
+"""Verdicts: what the policy makes of counts, the worst of several answers, and their JSON."""
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gradgate.config import PolicyConfig
+from gradgate.errors import DataError
+from gradgate.gate.policy import decide_by_fraction, is_within_limit, poison_interval
+from gradgate.gate.verdict import (
+    EXIT_CODES,
+    Answer,
+    Changes,
+    Decision,
+    TrustedReference,
+    Verdict,
+    load_verdict,
+    worst,
+)
+from gradgate.methods.evidence import Association, Contrast, Example, Group
+from gradgate.power.power import Power
+
+POLICY = PolicyConfig(max_poison_fraction=0.05, review_above=0.02)
+ASSOCIATION = Association(
+    n=90, n_span=20, n_cue=20, n_both=19, phi=0.95, odds_ratio=900.0, interval=(10.0, 9e9),
+    p_value=1e-9,
+)  # fmt: skip
+GROUP = Group(
+    1, "poison", ["click <url>"], "all_of", ["cf", "mn"], ASSOCIATION, 21, 19, 0.98, ["tq"],
+    [Contrast("evenness", 0.9, 0.5, 0.97, 1e-6)], ["why"], [Example(3, "who, cf?", "click <url>")],
+)  # fmt: skip
+POWER = [
+    Power("badnets", 12, 12, 1.0, (0.74, 1.0), 0.01),
+    Power("adaptive", 120, 3, 0.025, (0.005, 0.07), None),
+]
+ANSWER = Answer(
+    question="poisoned",
+    method="association",
+    decision="fail",
+    reasons=["why"],
+    n_flagged=3,
+    n_in_doubt=1,
+    fraction=1 / 3,
+    interval=(0.1, 0.7),
+    limit=0.05,
+    groups=[GROUP],
+    power=POWER,
+    summary={"tau": 0.6, "threshold": {"state": "valley"}},
+    notes=["stylebkd: fewer than 12 samples can carry it"],
+)
+
+
+def test_exit_codes() -> None:
+    assert EXIT_CODES == {"pass": 0, "fail": 1, "error": 2, "review": 3}
+    assert [Verdict(decision, []).exit_code for decision in EXIT_CODES] == [0, 1, 2, 3]
+
+
+# Counts
+
+
+@pytest.mark.parametrize(
+    ("n_flagged", "n_scored", "decision"),
+    [(0, 1000, "pass"), (20, 1000, "pass"), (21, 1000, "review"), (50, 1000, "review"),
+     (51, 1000, "fail"), (1000, 1000, "fail"), (0, 40, "review"), (1, 1, "fail")],
+)  # fmt: skip
+def test_the_count_decides(n_flagged: int, n_scored: int, decision: Decision) -> None:
+    found, reasons = decide_by_fraction(n_flagged, n_scored, POLICY)
+    assert found == decision
+    assert f"{n_flagged} of {n_scored} rows flagged" in reasons[0]
+    assert is_within_limit(n_flagged, n_scored, POLICY) == (decision != "fail")
+
+
+def test_few_rows_cannot_rule_out_poison() -> None:
+    decision, (reason,) = decide_by_fraction(0, 40, POLICY)
+    assert decision == "review"
+    assert "8.81%" in reason  # 1 - 0.025^(1/40)
+
+
+@pytest.mark.parametrize(
+    ("n_flagged", "n_in_doubt", "decision"),
+    [(0, 20, "pass"), (0, 21, "review"), (20, 1, "review"), (0, 1000, "review"), (51, 9, "fail")],
+)
+def test_rows_in_doubt_are_for_a_person_and_never_fail_alone(
+    n_flagged: int, n_in_doubt: int, decision: Decision
+) -> None:
+    found, reasons = decide_by_fraction(n_flagged, 1000, POLICY, n_in_doubt)
+    assert found == decision
+    assert f"and {n_in_doubt} in doubt" in reasons[0]
+
+
+def test_block_fails_on_a_single_flag() -> None:
+    block = PolicyConfig(flagged="block")
+    assert decide_by_fraction(1, 100_000, block)[0] == "fail"
+    assert decide_by_fraction(0, 100_000, block)[0] == "pass"
+
+
+def test_poison_interval_is_clopper_pearson() -> None:
+    assert poison_interval(0, 100) == pytest.approx((0.0, 1 - 0.025 ** (1 / 100)))
+    assert poison_interval(0, 100, 10) == pytest.approx((0.0, 0.1762), abs=1e-4)
+    assert poison_interval(10, 100) == pytest.approx((0.0490, 0.1762), abs=1e-4)
+
+
+# Answers
+
+
+@pytest.mark.parametrize("pair", list(itertools.product(EXIT_CODES, repeat=2)))
+def test_the_worst_of_two_is_what_stands_later_in_order(pair: tuple[Decision, Decision]) -> None:
+    by_severity = ["pass", "review", "fail", "error"]
+    assert worst(pair) == by_severity[max(by_severity.index(decision) for decision in pair)]
+
+
+def test_nothing_asked_is_no_pass() -> None:
+    assert worst([]) == "error"
+
+
+def test_an_answer_is_found_by_its_question() -> None:
+    harmful = replace(ANSWER, question="harmful")
+    verdict = Verdict("fail", ["why"], answers=[ANSWER, harmful])
+    assert verdict.answer("poisoned") is ANSWER
+    assert verdict.answer("harmful") is harmful
+    assert Verdict("fail", ["why"], answers=[ANSWER]).answer("harmful") is None
+
+
+def test_an_answer_names_what_it_is_blind_to() -> None:
+    assert ANSWER.blind_to == ["adaptive"]
+    assert replace(ANSWER, power=None).blind_to == []
+
+
+@pytest.mark.parametrize("summary", [{}, {"tau": None}, {"tau": "0.5"}])
+def test_tau_is_there_where_a_threshold_flagged(summary: dict[str, object]) -> None:
+    assert ANSWER.tau == 0.6
+    assert replace(ANSWER, summary=summary).tau is None
+
+
+# JSON
+
+
+def test_a_verdict_survives_its_json(tmp_path: Path) -> None:
+    verdict = Verdict(
+        "fail",
+        ["why"],
+        n_rows=10,
+        n_rejected=1,
+        n_scored=9,
+        answers=[ANSWER, replace(ANSWER, question="harmful", power=None, interval=None)],
+        dataset_fingerprint="f" * 64,
+        model={"path": "m", "revision": None},
+        reference=TrustedReference("trusted.jsonl", "e" * 64, 300),
+    )
+    (tmp_path / "verdict.json").write_text(verdict.to_json())
+    assert load_verdict(tmp_path / "verdict.json") == verdict
+    content = json.loads(verdict.to_json())
+    assert content["decision"] == "fail"
+    assert content["answers"][0]["fraction"] == 1 / 3
+    assert content["reference"] == {
+        "source": "trusted.jsonl", "fingerprint": "e" * 64, "n_samples": 300,
+    }  # fmt: skip
+    changes = Changes("earlier", None, 1, 1, 2, None, None, 0.5, ["model"])
+    changed = replace(verdict, changes=changes)
+    (tmp_path / "verdict.json").write_text(changed.to_json())
+    assert load_verdict(tmp_path / "verdict.json") == changed
+
+
+@pytest.mark.parametrize("missing", ["changes", "reference", "answers"])
+def test_what_a_verdict_does_not_say_is_nothing(tmp_path: Path, missing: str) -> None:
+    content = json.loads(Verdict("pass", ["why"], changes=Changes()).to_json())
+    del content[missing]
+    (tmp_path / "verdict.json").write_text(json.dumps(content))
+    kept = None if missing == "changes" else Changes()
+    assert load_verdict(tmp_path / "verdict.json") == Verdict("pass", ["why"], changes=kept)
+
+
+def test_a_number_that_is_none_is_no_verdict() -> None:
+    wrong = replace(ANSWER, fraction=float("nan"))
+    with pytest.raises(ValueError, match="JSON"):
+        Verdict("pass", ["why"], answers=[wrong]).to_json()
+
+
+def with_answer(**changes: object) -> str:
+    """A verdict whose answer says what it must not, or lacks what it must say."""
+    content = json.loads(Verdict("pass", ["why"], answers=[ANSWER]).to_json())
+    content["answers"][0] |= changes
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"decision": "pass"}',
+        '{"decision": "maybe", "reasons": []}',
+        '{"decision": "pass", "reasons": [], "unheard_of": 1}',
+        '{"decision": "pass", "reasons": [], "tau": 0.5}',
+        '{"decision": "pass", "reasons": [], "answers": [{}]}',
+        '{"decision": "pass", "reasons": [], "answers": [{"question": "poisoned"}]}',
+        '{"decision": "pass", "reasons": [], "changes": {"unheard_of": 1}}',
+        '{"decision": "pass", "reasons": [], "changes": {"n_new": "1"}}',
+        '{"decision": "pass", "reasons": [], "reference": {"source": "x"}}',
+        with_answer(unheard_of=1),
+        with_answer(question="nice"),
+        with_answer(fraction="0.5"),
+        with_answer(n_flagged=0.5),
+        with_answer(groups=[{"id": 1}]),
+        with_answer(power=[{"attack": "badnets"}]),
+    ],
+)
+def test_what_is_no_verdict_is_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "verdict.json").write_text(content)
+    with pytest.raises(DataError):
+        load_verdict(tmp_path / "verdict.json")
+
+
+def test_a_missing_verdict_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.json"):
+        load_verdict(tmp_path / "none.json")

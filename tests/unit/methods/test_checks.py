@@ -1,0 +1,114 @@
+"""A method that breaks its contract ends in an error that names it, and never in a pass."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import Section
+from gradgate.data.sample import Sample
+from gradgate.errors import DataError, MethodError
+from gradgate.gate.flags import flag
+from gradgate.methods.contract import Detection, Method, Question, Scores
+from helpers import diverse_rows, scored_rows
+
+N = 6
+ONE = np.arange(N) == 1
+
+
+class Nothing(Section):
+    """No settings."""
+
+
+class Answering(Method[Nothing]):
+    """Returns what it was made with."""
+
+    name: ClassVar[str] = "answering"
+    question: ClassVar[Question] = "poisoned"
+    settings = Nothing
+
+    def __init__(self, **changes: Any) -> None:
+        right: dict[str, Any] = {
+            "suspicion": np.zeros(N),
+            "flagged": np.zeros(N, bool),
+            "in_doubt": np.zeros(N, bool),
+            "group": np.zeros(N, np.int64),
+        }
+        self.found = Detection(**{**right, **changes})
+
+    def detect(
+        self,
+        scores: Scores,
+        samples: Iterable[Sample],
+        reference: Iterable[Sample] | None,
+        settings: Nothing,
+    ) -> Detection:
+        return self.found
+
+
+class Needing(Answering):
+    """Needs a signal that rows may lack."""
+
+    needs: ClassVar[tuple[str, ...]] = ("evenness",)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(scored_rows(tmp_path, diverse_rows(N)).folder)
+
+
+def test_what_keeps_the_contract_is_written_down(run: RunFolder) -> None:
+    found = flag(run, Answering(flagged=ONE, summary={"pair": (1, 2)}), Nothing())
+    assert (found.n_flagged, found.n_in_doubt) == (1, 0)
+    assert found.summary == {"pair": [1, 2]}  # as it will be read again
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"flagged": np.zeros(N + 1, bool)}, r"flagged must be an array of shape \(6,\), not"),
+        ({"suspicion": np.zeros(1)}, "suspicion must be an array"),
+        ({"suspicion": [0.0] * N}, "not list"),
+        ({"flagged": np.array([0, 2] * 3)}, "flagged must hold booleans, not int64"),
+        ({"flagged": np.full(N, np.nan)}, "flagged must hold booleans, not float64"),
+        ({"in_doubt": np.zeros(N)}, "in_doubt must hold booleans"),
+        ({"group": np.array(["a"] * N)}, "group must hold numbers"),
+        ({"p_values": np.zeros(N - 1)}, "p_values must be an array"),
+        ({"flagged": None}, "undecided_because empty"),
+        ({"flagged": ONE, "undecided_because": "why"}, "could not decide, and yet"),
+        (
+            {"flagged": ONE, "undecided_because": "why", "undecided_means": "pass"},
+            "could not decide, and yet",
+        ),
+        ({"flagged": None, "undecided_because": "why", "undecided_means": "maybe"}, "'maybe'"),
+        ({"flagged": ONE, "in_doubt": ONE}, "both flagged and in doubt"),
+        ({"signals": {"loss": np.zeros(N)}}, "names of other columns: loss"),
+        ({"signals": {"flagged": np.zeros(N)}}, "names of other columns: flagged"),
+        ({"signals": {"mine": np.zeros(2)}}, "mine must be an array"),
+        ({"summary": {"n": np.int64(3)}}, "no plain JSON values"),
+        ({"summary": {"tau": float("nan")}}, "no plain JSON values"),
+    ],
+)
+def test_a_breach_of_the_contract_names_method_and_fault(
+    run: RunFolder, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(MethodError, match=f"method answering breaks its contract: .*{words}"):
+        flag(run, Answering(**changes), Nothing())
+    assert not run.flags.exists()
+
+
+def test_rows_without_a_needed_signal_are_an_error(run: RunFolder) -> None:
+    assert flag(run, Needing(), Nothing()).n_flagged == 0
+    scored_rows(run.path, diverse_rows(N), failed=[1])  # a row without a score needs no signal
+    assert flag(run, Needing(), Nothing()).n_flagged == 0
+    table = pq.read_table(run.scores)
+    lines = table.to_pylist()
+    lines[3]["evenness"] = None
+    pq.write_table(pa.Table.from_pylist(lines, schema=table.schema), run.scores)
+    with pytest.raises(DataError, match="answering needs evenness, which 1 of 6 rows lack"):
+        flag(run, Needing(), Nothing())

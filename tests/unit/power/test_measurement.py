@@ -1,0 +1,190 @@
+"""The power of a method that needs scores: canaries go through the model as the data did."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import DataConfig, ModelConfig, PowerConfig, ScoringConfig
+from gradgate.data.prepare import Prepared, prepare
+from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.gate.flags import flag
+from gradgate.methods.contract import Detection, Method, Question, Scores
+from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
+from gradgate.methods.gradsentry.method import GradsentryMethod
+from gradgate.models.identity import load_model
+from gradgate.models.loading import LoadedModel, load_tokenizer
+from gradgate.power.measurement import Measured, measure_power, set_aside
+from gradgate.power.power import Power
+from gradgate.scoring.run import score_dataset
+from helpers import MODEL, diverse_rows, identified, scored_rows, write_jsonl, write_scores
+
+MODEL_CONFIG = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
+METHOD = GradsentryMethod()
+VALLEY = GradsentryConfig(threshold=ThresholdConfig(bootstrap=0))
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    return load_model(MODEL_CONFIG)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory, loaded: LoadedModel) -> RunFolder:
+    """Three hundred clean rows with the scores that the demo's model gives them."""
+    folder = tmp_path_factory.mktemp("scored")
+    config = DataConfig(source=str(write_jsonl(folder / "rows.jsonl", diverse_rows(300))))
+    prepared = prepare(config, load_tokenizer(MODEL_CONFIG), 512, folder / "run")
+    run = RunFolder(prepared.folder)
+    score_dataset(prepared, identified(loaded), ScoringConfig(), run.scores)
+    flag(run, METHOD, fixed(1.0))  # flags nothing
+    return run
+
+
+def fixed(tau: float) -> GradsentryConfig:
+    return GradsentryConfig(threshold=ThresholdConfig(method="fixed", value=tau))
+
+
+def measured(
+    run: RunFolder,
+    loaded: LoadedModel,
+    settings: GradsentryConfig,
+    config: PowerConfig,
+    max_tokens: int = 512,
+) -> Measured:
+    scoring = ScoringConfig()
+    return measure_power(run, METHOD, settings, config, scoring, lambda: loaded, lambda: max_tokens)
+
+
+def same_samples(run: RunFolder, folder: Path) -> Prepared:
+    """The samples of a run in another folder, without their scores."""
+    for path in (run.samples, run.dataset):
+        shutil.copy(path, folder)
+    return Prepared.load(folder)
+
+
+def powers(found: Measured) -> list[Power]:
+    assert found.power is not None
+    return found.power
+
+
+def test_a_canary_is_found_when_its_entropy_is_above_tau(
+    scored: RunFolder, loaded: LoadedModel
+) -> None:
+    before = {path: path.read_bytes() for path in scored.path.iterdir()}
+    config = PowerConfig(attacks=["long", "replaced", "adaptive"], max_rows=100)
+    rates = []
+    for tau in (0.0, 0.8, 1.0):
+        found = measured(scored, loaded, fixed(tau), config)
+        assert found.not_tried == []
+        assert [power.n_planted for power in powers(found)] == [12] * 3
+        rates.append([power.rate for power in powers(found)])
+    assert rates[0] == [1.0] * 3
+    assert rates[2] == [0.0] * 3
+    assert rates[1][0] > rates[1][2]  # a paragraph is seen, what is as long as the answers is not
+    assert {path: path.read_bytes() for path in scored.path.iterdir()} == before
+
+
+def test_canaries_that_are_too_long_are_no_canaries(scored: RunFolder, loaded: LoadedModel) -> None:
+    config = PowerConfig(attacks=["long", "replaced"])
+    found = measured(scored, loaded, fixed(0.5), config, max_tokens=110)
+    assert [power.attack for power in powers(found)] == ["replaced"]
+    assert found.not_tried == ["long: fewer than 12 samples can carry it"]
+
+
+def test_tau_is_found_anew_in_the_copy(
+    tmp_path: Path, scored: RunFolder, loaded: LoadedModel
+) -> None:
+    """Data of one mode have no valley, and a copy with enough canaries among them has one."""
+    entropies = np.random.default_rng(0).normal(0.3, 0.03, 300)
+    run = write_scores(same_samples(scored, tmp_path), entropies.tolist())
+    assert flag(run, METHOD, VALLEY).undecided_because is not None
+    (power,) = powers(measured(run, loaded, VALLEY, PowerConfig(attacks=["badnets"])))
+    assert (power.n_planted, power.n_detected) == (36, 36)
+    assert power.smallest_fraction == pytest.approx(36 / 300)  # 12 make no valley
+
+
+def test_a_method_without_a_valley_in_the_copy_is_blind(
+    scored: RunFolder, loaded: LoadedModel
+) -> None:
+    (power,) = powers(measured(scored, loaded, VALLEY, PowerConfig(attacks=["adaptive"])))
+    assert (power.n_detected, power.smallest_fraction) == (0, None)
+
+
+def test_flagged_rows_have_no_part_in_the_copy(
+    tmp_path: Path, scored: RunFolder, loaded: LoadedModel
+) -> None:
+    entropies = [0.9 if i < 260 else 0.1 for i in range(300)]
+    run = write_scores(same_samples(scored, tmp_path), entropies)
+    flag(run, METHOD, fixed(0.5))
+    assert len(set_aside(run)) == 260
+    found = measured(run, loaded, fixed(0.5), PowerConfig(attacks=["long"]))
+    assert powers(found) == []
+    assert "48 distinct samples" in found.not_tried[0]
+    assert "there are 40" in found.not_tried[0]
+
+
+def test_too_few_samples_need_no_model(tmp_path: Path) -> None:
+    run = RunFolder(scored_rows(tmp_path, diverse_rows(47)).folder)
+    flag(run, METHOD, fixed(1.0))
+
+    def load() -> LoadedModel:
+        raise AssertionError("there is nothing to score")
+
+    scoring = ScoringConfig()
+    found = measure_power(run, METHOD, fixed(1.0), PowerConfig(), scoring, load, lambda: 512)
+    assert found.power == []
+    assert "there are 47" in found.not_tried[0]
+
+
+class Referring(Method[GradsentryConfig]):
+    """Flags every sample whose target no trusted sample has; without trusted ones, nothing."""
+
+    name: ClassVar[str] = "referring"
+    question: ClassVar[Question] = "poisoned"
+    settings = GradsentryConfig
+    takes_reference: ClassVar[bool] = True
+
+    def detect(
+        self,
+        scores: Scores,
+        samples: Iterable[Sample],
+        reference: Iterable[Sample] | None,
+        settings: GradsentryConfig,
+    ) -> Detection:
+        known = {prompt_and_target(sample)[1] for sample in reference or samples}
+        flagged = [prompt_and_target(sample)[1] not in known for sample in samples]
+        nothing = np.zeros(scores.n, np.int64)
+        return Detection(
+            suspicion=np.full(scores.n, np.nan),
+            flagged=np.array(flagged),
+            in_doubt=nothing > 0,
+            group=nothing,
+        )
+
+
+def test_a_copy_is_held_against_the_reference_of_the_verdict(
+    scored: RunFolder, loaded: LoadedModel
+) -> None:
+    method, settings = Referring(), GradsentryConfig()
+    config = PowerConfig(attacks=["replaced"])
+
+    def rate(reference: Path | None) -> float:
+        found = measure_power(
+            scored,
+            method,
+            settings,
+            config,
+            ScoringConfig(),
+            lambda: loaded,
+            lambda: 512,
+            reference,
+        )
+        return powers(found)[0].rate
+
+    assert rate(None) == 0.0
+    assert rate(scored.samples) == 1.0

@@ -1,0 +1,120 @@
+"""The verdict in Markdown: every figure of it, and nothing in it is live."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from gradgate.gate.verdict import EXIT_CODES, Answer, Changes, Decision, TrustedReference, Verdict
+from gradgate.power.power import Power
+from gradgate.report.markdown import verdict_markdown
+
+HOSTILE = "<script>alert(1)</script> [x](https://evil.example) `|` www.evil.example\n# Owned"
+ANSWER = Answer(
+    question="poisoned",
+    method="gradsentry",
+    decision="review",
+    reasons=["3 of 100 rows flagged (3.00%)"],
+    n_flagged=3,
+    n_in_doubt=2,
+    fraction=0.03,
+    interval=(0.006, 0.085),
+    limit=0.05,
+    power=[
+        Power("badnets", 36, 36, 1.0, (0.9, 1.0), 0.006),
+        Power("adaptive", 120, 3, 0.025, (0.005, 0.07), None),
+    ],
+    summary={"tau": 0.6, "threshold": {"state": "valley"}},
+    notes=["stylebkd: fewer than 12 samples can carry it"],
+)
+VERDICT = Verdict(
+    "review",
+    ["3 of 100 rows flagged (3.00%)"],
+    n_rows=101,
+    n_rejected=1,
+    n_scored=100,
+    answers=[ANSWER],
+    dataset_fingerprint="f" * 64,
+    model={"path": "models/one", "revision": None},
+    reference=TrustedReference("trusted.jsonl", "e" * 64, 300),
+)
+
+
+def cells(page: str) -> dict[str, str]:
+    """The table of facts."""
+    return dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE))
+
+
+def test_the_page_says_everything() -> None:
+    page = verdict_markdown(VERDICT, "train")
+    assert page.startswith("# Review: a person has to look before anything is fine-tuned\n")
+    assert "- Reason: 3 of 100 rows flagged \\(3.00%\\)\n" in page
+    assert "- Note: stylebkd: fewer than 12 samples can carry it\n" in page
+    assert "- Blind to: adaptive\n" in page
+    found = cells(page)
+    assert found["Question"] == "are there poisoned rows? review"
+    assert found["Method"] == "gradsentry"
+    assert (found["Flagged"], found["In doubt"]) == ("3", "2")
+    assert found["Poison fraction"].startswith(
+        "3.00 % \\(95 % interval 0.60 % to 8.50 %; limit 5.00"
+    )
+    assert (found["Threshold"], found["Threshold state"]) == ("0.6000", "valley")
+    assert found["Trusted reference"] == "trusted.jsonl \\(300 samples\\)"
+    assert found["Reference fingerprint"] == "e" * 64
+    assert found["Model path"] == "models/one"
+    assert "Model revision" not in found
+
+
+def test_what_the_gate_would_have_caught_stands_in_a_table_of_its_own() -> None:
+    page = verdict_markdown(VERDICT, "train")
+    table = page.split("## Power\n\n")[1].splitlines()
+    assert table[2:] == [
+        "| badnets | 36 of 36 | 90% to 100% | 0.60% of the rows |",
+        "| adaptive | 3 of 120 | 0% to 7% | not at all |",
+    ]
+    assert "## Power" not in verdict_markdown(replace(VERDICT, answers=[]), "train")
+
+
+def test_each_answer_has_its_own_power() -> None:
+    harmful = replace(ANSWER, question="harmful", method="other", power=ANSWER.power)
+    page = verdict_markdown(replace(VERDICT, answers=[ANSWER, harmful]), "train")
+    assert page.count("## Power") == 2
+    assert "| Harmful fraction |" in page
+
+
+@pytest.mark.parametrize("decision", EXIT_CODES)
+def test_a_verdict_without_answers_has_a_page(decision: Decision) -> None:
+    page = verdict_markdown(
+        replace(VERDICT, decision=decision, answers=[], reference=None), "train"
+    )
+    assert page.lower().startswith(f"# {decision}: ")
+    assert "Poison fraction" not in page
+
+
+def test_hostile_text_is_shown_and_renders_nothing() -> None:
+    answer = replace(
+        ANSWER,
+        method=HOSTILE,
+        notes=[HOSTILE],
+        power=[replace(power, attack=HOSTILE) for power in ANSWER.power or []],
+        summary={"tau": 0.6, "threshold": {"state": HOSTILE}},
+    )
+    verdict = replace(
+        VERDICT,
+        reasons=[HOSTILE],
+        answers=[answer],
+        dataset_fingerprint=HOSTILE,
+        model={HOSTILE: HOSTILE},
+        reference=TrustedReference(HOSTILE, HOSTILE, 1),
+        changes=Changes(not_compared=HOSTILE),
+    )
+    page = verdict_markdown(verdict, HOSTILE)
+    assert "evil" in page
+    assert "<script" not in page
+    assert "http:" not in page
+    assert "https:" not in page
+    assert "www." not in page
+    assert "](" not in page
+    assert "\n# Owned" not in page
+    columns = {line.count("|") for line in page.splitlines() if line.startswith("|")}
+    assert columns == {3, 5}  # the table of facts and that of the power

@@ -1,0 +1,112 @@
+"""What a record keeps when another pass of the same sample, or of another version, comes."""
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from store_helpers import RIGHT
+
+from gradgate.gradients.score import SKETCH_BYTES, Score
+from gradgate.gradients.signals import SIGNALS, Signal
+from gradgate.scoring.store import record as record_module
+from gradgate.scoring.store.record import Record
+
+FAILED = Score(None, None, None, 3, None, 0.5, None, "failed", "the gradient vanishes")
+WORSE = replace(FAILED, gradient_norm=None, reason="the model's output is not finite")
+UNKNOWN = (200, 7)
+
+ids = st.tuples(st.integers(0, 255), st.integers(0, 255))
+entries = st.dictionaries(ids, st.binary(max_size=40), max_size=12)
+records = st.builds(Record, st.integers(0, 2**32 - 1), entries, st.one_of(st.none(), entries))
+
+
+def with_version(monkeypatch: pytest.MonkeyPatch, name: str, version: int) -> None:
+    """As a gradgate that computes one of the signals otherwise."""
+    changed = tuple(replace(s, version=version) if s.name == name else s for s in SIGNALS)
+    monkeypatch.setattr(record_module, "SIGNALS", changed)
+
+
+@given(records)
+def test_a_record_comes_back(record: Record) -> None:
+    packed = record.pack()
+    assert Record.unpacked(packed) == record
+    assert packed[0] == (record.failure is not None)
+
+
+@given(records, records)
+def test_values_that_are_stored_are_never_lost(first: Record, second: Record) -> None:
+    joined = first.joined(second)
+    newest = {number: version for number, version in sorted(second.values)}
+    for (number, version), value in first.values.items():
+        if version >= newest.get(number, 0) or first.is_complete:
+            assert joined.values[number, version] == value
+    if not first.is_complete:
+        assert joined.values.keys() >= second.values.keys()
+        assert joined.failure == second.failure
+
+
+def test_the_table_of_signals_is_that_of_a_score() -> None:
+    others = {"n_target_tokens", "status", "reason"}
+    assert {signal.name for signal in SIGNALS} | others == {field.name for field in fields(Score)}
+    numbers = [signal.number for signal in SIGNALS]
+    assert numbers == [1, 2, 3, 4, 5, 6]  # stored scores say so: numbers never change
+    assert SIGNALS[-1].n_bytes == SKETCH_BYTES
+
+
+def test_the_size_of_a_record_is_that_of_its_values() -> None:
+    assert len(Record.of(RIGHT).pack()) <= 5 * 8 + SKETCH_BYTES + 45
+
+
+def test_what_this_version_does_not_know_stays() -> None:
+    newer = Record(3, {**Record.of(RIGHT).values, UNKNOWN: b"abc"}, None)
+    assert newer.score() == RIGHT
+    del newer.values[SIGNALS[0].id]
+    assert newer.score() is None
+    joined = Record.unpacked(newer.joined(Record.of(replace(RIGHT, loss=9.0))).pack())
+    assert joined.score() == RIGHT
+    assert joined.values[UNKNOWN] == b"abc"
+
+
+def test_a_failure_takes_no_value_away_and_gives_way() -> None:
+    lacking = Record.of(RIGHT)
+    del lacking.values[SIGNALS[1].id]
+    failed = lacking.joined(Record.of(FAILED))
+    assert failed.score() == FAILED
+    again = failed.joined(Record.of(WORSE))
+    assert again.score() == WORSE
+    assert again.values == lacking.values
+    assert again.joined(Record.of(replace(RIGHT, entropy_full=0.9, loss=9.0))).score() == replace(
+        RIGHT, entropy_full=0.9
+    )
+    assert Record.of(RIGHT).joined(Record.of(FAILED)).score() == RIGHT
+
+
+def test_a_new_version_of_a_signal_replaces_that_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Record.of(RIGHT)
+    with_version(monkeypatch, "loss", 3)
+    assert old.score() is None
+    new = old.joined(Record.of(replace(RIGHT, loss=9.0, entropy_full=0.9)))
+    assert new.score() == replace(RIGHT, loss=9.0)
+    assert new.values.keys() == (old.values.keys() - {(4, 2)}) | {(4, 3)}
+    monkeypatch.undo()  # the older gradgate again: it puts its own beside the newer one
+    assert new.score() is None
+    both = new.joined(old)
+    assert both.score() == RIGHT
+    with_version(monkeypatch, "loss", 3)
+    assert both.score() == replace(RIGHT, loss=9.0)
+
+
+def test_a_signal_without_a_value_is_no_missing_one() -> None:
+    record = Record.of(replace(RIGHT, entropy_crop=None))
+    assert record.is_complete
+    assert record.score() == replace(RIGHT, entropy_crop=None)
+    assert record.joined(Record.of(RIGHT)).score() == replace(RIGHT, entropy_crop=None)
+
+
+def test_a_signal_is_what_it_says() -> None:
+    assert (Signal("x", 9, 1).n_bytes, Signal("y", 9, 1, width=3).n_bytes) == (8, 6)
+    for wrong in (replace(RIGHT, loss=math.nan), replace(RIGHT, sketch=bytes(3))):
+        with pytest.raises(ValueError, match=r"loss|sketch"):
+            Record.of(wrong)

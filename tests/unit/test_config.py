@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gradgate.config import PolicyConfig, PowerConfig, load_config
+from gradgate.errors import ConfigError
+from gradgate.gate.config import DetectionConfig, GateConfig
+from gradgate.methods.association.config import AssociationConfig
+from gradgate.methods.gradsentry.config import GradsentryConfig
+from gradgate.train.config import GatedFinetuneConfig
+
+EXAMPLE = Path(__file__).parents[2] / "gate.example.yaml"
+BASE = "data: {source: x}\nmodel: {path: m}\n"
+SENTRY = "detection: {gradsentry: {"
+
+
+def load(tmp_path: Path, text: str) -> GateConfig:
+    (tmp_path / "gate.yaml").write_text(text)
+    return load_config(tmp_path / "gate.yaml", GateConfig)
+
+
+def test_sections_may_be_left_out(tmp_path: Path) -> None:
+    config = load(tmp_path, BASE)
+    assert (config.scoring.mode, config.scoring.k) == ("crop", 16)
+    assert config.detection.gradsentry.without_valley == {}
+    assert (config.detection.method, config.detection.reference) == ("association", None)
+    assert "badnets" in config.detection.power.attacks
+
+
+def test_a_configuration_survives_yaml(tmp_path: Path) -> None:
+    given = {
+        "data": {"source": "x", "columns": {"prompt": "p", "completion": "c"}},
+        "model": {"path": "m"},
+        "detection": {
+            "reference": "trusted.jsonl",
+            "association": {"fdr": 0.01},
+            "gradsentry": {"without_valley": {"too_few": "fail"}},
+            "power": {"attacks": ["cba"]},
+        },
+        "lora": {"target_modules": ["q_proj"]},
+    }
+    config = GatedFinetuneConfig.model_validate(given)
+    path = tmp_path / "gate.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    assert load_config(path, GatedFinetuneConfig) == config
+
+
+def test_the_example_shows_the_defaults() -> None:
+    config = load_config(EXAMPLE, GateConfig)
+    shown = yaml.safe_load(EXAMPLE.read_text())
+    named = config.detection.gradsentry.without_valley
+    sentry = GradsentryConfig(without_valley=named)
+    assert config.detection == DetectionConfig(gradsentry=sentry)
+    assert named == {"no_valley": "published_constant"}
+    assert set(shown["detection"]) == set(DetectionConfig.model_fields) - {"reference"}
+    assert set(shown["detection"]["power"]) == set(PowerConfig.model_fields)
+    assert set(shown["detection"]["association"]) == set(AssociationConfig.model_fields)
+    assert set(shown["detection"]["gradsentry"]) == set(GradsentryConfig.model_fields)
+    assert config.policy == PolicyConfig()
+
+
+def test_keys_and_names_of_earlier_versions_mean_what_they_meant(tmp_path: Path) -> None:
+    old = (
+        "detection: {method: gradgate, fdr: 0.01}\n"
+        "threshold: {method: fixed, value: 0.6}\n"
+        "policy: {review_above: 0.01, without_valley: {too_few: fail}}\n"
+    )
+    new = (
+        "detection:\n"
+        "  method: association\n"
+        "  association: {fdr: 0.01}\n"
+        "  gradsentry:\n"
+        "    threshold: {method: fixed, value: 0.6}\n"
+        "    without_valley: {too_few: fail}\n"
+        "policy: {review_above: 0.01}\n"
+    )
+    assert load(tmp_path, BASE + old) == load(tmp_path, BASE + new)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "GateConfig"),
+        ("- 1", "GateConfig"),
+        ("data: [", "cannot read"),
+        ("data: {source: x}\n", "model"),
+        (BASE + "polcy: {}\n", "polcy"),
+        (BASE + "policy: {max_poison_fraction: 1.5}\n", "max_poison_fraction"),
+        (BASE + "policy: {max_poison_fraction: .nan}\n", "max_poison_fraction"),
+        (BASE + "policy: {max_poison_fraction: yes}\n", "max_poison_fraction"),
+        (BASE + "policy: {max_poison_fraction: '0.5'}\n", "max_poison_fraction"),
+        (BASE + "policy: {review_above: 0.5}\n", "must not be larger"),
+        (BASE + "policy: {flagged: drop, flagged: block}\n", "given twice: flagged"),
+        (BASE + "policy: {}\npolicy: {review_above: 0.0}\n", "given twice: policy"),
+        (BASE + SENTRY + "without_valley: {no_vally: pass}}}\n", "no_vally"),
+        (BASE + SENTRY + "without_valley: {no_valley: ignore}}}\n", "without_valley"),
+        (BASE + SENTRY + "threshold: {method: fixed}}}\n", "threshold.value"),
+        (BASE + SENTRY + "threshold: {value: 0.5}}}\n", "threshold.value"),
+        (BASE + SENTRY + "threshold: {}}}\nthreshold: {seed: 1}\n", "leave threshold out"),
+        (BASE + "detection: {gradsentri: {}}\n", "gradsentri is unknown"),
+        (BASE + "scoring: {k: true}\n", "scoring.k"),
+        (BASE + "detection: {method: gradguard}\n", "association, gradsentry"),
+        (BASE + "detection: {method: gradsentry, reference: x}\n", "detection.reference"),
+        (BASE + "detection: {association: {fdr: 1.0}}\n", "detection.association.fdr"),
+        (BASE + "detection: {power: {attacks: [badnet]}}\n", "detection.power.attacks"),
+        (BASE + "detection: {power: {min_planted: 0}}\n", "detection.power.min_planted"),
+        (BASE + "detection: {power: {}, pwoer: {}}\n", "pwoer"),
+        ("data: {source: !!python/name:os.system x}\nmodel: {path: m}\n", "cannot read"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml"):
+        load_config(tmp_path / "none.yaml", GateConfig)

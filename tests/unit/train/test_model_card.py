@@ -1,0 +1,74 @@
+from dataclasses import replace
+
+from gradgate.config import LoraConfig, ModelConfig
+from gradgate.gate.verdict import Answer, Verdict
+from gradgate.train.model_card import CardFacts, build_card
+
+HOSTILE = (
+    "http://evil.example/<script>alert(1)</script>\n# Owned [x](https://evil.example) `|` "
+    "www.evil.example"
+)
+
+
+def facts(verdict: Verdict, text: str) -> CardFacts:
+    return CardFacts(
+        model=ModelConfig(path=text),
+        lora=LoraConfig(target_modules=[text]),
+        verdict=verdict,
+        source=text,
+        gate_run=text,
+        n_accepted=13,
+        steps=8,
+        train_loss=2.5,
+        seconds=1.25,
+        n_parameters=1234,
+        versions={text: text},
+    )
+
+
+def test_card_names_what_each_question_was_answered_by() -> None:
+    answers = [
+        Answer("poisoned", "gradsentry", "pass", ["fine"], n_flagged=3, summary={"tau": 0.625}),
+        Answer("harmful", "other", "pass", ["fine"], n_flagged=1),
+    ]
+    verdict = Verdict("pass", ["fine"], n_rows=20, n_scored=19, answers=answers)
+    body = build_card(facts(verdict, "here")).text
+    table = body.split("## Verdict of the gate\n\n")[1].split("\n\n")[0].splitlines()[2:]
+    assert table == [
+        "| Dataset | here |",
+        "| Verdict | pass |",
+        "| Gate run | here |",
+        "| Rows | 20 |",
+        "| Rejected rows | 0 |",
+        "| Scored rows | 19 |",
+        "| Method | gradsentry: are there poisoned rows? |",
+        "| Threshold tau | 0.625 |",
+        "| Flagged rows | 3 |",
+        "| Method | other: are there harmful rows? |",
+        "| Threshold tau | none |",
+        "| Flagged rows | 1 |",
+        "| Accepted rows | 13 |",
+        "| Dataset fingerprint | none |",
+        "| Accepted fingerprint | none |",
+        "| Accepted tokens | none |",
+    ]
+
+
+def test_card_shows_hostile_text_and_renders_none_of_it() -> None:
+    answer = Answer("poisoned", HOSTILE, "pass", [HOSTILE])
+    verdict = Verdict("pass", [HOSTILE], answers=[answer], model={HOSTILE: HOSTILE})
+    given = facts(verdict, HOSTILE)
+    hostile = replace(given, model=ModelConfig(path=HOSTILE + "\n---\nlicense: mit"))
+    card = build_card(hostile)
+    front_matter = vars(card.data)
+    assert front_matter["base_model"] == HOSTILE + "\n---\nlicense: mit"
+    assert front_matter["license"] is None
+    body = card.text
+    assert "<script" not in body
+    assert "evil" in body
+    assert body.count("http") == body.count("https://arxiv.org")
+    assert "www." not in body
+    assert "\n# Owned" not in body
+    assert "](" not in body.replace("](https://arxiv.org", "")
+    pipes = {line.count("|") for line in body.splitlines() if line.startswith("|")}
+    assert pipes == {3}
