@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 from gradgate.gradients.score import Score
@@ -78,6 +79,14 @@ def in_process(code: str, *arguments: object) -> subprocess.CompletedProcess[str
 def clear(path: Path) -> None:
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
+
+
+def damaged(path: Path, original: Path, change: Callable[[bytearray], object]) -> None:
+    """Write a store that is `original` but for a change of its bytes."""
+    clear(path)
+    content = bytearray(original.read_bytes())
+    change(content)
+    path.write_bytes(content)
 
 
 def write_for_ever(path: Path, seed: int) -> None:

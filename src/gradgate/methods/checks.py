@@ -37,6 +37,8 @@ def require_contract(method: Method[Any], found: Detection, scores: Scores) -> N
     fault = (
         _fault_of_names(found)
         or _fault_of_arrays(found, scores.n)
+        or _fault_of_groups(found)
+        or _fault_of_reasons(found, scores.n)
         or _fault_of_decision(found)
         or _fault_of_summary(found)
     )
@@ -58,6 +60,21 @@ def _fault_of_arrays(found: Detection, n: int) -> str | None:
             return f"{name} must hold booleans, not {values.dtype}"
         if name in numbers and values.dtype.kind not in "fiu":
             return f"{name} must hold numbers, not {values.dtype}"
+    return None
+
+
+def _fault_of_groups(found: Detection) -> str | None:
+    known = [0, *(group.id for group in found.groups)]
+    unknown = found.group[~np.isin(found.group, known)]
+    return f"group has {unknown[0]}, which is no group's id" if unknown.size else None
+
+
+def _fault_of_reasons(found: Detection, n: int) -> str | None:
+    for position, lines in found.reasons.items():
+        if position not in range(n):
+            return f"it has reasons for row {position!r}, and there are {n}"
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+            return f"the reasons for row {position} must be a list of strings"
     return None
 
 

@@ -324,17 +324,23 @@ def test_flags_that_changed_after_they_were_counted_are_an_error(tmp_path: Path)
 # A check of the fraction, and the policy
 
 
+def verdicts_of_checks(folder: Path, n_flagged: int) -> Callable[[Checked], Verdict]:
+    """What a gate decides on 100 rows, by what is made of their check."""
+    entropies = [0.9] * n_flagged + [0.1] * (100 - n_flagged)
+    prepared = scored_rows(folder, diverse_rows(100), entropies)
+
+    def verdict(checked: Checked) -> Verdict:
+        steps = replace(STEPS, check_flags=lambda *_: checked)
+        return judge(prepared, Scored(100, {}), config(), RunFolder(folder), steps)
+
+    return verdict
+
+
 @pytest.mark.parametrize(("n_flagged", "is_within"), [(5, True), (6, False), (0, True)])
 def test_a_check_that_contradicts_the_policy_is_a_bug(
     tmp_path: Path, n_flagged: int, is_within: bool
 ) -> None:
-    entropies = [0.9] * n_flagged + [0.1] * (100 - n_flagged)
-    prepared = scored_rows(tmp_path, diverse_rows(100), entropies)
-
-    def verdict(checked: Checked) -> Verdict:
-        steps = replace(STEPS, check_flags=lambda *_: checked)
-        return judge(prepared, Scored(100, {}), config(), RunFolder(tmp_path), steps)
-
+    verdict = verdicts_of_checks(tmp_path, n_flagged)
     agreed = verdict(Checked(within_limit=is_within))
     assert (agreed.decision == "fail") == (not is_within)
     assert verdict(Checked()) == agreed
@@ -348,13 +354,7 @@ def test_a_check_that_contradicts_the_policy_is_a_bug(
 def test_a_check_of_the_rows_for_review_may_not_contradict_the_policy_either(
     tmp_path: Path, n_flagged: int, is_within: bool
 ) -> None:
-    entropies = [0.9] * n_flagged + [0.1] * (100 - n_flagged)
-    prepared = scored_rows(tmp_path, diverse_rows(100), entropies)
-
-    def verdict(checked: Checked) -> Verdict:
-        steps = replace(STEPS, check_flags=lambda *_: checked)
-        return judge(prepared, Scored(100, {}), config(), RunFolder(tmp_path), steps)
-
+    verdict = verdicts_of_checks(tmp_path, n_flagged)
     assert verdict(Checked(within_limit=True, within_review=is_within)) == verdict(Checked())
     with pytest.raises(DisagreementError, match="review_above"):
         verdict(Checked(within_limit=True, within_review=not is_within))

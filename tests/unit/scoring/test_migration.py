@@ -7,14 +7,13 @@ import shutil
 import sqlite3
 import struct
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_helpers import CONTEXT, RIGHT, clear, key, scores, sql
+from store_helpers import CONTEXT, RIGHT, clear, damaged, key, scores, sql
 from version2_helpers import old_connection, old_id, old_record, old_store, put_old
 
 from gradgate.errors import StoreError
@@ -238,13 +237,6 @@ def check(path: Path) -> int:
         assert verify(store) == Verified(N_ROWS, 0, 0, None) or store.set_aside is not None
     assert sql(path, "PRAGMA user_version") == [(3,)]
     return len(found)
-
-
-def damaged(path: Path, original: Path, change: Callable[[bytearray], object]) -> None:
-    clear(path)
-    content = bytearray(original.read_bytes())
-    change(content)
-    path.write_bytes(content)
 
 
 def test_rows_of_damaged_files_are_saved(path: Path, original: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from store_helpers import CONTEXT, clear, filled, key, scores
+from store_helpers import CONTEXT, clear, damaged, filled, key, scores
 
 from gradgate.scoring.store.file import StoreFile
 from gradgate.scoring.store.scores import ScoreStore
@@ -52,13 +52,6 @@ def check(path: Path) -> int:
         assert verify(other).whole == N_ROWS
         assert verify(store).removed == 0
     return len(found)
-
-
-def damaged(path: Path, original: Path, change: Callable[[bytearray], object]) -> None:
-    clear(path)
-    content = bytearray(original.read_bytes())
-    change(content)
-    path.write_bytes(content)
 
 
 def cut_at(end: int) -> Callable[[bytearray], None]:
