@@ -1,10 +1,7 @@
-"""What has to be said before Prefect is imported, or before it starts a server."""
+"""What has to be said before Prefect is imported."""
 
 import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 
 from gradgate.common.state import state_dir
 
@@ -20,17 +17,3 @@ def set_prefect_defaults() -> None:
     profiles = Path.home() / ".prefect" / "profiles.toml"
     if "PREFECT_API_URL" not in os.environ and not profiles.exists():
         os.environ.setdefault("PREFECT_HOME", str(state_dir() / "prefect"))
-
-
-def exit_on_sigterm() -> None:
-    """Let SIGTERM end the process as SystemExit does, with the code 143 of a shell.
-
-    Prefect records the flow run as crashed and then sends the signal again, to the handler that was
-    there before. By the default one the process would die at once, and leave Prefect's temporary
-    server behind, which is stopped at exit.
-    """
-    signal.signal(signal.SIGTERM, _exit)
-
-
-def _exit(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
