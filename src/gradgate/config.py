@@ -267,15 +267,6 @@ def check_config(
         raise ConfigError(where + "; ".join(faults)) from error
 
 
-def load_config(path: Path, model: type[SectionT]) -> SectionT:
-    """Read a YAML file into `model`.
-
-    Raises:
-        ConfigError: The file is missing, not YAML, or a field is unknown or out of bounds.
-    """
-    return check_config(read_config(path), model, str(path))
-
-
 def section_in(annotation: Any) -> type[Section] | None:
     """The section that a field holds; None where it holds a value."""
     for candidate in (annotation, *get_args(annotation)):

@@ -4,14 +4,16 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradgate.attacks.poisoning import Attack, poison
+from gradgate.cli.options import settings
 from gradgate.common.run_folder import FAILED, FLAG_FIELDS, SCORE_SCHEMA, SCORED, RunFolder
-from gradgate.config import AttackName, DataConfig, ModelConfig
+from gradgate.config import AttackName, DataConfig, ModelConfig, Section
 from gradgate.data.formats.mapping import RowMapping
 from gradgate.data.prepare import Prepared, iter_samples, prepare
 from gradgate.models.identity import IdentifiedModel
@@ -28,6 +30,16 @@ FLAG_SCHEMA = pa.schema(
         *FLAG_FIELDS,
     ]
 )
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def load_config(path: Path, model: type[SectionT]) -> SectionT:
+    """A configuration file, read as the commands read it."""
+    found = settings(model, path, {}, {})
+    assert isinstance(found, model)
+    return found
 
 
 def question_rows(n: int, n_poisoned: int = 0) -> list[dict[str, object]]:

@@ -3,12 +3,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gradgate.config import PolicyConfig, PowerConfig, load_config
+from gradgate.config import PolicyConfig, PowerConfig
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.methods.association.config import AssociationConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig
 from gradgate.train.config import GatedFinetuneConfig
+from helpers import load_config
 
 EXAMPLE = Path(__file__).parents[2] / "gate.example.yaml"
 BASE = "data: {source: x}\nmodel: {path: m}\n"
@@ -81,8 +82,8 @@ def test_keys_and_names_of_earlier_versions_mean_what_they_meant(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "GateConfig"),
-        ("- 1", "GateConfig"),
+        ("", r"data\.source is missing; model\.path is missing"),
+        ("- 1", "holds no sections but list"),
         ("data: [", "cannot read"),
         ("data: {source: x}\n", "model"),
         (BASE + "polcy: {}\n", "polcy"),

@@ -32,6 +32,7 @@ _GROUP_ROWS = 4096
 _GROUP_SIZE = 1 << 20  # characters and tokens; as Python objects they take some 50 MB
 _WINDOW_ROWS = 64  # twice as many are hardly faster
 _WINDOW_SIZE = 1 << 18  # characters; while they are tokenized they take some 40 MB
+_NUMBER = re.compile(r"(?<!\w-)\b\d+")  # but not that of a name, such as UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def prepare(
 def rejection_reasons(prepared: Prepared, n_reasons: int = 3) -> str:
     """The commonest reasons, with their counts; reasons that differ in numbers are one."""
     table = parquet.table(prepared.rejected_path, ["reason"])
-    kinds = Counter(re.sub(r"\d+", "n", reason) for reason in table["reason"].to_pylist())
+    kinds = Counter(_NUMBER.sub("n", reason) for reason in table["reason"].to_pylist())
     return ", ".join(f"{count} x {reason}" for reason, count in kinds.most_common(n_reasons))
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from cli_helpers import gradgate, gradgate_process
 
-from gradgate.config import load_config
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
-from helpers import MODEL, diverse_rows, write_jsonl
+from helpers import MODEL, diverse_rows, load_config, write_jsonl
 
 COMMAND = Path(sys.executable).parent / "gradgate"
 QUICK = ("--model", MODEL, "--no-power", "--no-store")

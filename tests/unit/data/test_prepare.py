@@ -18,7 +18,13 @@ from gradgate.common import scratch
 from gradgate.common.scratch import count_distinct
 from gradgate.config import Columns, DataConfig
 from gradgate.data import prepare as module
-from gradgate.data.prepare import Prepared, iter_prepared, iter_samples, prepare
+from gradgate.data.prepare import (
+    Prepared,
+    iter_prepared,
+    iter_samples,
+    prepare,
+    rejection_reasons,
+)
 from gradgate.data.sample import fingerprint
 from gradgate.data.tokens import tokenize
 from gradgate.errors import DataError, ModelError
@@ -195,6 +201,14 @@ def test_rejected_rows_are_kept_whole(run: Run) -> None:
     assert contents.pop(1) == '{"prompt": "p", "completion": "\\xff"}'
     assert contents == {number: lines[number].decode() for number in (2, 3, 4, 5, 6)}
     assert [sample.row for sample in iter_samples(prepared.samples_path)] == [0, 7]
+
+
+def test_reasons_that_differ_in_numbers_are_counted_together(run: Run) -> None:
+    long = [json_lines([{"prompt": "p", "completion": "x" * n}]) for n in (10**6, 10**6 + 1)]
+    prepared = run(json_lines([{"prompt": "p", "completion": "c"}]) + b"\xff\n" + b"".join(long))
+    assert rejection_reasons(prepared) == (
+        "2 x n characters, more than n tokens can hold, 1 x invalid UTF-8"
+    )
 
 
 def test_rejected_rows_of_a_table_are_json(run: Run, tmp_path: Path) -> None:

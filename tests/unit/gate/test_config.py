@@ -7,11 +7,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from gradgate.config import PowerConfig, load_config
+from gradgate.config import PowerConfig
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.methods.association.config import AssociationConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
+from helpers import load_config
 
 FIXED = {"method": "fixed", "value": 0.5}
 
