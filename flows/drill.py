@@ -14,8 +14,8 @@ from gradgate.drill.report import CLEAN, GATED, UNGATED, DrillResult
 from gradgate.errors import GradgateError
 from tasks.drill import (
     DrillRun,
-    flags_of,
     gate_config,
+    kept_out,
     make_drill_data,
     nest,
     open_drill,
@@ -55,7 +55,7 @@ def run_drill(run: DrillRun, config: DrillConfig) -> DrillResult:
         nest(gate_run, run)
     verdict = run_gate(gate_run, gating)
     gate_folder = gate_run.folder.path
-    flags = flags_of(gate_folder, len(data.roles))
+    flags = kept_out(gate_folder, len(data.roles))
     nothing = np.zeros_like(flags)
     arms = [
         train_poisoned(run, config, data, UNGATED, gate_folder, nothing),

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import yaml
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
+from gradgate.common import parquet
 from gradgate.common.arrays import Marks
 from gradgate.common.redaction import redacted
-from gradgate.common.run_folder import RunFolder, is_scored
+from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import state_dir
 from gradgate.config import DataConfig
 from gradgate.data.prepare import prepare
@@ -22,6 +22,7 @@ from gradgate.drill.models import Arm, Asking, run_arm
 from gradgate.drill.plot import plot_drill
 from gradgate.drill.report import DrillResult, draw_up, metrics, to_csv, to_markdown
 from gradgate.errors import ConfigError, DataError
+from gradgate.gate.acceptance import accepted
 from gradgate.gate.config import GateConfig
 from gradgate.gate.verdict import Verdict, load_verdict
 from gradgate.models.loading import load_tokenizer, sample_limit
@@ -52,8 +53,8 @@ def drill_folder(flow_run_id: str, attempt: int = 1) -> Path:
     return state_dir() / "drills" / run_folder(flow_run_id, attempt).name
 
 
-def flags_of(gate_run: Path, n_rows: int) -> Marks:
-    """What a gate run kept out: its flagged rows, and those that it rejected or could not score.
+def kept_out(gate_run: Path, n_rows: int) -> Marks:
+    """What a gate run kept out: rows flagged, quarantined, rejected, or without a score.
 
     Args:
         gate_run: Folder of a gate run that is over.
@@ -70,10 +71,10 @@ def flags_of(gate_run: Path, n_rows: int) -> Marks:
     if verdict.decision == "error" or not folder.flags.exists():
         reasons = "; ".join(verdict.reasons)
         raise DataError(f"the gate gave no flags to measure: {verdict.decision} ({reasons})")
-    table = pq.read_table(folder.flags, columns=["row", "status", "flagged"])
-    unflagged = np.array([flag is False for flag in table["flagged"].to_pylist()], bool)
+    columns = ["row", "status", "spectral_entropy", "flagged", "in_doubt", "surplus_copy"]
+    table = parquet.table(folder.flags, columns)
     flags = np.ones(n_rows, dtype=np.bool_)
-    flags[table["row"].to_numpy()] = ~(is_scored(table) & unflagged)
+    flags[table["row"].to_numpy()] = ~accepted(table, verdict.in_doubt)
     return flags
 
 
@@ -126,7 +127,7 @@ def nest(gate_run: GateRun, run: DrillRun) -> None:
 def train_poisoned(
     run: DrillRun, config: DrillConfig, data: DrillData, name: str, gate: Path, flags: Marks
 ) -> Arm:
-    """Fine-tune on the rows that the gate read and did not flag; with no flag, on all of them."""
+    """Fine-tune on the rows that the gate read and did not keep out; all where nothing is out."""
     return _arm(run, config, data, name, RunFolder(gate).samples, ~flags)
 
 

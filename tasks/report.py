@@ -7,6 +7,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from gradgate.common.escaping import escape
 from gradgate.gate.flags import top_flagged
+from gradgate.gate.quarantine import top_quarantined
 from tasks.retries import OPTIONS
 from tasks.run import GateRun
 from tasks.tracking import run_link, ui_command
@@ -26,6 +27,9 @@ def report(run: GateRun) -> None:
     create_markdown_artifact(text + where, key="verdict")
     if run.folder.flagged.exists():
         create_table_artifact(_top_flagged(run), key="flagged", description="Flagged rows")
+    if run.folder.quarantined.exists():
+        rows = _quarantined(run)
+        create_table_artifact(rows, key="quarantined", description="Quarantined rows, the first")
     if run.folder.data_docs.exists():
         index = run.folder.data_docs / "index.html"
         create_link_artifact(index.as_uri(), link_text="Data Docs", key="data-docs")
@@ -45,6 +49,19 @@ def _top_flagged(run: GateRun) -> list[dict[str, Any]]:
             "target": _cell(row["target"]),
         }
         for row in top_flagged(run.folder, TOP)
+    ]
+
+
+def _quarantined(run: GateRun) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": row["row"],
+            "why": row["why"],
+            "reasons": _cell("; ".join(row["reasons"])),
+            "prompt": _cell(row["prompt"]),
+            "target": _cell(row["target"]),
+        }
+        for row in top_quarantined(run.folder, TOP)
     ]
 
 

@@ -169,6 +169,8 @@ def set_verdict(run: TrackedRun, verdict: Verdict) -> None:
     metrics: dict[str, float | None] = {
         "scored": verdict.n_scored,
         "rejected": verdict.n_rejected,
+        "quarantined": verdict.n_quarantined,
+        "accepted": verdict.n_accepted,
         **_changes(verdict),
     }
     tags = {

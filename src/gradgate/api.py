@@ -91,6 +91,15 @@ class DetectionResult:
         return parquet.table(self._existing(self._run.flags))
 
     @property
+    def quarantined(self) -> pa.Table:
+        """Rows kept out though not flagged, with their texts (`run_folder.QUARANTINED_SCHEMA`).
+
+        Raises:
+            DataError: As for `table`.
+        """
+        return parquet.table(self._existing(self._run.quarantined))
+
+    @property
     def rejected(self) -> pa.Table:
         """Rows that are no samples: row, reason, content."""
         return parquet.table(self._run.rejected)

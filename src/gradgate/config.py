@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from gradgate.common.patterns import compile_pattern
 from gradgate.common.redaction import redacted
 from gradgate.errors import ConfigError
 
@@ -28,6 +29,8 @@ AttackName = Literal[
     "clean_label",
     "adaptive",
 ]
+
+InDoubt = Literal["keep", "quarantine", "block"]
 
 SectionT = TypeVar("SectionT", bound="Section")
 
@@ -167,12 +170,37 @@ class PolicyConfig(Section):
         0.05, description="fail when the flagged part of the scored rows is larger."
     )
     review_above: Fraction = Field(
-        0.02, description="review when the flagged part of the scored rows is larger."
+        0.02,
+        description="review when the part of the scored rows that is flagged or in doubt is "
+        "larger; what is quarantined is limited by review_above.",
     )
     flagged: Literal["drop", "block"] = Field(
         "drop",
         description="drop: fine-tune without the flagged samples; block: any flagged sample fails.",
     )
+    in_doubt: InDoubt = Field(
+        "quarantine",
+        description="quarantine: fine-tune without the rows in doubt; keep: with them; block: any "
+        "row in doubt needs a review.",
+    )
+    max_copies: int | None = Field(
+        3,
+        ge=1,
+        description="Fine-tune on at most so many copies of a text, verbatim or but for case, "
+        "white space and punctuation; further ones are in doubt; null: on all.",
+    )
+    expected: list[str] = Field(
+        [],
+        description="Texts that the owner vouches for, such as a fixed closing line; /.../ is a "
+        "regular expression.",
+    )
+
+    @field_validator("expected")
+    @classmethod
+    def _patterns(cls, expected: list[str]) -> list[str]:
+        for written in expected:
+            compile_pattern(written)
+        return expected
 
     @model_validator(mode="after")
     def _review_below_max(self) -> Self:

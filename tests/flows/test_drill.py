@@ -28,7 +28,7 @@ from gradgate.gate.verdict import Verdict, load_verdict
 from gradgate.models.loading import load_tokenizer
 from helpers import question_rows, write_jsonl
 from tasks import tracking
-from tasks.drill import flags_of
+from tasks.drill import kept_out
 from tasks.tracking import TrackedRun
 
 
@@ -50,7 +50,7 @@ def test_a_model_of_a_drill_is_trained_on_the_rows_that_the_gate_would_train_on(
     pq.write_table(table, run.flags)
     verdict = Verdict("fail", ["poison"])
     run.verdict.write_text(verdict.to_json())
-    flags = flags_of(run.path, 31)
+    flags = kept_out(run.path, 31)
     assert flags.tolist() == [row % 7 == 3 for row in range(30)] + [True]  # row 30 was rejected
     rows = models._training_rows(prepared.samples_path, ~flags, tmp_path / "drill.arrow")
     with pytest.raises(NotAcceptedError):
@@ -73,14 +73,14 @@ def test_what_is_not_known_to_be_clean_is_kept_out_and_an_error_has_no_flags(
     run = RunFolder(tmp_path)
     pq.write_table(pa.table(flags), run.flags)
     run.verdict.write_text(Verdict("review", ["no valley"]).to_json())
-    assert flags_of(tmp_path, 5).tolist() == [False, True, True, True, True]
+    assert kept_out(tmp_path, 5).tolist() == [False, True, True, True, True]
     run.verdict.write_text(Verdict("error", ["GPU lost"]).to_json())
     with pytest.raises(DataError, match="GPU lost"):
-        flags_of(tmp_path, 5)
+        kept_out(tmp_path, 5)
     run.flags.unlink()
     run.verdict.write_text(Verdict("fail", ["raw data"]).to_json())
     with pytest.raises(DataError, match="raw data"):
-        flags_of(tmp_path, 5)
+        kept_out(tmp_path, 5)
 
 
 @pytest.mark.slow

@@ -92,7 +92,7 @@ def _of_flagging(flagging: Flagging, prepared: Prepared) -> str:
         return f"{flagging.method} cannot decide: {flagging.undecided_because}"
     return (
         f"{flagging.method} flags {flagging.n_flagged:,} of {prepared.n_samples:,} rows, "
-        f"{flagging.n_in_doubt:,} in doubt"
+        f"{flagging.n_in_doubt:,} in doubt, {flagging.n_surplus:,} surplus copies"
     )
 
 

@@ -33,6 +33,9 @@ def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
     yield "rows", f"{verdict.n_rows:,} ({verdict.n_rejected:,} rejected)"
     for answer in verdict.answers:
         yield from _answer(answer, verdict.n_scored)
+    if verdict.answers:
+        yield "quarantined", f"{verdict.n_quarantined:,}"
+        yield "accepted", "none" if verdict.n_accepted is None else f"{verdict.n_accepted:,}"
     yield "verdict", verdict.decision.upper()
     yield from zip(_once("because"), verdict.reasons, strict=False)
     yield from zip(_once("evidence"), map(str, written.paths), strict=False)
@@ -55,13 +58,19 @@ def _next(verdict: Verdict, written: Written) -> str:
         where = f"; those rejected are in {written.rejected}" if written.rejected else ""
         return f"mend the rows of the source{where}"
     return {
-        "pass": f"train on the rows that are not flagged in {written.table}",
+        "pass": f"train on the accepted rows in {written.table}: {_accepted(verdict)}",
         "review": f"let a person look at {written.report or written.table}, and decide",
         "fail": f"look at the flagged rows in {written.report or written.table}, and do not train "
         "on this dataset",
         "error": f"mend what is named above; in {written.table}, `reason` says why a row has no "
         "score",
     }[verdict.decision]
+
+
+def _accepted(verdict: Verdict) -> str:
+    """Which rows of the table are accepted, by its columns."""
+    doubt = "" if verdict.in_doubt == "keep" else ", in_doubt"
+    return f"those where flagged{doubt} and surplus_copy are false"
 
 
 def _once(name: str) -> Iterator[str]:

@@ -51,6 +51,7 @@ FLAG_FIELDS = [
     pa.field("p_value", pa.float64()),
     pa.field("reasons", pa.list_(pa.string())),
     pa.field("group", pa.int32()),
+    pa.field("surplus_copy", pa.bool_()),
 ]
 FLAGGED_SCHEMA = pa.schema(
     [
@@ -67,6 +68,9 @@ FLAGGED_SCHEMA = pa.schema(
         ("prompt", pa.string()),
         ("target", pa.string()),
     ]
+)
+QUARANTINED_SCHEMA = FLAGGED_SCHEMA.append(
+    pa.field("why", pa.string())  # `in doubt` or `copy`
 )
 CHANGE_SCHEMA = pa.schema(
     [
@@ -124,6 +128,11 @@ class RunFolder:
     def flagged(self) -> Path:
         """The flagged rows with their texts (`FLAGGED_SCHEMA`)."""
         return self.path / "flagged.parquet"
+
+    @property
+    def quarantined(self) -> Path:
+        """Rows kept out though not flagged, with their texts (`QUARANTINED_SCHEMA`)."""
+        return self.path / "quarantined.parquet"
 
     @property
     def changes(self) -> Path:

@@ -28,7 +28,7 @@ class DrillResult:
     Attributes:
         n_poisoned: Poisoned rows among `n_rows`; CBA's negatives are none.
         decision: The gate's verdict on the poisoned data. Whatever it was, the gated model was
-            trained on the rows that the gate did not flag.
+            trained on the rows that the gate did not keep out.
         arms: ungated, gated and, where the configuration asks for it, clean.
         against_clean: CACC with the gate minus that of the model trained on clean data.
     """
@@ -91,7 +91,8 @@ def draw_up(
         seed: Of the drill.
         decision: The gate's.
         reasons: The gate's.
-        flagged: By row of the poisoned data, what the gate kept out; shape (n,).
+        flagged: By row of the poisoned data, what the gate kept out, flagged or quarantined; shape
+            (n,).
         poisoned: The true labels, shape (n,).
         arms: The models.
     """
@@ -164,7 +165,7 @@ def _on_rows(result: DrillResult) -> str:
     reasons = escape("; ".join(result.reasons))
     return (
         f"The verdict on the poisoned data is {result.decision} ({reasons}). The gated model was "
-        "trained on the rows that were not flagged, whatever the verdict."
+        "trained on the rows that were neither flagged nor quarantined, whatever the verdict."
     )
 
 

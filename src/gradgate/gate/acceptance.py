@@ -16,10 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from gradgate.common.arrays import Marks
 from gradgate.common.parquet import batches
 from gradgate.common.run_folder import SAMPLE_SCHEMA, SCORE_SCHEMA, RunFolder, is_scored
+from gradgate.config import InDoubt
 from gradgate.data.sample import Turn, sample_id
 from gradgate.errors import DataError, GradgateError
+from gradgate.gate.quarantine import marks
 from gradgate.gate.verdict import Verdict
 
 IGNORED = -100  # the label of a position without loss
@@ -34,7 +37,7 @@ _SAMPLE_COLUMNS = pa.schema(
 _FLAG_COLUMNS = pa.schema(
     [
         *(SCORE_SCHEMA.field(n) for n in ("row", "sample_id", "spectral_entropy", "status")),
-        pa.field("flagged", pa.bool_()),
+        *(pa.field(name, pa.bool_()) for name in ("flagged", "in_doubt", "surplus_copy")),
     ]
 )
 _IDS = pa.list_(pa.int32())
@@ -53,6 +56,8 @@ class Acceptance:
         n_samples: Samples in the tables, the accepted ones included.
         n: Accepted samples; may be 0.
         n_flagged: Samples that were scored and are flagged.
+        n_in_doubt: Samples that were scored and are in doubt.
+        n_surplus: Samples that are surplus copies, flagged ones among them.
         dataset_fingerprint: sha256 over the ids of all samples, in row order
             (`gradgate.data.sample.fingerprint`).
         fingerprint: The same over the accepted samples.
@@ -62,28 +67,47 @@ class Acceptance:
     n_samples: int
     n: int
     n_flagged: int
+    n_in_doubt: int
+    n_surplus: int
     dataset_fingerprint: str
     fingerprint: str
     tokens_digest: str
 
 
-def accept(run_dir: Path) -> Acceptance:
+def accept(run_dir: Path, in_doubt: InDoubt = "quarantine") -> Acceptance:
     """Compute which samples of a run are accepted; memory does not depend on how many there are.
-
-    A sample is accepted when it was scored, its entropy is finite, and it is known not to be
-    flagged.
 
     Args:
         run_dir: Holds samples.parquet and flags.parquet.
+        in_doubt: The policy, see `accepted`.
 
     Raises:
         DataError: A table cannot be read, the two do not have the same rows in the same order, or
             a sample's id is not that of its text.
     """
     digests = _Digests()
-    for _ in _walk(run_dir, digests):
+    for _ in _walk(run_dir, digests, in_doubt):
         pass
     return digests.acceptance()
+
+
+def accepted(flags: pa.Table | pa.RecordBatch, in_doubt: InDoubt) -> Marks:
+    """Which rows of a table of flags may be trained on, should the verdict pass.
+
+    A sample is accepted when it was scored, its entropy is finite, and it is known neither to be
+    flagged nor to be a surplus copy nor, unless the policy keeps those, to be in doubt.
+
+    Args:
+        flags: Some or all of its rows.
+        in_doubt: The policy.
+
+    Returns:
+        Of shape (n,).
+    """
+    entropy = flags["spectral_entropy"].to_numpy(zero_copy_only=False).astype(np.float64)
+    usable = is_scored(flags) & np.isfinite(entropy)
+    clear = marks(flags["flagged"], False) & marks(flags["surplus_copy"], False)
+    return usable & clear & (marks(flags["in_doubt"], False) | (in_doubt == "keep"))
 
 
 def require_passing(run_dir: Path, verdict: Verdict) -> None:
@@ -102,7 +126,7 @@ def require_passing(run_dir: Path, verdict: Verdict) -> None:
         raise NotAcceptedError(f"{run_dir} is not finished, or was broken off; {_AGAIN}")
     _check_decision(verdict)
     try:
-        _check_covered(verdict, accept(run_dir))
+        _check_covered(verdict, accept(run_dir, verdict.in_doubt))
     except DataError as error:
         raise NotAcceptedError(f"{error}; {_AGAIN}") from error
 
@@ -121,7 +145,7 @@ def write_accepted(run_dir: Path, verdict: Verdict, output: Path) -> Acceptance:
         DataError: See `accept`.
     """
     digests = _Digests()
-    rows = _walk(run_dir, digests)
+    rows = _walk(run_dir, digests, verdict.in_doubt)
     with pa.ipc.new_stream(output, _TRAINING_COLUMNS) as writer:
         while chunk := list(islice(rows, _BATCH_ROWS)):
             writer.write_batch(_training_batch(chunk))
@@ -171,18 +195,22 @@ class _Score:
     sample_id: str
     is_accepted: bool
     is_flagged: bool
+    is_in_doubt: bool
+    is_surplus: bool
 
 
 class _Digests:
     """The fingerprints of an acceptance, one sample at a time."""
 
     def __init__(self) -> None:
-        self.n_samples = self.n = self.n_flagged = 0
+        self.n_samples = self.n = self.n_flagged = self.n_in_doubt = self.n_surplus = 0
         self.dataset, self.accepted, self.tokens = (hashlib.sha256() for _ in range(3))
 
-    def add(self, sample: _Sample, is_flagged: bool) -> None:
+    def add(self, sample: _Sample, score: _Score) -> None:
         self.n_samples += 1
-        self.n_flagged += is_flagged
+        self.n_flagged += score.is_flagged
+        self.n_in_doubt += score.is_in_doubt
+        self.n_surplus += score.is_surplus
         self.dataset.update(sample.sample_id.encode("ascii"))
 
     def add_accepted(self, sample: _Sample) -> None:
@@ -198,16 +226,18 @@ class _Digests:
             n_samples=self.n_samples,
             n=self.n,
             n_flagged=self.n_flagged,
+            n_in_doubt=self.n_in_doubt,
+            n_surplus=self.n_surplus,
             dataset_fingerprint=self.dataset.hexdigest(),
             fingerprint=self.accepted.hexdigest(),
             tokens_digest=self.tokens.hexdigest(),
         )
 
 
-def _walk(run_dir: Path, digests: _Digests) -> Iterator[_Sample]:
+def _walk(run_dir: Path, digests: _Digests, in_doubt: InDoubt) -> Iterator[_Sample]:
     """Yield the accepted samples in row order and feed all samples to `digests`."""
     run = RunFolder(run_dir)
-    samples, scores = _samples(run.samples), _scores(run.flags)
+    samples, scores = _samples(run.samples), _scores(run.flags, in_doubt)
     previous = -1
     for sample, score in zip_longest(samples, scores):
         if sample is None or score is None:
@@ -224,7 +254,7 @@ def _walk(run_dir: Path, digests: _Digests) -> Iterator[_Sample]:
         if sample.row <= previous:
             raise DataError(f"{run_dir}: row {sample.row} follows row {previous}")
         previous = sample.row
-        digests.add(sample, score.is_flagged)
+        digests.add(sample, score)
         if score.is_accepted:
             digests.add_accepted(sample)
             yield sample
@@ -261,16 +291,17 @@ def _checked_id(path: Path, line: dict[str, Any]) -> str:
     return found
 
 
-def _scores(path: Path) -> Iterator[_Score]:
+def _scores(path: Path, in_doubt: InDoubt) -> Iterator[_Score]:
     for batch in batches(path, _FLAG_COLUMNS, _BATCH_ROWS):
-        entropy = batch["spectral_entropy"].to_numpy(zero_copy_only=False)
         scored = is_scored(batch)
-        usable = (scored & np.isfinite(entropy)).tolist()
-        columns = (batch[name].to_pylist() for name in ("row", "sample_id", "flagged"))
-        for row, sample, flag, is_usable, has_score in zip(
-            *columns, usable, scored.tolist(), strict=True
-        ):
-            yield _Score(row, sample, is_usable and flag is False, has_score and flag is True)
+        columns = (
+            accepted(batch, in_doubt),
+            scored & marks(batch["flagged"], True),
+            scored & marks(batch["in_doubt"], True),
+            marks(batch["surplus_copy"], True),
+        )
+        ids = (batch[name].to_pylist() for name in ("row", "sample_id"))
+        yield from map(_Score, *ids, *(column.tolist() for column in columns))
 
 
 def _training_batch(samples: list[_Sample]) -> pa.RecordBatch:

@@ -1,8 +1,9 @@
 """What changed between two runs: samples that are new, gone, newly flagged or no longer flagged.
 
-A sample is flagged when its run would not accept it: the method flagged it, or it has no score. Its
-id is the hash of its content, so that where a sample of both runs has another flag, the model, the
-settings, tau or the other samples changed. This is information; no decision rests on it.
+A sample counts as flagged when the method flagged it or left it in doubt, or it has no score.
+Copies beyond the limit of the policy are in doubt for their number alone, and do not count. A
+sample's id is the hash of its content, so that where a sample of both runs has another flag, the
+model, the settings, tau or the other samples changed. This is information; no decision rests on it.
 """
 
 import sqlite3
@@ -17,11 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gradgate.common.arrays import Marks
 from gradgate.common.files import written_whole
 from gradgate.common.parquet import batches
 from gradgate.common.run_folder import CHANGE_SCHEMA, RunFolder, is_scored
 from gradgate.common.scratch import scratch_database
 from gradgate.errors import DataError, StoreError
+from gradgate.gate.quarantine import marks
 from gradgate.gate.series import Series, last_run
 from gradgate.gate.verdict import Changes, Verdict, load_verdict
 
@@ -129,13 +132,25 @@ def _are_known(path: Path) -> bool:
 def _lines(path: Path, is_now: int, are_known: bool) -> Iterator[_Line]:
     """Lines of a table for the database, which makes NaN to NULL."""
     columns = ["sample_id", "row", "spectral_entropy", "status", "flagged"]
+    known = pq.read_schema(path).names  # a run of an earlier version has no copies, or no doubt
+    columns += [name for name in ("in_doubt", "surplus_copy") if name in known]
     for batch in batches(path, columns, _BATCH_ROWS):
         entropy = batch["spectral_entropy"].to_numpy(zero_copy_only=False)
         entropy = np.where(is_scored(batch) & np.isfinite(entropy), entropy, np.nan)
-        flags = [are_known and flag is not False for flag in batch["flagged"].to_pylist()]
+        flagged = ~marks(batch["flagged"], False) | _doubted(batch)
+        flags = (flagged & are_known).tolist()
         ids = map(bytes.fromhex, batch["sample_id"].to_pylist())
         rows = batch["row"].to_pylist()
         yield from zip(ids, repeat(is_now), rows, entropy.tolist(), flags, strict=False)
+
+
+def _doubted(batch: pa.RecordBatch) -> Marks:
+    """Which rows, of shape (n,), are in doubt, and not for their number alone."""
+    names = batch.schema.names
+    if "in_doubt" not in names:
+        return np.zeros(batch.num_rows, bool)
+    doubted = marks(batch["in_doubt"], True)
+    return doubted & ~marks(batch["surplus_copy"], True) if "surplus_copy" in names else doubted
 
 
 def _write(found: sqlite3.Cursor, path: Path, are_known: bool) -> Counter[str]:

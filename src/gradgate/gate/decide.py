@@ -8,13 +8,16 @@ from gradgate.config import PolicyConfig
 from gradgate.data.prepare import Prepared, rejection_reasons
 from gradgate.errors import DataError, GradgateError
 from gradgate.gate.acceptance import Acceptance, accept
+from gradgate.gate.expected import count_expected
 from gradgate.gate.flags import Flagging
 from gradgate.gate.policy import (
     decide_by_fraction,
+    decide_on_doubt,
     is_within_limit,
     is_within_review,
     poison_interval,
 )
+from gradgate.gate.quarantine import n_quarantined
 from gradgate.gate.verdict import Answer, Decision, TrustedReference, Verdict, worst
 from gradgate.power.measurement import NOT_MEASURED, Measured
 
@@ -67,7 +70,7 @@ def decide(
     """The verdict on a scored dataset.
 
     Args:
-        run: Holds samples.parquet and flags.parquet.
+        run: Holds samples.parquet, flags.parquet and quarantined.parquet.
         prepared: The dataset.
         scored: The score table.
         flaggings: What each method says.
@@ -79,6 +82,7 @@ def decide(
     Raises:
         DisagreementError: The check of the flagged fraction says another thing than the policy.
         DataError: The tables are not those that were judged.
+        ConfigError: A pattern that the owner vouches for takes too long on these texts.
     """
     answers = [
         answer_of(flagging, scored.n_scored, policy, checked, measured) for flagging in flaggings
@@ -87,7 +91,7 @@ def decide(
     reasons = [reason for answer in answers for reason in answer.reasons] or ["nothing was asked"]
     if checked.failures or scored.n_scored == 0:
         decision, reasons = "error", checked.failures or ["no row could be scored"]
-    accepted = _accepted(run, prepared, answers) if decision == "pass" else None
+    accepted = _accepted(run, prepared, flaggings, policy) if decision == "pass" else None
     if accepted is not None and accepted.n == 0:
         decision, reasons, accepted = "fail", [*reasons, "not a single row is accepted"], None
     return Verdict(
@@ -96,27 +100,40 @@ def decide(
         n_rows=prepared.n_rows,
         n_rejected=prepared.n_rejected,
         n_scored=scored.n_scored,
+        n_quarantined=n_quarantined(run, policy.in_doubt),
+        n_accepted=accepted.n if accepted else None,
+        in_doubt=policy.in_doubt,
         answers=answers,
         dataset_fingerprint=prepared.fingerprint,
         accepted_fingerprint=accepted.fingerprint if accepted else None,
         accepted_tokens=accepted.tokens_digest if accepted else None,
         model=scored.model,
         reference=reference,
+        expected=count_expected(run, policy),
     )
 
 
-def _accepted(run: RunFolder, prepared: Prepared, answers: Sequence[Answer]) -> Acceptance:
+def _accepted(
+    run: RunFolder, prepared: Prepared, flaggings: Sequence[Flagging], policy: PolicyConfig
+) -> Acceptance:
     """What is accepted, by the tables as they are now."""
-    found = accept(run.path)
+    found = accept(run.path, policy.in_doubt)
     if found.dataset_fingerprint != prepared.fingerprint:
         raise DataError(f"{run.samples} does not hold the samples that were fetched; run again")
-    counted = [answer.n_flagged for answer in answers if answer.n_flagged is not None]
-    if len(answers) == 1 and counted and counted[0] != found.n_flagged:
-        raise DataError(
-            f"{run.flags} has {found.n_flagged} flagged rows, and the method flagged {counted[0]}; "
-            "run again"
-        )
+    if len(flaggings) == 1:  # of several, only the last one's marks are in the table
+        _require_same_counts(run, flaggings[0], found)
     return found
+
+
+def _require_same_counts(run: RunFolder, flagging: Flagging, found: Acceptance) -> None:
+    counts = {
+        "flagged rows": (found.n_flagged, flagging.n_flagged),
+        "rows in doubt": (found.n_in_doubt, flagging.n_in_doubt),
+        "surplus copies": (found.n_surplus, flagging.n_surplus),
+    }
+    for name, (now, then) in counts.items():
+        if then is not None and now != then:
+            raise DataError(f"{run.flags} has {now} {name}, and there were {then}; run again")
 
 
 def answer_of(
@@ -133,6 +150,9 @@ def answer_of(
     if n_flagged is None:
         if flagging.undecided_because is not None:
             reasons.append(flagging.undecided_because)
+        if n_scored:
+            doubt, why = decide_on_doubt(n_scored, policy, flagging.n_in_doubt)
+            decision, reasons = worst([decision, doubt]), [*reasons, *why]
     else:
         _require_agreement(n_flagged, flagging.n_in_doubt, n_scored, checked, policy)
         counts = (n_flagged, n_scored, policy, flagging.n_in_doubt)
@@ -153,7 +173,7 @@ def answer_of(
         groups=flagging.groups,
         power=measured.power,
         summary=flagging.summary,
-        notes=measured.not_tried,
+        notes=[*flagging.remarks, *measured.not_tried],
     )
 
 

@@ -1,8 +1,7 @@
 """The table of flags: what a method says of each row, beside its scores."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +14,17 @@ from gradgate.common import parquet
 from gradgate.common.arrays import Marks
 from gradgate.common.files import written_whole
 from gradgate.common.run_folder import FLAG_FIELDS, FLAGGED_SCHEMA, RunFolder, is_scored
-from gradgate.config import Section
+from gradgate.config import PolicyConfig, Section
 from gradgate.data.prepare import SampleFile
-from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.gate.copies import count_copies, describe, doubt_surplus
+from gradgate.gate.listing import write_listing
+from gradgate.gate.quarantine import write_quarantined
 from gradgate.methods.checks import require_contract, require_signals
 from gradgate.methods.contract import Detection, Method, Question, Scores
 from gradgate.methods.evidence import Group
+from gradgate.methods.expected import Expected
+
+DEFAULT_POLICY = PolicyConfig()
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,12 @@ class Flagging:
 
     Attributes:
         n_flagged: Of the scored rows; None when the method could not decide.
-        n_in_doubt: Of the scored rows.
+        n_in_doubt: Of the scored rows, surplus copies among them.
         groups: The evidence, the most important first.
         undecided_because: Why the method could not decide, in words.
         undecided_means: What its settings make of that.
+        n_surplus: Rows beyond `policy.max_copies` of their text, flagged ones among them.
+        remarks: What a reader has to know besides, in words.
     """
 
     question: Question
@@ -44,32 +50,56 @@ class Flagging:
     summary: dict[str, object] = field(default_factory=dict)
     undecided_because: str | None = None
     undecided_means: Literal["review", "fail", "pass"] = "review"
+    n_surplus: int = 0
+    remarks: list[str] = field(default_factory=list)
 
 
 def flag(
-    run: RunFolder, method: Method[Any], settings: Section, reference: Path | None = None
+    run: RunFolder,
+    method: Method[Any],
+    settings: Section,
+    reference: Path | None = None,
+    policy: PolicyConfig = DEFAULT_POLICY,
 ) -> Flagging:
-    """Let a method judge a scored data set, and write flags.parquet and flagged.parquet.
+    """Let a method judge a scored data set, and write the three tables of what came of it.
+
+    These are flags.parquet, flagged.parquet and quarantined.parquet. What the method makes of
+    copies is the gate's own addition: those beyond `policy.max_copies` are in doubt.
 
     Args:
         run: Holds samples.parquet and scores.parquet.
         method: The method.
         settings: Its own.
         reference: Samples of the trusted data set.
+        policy: What the owner vouches for, how many copies may stay, and what becomes of doubt.
 
     Raises:
+        ConfigError: A pattern that the owner vouches for takes too long on these texts.
         DataError: A table cannot be read, the two do not belong together, or a row lacks a signal
             that the method needs.
         MethodError: The method broke its contract.
     """
     scores = Scores.read(run.scores, (*method.needs, *method.reports))
+    scores = replace(scores, expected=expected_by(policy))
     require_signals(method, scores)
     trusted = None if reference is None else SampleFile(reference)
     found = method.detect(scores, SampleFile(run.samples), trusted, settings)
     require_contract(method, found, scores)
-    write_flags(run, method.name, found)
+    surplus, remarks = np.zeros(scores.n, bool), []
+    if policy.max_copies is not None:
+        copies = count_copies(SampleFile(run.samples))
+        found, surplus = doubt_surplus(found, copies, scores, policy.max_copies)
+        remarks = describe(copies, scores.rows, policy.max_copies)
+    write_flags(run, method.name, found, surplus)
     write_flagged(run)
-    return flagging_of(method, found, scores)
+    write_quarantined(run, policy.in_doubt)
+    flagging = flagging_of(method, found, scores)
+    return replace(flagging, n_surplus=int(surplus.sum()), remarks=remarks)
+
+
+def expected_by(policy: PolicyConfig) -> Expected | None:
+    """What the owner vouches for; None for nothing."""
+    return Expected.of(policy.expected) if policy.expected else None
 
 
 def flagging_of(method: Method[Any], found: Detection, scores: Scores) -> Flagging:
@@ -92,7 +122,7 @@ def _count(marks: Marks | None, scores: Scores) -> int:
     return 0 if marks is None else int((marks & scores.is_scored).sum())
 
 
-def write_flags(run: RunFolder, method: str, found: Detection) -> None:
+def write_flags(run: RunFolder, method: str, found: Detection, surplus: Marks) -> None:
     """Write flags.parquet: the score table with what the method says of each row."""
     table = parquet.table(run.scores)
     scored = is_scored(table)
@@ -109,6 +139,7 @@ def write_flags(run: RunFolder, method: str, found: Detection) -> None:
         pa.array(p_values, pa.float64(), from_pandas=True),
         pa.array([found.reasons.get(i, []) for i in range(table.num_rows)], pa.list_(pa.string())),
         pa.array(found.group, pa.int32(), mask=found.group == 0),
+        pa.array(surplus, pa.bool_()),
     ]
     for extra, values in zip(FLAG_FIELDS, columns, strict=True):
         table = table.append_column(extra, values)
@@ -121,21 +152,7 @@ def write_flagged(run: RunFolder) -> None:
     """Write flagged.parquet: the flagged rows with their text, in row order."""
     flags = parquet.table(run.flags, ["flagged", *FLAGGED_SCHEMA.names[:-2]])
     flagged = flags.filter(pc.fill_null(flags["flagged"], False)).drop_columns("flagged")
-    with (
-        written_whole(run.flagged) as part,
-        pq.ParquetWriter(part, FLAGGED_SCHEMA) as writer,
-    ):
-        texts = iter(SampleFile(run.samples))
-        for batch in flagged.to_batches(max_chunksize=256):
-            writer.write_table(_with_text(batch.to_pylist(), texts))
-
-
-def _with_text(lines: list[dict[str, Any]], samples: Iterable[Sample]) -> pa.Table:
-    """Add prompt and target; both tables are in row order, so that one pass finds all."""
-    for line in lines:
-        sample = next(sample for sample in samples if sample.row == line["row"])
-        line["prompt"], line["target"] = prompt_and_target(sample)
-    return pa.Table.from_pylist(lines, schema=FLAGGED_SCHEMA)
+    write_listing(run.flagged, flagged, run.samples, FLAGGED_SCHEMA)
 
 
 def top_flagged(run: RunFolder, n: int) -> list[dict[str, Any]]:

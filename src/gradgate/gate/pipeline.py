@@ -16,7 +16,7 @@ from gradgate.data.reference import reference_samples
 from gradgate.data.rows import RawRow
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
-from gradgate.gate.flags import Flagging, flag
+from gradgate.gate.flags import Flagging, expected_by, flag
 from gradgate.gate.verdict import TrustedReference, Verdict
 from gradgate.methods.registry import method_named
 from gradgate.models.handle import ConfiguredModel, ModelHandle
@@ -96,8 +96,8 @@ def detect(
     method, settings = method_named(name), config.detection.settings_of(name)
     with _trusted(config, model or ConfiguredModel(config.model)) as trusted:
         if trusted is None:
-            return Detected([flag(run, method, settings)])
-        flagging = flag(run, method, settings, trusted.samples_path)
+            return Detected([flag(run, method, settings, policy=config.policy)])
+        flagging = flag(run, method, settings, trusted.samples_path, config.policy)
         held = TrustedReference(trusted.source, trusted.fingerprint, trusted.n_samples)
         return Detected([flagging], held)
 
@@ -146,6 +146,7 @@ def measure(
             lambda: held.identify().load(),
             lambda: held.limit(config.data.max_tokens),
             None if trusted is None else trusted.samples_path,
+            expected_by(config.policy),
         )
 
 

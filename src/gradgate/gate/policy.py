@@ -25,6 +25,18 @@ def is_within_review(n_flagged: int, n_scored: int, n_in_doubt: int, policy: Pol
     return (n_flagged + n_in_doubt) / n_scored <= policy.review_above
 
 
+def decide_on_doubt(
+    n_scored: int, policy: PolicyConfig, n_in_doubt: int
+) -> tuple[Decision, list[str]]:
+    """Decide by the rows in doubt alone, where no method could say what is flagged."""
+    counted = f"{n_in_doubt} of {n_scored} rows in doubt ({n_in_doubt / n_scored:.2%})"
+    if not is_within_review(0, n_scored, n_in_doubt, policy):
+        return "review", [f"{counted}, more than review_above {policy.review_above:.2%}"]
+    if policy.in_doubt == "block" and n_in_doubt:
+        return "review", [f"{counted}; the policy lets nothing in doubt pass"]
+    return "pass", []
+
+
 def decide_by_fraction(
     n_flagged: int, n_scored: int, policy: PolicyConfig, n_in_doubt: int = 0
 ) -> tuple[Decision, list[str]]:
@@ -32,7 +44,8 @@ def decide_by_fraction(
 
     fail when the poison fraction is above `max_poison_fraction`, or anything is flagged under
     `flagged: block`; review when it is above `review_above`, with or without the rows in doubt, or
-    when the upper bound of its interval is not below `max_poison_fraction`.
+    when the upper bound of its interval is not below `max_poison_fraction`, or anything is in doubt
+    under `in_doubt: block`.
     """
     fraction = n_flagged / n_scored
     high = poison_interval(n_flagged, n_scored, n_in_doubt)[1]
@@ -46,6 +59,8 @@ def decide_by_fraction(
         return "fail", [f"{counted}, more than {limit}"]
     if not is_within_review(n_flagged, n_scored, n_in_doubt, policy):
         return "review", [f"{counted}, more than review_above {policy.review_above:.2%}"]
+    if policy.in_doubt == "block" and n_in_doubt:
+        return "review", [f"{counted}; the policy lets nothing in doubt pass"]
     if high > policy.max_poison_fraction:
         return "review", [
             f"{counted}: with so few rows the poison fraction may be as high as {high:.2%}, "

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from gradgate.config import InDoubt
 from gradgate.errors import DataError
 from gradgate.methods.contract import Question
 from gradgate.methods.evidence import Group
@@ -30,7 +31,8 @@ class Changes:
         n_new: Samples that the earlier run did not have.
         n_new_flagged: Those of them that are flagged; None when one of the two runs could not flag.
         n_gone: Samples that only the earlier run had.
-        n_flagged_since: In both, flagged now and not then; without a score counts as flagged.
+        n_flagged_since: In both, flagged now and not then; in doubt or without a score counts as
+            flagged.
             None when one of the two runs could not flag.
         n_cleared_since: In both, flagged then and not now.
         tau_before: The threshold of the earlier run.
@@ -59,7 +61,8 @@ class Answer:
         method: By which rows were flagged.
         reasons: Why it was decided so, in words; never empty.
         n_flagged: Flagged rows; None when the method could not decide.
-        n_in_doubt: Rows that a person has to look at; they are not flagged.
+        n_in_doubt: Rows that a person has to look at, surplus copies among them; they are not
+            flagged.
         fraction: n_flagged / scored rows.
         interval: From the lower end of the 95 % Clopper-Pearson interval of the flagged rows to the
             upper end of that of the flagged rows and those in doubt.
@@ -115,6 +118,21 @@ class TrustedReference:
 
 
 @dataclass(frozen=True)
+class ExpectedPattern:
+    """A text or an expression that the owner of the data vouches for (`policy.expected`).
+
+    Attributes:
+        pattern: As it stands in the configuration.
+        n_rows: Rows with it in their prompt or target.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    pattern: str
+    n_rows: int
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The outcome of a gate run; its JSON form is `verdict.json`.
 
@@ -123,6 +141,10 @@ class Verdict:
         reasons: Why, in words; never empty.
         n_rows: Rows fetched, the rejected ones included.
         n_scored: Rows with a score (duplicates count as rows).
+        n_quarantined: Rows that are kept out although they are not flagged: in doubt, unless the
+            policy keeps those, or surplus copies. quarantined.parquet lists them.
+        n_accepted: Rows that may be trained on; None unless the decision is `pass`.
+        in_doubt: The policy for rows in doubt, by which the accepted rows are found again.
         answers: One for each question that was asked.
         dataset_fingerprint: sha256 over the ids of all samples, in row order.
         accepted_fingerprint: The same over the samples that may be trained on; None unless the
@@ -130,6 +152,7 @@ class Verdict:
         accepted_tokens: sha256 over token ids and loss mask of those samples.
         model: Path, revision and digest of the model and adapter that scored.
         reference: None where there was none.
+        expected: What the owner vouches for, and how many rows have it.
         changes: Since the last run; None when nothing was scored.
     """
 
@@ -140,12 +163,16 @@ class Verdict:
     n_rows: int = 0
     n_rejected: int = 0
     n_scored: int = 0
+    n_quarantined: int = 0
+    n_accepted: int | None = None
+    in_doubt: InDoubt = "quarantine"
     answers: list[Answer] = field(default_factory=list)
     dataset_fingerprint: str | None = None
     accepted_fingerprint: str | None = None
     accepted_tokens: str | None = None
     model: dict[str, str | None] = field(default_factory=dict)
     reference: TrustedReference | None = None
+    expected: list[ExpectedPattern] = field(default_factory=list)
     changes: Changes | None = None
 
     def answer(self, question: Question) -> Answer | None:

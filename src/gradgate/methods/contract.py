@@ -15,6 +15,7 @@ from gradgate.common.run_folder import is_scored
 from gradgate.config import Section
 from gradgate.data.sample import Sample
 from gradgate.methods.evidence import Group
+from gradgate.methods.expected import Expected
 
 Question = Literal["poisoned", "harmful"]
 SettingsT = TypeVar("SettingsT", bound=Section)
@@ -31,12 +32,14 @@ class Scores:
         sample_ids: The same for repeated rows. (n,)
         is_scored: Which rows have a score. (n,)
         signals: By name; NaN where a row has none. (n,)
+        expected: What the owner vouches for (`policy.expected`); None for nothing.
     """
 
     rows: Ints
     sample_ids: list[str]
     is_scored: Marks
     signals: Mapping[str, Floats]
+    expected: Expected | None = None
 
     @property
     def n(self) -> int:

@@ -1,7 +1,7 @@
 """The power of a run: canaries for the method that it flagged by."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from gradgate.data.tokens import tokenize_all
 from gradgate.gradients.score import Score
 from gradgate.gradients.scorer import Scorer
 from gradgate.methods.contract import Method, Scores
+from gradgate.methods.expected import Expected
 from gradgate.models.loading import LoadedModel
 from gradgate.power.canaries import CopyScorer, measure
 from gradgate.power.planting import Carriers
@@ -58,6 +59,7 @@ def measure_power(
     load: Callable[[], LoadedModel],
     limit: Callable[[], int],
     reference: Path | None = None,
+    expected: Expected | None = None,
 ) -> Measured:
     """Plant canaries of known attacks in a copy of the samples, and let the method judge it.
 
@@ -73,6 +75,7 @@ def measure_power(
         load: Loads the model, where the method needs scores.
         limit: Longest sample in tokens; longer canaries are left out, as such rows would be.
         reference: Samples of the trusted data that the run was held against.
+        expected: What the owner vouches for.
 
     Raises:
         DataError: A file is missing or damaged.
@@ -90,20 +93,30 @@ def measure_power(
     else:
         score = _Unscored(method.reports)
     trusted = None if reference is None else SampleFile(reference)
-    return Measured(*measure(data, method, settings, config, score, trusted))
+
+    def vouched(samples: Sequence[Sample]) -> Scores:
+        return replace(score(samples), expected=expected)
+
+    return Measured(*measure(data, method, settings, config, vouched, trusted))
 
 
 def set_aside(run: RunFolder) -> set[str]:
-    """Ids of the samples that are flagged or in doubt."""
-    table = parquet.table(run.flags, ["sample_id", "flagged", "in_doubt"])
-    marked = [
-        bool(flagged) or bool(doubt)
-        for flagged, doubt in zip(
-            table["flagged"].to_pylist(), table["in_doubt"].to_pylist(), strict=True
-        )
-    ]
-    ids = table["sample_id"].to_pylist()
-    return {i for i, is_marked in zip(ids, marked, strict=True) if is_marked}
+    """Ids of the samples that are flagged or in doubt.
+
+    Surplus copies are in doubt for their number alone: the sample is set aside only where all of
+    its rows are.
+    """
+    columns = ["sample_id", "flagged", "in_doubt", "surplus_copy"]
+    table = parquet.table(run.flags, columns)
+    marked, kept = set[str](), set[str]()
+    for sample, flagged, doubt, surplus in zip(
+        *(table[name].to_pylist() for name in columns), strict=True
+    ):
+        if flagged or (doubt and not surplus):
+            marked.add(sample)
+        elif not surplus:
+            kept.add(sample)
+    return set(table["sample_id"].to_pylist()) - (kept - marked)
 
 
 class _Unscored:

@@ -1,8 +1,12 @@
 """The figures of a verdict, as the Markdown page and the report show them."""
 
+from pathlib import Path
+
+from gradgate.common.run_folder import RunFolder
 from gradgate.gate.verdict import Answer, Changes, Decision, Verdict
 from gradgate.report import wording
 
+_QUARANTINED = RunFolder(Path()).quarantined.name
 HEADLINE: dict[Decision, str] = {
     "pass": "Pass: the accepted rows may be used for fine-tuning",
     "review": "Review: a person has to look before anything is fine-tuned",
@@ -19,10 +23,19 @@ def facts(verdict: Verdict, source: str) -> list[tuple[str, str]]:
         ("Rejected", f"{verdict.n_rejected:,}"),
         ("Scored", f"{verdict.n_scored:,}"),
         *(fact for answer in verdict.answers for fact in _of_answer(answer)),
+        *_of_rows(verdict),
         ("Dataset fingerprint", verdict.dataset_fingerprint or "none"),
         *_of_reference(verdict),
+        *(("Expected", f"{e.pattern} ({e.n_rows:,} rows)") for e in verdict.expected),
         *((f"Model {name}", value) for name, value in verdict.model.items() if value),
     ]
+
+
+def _of_rows(verdict: Verdict) -> list[tuple[str, str]]:
+    """How many rows are kept out and how many are left."""
+    listed = f" (listed in {_QUARANTINED})" if verdict.n_quarantined else ""
+    accepted = "none" if verdict.n_accepted is None else f"{verdict.n_accepted:,}"
+    return [("Quarantined", f"{verdict.n_quarantined:,}{listed}"), ("Accepted", accepted)]
 
 
 def _of_answer(answer: Answer) -> list[tuple[str, str]]:

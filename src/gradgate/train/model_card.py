@@ -103,6 +103,7 @@ def _verdict_rows(facts: CardFacts) -> list[tuple[str, object]]:
         ("Rejected rows", verdict.n_rejected),
         ("Scored rows", verdict.n_scored),
         *answers,
+        ("Quarantined rows", verdict.n_quarantined),
         ("Accepted rows", facts.n_accepted),
         ("Dataset fingerprint", verdict.dataset_fingerprint),
         ("Accepted fingerprint", verdict.accepted_fingerprint),

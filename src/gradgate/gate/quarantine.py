@@ -1,0 +1,69 @@
+"""The quarantine: rows that nobody trains on although they are not flagged."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gradgate.common import parquet
+from gradgate.common.arrays import Marks
+from gradgate.common.run_folder import QUARANTINED_SCHEMA, RunFolder, is_scored
+from gradgate.config import InDoubt
+from gradgate.errors import DataError
+from gradgate.gate.listing import write_listing
+
+IN_DOUBT, COPY = "in doubt", "copy"  # what the column `why` says
+_SHOWN = [name for name in QUARANTINED_SCHEMA.names if name not in ("prompt", "target", "why")]
+_MARKS = ["flagged", "in_doubt", "surplus_copy", "status"]
+
+
+def marks(column: Any, value: bool) -> Marks:
+    """Where a column of booleans, of shape (n,), has a value; null is neither."""
+    return np.array([mark is value for mark in column.to_pylist()], bool)
+
+
+def quarantined(flags: pa.Table | pa.RecordBatch, in_doubt: InDoubt) -> Marks:
+    """Which rows of a table of flags are kept out though not flagged.
+
+    Args:
+        flags: Some or all of its rows.
+        in_doubt: The policy; surplus copies are out under any.
+
+    Returns:
+        Of shape (n,).
+    """
+    out = marks(flags["surplus_copy"], True)
+    if in_doubt != "keep":
+        out |= marks(flags["in_doubt"], True)
+    return out & is_scored(flags) & ~marks(flags["flagged"], True)
+
+
+def write_quarantined(run: RunFolder, in_doubt: InDoubt) -> None:
+    """Write quarantined.parquet: these rows with their text, in row order."""
+    flags = parquet.table(run.flags, list(dict.fromkeys([*_MARKS, *_SHOWN])))
+    lines = flags.filter(pa.array(quarantined(flags, in_doubt)))
+    why = np.where(marks(lines["surplus_copy"], True), COPY, IN_DOUBT)
+    listed = lines.select(_SHOWN).append_column("why", pa.array(why, pa.string()))
+    write_listing(run.quarantined, listed, run.samples, QUARANTINED_SCHEMA)
+
+
+def top_quarantined(run: RunFolder, n: int) -> list[dict[str, Any]]:
+    """The first n quarantined rows."""
+    return list(parquet.table(run.quarantined)[:n].to_pylist())
+
+
+def n_quarantined(run: RunFolder, in_doubt: InDoubt) -> int:
+    """Count the quarantined rows, by the tables as they are now.
+
+    Raises:
+        DataError: quarantined.parquet lists other rows than flags.parquet marks.
+    """
+    flags = parquet.table(run.flags, ["row", *_MARKS])
+    marked = flags["row"].to_numpy()[quarantined(flags, in_doubt)]
+    listed = parquet.table(run.quarantined, ["row"])["row"].to_numpy()
+    if not np.array_equal(marked, listed):
+        raise DataError(
+            f"{run.quarantined} lists {len(listed)} rows, and {run.flags} has {len(marked)} to "
+            "quarantine, or others; run again"
+        )
+    return len(marked)
