@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -43,6 +45,8 @@ def test_a_model_of_a_drill_is_trained_on_the_rows_that_the_gate_would_train_on(
         "spectral_entropy": entropies,
         "status": ["scored"] * 30,
         "flagged": [entropy > 0.7 for entropy in entropies],
+        "in_doubt": [row in (1, 2) for row in range(30)],
+        "surplus_copy": [row == 2 for row in range(30)],
     }
     for name, values in columns.items():
         table = table.append_column(name, [values])
@@ -51,7 +55,8 @@ def test_a_model_of_a_drill_is_trained_on_the_rows_that_the_gate_would_train_on(
     verdict = Verdict("fail", ["poison"])
     run.verdict.write_text(verdict.to_json())
     flags = kept_out(run.path, 31)
-    assert flags.tolist() == [row % 7 == 3 for row in range(30)] + [True]  # row 30 was rejected
+    out = [row % 7 == 3 or row in (1, 2) for row in range(30)]
+    assert flags.tolist() == [*out, True]  # row 30 was rejected
     rows = models._training_rows(prepared.samples_path, ~flags, tmp_path / "drill.arrow")
     with pytest.raises(NotAcceptedError):
         require_passing(run.path, verdict)
@@ -59,7 +64,9 @@ def test_a_model_of_a_drill_is_trained_on_the_rows_that_the_gate_would_train_on(
         write_accepted(run.path, verdict, tmp_path / "gate.arrow")
     accepted = type(rows).from_file(str(tmp_path / "gate.arrow"))
     assert rows[:] == accepted[:]
-    assert len(rows) == 26
+    assert len(rows) == 24
+    run.verdict.write_text(replace(verdict, in_doubt="keep").to_json())
+    assert np.flatnonzero(flags & ~kept_out(run.path, 31)).tolist() == [1]
 
 
 def test_what_is_not_known_to_be_clean_is_kept_out_and_an_error_has_no_flags(
@@ -67,8 +74,11 @@ def test_what_is_not_known_to_be_clean_is_kept_out_and_an_error_has_no_flags(
 ) -> None:
     flags = {
         "row": [0, 1, 2, 3],
+        "spectral_entropy": [0.1, None, 0.1, 0.9],
         "status": ["scored", "failed", "scored", "scored"],
         "flagged": [False, None, None, True],
+        "in_doubt": [False, None, False, False],
+        "surplus_copy": [False] * 4,
     }
     run = RunFolder(tmp_path)
     pq.write_table(pa.table(flags), run.flags)

@@ -46,6 +46,8 @@ def flag_line(sample: Line, entropy: float | None, flagged: bool | None) -> Line
         "status": "scored" if scored else "failed",
         "reason": None if scored else "the gradient vanishes",
         "flagged": flagged,
+        "in_doubt": False if scored else None,
+        "surplus_copy": False,
     }
 
 

@@ -100,6 +100,8 @@ def write_run(folder: Path, model: ModelConfig, n: int = 16) -> Verdict:
             "spectral_entropy": 0.9 if s["row"] in FLAGGED else 0.3,
             "status": "failed" if s["row"] in FAILED else "scored",
             "flagged": None if s["row"] in FAILED else s["row"] in FLAGGED,
+            "in_doubt": None if s["row"] in FAILED else False,
+            "surplus_copy": False,
         }
         for s in samples
     ]

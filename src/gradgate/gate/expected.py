@@ -22,7 +22,8 @@ def count_expected(run: RunFolder, policy: PolicyConfig) -> list[ExpectedPattern
     expected = Expected.of(policy.expected)
     n_rows = np.zeros(len(policy.expected), np.int64)
     for sample in SampleFile(run.samples):
-        n_rows += np.logical_or(*map(expected.holds, prompt_and_target(sample)))
+        prompt, target = prompt_and_target(sample)
+        n_rows += np.logical_or(expected.holds(prompt), expected.holds(target))
     return [
         ExpectedPattern(pattern, int(n)) for pattern, n in zip(policy.expected, n_rows, strict=True)
     ]

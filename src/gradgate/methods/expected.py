@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self
 
 import regex
@@ -44,9 +45,8 @@ class Expected:
         Raises:
             ConfigError: A pattern takes too long on this text.
         """
-        found = sorted(
-            span for number in range(len(self.patterns)) for span in self._of(number, text)
-        )
+        each = (self._of(number, text) for number in range(len(self.patterns)))
+        found = sorted(chain.from_iterable(each))
         merged: list[tuple[int, int]] = []
         for start, end in found:
             if merged and start <= merged[-1][1]:

@@ -79,18 +79,20 @@ def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Pa
     assert lines[0] == "fetched 240 rows: 240 samples, 0 rejected"
     assert lines[1] == f"scoring 240 rows with {MODEL} ..."
     assert lines[2].startswith("scored 240 rows (240 distinct, 0 failed): ")
-    assert lines[3] == "flagging: association flags 24 of 240 rows, 0 in doubt"
+    assert lines[3] == "flagging: association flags 24 of 240 rows, 0 in doubt, 0 surplus copies"
     assert lines[4].startswith("canaries: badnets ")
-    assert lines[5:9] == [
+    assert lines[5:11] == [
         "rows        240 (0 rejected)",
         "flagged     24 of 240 rows (10.00%) as poisoned, by association",
         "in doubt    0",
         "blind to    clean_label, adaptive",
+        "quarantined 0",
+        "accepted    none",
     ]
-    assert lines[9] == "verdict     FAIL"
-    assert lines[10].startswith("because     24 of 240 rows flagged (10.00%), more than")
-    assert lines[11].startswith("            poison: target span")
-    assert lines[12:] == [
+    assert lines[11] == "verdict     FAIL"
+    assert lines[12].startswith("because     24 of 240 rows flagged (10.00%), more than")
+    assert lines[13].startswith("            poison: target span")
+    assert lines[14:] == [
         f"evidence    {output}",
         f"next        look at the flagged rows in {output}, and do not train on this dataset",
     ]

@@ -4,6 +4,7 @@ import hashlib
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,15 @@ import pytest
 from accepted_helpers import Line, flag_line, passing, read, sample_line, write, write_run
 
 from gradgate.common.run_folder import SAMPLE_SCHEMA
+from gradgate.config import InDoubt
 from gradgate.data.sample import fingerprint
-from gradgate.gate.acceptance import NotAcceptedError, accept, require_passing, write_accepted
+from gradgate.gate.acceptance import (
+    NotAcceptedError,
+    accept,
+    accepted,
+    require_passing,
+    write_accepted,
+)
 from gradgate.gate.verdict import Verdict
 
 ACCEPTED = [0, 2, 4, 5]
@@ -49,6 +57,10 @@ def test_accepts_scored_rows_that_are_not_flagged(run: Path) -> None:
     [
         {"flagged": True},
         {"flagged": None},  # unknown is not false
+        {"in_doubt": True},
+        {"in_doubt": None},
+        {"surplus_copy": True},
+        {"surplus_copy": None},
         {"spectral_entropy": None},
         {"spectral_entropy": math.nan},
         {"spectral_entropy": math.inf},
@@ -77,6 +89,38 @@ def test_nothing_accepted_is_a_result_of_accept_and_refused_by_require_passing(
     assert found.n == 0
     with pytest.raises(NotAcceptedError, match="none of the 6 samples"):
         require_passing(run, passing(found))
+
+
+@pytest.mark.parametrize(
+    ("in_doubt", "expected"),
+    [("keep", [0, 2, 4]), ("quarantine", [0, 4]), ("block", [0, 4])],
+)
+def test_the_policy_keeps_rows_in_doubt_and_never_surplus_copies(
+    run: Path, in_doubt: InDoubt, expected: list[int]
+) -> None:
+    """Row 2 is in doubt, row 5 a surplus copy and in doubt for that."""
+    samples, flags = read(run / "samples.parquet"), read(run / "flags.parquet")
+    flags[2]["in_doubt"] = True
+    flags[5].update(in_doubt=True, surplus_copy=True)
+    write(run / "flags.parquet", flags)
+    found = accept(run, in_doubt)
+    assert (found.n, found.n_flagged, found.n_in_doubt, found.n_surplus) == (len(expected), 1, 2, 1)
+    assert found.fingerprint == fingerprint(samples[i]["sample_id"] for i in expected)
+    marked = accepted(pq.read_table(run / "flags.parquet"), in_doubt)
+    assert np.flatnonzero(marked).tolist() == expected
+    verdict = replace(passing(found), in_doubt=in_doubt)
+    require_passing(run, verdict)
+    assert write_accepted(run, verdict, run / "rows.arrow") == found
+    if in_doubt == "keep":  # the same tables by another policy are other rows
+        with pytest.raises(NotAcceptedError, match="accepted_fingerprint"):
+            require_passing(run, replace(verdict, in_doubt="quarantine"))
+
+
+def test_a_table_of_flags_that_knows_no_copies_is_refused(run: Path, verdict: Verdict) -> None:
+    flags = pq.read_table(run / "flags.parquet").drop_columns("surplus_copy")
+    pq.write_table(flags, run / "flags.parquet")
+    with pytest.raises(NotAcceptedError, match="run the gate again"):
+        require_passing(run, verdict)
 
 
 def test_one_digest_for_one_set_of_tokens(run: Path) -> None:

@@ -124,7 +124,24 @@ def forget_flag(samples: list[Line], flags: list[Line]) -> None:
 
 
 def revive_failed(samples: list[Line], flags: list[Line]) -> None:
-    flags[3].update(spectral_entropy=0.1, status="scored", flagged=False)
+    flags[3].update(spectral_entropy=0.1, status="scored", flagged=False, in_doubt=False)
+
+
+def doubt_accepted(samples: list[Line], flags: list[Line]) -> None:
+    flags[0]["in_doubt"] = True
+
+
+def forget_doubt(samples: list[Line], flags: list[Line]) -> None:
+    flags[0]["in_doubt"] = None
+
+
+def call_it_a_copy(samples: list[Line], flags: list[Line]) -> None:
+    flags[0]["surplus_copy"] = True
+
+
+def forget_copies(samples: list[Line], flags: list[Line]) -> None:
+    for line in flags:
+        line["surplus_copy"] = None
 
 
 def swap_rows(samples: list[Line], flags: list[Line]) -> None:
@@ -190,6 +207,10 @@ TAMPERED: dict[Tamper, str] = {
     set_flag: "accepted_fingerprint",
     forget_flag: "accepted_fingerprint",
     revive_failed: "accepted_fingerprint",
+    doubt_accepted: "accepted_fingerprint",
+    forget_doubt: "accepted_fingerprint",
+    call_it_a_copy: "accepted_fingerprint",
+    forget_copies: "accepted_fingerprint",
     swap_rows: "row 2 follows row 4",
     swap_rows_and_renumber: "dataset_fingerprint",
     swap_samples_only: "line 0 is row 2",

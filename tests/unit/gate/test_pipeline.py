@@ -317,7 +317,7 @@ def test_flags_that_changed_after_they_were_counted_are_an_error(tmp_path: Path)
         return NOT_MEASURED
 
     assert judge(prepared, Scored(100, {}), lenient, run).decision == "pass"
-    with pytest.raises(DataError, match="has 0 flagged rows, and the method flagged 1"):
+    with pytest.raises(DataError, match="has 0 flagged rows, and there were 1"):
         judge(prepared, Scored(100, {}), lenient, run, replace(STEPS, measure=unflag))
 
 

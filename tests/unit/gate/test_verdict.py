@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from gradgate.config import PolicyConfig
+from gradgate.config import InDoubt, PolicyConfig
 from gradgate.errors import DataError
-from gradgate.gate.policy import decide_by_fraction, is_within_limit, poison_interval
+from gradgate.gate.policy import (
+    decide_by_fraction,
+    decide_on_doubt,
+    is_within_limit,
+    poison_interval,
+)
 from gradgate.gate.verdict import (
     EXIT_CODES,
     Answer,
     Changes,
     Decision,
+    ExpectedPattern,
     TrustedReference,
     Verdict,
     load_verdict,
@@ -97,6 +103,24 @@ def test_block_fails_on_a_single_flag() -> None:
     assert decide_by_fraction(0, 100_000, block)[0] == "pass"
 
 
+@pytest.mark.parametrize("in_doubt", ["keep", "quarantine", "block"])
+def test_only_block_sends_a_single_row_in_doubt_to_a_person(in_doubt: InDoubt) -> None:
+    policy = PolicyConfig(in_doubt=in_doubt)
+    blocked: Decision = "review" if in_doubt == "block" else "pass"
+    assert decide_by_fraction(0, 100_000, policy, 1)[0] == blocked
+    assert decide_by_fraction(0, 100_000, policy, 0)[0] == "pass"
+    assert decide_by_fraction(60, 1_000, policy, 1)[0] == "fail"
+    assert decide_on_doubt(100_000, policy, 1)[0] == blocked
+    assert decide_on_doubt(100_000, policy, 0) == ("pass", [])
+
+
+def test_where_nothing_could_be_flagged_the_rows_in_doubt_are_limited_too() -> None:
+    assert decide_on_doubt(1_000, POLICY, 20) == ("pass", [])
+    decision, (reason,) = decide_on_doubt(1_000, POLICY, 21)
+    assert decision == "review"
+    assert reason == "21 of 1000 rows in doubt (2.10%), more than review_above 2.00%"
+
+
 def test_poison_interval_is_clopper_pearson() -> None:
     assert poison_interval(0, 100) == pytest.approx((0.0, 1 - 0.025 ** (1 / 100)))
     assert poison_interval(0, 100, 10) == pytest.approx((0.0, 0.1762), abs=1e-4)
@@ -145,10 +169,13 @@ def test_a_verdict_survives_its_json(tmp_path: Path) -> None:
         n_rows=10,
         n_rejected=1,
         n_scored=9,
+        n_quarantined=1,
+        in_doubt="block",
         answers=[ANSWER, replace(ANSWER, question="harmful", power=None, interval=None)],
         dataset_fingerprint="f" * 64,
         model={"path": "m", "revision": None},
         reference=TrustedReference("trusted.jsonl", "e" * 64, 300),
+        expected=[ExpectedPattern("/yours, .*/", 3)],
     )
     (tmp_path / "verdict.json").write_text(verdict.to_json())
     assert load_verdict(tmp_path / "verdict.json") == verdict
@@ -164,7 +191,10 @@ def test_a_verdict_survives_its_json(tmp_path: Path) -> None:
     assert load_verdict(tmp_path / "verdict.json") == changed
 
 
-@pytest.mark.parametrize("missing", ["changes", "reference", "answers"])
+@pytest.mark.parametrize(
+    "missing",
+    ["changes", "reference", "answers", "n_quarantined", "n_accepted", "in_doubt", "expected"],
+)
 def test_what_a_verdict_does_not_say_is_nothing(tmp_path: Path, missing: str) -> None:
     content = json.loads(Verdict("pass", ["why"], changes=Changes()).to_json())
     del content[missing]
@@ -201,6 +231,8 @@ def with_answer(**changes: object) -> str:
         '{"decision": "pass", "reasons": [], "changes": {"unheard_of": 1}}',
         '{"decision": "pass", "reasons": [], "changes": {"n_new": "1"}}',
         '{"decision": "pass", "reasons": [], "reference": {"source": "x"}}',
+        '{"decision": "pass", "reasons": [], "in_doubt": "ignore"}',
+        '{"decision": "pass", "reasons": [], "expected": [{"pattern": "x"}]}',
         with_answer(unheard_of=1),
         with_answer(question="nice"),
         with_answer(fraction="0.5"),

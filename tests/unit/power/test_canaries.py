@@ -191,14 +191,19 @@ def test_poison_in_the_data_lends_no_canary_its_target(tmp_path: Path) -> None:
 
 def test_rows_in_doubt_are_set_aside_and_unknown_ones_are_not(tmp_path: Path) -> None:
     rows = [row("prompt_completion", *text) for text in texts(100)]
+    rows[99] = rows[3]  # whose surplus copy is row 3; of row 4 there is no other
     run = write_scores(prepared_of(tmp_path, rows), failed=[0])
     ids = [sample.sample_id for sample in SampleFile(run.samples)]
-    marks = {"flagged": [None, True, *[False] * 98], "in_doubt": [None, False, True, *[False] * 97]}
+    marks = {
+        "flagged": [None, True, *[False] * 98],
+        "in_doubt": [None, False, True, True, True, *[False] * 95],
+        "surplus_copy": [False, False, False, True, True, *[False] * 95],
+    }
     table = pq.read_table(run.scores)
     for name, values in marks.items():
         table = table.append_column(name, pa.array(values, pa.bool_()))
     pq.write_table(table, run.flags)
-    assert set_aside(run) == {ids[1], ids[2]}
+    assert set_aside(run) == {ids[1], ids[2], ids[4]}
 
 
 # What is not measured

@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from gradgate.gate.verdict import EXIT_CODES, Answer, Changes, Decision, TrustedReference, Verdict
+from gradgate.gate.verdict import (
+    EXIT_CODES,
+    Answer,
+    Changes,
+    Decision,
+    ExpectedPattern,
+    TrustedReference,
+    Verdict,
+)
 from gradgate.power.power import Power
 from gradgate.report.markdown import verdict_markdown
 
@@ -33,10 +41,12 @@ VERDICT = Verdict(
     n_rows=101,
     n_rejected=1,
     n_scored=100,
+    n_quarantined=2,
     answers=[ANSWER],
     dataset_fingerprint="f" * 64,
     model={"path": "models/one", "revision": None},
     reference=TrustedReference("trusted.jsonl", "e" * 64, 300),
+    expected=[ExpectedPattern("Yours, `Ada`", 12)],
 )
 
 
@@ -63,6 +73,10 @@ def test_the_page_says_everything() -> None:
     assert found["Reference fingerprint"] == "e" * 64
     assert found["Model path"] == "models/one"
     assert "Model revision" not in found
+    assert found["Quarantined"] == "2 \\(listed in quarantined.parquet\\)"
+    assert (found["Accepted"], found["Expected"]) == ("none", "Yours, \\`Ada\\` \\(12 rows\\)")
+    passed = verdict_markdown(replace(VERDICT, n_quarantined=0, n_accepted=97), "train")
+    assert (cells(passed)["Quarantined"], cells(passed)["Accepted"]) == ("0", "97")
 
 
 def test_what_the_gate_would_have_caught_stands_in_a_table_of_its_own() -> None:

@@ -161,10 +161,12 @@ def verdict(answers: list[Answer], **changes: Any) -> Verdict:
         n_rows=1_010,
         n_rejected=10,
         n_scored=1_000,
+        n_quarantined=12,
         answers=answers,
         dataset_fingerprint="f" * 64,
         model={"path": "models/one", "revision": None, "digest": "d" * 64},
         reference=TrustedReference("trusted.jsonl", "e" * 64, 1_234),
+        expected=[ExpectedPattern(r"/I am \w+/", 340)],
         changes=Changes(
             since="a-run", n_new=3, n_new_flagged=1, n_gone=2, n_flagged_since=1, n_cleared_since=0
         ),
@@ -264,9 +266,12 @@ def test_the_page_says_everything() -> None:
         ("Poison fraction", "10.00 % (95 % interval 8.21 % to 12.03 %; limit 5.00 %)"),
         ("Threshold", "0.7500"),
         ("Threshold state", "valley"),
+        ("Quarantined", "12 (listed in quarantined.parquet)"),
+        ("Accepted", "none"),
         ("Dataset fingerprint", "f" * 64),
         ("Trusted reference", "trusted.jsonl (1,234 samples)"),
         ("Reference fingerprint", "e" * 64),
+        ("Expected", "/I am \\w+/ (340 rows)"),
         ("Model path", "models/one"),
         ("Model digest", "d" * 64),
     ]

@@ -47,6 +47,7 @@ def test_card_names_what_each_question_was_answered_by() -> None:
         "| Method | other: are there harmful rows? |",
         "| Threshold tau | none |",
         "| Flagged rows | 1 |",
+        "| Quarantined rows | 0 |",
         "| Accepted rows | 13 |",
         "| Dataset fingerprint | none |",
         "| Accepted fingerprint | none |",
