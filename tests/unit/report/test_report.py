@@ -15,6 +15,7 @@ from gradgate.gate.verdict import (
     Answer,
     Changes,
     Decision,
+    ExpectedPattern,
     TrustedReference,
     Verdict,
 )
