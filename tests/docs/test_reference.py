@@ -14,12 +14,15 @@ import gradgate
 from gradgate.common.run_folder import FLAG_FIELDS, SCORE_SCHEMA, RunFolder
 from gradgate.config import Section
 from gradgate.drill.config import DrillConfig
-from gradgate.gate.verdict import Answer, Changes, TrustedReference, Verdict
+from gradgate.gate.verdict import Answer, Changes, ExpectedPattern, TrustedReference, Verdict
 from gradgate.methods.evidence import Association, Contrast, Example, Group
 from gradgate.power.power import Power
 
 API = Document("docs/api.md")
-RECORDS = (Verdict, Answer, Group, Association, Contrast, Example, Power, TrustedReference, Changes)
+RECORDS = (
+    *(Verdict, Answer, Group, Association, Contrast, Example, Power),
+    *(TrustedReference, ExpectedPattern, Changes),
+)
 
 
 def test_every_public_name_has_a_heading() -> None:
