@@ -202,6 +202,8 @@ def test_verdict(state: Path) -> None:
         n_rows=110,
         n_rejected=10,
         n_scored=100,
+        n_quarantined=2,
+        n_accepted=95,
         answers=[POISONED, HARMFUL],
     )
     tracking.set_verdict(run, verdict)
@@ -229,6 +231,8 @@ def test_verdict(state: Path) -> None:
         "harmful/in_doubt": 0.0,
         "scored": 100.0,
         "rejected": 10.0,
+        "quarantined": 2.0,
+        "accepted": 95.0,
     }
 
 
@@ -238,7 +242,7 @@ def test_verdict_without_tau_has_no_flagged_metric(state: Path) -> None:
     verdict = Verdict("review", ["no valley"], n_scored=9, answers=[undecided])
     tracking.set_verdict(run, verdict)
     data = read(run).data
-    assert data.metrics == {"in_doubt": 0.0, "scored": 9.0, "rejected": 0.0}
+    assert data.metrics == {"in_doubt": 0.0, "scored": 9.0, "rejected": 0.0, "quarantined": 0.0}
     assert data.tags["gradgate.method"] == "gradsentry"
     assert "gradgate.blind_to" not in data.tags
 

@@ -18,7 +18,12 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 import gradgate
-from gradgate.common.run_folder import REJECTED_SCHEMA, SCORE_SCHEMA, RunFolder
+from gradgate.common.run_folder import (
+    QUARANTINED_SCHEMA,
+    REJECTED_SCHEMA,
+    SCORE_SCHEMA,
+    RunFolder,
+)
 from gradgate.config import DEFAULT_TEMPLATE
 from gradgate.data.formats.mapping import detect_format, to_sample
 from gradgate.errors import ConfigError, DataError
@@ -176,7 +181,7 @@ def test_the_evidence_is_saved_whole(found: gradgate.DetectionResult, tmp_path: 
     run = RunFolder(folder)
     assert {path.name for path in folder.iterdir()} == {
         "samples.parquet", "rejected.parquet", "dataset.json", "scores.parquet", "flags.parquet",
-        "flagged.parquet", "verdict.json", "verdict.md", "report.html",
+        "flagged.parquet", "quarantined.parquet", "verdict.json", "verdict.md", "report.html",
     }  # fmt: skip
     assert load_verdict(run.verdict) == found.verdict
     assert pq.read_table(run.flags).equals(found.table)
@@ -184,6 +189,24 @@ def test_the_evidence_is_saved_whole(found: gradgate.DetectionResult, tmp_path: 
     assert "malicious" in run.report.read_text(encoding="utf-8")
     assert [path.name for path in folder.parent.iterdir()] == ["evidence"]
     assert found.save(tmp_path / "again").is_dir()  # as often as one likes
+
+
+def test_what_is_quarantined_has_its_texts_and_is_not_accepted() -> None:
+    rows = [*ROWS, *[{**ROWS[0]}] * 5]
+    policy = {"max_poison_fraction": 0.5, "review_above": 0.5, "expected": ["no such text"]}
+    result = gradgate.detect(rows, MODEL_PATH, config={**CONFIG, "policy": policy})
+    assert result.quarantined.schema.equals(QUARANTINED_SCHEMA)
+    assert result.quarantined["row"].to_pylist() == [42, 43, 44]
+    assert set(result.quarantined["why"].to_pylist()) == {"copy"}
+    assert (result.verdict.n_quarantined, result.verdict.n_accepted) == (3, 42)
+    assert [e.n_rows for e in result.verdict.expected] == [0]
+    frame = result.to_pandas()
+    accepted = ~(frame["flagged"] | frame["in_doubt"] | frame["surplus_copy"])
+    assert int(accepted.sum()) == 42
+    kept = gradgate.detect(
+        rows, MODEL_PATH, config={**CONFIG, "policy": {**policy, "max_copies": None}}
+    )
+    assert (kept.quarantined.num_rows, kept.verdict.n_accepted) == (0, 45)
 
 
 def test_evidence_does_not_replace_what_is_there(

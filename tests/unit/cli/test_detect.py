@@ -136,6 +136,32 @@ def test_clean_data_pass(tmp_path: Path, clean: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"clean.jsonl", "out.parquet"}
 
 
+def test_copies_and_expected_texts_are_options_and_the_summary_says_what_to_train_on(
+    tmp_path: Path,
+) -> None:
+    rows = diverse_rows(240)
+    source = write_jsonl(tmp_path / "rows.jsonl", [*rows, *[rows[5]] * 3])
+    out = tmp_path / "out.parquet"
+    options = ["--policy.max_copies", "2", "--policy.expected", "['/Yours/', nothing]"]
+    done = run(source, out, "--no-power", *options)
+    verdict = verdict_of(done)
+    assert (verdict.decision, verdict.n_quarantined, verdict.n_accepted) == ("pass", 2, 241)
+    assert [e.pattern for e in verdict.expected] == ["/Yours/", "nothing"]
+    lines = done.stderr.splitlines()
+    assert "quarantined 2" in lines
+    assert "accepted    241" in lines
+    assert lines[-1] == (
+        f"next        train on the accepted rows in {out}: those where flagged, in_doubt and "
+        "surplus_copy are false"
+    )
+    kept = run(source, out, "--no-power", "--policy.in_doubt", "keep")
+    assert kept.stderr.splitlines()[-1].endswith("those where flagged and surplus_copy are false")
+    wrong = run(source, out, "--policy.expected", "['/(/']")
+    assert wrong.exit_code == 2
+    assert "policy.expected" in wrong.stderr
+    assert "not a regular expression" in wrong.stderr
+
+
 def test_a_little_poison_is_for_a_person(tmp_path: Path) -> None:
     source, numbers = poisoned(tmp_path, 0.04)
     done = run(source, tmp_path / "out.parquet", "--no-power")
