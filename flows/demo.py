@@ -111,6 +111,8 @@ def _show_verdict(name: str, folder: Path, poisoned: Marks, expected: Decision, 
     found = kde_valley(entropies)
     tau = PUBLISHED_CONSTANT if found.tau is None else found.tau
     say(f"  entropy     alone (tau {tau:.3f}): {_held_against_labels(entropies > tau, poisoned)}")
+    if verdict.n_quarantined:
+        say(f"  quarantined {verdict.n_quarantined} rows, which are not trained on either")
     answer = verdict.answer("poisoned")
     if answer is not None and answer.blind_to:
         say(f"  blind to    {', '.join(answer.blind_to)}")

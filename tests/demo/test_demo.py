@@ -24,7 +24,7 @@ def gate_run(tmp_path: Path) -> Path:
     power = [Power("adaptive", 12, 0, 0.0, (0.0, 0.3), None)]
     why = ["2 of 5 rows flagged"]
     answer = Answer("poisoned", "association", "fail", why, n_flagged=2, power=power)
-    verdict = Verdict("fail", why, n_rows=5, n_scored=4, answers=[answer])
+    verdict = Verdict("fail", why, n_rows=5, n_scored=4, n_quarantined=1, answers=[answer])
     (tmp_path / "verdict.json").write_text(verdict.to_json())
     return tmp_path
 
@@ -38,6 +38,7 @@ def test_the_verdict_is_held_against_the_true_labels(gate_run: Path) -> None:
     alone = "2 of 2 poisoned rows and 1 of 3 honest rows flagged (33.3%)"
     assert f"entropy     alone (tau 0.700): {alone}" in text
     assert "blind to    adaptive" in text
+    assert "quarantined 1 rows" in text
 
 
 def test_clean_data_have_no_poisoned_rows_to_speak_of() -> None:

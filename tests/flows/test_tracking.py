@@ -242,7 +242,7 @@ def test_verdict_without_tau_has_no_flagged_metric(state: Path) -> None:
     verdict = Verdict("review", ["no valley"], n_scored=9, answers=[undecided])
     tracking.set_verdict(run, verdict)
     data = read(run).data
-    assert data.metrics == {"in_doubt": 0.0, "scored": 9.0, "rejected": 0.0, "quarantined": 0.0}
+    assert data.metrics == {"in_doubt": 0.0, "scored": 9.0, "rejected": 0.0}
     assert data.tags["gradgate.method"] == "gradsentry"
     assert "gradgate.blind_to" not in data.tags
 

@@ -33,7 +33,7 @@ def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
     yield "rows", f"{verdict.n_rows:,} ({verdict.n_rejected:,} rejected)"
     for answer in verdict.answers:
         yield from _answer(answer, verdict.n_scored)
-    if verdict.answers:
+    if verdict.n_quarantined is not None:
         yield "quarantined", f"{verdict.n_quarantined:,}"
         yield "accepted", "none" if verdict.n_accepted is None else f"{verdict.n_accepted:,}"
     yield "verdict", verdict.decision.upper()

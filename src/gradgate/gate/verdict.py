@@ -142,7 +142,8 @@ class Verdict:
         n_rows: Rows fetched, the rejected ones included.
         n_scored: Rows with a score (duplicates count as rows).
         n_quarantined: Rows that are kept out although they are not flagged: in doubt, unless the
-            policy keeps those, or surplus copies. quarantined.parquet lists them.
+            policy keeps those, or surplus copies. quarantined.parquet lists them. None where
+            nothing was judged.
         n_accepted: Rows that may be trained on; None unless the decision is `pass`.
         in_doubt: The policy for rows in doubt, by which the accepted rows are found again.
         answers: One for each question that was asked.
@@ -163,7 +164,7 @@ class Verdict:
     n_rows: int = 0
     n_rejected: int = 0
     n_scored: int = 0
-    n_quarantined: int = 0
+    n_quarantined: int | None = None
     n_accepted: int | None = None
     in_doubt: InDoubt = "quarantine"
     answers: list[Answer] = field(default_factory=list)

@@ -33,9 +33,12 @@ def facts(verdict: Verdict, source: str) -> list[tuple[str, str]]:
 
 def _of_rows(verdict: Verdict) -> list[tuple[str, str]]:
     """How many rows are kept out and how many are left."""
-    listed = f" (listed in {_QUARANTINED})" if verdict.n_quarantined else ""
-    accepted = "none" if verdict.n_accepted is None else f"{verdict.n_accepted:,}"
-    return [("Quarantined", f"{verdict.n_quarantined:,}{listed}"), ("Accepted", accepted)]
+    out, accepted = verdict.n_quarantined, verdict.n_accepted
+    listed = f" (listed in {_QUARANTINED})" if out else ""
+    return [
+        ("Quarantined", "not counted" if out is None else f"{out:,}{listed}"),
+        ("Accepted", "none" if accepted is None else f"{accepted:,}"),
+    ]
 
 
 def _of_answer(answer: Answer) -> list[tuple[str, str]]:

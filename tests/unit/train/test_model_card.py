@@ -31,7 +31,7 @@ def test_card_names_what_each_question_was_answered_by() -> None:
         Answer("poisoned", "gradsentry", "pass", ["fine"], n_flagged=3, summary={"tau": 0.625}),
         Answer("harmful", "other", "pass", ["fine"], n_flagged=1),
     ]
-    verdict = Verdict("pass", ["fine"], n_rows=20, n_scored=19, answers=answers)
+    verdict = Verdict("pass", ["fine"], n_rows=20, n_scored=19, n_quarantined=6, answers=answers)
     body = build_card(facts(verdict, "here")).text
     table = body.split("## Verdict of the gate\n\n")[1].split("\n\n")[0].splitlines()[2:]
     assert table == [
@@ -47,7 +47,7 @@ def test_card_names_what_each_question_was_answered_by() -> None:
         "| Method | other: are there harmful rows? |",
         "| Threshold tau | none |",
         "| Flagged rows | 1 |",
-        "| Quarantined rows | 0 |",
+        "| Quarantined rows | 6 |",
         "| Accepted rows | 13 |",
         "| Dataset fingerprint | none |",
         "| Accepted fingerprint | none |",
