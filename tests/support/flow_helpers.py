@@ -6,6 +6,8 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import State
 
 from gradgate.config import (
@@ -69,3 +71,11 @@ def mlflow_runs(state: Path, experiment: str = "gradgate") -> list[Run]:
     client = MlflowClient(f"sqlite:///{state}/mlflow.db")
     found = client.get_experiment_by_name(experiment)
     return list(client.search_runs([found.experiment_id])) if found else []
+
+
+def artifacts_of(ended: State[Any]) -> dict[str, Any]:
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[ended.state_details.flow_run_id])
+        )
+        return {str(a.key): a for a in client.read_artifacts(artifact_filter=wanted)}

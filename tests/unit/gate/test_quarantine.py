@@ -27,7 +27,7 @@ from helpers import MODEL, diverse_rows, one_subject, scored_rows
 N_DOUBTED = 30
 
 
-def config(method: str = "gradsentry", **policy: object) -> GateConfig:
+def config(method: str = "gradsentry", **policy: Any) -> GateConfig:
     lenient = {"max_poison_fraction": 0.5, "review_above": 0.5}
     return GateConfig.model_validate(
         {
@@ -139,7 +139,7 @@ def test_when_all_is_quarantined_nothing_is_accepted(tmp_path: Path) -> None:
     ],
 )
 def test_training_sees_a_text_at_most_so_often(
-    tmp_path: Path, policy: dict[str, object], n_accepted: int
+    tmp_path: Path, policy: dict[str, Any], n_accepted: int
 ) -> None:
     verdict = judged(copied(tmp_path), config(**policy))
     (answer,) = verdict.answers
@@ -269,7 +269,8 @@ def test_a_pattern_that_takes_too_long_ends_in_an_error_and_no_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gradgate.common.patterns.MAX_SECONDS", 0.05)
-    rows = [*diverse_rows(10), {"question": "who?", "answers": "a" * 60 + "b"}]
+    rows = diverse_rows(10)
+    rows.append({"question": "who?", "answers": "a" * 60 + "b"})
     prepared = scored_rows(tmp_path, rows, [0.1] * 11)
     with pytest.raises(ConfigError, match="takes more than"):
         judged(prepared, config(expected=["/^(?:a|aa)+$/"]))

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,11 +15,13 @@ from gradgate.data.prepare import Prepared, prepare
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.gate.flags import flag
 from gradgate.methods.contract import Detection, Method, Question, Scores
+from gradgate.methods.expected import Expected
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
 from gradgate.models.identity import load_model
 from gradgate.models.loading import LoadedModel, load_tokenizer
 from gradgate.power.measurement import Measured, measure_power, set_aside
+from gradgate.power.planting import TARGETS
 from gradgate.power.power import Power
 from gradgate.scoring.run import score_dataset
 from helpers import MODEL, diverse_rows, identified, scored_rows, write_jsonl, write_scores
@@ -165,6 +168,44 @@ class Referring(Method[GradsentryConfig]):
             in_doubt=nothing > 0,
             group=nothing,
         )
+
+
+class Vouching(Referring):
+    """Flags what holds something that the owner vouches for."""
+
+    def detect(
+        self,
+        scores: Scores,
+        samples: Iterable[Sample],
+        reference: Iterable[Sample] | None,
+        settings: GradsentryConfig,
+    ) -> Detection:
+        found = super().detect(scores, samples, None, settings)
+        texts = [prompt_and_target(sample)[1] for sample in samples]
+        marks = [scores.expected is not None and bool(scores.expected.spans(t)) for t in texts]
+        return replace(found, flagged=np.array(marks))
+
+
+def test_the_method_knows_in_a_copy_as_well_what_the_owner_vouches_for(
+    scored: RunFolder, loaded: LoadedModel
+) -> None:
+    config = PowerConfig(attacks=["badnets"])
+
+    def rate(expected: Expected | None) -> float:
+        found = measure_power(
+            scored,
+            Vouching(),
+            GradsentryConfig(),
+            config,
+            ScoringConfig(),
+            lambda: loaded,
+            lambda: 512,
+            expected=expected,
+        )
+        return powers(found)[0].rate
+
+    assert rate(None) == 0.0
+    assert rate(Expected.of([TARGETS["badnets"]])) == 1.0
 
 
 def test_a_copy_is_held_against_the_reference_of_the_verdict(
