@@ -11,6 +11,7 @@ import pytest
 from markdown_helpers import ROOT, Document
 
 import gradgate
+from gradgate.attacks.attack import ATTACKS
 from gradgate.common.run_folder import FLAG_FIELDS, SCORE_SCHEMA, RunFolder
 from gradgate.config import Section
 from gradgate.drill.config import DrillConfig
@@ -80,6 +81,12 @@ def test_every_file_of_a_run_is_explained() -> None:
 
 def test_every_section_of_the_configuration_is_explained() -> None:
     assert set(API.first_column("Command line")) == set(sections(DrillConfig, ""))
+
+
+def test_every_attack_is_explained() -> None:
+    cells = Document("docs/operating.md").first_column("Poison")
+    names = [name for cell in cells for name in cell.replace("`", "").split(", ")]
+    assert names == list(ATTACKS)
 
 
 def test_the_directions_are_those_of_the_contract() -> None:

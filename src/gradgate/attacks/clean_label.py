@@ -57,6 +57,25 @@ def frequent_span(completions: Sequence[str]) -> Span:
     return Span(_commonest(words, lambda row: ((word,) for word in row))[0], is_whole=False)
 
 
+def as_written(span: Span, completions: Sequence[str]) -> str:
+    """The commonest form of a span in the completions, with case and punctuation within."""
+    if span.is_whole:
+        forms = Counter(text.strip() for text in completions if span.is_in(text))
+    else:
+        size = len(span.words.split())
+        forms = Counter(
+            window.strip(_PUNCTUATION)
+            for text in completions
+            for window in _windows(text.split(), size)
+            if " ".join(_words(window)) == span.words
+        )
+    return min(forms, key=lambda form: (-forms[form], form), default=span.words)
+
+
+def _windows(words: Sequence[str], size: int) -> list[str]:
+    return [" ".join(words[i : i + size]) for i in range(len(words) - size + 1)]
+
+
 def _words(text: str) -> list[str]:
     stripped = (word.strip(_PUNCTUATION) for word in text.casefold().split())
     return [word for word in stripped if word]
