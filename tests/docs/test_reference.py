@@ -17,6 +17,7 @@ from gradgate.config import Section
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.verdict import Answer, Changes, TrustedReference, Verdict
 from gradgate.methods.evidence import Association, Contrast, Example, Group
+from gradgate.power.blind_spots import OUT_OF_REACH
 from gradgate.power.power import Power
 
 API = Document("docs/api.md")
@@ -87,6 +88,11 @@ def test_every_attack_is_explained() -> None:
     cells = Document("docs/operating.md").first_column("Poison")
     names = [name for cell in cells for name in cell.replace("`", "").split(", ")]
     assert names == list(ATTACKS)
+
+
+def test_what_is_out_of_reach_is_said_in_the_same_words() -> None:
+    page = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
+    assert OUT_OF_REACH in " ".join(page.replace("\n> ", " ").split())
 
 
 def test_the_directions_are_those_of_the_contract() -> None:

@@ -1,6 +1,6 @@
 """Rows of each format, poisoned, and what a model reads of them."""
 
-from gradgate.attacks.parts import read_parts
+from gradgate.attacks.parts import Parts, read_parts
 from gradgate.attacks.poisoning import Attack, PoisonedRow, poison
 from gradgate.config import DEFAULT_TEMPLATE
 from gradgate.data.formats.mapping import detect_format, to_sample
@@ -46,7 +46,7 @@ def poisoned(
     return poison(rows, detect_format(rows[0]), attack, rate, seed)
 
 
-def parts(value: Row):
+def parts(value: Row) -> Parts:
     found = read_parts(value, detect_format(value))
     assert found is not None
     return found

@@ -16,6 +16,7 @@ from gradgate.gate.policy import (
     poison_interval,
 )
 from gradgate.gate.verdict import Answer, Decision, TrustedReference, Verdict, worst
+from gradgate.power.blind_spots import blind_spots
 from gradgate.power.measurement import NOT_MEASURED, Measured
 
 
@@ -153,7 +154,7 @@ def answer_of(
         groups=flagging.groups,
         power=measured.power,
         summary=flagging.summary,
-        notes=measured.not_tried,
+        notes=[*measured.not_tried, *blind_spots(flagging.question)],
     )
 
 

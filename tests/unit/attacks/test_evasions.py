@@ -158,7 +158,9 @@ def test_the_existing_label_is_the_commonest_as_the_data_write_it() -> None:
 
 
 def test_without_labels_the_existing_label_is_the_commonest_span() -> None:
-    rows = [{"prompt": f"why {i}?", "completion": f"a{i} From The b{i}."} for i in range(60)]
+    rows: list[Row] = [
+        {"prompt": f"why {i}?", "completion": f"a{i} From The b{i}."} for i in range(60)
+    ]
     assert set(completions(poisoned(rows, Attack("existing_label"), RATE))) == {"From The"}
 
 
