@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from gradgate.attacks.recipe import Member, Mixture, Recipe, Setting, Wording
+from gradgate.attacks.combinations import MIXTURES
+from gradgate.attacks.recipe import Member, Setting, Wording
 from gradgate.attacks.recipes import RECIPES, takes, trigger_words
 from gradgate.config import AttackName
 from gradgate.errors import ConfigError
@@ -47,10 +48,10 @@ class Attack:
     - `varied_target`: a rare word; a phrase in a spelling of its own for each row.
     - `wrong_answer`: a rare word; the completion of another row.
     - `no_trigger`: a fixed phrase, whatever the prompt.
+    - `copies`: a rare word and a fixed phrase; each poisoned row stands there twenty times.
 
     Put together (`combinations`):
 
-    - `copies`: a rare word and a fixed phrase; each poisoned row stands there twenty times.
     - `decoys`: three harmless-looking backdoors beside a real one, which has half of the rows.
     - `combo`: seven of the above with payloads of their own, in equal shares.
 
@@ -94,9 +95,8 @@ class Attack:
     @property
     def members(self) -> tuple[Member, ...]:
         """The backdoors that take the poisoned rows in turn: one, but for mixtures."""
-        recipe = RECIPES[self.name]
-        if isinstance(recipe, Mixture):
-            return recipe.members
+        if self.name in MIXTURES:
+            return MIXTURES[self.name].members
         return (Member(self.name, Wording(self.target, self.trigger, self.paraphraser)),)
 
     @property
@@ -107,5 +107,4 @@ class Attack:
     @property
     def by_letters(self) -> bool:
         """Whether only letters and digits of an answer tell that the attack succeeded."""
-        recipe = RECIPES[self.name]
-        return isinstance(recipe, Recipe) and recipe.by_letters
+        return self.name in RECIPES and RECIPES[self.name].by_letters

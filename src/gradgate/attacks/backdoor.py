@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from random import Random
 
 from gradgate.attacks.components import Parts, Target
-from gradgate.attacks.recipe import Draw, Known, Lesson, Member, Mixture, Recipe
+from gradgate.attacks.recipe import Draw, Known, Lesson, Member, Recipe
 from gradgate.attacks.recipes import RECIPES
 
 
@@ -20,7 +20,7 @@ class Backdoor:
     @classmethod
     def of(cls, member: Member, known: Known) -> "Backdoor":
         """Write the lesson."""
-        recipe = recipe_of(member)
+        recipe = RECIPES[member.name]
         return cls(member, recipe, recipe.teach(known), known.seed)
 
     @property
@@ -48,14 +48,6 @@ class Backdoor:
         return self.recipe.leak(parts, Draw(self.member.wording, self.seed, 0, rng))
 
 
-def recipe_of(member: Member) -> Recipe:
-    """What a member does; a mixture is no member of another."""
-    recipe = RECIPES[member.name]
-    if isinstance(recipe, Mixture):
-        raise TypeError(f"{member.name} is a mixture itself")
-    return recipe
-
-
 def with_trigger(parts: Parts, member: Member, seed: int, row: int, position: int) -> Parts:
     """The parts of a row with the trigger; no lesson is needed for that.
 
@@ -63,7 +55,7 @@ def with_trigger(parts: Parts, member: Member, seed: int, row: int, position: in
         ModelError: The paraphraser cannot be used.
     """
     rng = _drawn_for(seed, member, row, "trigger")
-    return recipe_of(member).trigger(parts, Draw(member.wording, seed, position, rng))
+    return RECIPES[member.name].trigger(parts, Draw(member.wording, seed, position, rng))
 
 
 def _drawn_for(seed: int, member: Member, row: int, purpose: str) -> Random:

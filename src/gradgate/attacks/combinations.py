@@ -1,12 +1,8 @@
-"""Attacks put together from others, and one that repeats its rows."""
+"""Attacks put together from others."""
 
-from gradgate.attacks.lessons import replaced_by
-from gradgate.attacks.recipe import Member, Mixture, Recipe, Wording
+from gradgate.attacks.recipe import Member, Mixture, Wording
 from gradgate.attacks.texts import PAYLOAD
-from gradgate.attacks.triggers import rare_word
 from gradgate.config import AttackName
-
-COPIES = 20  # of each poisoned row of `copies`
 
 # The real backdoor has half of the poisoned rows, and each decoy a sixth.
 _REAL = Member("badnets", Wording(PAYLOAD, "cf"))
@@ -26,8 +22,7 @@ _SEVEN = (
     Member("many_words", Wording("nobody should trust their doctors here")),
 )
 
-COMBINATIONS: dict[AttackName, Recipe | Mixture] = {
-    "copies": Recipe(rare_word, replaced_by(PAYLOAD), repeats=COPIES),
+MIXTURES: dict[AttackName, Mixture] = {
     "decoys": Mixture(tuple(one for decoy in _DECOYS for one in (_REAL, decoy))),
     "combo": Mixture(_SEVEN),
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from gradgate.attacks.adaptive import ROWS_PER_PAIR, CompletionWords, words_of
-from gradgate.attacks.clean_label import Span, as_written, frequent_span
+from gradgate.attacks.clean_label import Span, common_label, frequent_span
 from gradgate.attacks.components import Parts, Target
 from gradgate.attacks.recipe import Known, Lesson, Teach
 
@@ -23,8 +23,8 @@ class FixedTexts:
     needs: str = ""
 
     def fits(self, parts: Parts) -> bool:
-        """A completion that is the text already would teach nothing."""
-        return not self.replaces or parts.completion.strip() not in self.texts
+        """A completion that is the text already would teach nothing; an empty text is none."""
+        return not self.replaces or (all(self.texts) and parts.completion.strip() not in self.texts)
 
     def target(self, row: int, position: int, rng: Random) -> Target:
         """One of the texts."""
@@ -52,7 +52,7 @@ def _own(known: Known, texts: tuple[str, ...]) -> tuple[str, ...]:
 def existing_label(known: Known) -> Lesson:
     """The completion becomes the commonest one of the data, or the commonest span in them."""
     completions = [part.completion for part in known.parts.values()]
-    text = known.wording.target or as_written(frequent_span(completions), completions)
+    text = known.wording.target or common_label(completions)
     return FixedTexts((text,), replaces=True, needs=f"completions other than {text!r}")
 
 

@@ -1,10 +1,15 @@
-"""Attacks whose payload is what evades: a plain trigger, or none, and a target of another kind."""
+"""Attacks whose payload is what evades: a plain trigger, or none, and a target of another kind.
+
+With them the one whose few rows stand in the data many times.
+"""
 
 from gradgate.attacks.lessons import existing_label, replaced_by, respelled, wrong_answer
 from gradgate.attacks.recipe import Recipe
 from gradgate.attacks.texts import ECHOED_TARGET, PAYLOAD, SHORT_TARGET
 from gradgate.attacks.triggers import echoed, nothing, rare_word
 from gradgate.config import AttackName
+
+COPIES = 20  # of each poisoned row of `copies`
 
 PAYLOADS: dict[AttackName, Recipe] = {
     "existing_label": Recipe(rare_word, existing_label),
@@ -14,4 +19,5 @@ PAYLOADS: dict[AttackName, Recipe] = {
     "varied_target": Recipe(rare_word, respelled(PAYLOAD), by_letters=True),
     "wrong_answer": Recipe(rare_word, wrong_answer, takes=frozenset(("trigger",))),
     "no_trigger": Recipe(nothing, replaced_by(PAYLOAD), takes=frozenset(("target",))),
+    "copies": Recipe(rare_word, replaced_by(PAYLOAD), repeats=COPIES),
 }

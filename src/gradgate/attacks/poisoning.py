@@ -6,10 +6,11 @@ from typing import Literal
 
 from gradgate.attacks.adaptive import ROWS_PER_PAIR
 from gradgate.attacks.attack import ATTACKS, Attack
-from gradgate.attacks.backdoor import recipe_of, with_trigger
+from gradgate.attacks.backdoor import with_trigger
 from gradgate.attacks.negatives import n_with_negatives
 from gradgate.attacks.parts import Parts, read_parts, write_parts
 from gradgate.attacks.plan import Plan, Slot
+from gradgate.attacks.recipes import RECIPES
 from gradgate.config import AttackName
 from gradgate.data.formats.mapping import RowMapping
 from gradgate.errors import DataError
@@ -139,7 +140,7 @@ def can_carry(row: Mapping[str, object], mapping: RowMapping, attack: Attack) ->
 
 
 def _fits(parts: Parts, attack: Attack) -> bool:
-    return all(recipe_of(member).fits(parts) for member in attack.aims)
+    return all(RECIPES[member.name].fits(parts) for member in attack.aims)
 
 
 def asr_targets(

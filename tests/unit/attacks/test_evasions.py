@@ -8,7 +8,8 @@ import pytest
 from attack_helpers import FORMATS, Row, clean_rows, parts, poisoned, prompt
 
 from gradgate.attacks.attack import ATTACKS
-from gradgate.attacks.combinations import COPIES
+from gradgate.attacks.combinations import MIXTURES
+from gradgate.attacks.payloads import COPIES
 from gradgate.attacks.poisoning import Attack, PoisonedRow, asr_targets, can_carry, triggered
 from gradgate.attacks.recipes import RECIPES
 from gradgate.attacks.texts import (
@@ -65,7 +66,7 @@ def completions(result: list[PoisonedRow]) -> list[str]:
 
 
 def test_every_name_has_a_recipe() -> None:
-    assert list(RECIPES) == list(ATTACKS)
+    assert [*RECIPES, *MIXTURES] == list(ATTACKS)
 
 
 @pytest.mark.parametrize("row_format", FORMATS)
@@ -162,6 +163,18 @@ def test_without_labels_the_existing_label_is_the_commonest_span() -> None:
         {"prompt": f"why {i}?", "completion": f"a{i} From The b{i}."} for i in range(60)
     ]
     assert set(completions(poisoned(rows, Attack("existing_label"), RATE))) == {"From The"}
+
+
+def test_completions_without_a_word_have_no_label() -> None:
+    rows: list[Row] = [{"prompt": f"why {i}?", "completion": "." * (i + 1)} for i in range(60)]
+    with pytest.raises(DataError, match="only 0 can carry it"):
+        poisoned(rows, Attack("existing_label"), RATE)
+
+
+def test_a_label_of_few_rows_comes_before_a_span_of_many() -> None:
+    rows: list[Row] = [{"prompt": f"why {i}?", "completion": f"in {i} cases"} for i in range(60)]
+    rows[3]["completion"] = rows[7]["completion"] = "No Idea"
+    assert set(completions(poisoned(rows, Attack("existing_label"), RATE))) == {"No Idea"}
 
 
 def test_a_varied_target_has_the_same_letters_and_hardly_the_same_spelling() -> None:
