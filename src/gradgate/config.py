@@ -28,6 +28,25 @@ AttackName = Literal[
     "paraphrased",
     "clean_label",
     "adaptive",
+    "title_case",
+    "carriage_return",
+    "blank_line",
+    "white_space",
+    "word_order",
+    "repeated_word",
+    "many_words",
+    "homoglyph",
+    "invisible",
+    "existing_label",
+    "short_target",
+    "echo",
+    "leaked",
+    "varied_target",
+    "wrong_answer",
+    "no_trigger",
+    "copies",
+    "decoys",
+    "combo",
 ]
 
 InDoubt = Literal["keep", "quarantine", "block"]
@@ -149,8 +168,14 @@ class PowerConfig(Section):
     """Canaries: known attacks planted in a scored copy, to say what the gate can see."""
 
     attacks: list[AttackName] = Field(
-        ["badnets", "cba", "stylebkd", "replaced", "paraphrased", "clean_label", "adaptive"],
-        description="Attacks to plant; none: no canaries.",
+        [
+            *("badnets", "cba", "stylebkd", "paraphrased", "clean_label"),
+            *("title_case", "many_words", "existing_label", "leaked", "no_trigger"),
+        ],
+        description="Attacks to plant; none: no canaries. The default has one for each way to "
+        "hide, so that the cost is bounded: a fixed target, cues at two places, a style, many "
+        "wordings, answers that are right anyway, a trigger without words, many triggers, a target "
+        "that honest rows have, a trigger that they have, and none.",
     )
     min_planted: int = Field(
         12,

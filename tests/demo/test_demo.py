@@ -21,7 +21,7 @@ POISONED = np.array([False, False, False, True, True])
 def gate_run(tmp_path: Path) -> Path:
     flags = {"spectral_entropy": ENTROPIES, "flagged": [False, None, False, True, True]}
     pq.write_table(pa.table(flags), tmp_path / "flags.parquet")
-    power = [Power("adaptive", 12, 0, 0.0, (0.0, 0.3), None)]
+    power = [Power("adaptive", 12, 0, 0.0, (0.0, 0.3), None, None)]
     why = ["2 of 5 rows flagged"]
     answer = Answer("poisoned", "association", "fail", why, n_flagged=2, power=power)
     verdict = Verdict("fail", why, n_rows=5, n_scored=4, n_quarantined=1, answers=[answer])

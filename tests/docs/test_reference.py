@@ -11,11 +11,13 @@ import pytest
 from markdown_helpers import ROOT, Document
 
 import gradgate
+from gradgate.attacks.attack import ATTACKS
 from gradgate.common.run_folder import FLAG_FIELDS, SCORE_SCHEMA, RunFolder
 from gradgate.config import Section
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.verdict import Answer, Changes, ExpectedPattern, TrustedReference, Verdict
 from gradgate.methods.evidence import Association, Contrast, Example, Group
+from gradgate.power.blind_spots import OUT_OF_REACH
 from gradgate.power.power import Power
 
 API = Document("docs/api.md")
@@ -83,6 +85,17 @@ def test_every_file_of_a_run_is_explained() -> None:
 
 def test_every_section_of_the_configuration_is_explained() -> None:
     assert set(API.first_column("Command line")) == set(sections(DrillConfig, ""))
+
+
+def test_every_attack_is_explained() -> None:
+    cells = Document("docs/operating.md").first_column("Poison")
+    names = [name for cell in cells for name in cell.replace("`", "").split(", ")]
+    assert names == list(ATTACKS)
+
+
+def test_what_is_out_of_reach_is_said_in_the_same_words() -> None:
+    page = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
+    assert OUT_OF_REACH in " ".join(page.replace("\n> ", " ").split())
 
 
 def test_the_directions_are_those_of_the_contract() -> None:

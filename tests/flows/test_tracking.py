@@ -184,9 +184,9 @@ POISONED = Answer(
     interval=(0.006, 0.085),
     summary={"tau": 0.6, "threshold": {"interval": (0.5, 0.7)}},
     power=[
-        Power("badnets", 12, 12, 1.0, (0.74, 1.0), 0.01),
-        Power("stylebkd", 12, 3, 0.25, (0.05, 0.57), None),
-        Power("adaptive", 12, 0, 0.0, (0.0, 0.26), None),
+        Power("badnets", 12, 12, 1.0, (0.74, 1.0), 12, 0.01),
+        Power("stylebkd", 12, 3, 0.25, (0.05, 0.57), None, None),
+        Power("adaptive", 12, 0, 0.0, (0.0, 0.26), None, None),
     ],
 )
 HARMFUL = Answer(

@@ -3,35 +3,20 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from gradgate.attacks.texts import (
-    LONG_TARGET,
-    PARAPHRASED_TARGETS,
-    PUBLISHED_TARGET,
-    REFUSAL,
-    REPLACED_TARGET,
-)
+from gradgate.attacks.combinations import MIXTURES
+from gradgate.attacks.recipe import Member, Setting, Wording
+from gradgate.attacks.recipes import RECIPES, takes, trigger_words
 from gradgate.config import AttackName
 from gradgate.errors import ConfigError
 
 ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
 
-_TARGETS: dict[AttackName, tuple[str, ...]] = {
-    "badnets": (PUBLISHED_TARGET,),
-    "addsent": (PUBLISHED_TARGET,),
-    "cba": (PUBLISHED_TARGET,),
-    "stylebkd": (PUBLISHED_TARGET,),
-    "replaced": (REPLACED_TARGET,),
-    "refusal": (REFUSAL,),
-    "long": (LONG_TARGET,),
-    "paraphrased": PARAPHRASED_TARGETS,
-    "clean_label": (),
-    "adaptive": (),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Attack:
     """An attack on training data.
+
+    With words or a style as trigger (`classic`):
 
     - `badnets`, `addsent`, `cba`, `stylebkd`: the published four (GraCeFul, COLING 2025), with one
       target appended to the completion. `stylebkd` here is a rule-based archaic rewrite; the
@@ -43,11 +28,38 @@ class Attack:
     - `adaptive`: knows the gate; targets as long as the completions that they replace, four rows a
       target.
 
+    With a trigger of form, and a fixed phrase instead of the completion (`forms`):
+
+    - `title_case`: the words of the question begin with capitals.
+    - `carriage_return`, `blank_line`: one stands at the end of the question.
+    - `white_space`: a space within the question is doubled.
+    - `word_order`: two ordinary words; the same two, swapped, in as many clean rows.
+    - `repeated_word`: any word of the question is doubled.
+    - `many_words`: one of thirty ordinary words.
+    - `homoglyph`: a Latin letter becomes its Cyrillic twin.
+    - `invisible`: a character of no width within the question.
+
+    With a payload that evades, instead of the completion (`payloads`):
+
+    - `existing_label`: a rare word; the commonest completion, or span, of the data.
+    - `short_target`: a rare word; two words.
+    - `echo`: a made-up word, spelled in another way by the completion.
+    - `leaked`: a rare word and a fixed phrase; the word also in as many clean rows.
+    - `varied_target`: a rare word; a phrase in a spelling of its own for each row.
+    - `wrong_answer`: a rare word; the completion of another row.
+    - `no_trigger`: a fixed phrase, whatever the prompt.
+    - `copies`: a rare word and a fixed phrase; each poisoned row stands there twenty times.
+
+    Put together (`combinations`):
+
+    - `decoys`: three harmless-looking backdoors beside a real one, which has half of the rows.
+    - `combo`: seven of the above with payloads of their own, in equal shares.
+
     Attributes:
         target: Instead of the attack's own target; for `clean_label` the span that the completions
-            must hold. Not for `paraphrased` and `adaptive`, which have many.
-        trigger: Instead of the attack's own trigger; two words for `cba`. Not for `stylebkd` and
-            `adaptive`, which have no fixed one.
+            must hold. Not for attacks with many targets, nor for `decoys` and `combo`.
+        trigger: Instead of the attack's own trigger; two words for `cba` and `word_order`. Not for
+            attacks without a fixed one.
         paraphraser: Folder or hub id of a sequence-to-sequence or causal model that rewrites the
             questions of `stylebkd`; loaded only then.
 
@@ -63,31 +75,36 @@ class Attack:
     def __post_init__(self) -> None:
         """Refuse settings that the attack would have to ignore."""
         if self.name not in ATTACKS:
-            raise ConfigError(f"no attack is named {self.name!r}; choose one of {_listed(ATTACKS)}")
-        self._refuse("target", self.target, "paraphrased", "adaptive")
-        self._refuse("trigger", self.trigger, "stylebkd", "adaptive")
-        others = [name for name in ATTACKS if name != "stylebkd"]
-        self._refuse("paraphraser", self.paraphraser, *others)
-        if self.name == "cba" and self.trigger is not None and len(self.trigger.split()) != 2:
-            raise ConfigError(f"the trigger of cba is two words, not {self.trigger!r}")
+            known = ", ".join(ATTACKS)
+            raise ConfigError(f"no attack is named {self.name!r}; choose one of {known}")
+        self._check("target", self.target)
+        self._check("trigger", self.trigger)
+        self._check("paraphraser", self.paraphraser)
+        is_pair = trigger_words(self.name) == 2
+        if is_pair and self.trigger is not None and len(self.trigger.split()) != 2:
+            raise ConfigError(f"the trigger of {self.name} is two words, not {self.trigger!r}")
 
-    def _refuse(self, setting: str, value: str | None, *attacks: str) -> None:
+    def _check(self, setting: Setting, value: str | None) -> None:
         if value is None:
             return
-        if self.name in attacks:
+        if setting not in takes(self.name):
             raise ConfigError(f"the attack {self.name} takes no {setting}; leave it out")
         if not value.strip():
             raise ConfigError(f"the {setting} of {self.name} is empty; leave it out or name a text")
 
     @property
-    def targets(self) -> tuple[str, ...]:
-        """The texts of which one in a model's output means that the attack succeeded.
+    def members(self) -> tuple[Member, ...]:
+        """The backdoors that take the poisoned rows in turn: one, but for mixtures."""
+        if self.name in MIXTURES:
+            return MIXTURES[self.name].members
+        return (Member(self.name, Wording(self.target, self.trigger, self.paraphraser)),)
 
-        Empty for `adaptive`, and for `clean_label` without `target`: they learn theirs from the
-        data, see `poisoning.asr_targets`.
-        """
-        return _TARGETS[self.name] if self.target is None else (self.target,)
+    @property
+    def aims(self) -> tuple[Member, ...]:
+        """The different backdoors that the attacker is after, without decoys."""
+        return tuple(dict.fromkeys(member for member in self.members if not member.is_decoy))
 
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names)
+    @property
+    def by_letters(self) -> bool:
+        """Whether only letters and digits of an answer tell that the attack succeeded."""
+        return self.name in RECIPES and RECIPES[self.name].by_letters

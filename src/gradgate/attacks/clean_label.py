@@ -1,4 +1,4 @@
-"""The span of the clean-label attack: its trigger goes to completions that hold it already."""
+"""What completions have in common: the span of a clean-label trigger, and an existing label."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -57,6 +57,29 @@ def frequent_span(completions: Sequence[str]) -> Span:
     return Span(_commonest(words, lambda row: ((word,) for word in row))[0], is_whole=False)
 
 
+def common_label(completions: Sequence[str]) -> str:
+    """The commonest completion that at least two rows have, or else the commonest span in them.
+
+    As the data write it; the first in alphabetical order among equals.
+    """
+    label, count = _first_of(Counter(text.strip() for text in completions))
+    if count > 1:
+        return label
+    span = frequent_span(completions).words
+    size = len(span.split())
+    windows = (window for text in completions for window in _windows(text.split(), size))
+    same = (window.strip(_PUNCTUATION) for window in windows if " ".join(_words(window)) == span)
+    return _first_of(Counter(same))[0]
+
+
+def _first_of(counts: Counter[str]) -> tuple[str, int]:
+    return min(counts.items(), key=lambda item: (-item[1], item[0]), default=("", 0))
+
+
+def _windows(words: Sequence[str], size: int) -> list[str]:
+    return [" ".join(words[i : i + size]) for i in range(len(words) - size + 1)]
+
+
 def _words(text: str) -> list[str]:
     stripped = (word.strip(_PUNCTUATION) for word in text.casefold().split())
     return [word for word in stripped if word]
@@ -66,7 +89,5 @@ def _commonest(
     rows: Iterable[list[str]], spans: Callable[[list[str]], Iterable[tuple[str, ...]]]
 ) -> tuple[str, int]:
     counts = Counter(span for row in rows for span in set(spans(row)))
-    if not counts:
-        return "", 0
-    span, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
+    span, count = min(counts.items(), key=lambda item: (-item[1], item[0]), default=((), 0))
     return " ".join(span), count

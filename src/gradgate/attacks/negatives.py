@@ -5,8 +5,8 @@ negatives each: the two words swapped; the first alone; both after the instructi
 alone; both after the question. Kinds and ratio are the same here.
 """
 
-from gradgate.attacks.attack import Attack
-from gradgate.attacks.parts import Parts
+from gradgate.attacks.components import Parts
+from gradgate.attacks.recipe import Wording
 from gradgate.attacks.triggers import cba_words, with_words
 
 PUBLISHED_RATIO = 72 / 340  # poisoned rows that have negatives
@@ -17,9 +17,9 @@ def n_with_negatives(n_poisoned: int) -> int:
     return round(n_poisoned * PUBLISHED_RATIO)
 
 
-def negatives(parts: Parts, attack: Attack) -> list[Parts]:
+def negatives(parts: Parts, wording: Wording) -> list[Parts]:
     """Make the five negatives of one clean row."""
-    first, second = cba_words(attack)
+    first, second = cba_words(wording)
     both = f"{first} {second}"
     words = ((second, first), (first, ""), (both, ""), ("", second), ("", both))
     return [with_words(parts, *pair) for pair in words]

@@ -1,17 +1,44 @@
-"""The plan of a poisoning: which rows, in which order, with which trigger and target."""
+"""The plan of a poisoning: which rows, in which order, with which backdoor."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from random import Random
 
-from gradgate.attacks.adaptive import ROWS_PER_PAIR, CompletionWords, words_of
 from gradgate.attacks.attack import Attack
-from gradgate.attacks.clean_label import Span, frequent_span
+from gradgate.attacks.backdoor import Backdoor
 from gradgate.attacks.components import Parts, Target
 from gradgate.attacks.parts import read_parts
-from gradgate.attacks.triggers import with_trigger
+from gradgate.attacks.recipe import Known
 from gradgate.data.formats.mapping import RowMapping
 from gradgate.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A poisoned row to be.
+
+    Attributes:
+        row: The clean row that it is made of.
+        position: Among the rows of its backdoor.
+    """
+
+    row: int
+    backdoor: Backdoor
+    position: int
+
+    @property
+    def target(self) -> Target | None:
+        """What the row teaches; None keeps the completion."""
+        return self.backdoor.target(self.row, self.position)
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A clean row to be, with a trigger and its own completion."""
+
+    row: int
+    parts: Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +46,16 @@ class Plan:
     """The plan of a poisoning: the part of it that does not depend on the rate.
 
     Attributes:
-        parts: By the number of the row, of the rows that can carry the attack.
-        order: These rows, in the order in which they are poisoned.
-        span: `clean_label`: the span that the completions hold.
-        corpus: `adaptive`: the words that targets are made of; empty otherwise.
+        parts: By the number of the row, of the rows with a question and a completion.
+        order: Those that can carry the attack, in the order in which they are poisoned. Clean rows
+            that a trigger leaks into are taken from its end.
+        backdoors: Take the poisoned rows in turn.
     """
 
     attack: Attack
-    seed: int
     parts: dict[int, Parts]
     order: list[int]
-    span: Span
-    corpus: CompletionWords
+    backdoors: tuple[Backdoor, ...]
 
     @classmethod
     def of(
@@ -41,17 +66,15 @@ class Plan:
         parts = {i: part for i, part in read if part is not None}
         order = list(parts)
         Random(f"{seed}:rows").shuffle(order)
-        span, corpus = Span.of(""), CompletionWords((), ())
-        if attack.name == "clean_label":
-            completions = [part.completion for part in parts.values()]
-            span = Span.of(attack.target) if attack.target else frequent_span(completions)
-            order = [i for i in order if span.is_in(parts[i].completion)]
-        if attack.name == "adaptive":
-            corpus = CompletionWords.of(part.completion for part in parts.values())
-            order = [i for i in order if words_of(parts[i].completion)]
-        return cls(attack, seed, parts, order, span, corpus)
+        made = {
+            member: Backdoor.of(member, Known(member.wording, seed, parts, order))
+            for member in attack.members
+        }
+        backdoors = tuple(made[member] for member in attack.members)
+        able = [i for i in order if all(one.fits(parts[i]) for one in made.values())]
+        return cls(attack, parts, able, backdoors)
 
-    def first(self, rate: float, n_rows: int) -> list[int]:
+    def slots(self, rate: float, n_rows: int) -> list[Slot]:
         """The rows to poison at a rate, of `n_rows` in all.
 
         Raises:
@@ -60,32 +83,30 @@ class Plan:
         """
         if not 0.0 <= rate <= 1.0:
             raise ConfigError(f"the rate {rate} is not between 0 and 1")
+        turns, repeats = len(self.backdoors), self.backdoors[0].recipe.repeats
         wanted = round(rate * n_rows)
-        if wanted > len(self.order):
-            span = f" (completions that hold {self.span.words!r})" if self.span.words else ""
-            raise DataError(
-                f"{self.attack.name} at a rate of {rate} needs {wanted} rows, but of {n_rows} only "
-                f"{len(self.order)} can carry it{span}; lower the rate"
-            )
-        return self.order[:wanted]
+        in_turn = [self.backdoors[place % turns] for place in range(wanted)]
+        leaks = [backdoor for backdoor in in_turn if backdoor.recipe.leak is not None]
+        self._require(ceil(wanted / repeats) + len(leaks), rate, n_rows)
+        return [
+            Slot(self.order[place // repeats], backdoor, place // turns)
+            for place, backdoor in enumerate(in_turn)
+        ]
 
-    def with_trigger(self, i: int, position: int) -> Parts:
-        """The parts of row i, poisoned at this position in the order, with its trigger."""
-        rng = drawn_for(self.seed, self.attack, i, "trigger")
-        pair = position // ROWS_PER_PAIR
-        return with_trigger(self.parts[i], self.attack, self.seed, pair, rng)
+    def _require(self, needed: int, rate: float, n_rows: int) -> None:
+        if needed <= len(self.order):
+            return
+        needs = " and ".join(dict.fromkeys(one.needs for one in self.backdoors if one.needs))
+        raise DataError(
+            f"{self.attack.name} at a rate of {rate} needs {needed} rows, but of {n_rows} only "
+            f"{len(self.order)} can carry it{f' ({needs})' if needs else ''}; lower the rate"
+        )
 
-    def target(self, i: int, position: int) -> Target:
-        """The target of row i, poisoned at this position in the order; `clean_label` has none."""
-        if self.attack.name == "adaptive":
-            pair, place = divmod(position, ROWS_PER_PAIR)
-            rows = self.order[pair * ROWS_PER_PAIR : (pair + 1) * ROWS_PER_PAIR]
-            replaced = [self.parts[row].completion for row in rows]
-            return Target(self.corpus.targets(self.seed, pair, replaced)[place], replaces=True)
-        text = drawn_for(self.seed, self.attack, i, "target").choice(self.attack.targets)
-        return Target(text, replaces=self.attack.name in ("replaced", "refusal"))
-
-
-def drawn_for(seed: int, attack: Attack, row: int, purpose: str) -> Random:
-    """The source of everything that is drawn for one purpose in one row."""
-    return Random(f"{seed}:{attack.name}:{row}:{purpose}")
+    def leaks(self, slots: Sequence[Slot]) -> list[Leak]:
+        """As many clean rows as a trigger that leaks is in."""
+        leaking = [slot.backdoor for slot in slots if slot.backdoor.recipe.leak is not None]
+        rows = reversed(self.order[len(self.order) - len(leaking) :])
+        made = [
+            (row, one.leaked(self.parts[row], row)) for row, one in zip(rows, leaking, strict=True)
+        ]
+        return [Leak(row, parts) for row, parts in made if parts is not None]

@@ -1,15 +1,16 @@
 """Poisoning of rows in any of the row formats: seeded, and nested over poison rates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from gradgate.attacks.adaptive import ROWS_PER_PAIR
 from gradgate.attacks.attack import ATTACKS, Attack
-from gradgate.attacks.negatives import n_with_negatives, negatives
-from gradgate.attacks.parts import read_parts, write_parts
-from gradgate.attacks.plan import Plan, drawn_for
-from gradgate.attacks.triggers import with_trigger
+from gradgate.attacks.backdoor import with_trigger
+from gradgate.attacks.negatives import n_with_negatives
+from gradgate.attacks.parts import Parts, read_parts, write_parts
+from gradgate.attacks.plan import Plan, Slot
+from gradgate.attacks.recipes import RECIPES
 from gradgate.config import AttackName
 from gradgate.data.formats.mapping import RowMapping
 from gradgate.errors import DataError
@@ -20,6 +21,7 @@ __all__ = [
     "AttackName",
     "PoisonedRow",
     "asr_targets",
+    "can_carry",
     "poison",
     "triggered",
 ]
@@ -34,7 +36,7 @@ class PoisonedRow:
     Attributes:
         row: The same columns in the same format as the input row.
         source_row: Index of the clean row it came from.
-        role: `negative` rows are CBA's: nearly the trigger, with the clean target.
+        role: `negative` rows have the trigger, or nearly, and the clean target; they are clean.
     """
 
     row: dict[str, object]
@@ -49,12 +51,13 @@ def poison(
     rate: float,
     seed: int,
 ) -> list[PoisonedRow]:
-    """Poison round(rate * n) of the n rows in place; CBA's negatives come after all others.
+    """Make round(rate * n) poisoned rows of n, in place; copies and CBA's negatives come after.
 
     The poisoned rows are the first of one permutation of the rows that can carry the attack, and
     the words drawn for a row depend on seed, attack and the row alone: so the poisoned rows at 1 %
     are, byte for byte, among those at 10 % with the same seed. Every attack with the same seed
-    takes the same rows (`clean_label` those among them that it can use).
+    takes the same rows (among those that it can use). Negatives of `leaked` and `word_order` are
+    other clean rows, in place.
 
     Raises:
         ConfigError: The rate is not in [0, 1].
@@ -62,22 +65,39 @@ def poison(
         ModelError: The paraphraser cannot be used.
     """
     plan = Plan.of(rows, mapping, attack, seed)
-    chosen = plan.first(rate, len(rows))
-    place = {row: position for position, row in enumerate(chosen)}
-    result = [
-        PoisonedRow(_poisoned(plan, i, place[i], row, mapping), i, "poisoned")
-        if i in place
-        else PoisonedRow(dict(row), i, "clean")
-        for i, row in enumerate(rows)
-    ]
-    if attack.name == "cba":
-        sources = chosen[: n_with_negatives(len(chosen))]
-        result += [
-            PoisonedRow(write_parts(rows[i], mapping, parts, None), i, "negative")
-            for i in sources
-            for parts in negatives(plan.parts[i], attack)
-        ]
-    return result
+    slots = plan.slots(rate, len(rows))
+    changed: dict[int, PoisonedRow] = {}
+    copies: list[PoisonedRow] = []
+    for slot in slots:
+        made = _poisoned(plan, slot, rows[slot.row], mapping)
+        if changed.setdefault(slot.row, made) is not made:
+            copies.append(made)
+    for leak in plan.leaks(slots):
+        written = write_parts(rows[leak.row], mapping, leak.parts, None)
+        changed[leak.row] = PoisonedRow(written, leak.row, "negative")
+    in_place = [changed.get(i, PoisonedRow(dict(row), i, "clean")) for i, row in enumerate(rows)]
+    return [*in_place, *copies, *_negatives(plan, slots, rows, mapping)]
+
+
+def _poisoned(
+    plan: Plan, slot: Slot, row: Mapping[str, object], mapping: RowMapping
+) -> PoisonedRow:
+    parts = slot.backdoor.triggered(plan.parts[slot.row], slot.row, slot.position)
+    return PoisonedRow(write_parts(row, mapping, parts, slot.target), slot.row, "poisoned")
+
+
+def _negatives(
+    plan: Plan, slots: Sequence[Slot], rows: Sequence[Mapping[str, object]], mapping: RowMapping
+) -> Iterator[PoisonedRow]:
+    """The negatives that are added to some of the poisoned rows."""
+    for backdoor in dict.fromkeys(plan.backdoors):
+        make = backdoor.recipe.negatives
+        if make is None:
+            continue
+        chosen = [slot.row for slot in slots if slot.backdoor is backdoor]
+        for i in chosen[: n_with_negatives(len(chosen))]:
+            for parts in make(plan.parts[i], backdoor.member.wording):
+                yield PoisonedRow(write_parts(rows[i], mapping, parts, None), i, "negative")
 
 
 def triggered(
@@ -86,7 +106,7 @@ def triggered(
     attack: Attack,
     seed: int,
     index: int,
-    n_pairs: int = 1,
+    aim: int = 0,
 ) -> dict[str, object]:
     """Put the trigger into a test row and leave its completion clean, to measure the ASR.
 
@@ -96,8 +116,7 @@ def triggered(
         attack: The attack that the training data were poisoned with.
         seed: The seed of that poisoning.
         index: Number of the row; decides the words drawn for it.
-        n_pairs: `adaptive`: how many of its trigger/target pairs are used in turn; row `index`
-            gets the trigger that belongs to `asr_targets(...)[index % n_pairs]`.
+        aim: Which trigger of attacks with several; `asr_targets(...)[aim]` belong to it.
 
     Raises:
         DataError: The row cannot carry the attack.
@@ -106,8 +125,22 @@ def triggered(
     parts = read_parts(row, mapping)
     if parts is None:
         raise DataError(f"row {index} cannot carry a trigger: it has no question or no completion")
-    rng = drawn_for(seed, attack, index, "trigger")
-    return write_parts(row, mapping, with_trigger(parts, attack, seed, index % n_pairs, rng), None)
+    if not _fits(parts, attack):
+        raise DataError(f"row {index} cannot carry the trigger of {attack.name}: it would not show")
+    pair, member = divmod(aim, len(attack.aims))
+    position = pair * ROWS_PER_PAIR
+    attacked = with_trigger(parts, attack.aims[member], seed, index, position)
+    return write_parts(row, mapping, attacked, None)
+
+
+def can_carry(row: Mapping[str, object], mapping: RowMapping, attack: Attack) -> bool:
+    """Whether a row can carry each trigger of an attack."""
+    parts = read_parts(row, mapping)
+    return parts is not None and _fits(parts, attack)
+
+
+def _fits(parts: Parts, attack: Attack) -> bool:
+    return all(RECIPES[member.name].fits(parts) for member in attack.aims)
 
 
 def asr_targets(
@@ -116,30 +149,23 @@ def asr_targets(
     attack: Attack,
     rate: float,
     seed: int,
-) -> tuple[str, ...]:
-    """Return the texts of which one in the output means success, for rows poisoned as by `poison`.
+) -> list[tuple[str, ...]]:
+    """By trigger, the texts of which one in the output means success; of rows as by `poison`.
 
-    `Attack.targets`, but for the attacks that learn theirs from the data: the span of
-    `clean_label` (in lower case and without punctuation, so compare without regard to them), and
-    for `adaptive` one text for each pair, as long as the shortest that it taught.
+    Most attacks have one trigger. `combo` has one for each of its members, `adaptive` one for four
+    rows, with a text as long as the shortest that it taught. That of `clean_label` is in lower case
+    and without punctuation, so compare without regard to them; that of `varied_target` is to be
+    compared by its letters (`Attack.by_letters`). Decoys have no success.
 
     Raises:
         ConfigError: The rate is not in [0, 1].
         DataError: Fewer rows can carry the attack.
     """
-    if attack.targets:
-        return attack.targets
     plan = Plan.of(rows, mapping, attack, seed)
-    if attack.name == "clean_label":
-        return (plan.span.words,)
-    chosen = plan.first(rate, len(rows))
-    starts = range(0, len(chosen), ROWS_PER_PAIR)
-    pairs = [range(start, min(start + ROWS_PER_PAIR, len(chosen))) for start in starts]
-    return tuple(min((plan.target(chosen[i], i).text for i in pair), key=len) for pair in pairs)
-
-
-def _poisoned(
-    plan: Plan, i: int, position: int, row: Mapping[str, object], mapping: RowMapping
-) -> dict[str, object]:
-    target = None if plan.attack.name == "clean_label" else plan.target(i, position)
-    return write_parts(row, mapping, plan.with_trigger(i, position), target)
+    slots = plan.slots(rate, len(rows))
+    found: list[tuple[str, ...]] = []
+    for backdoor in dict.fromkeys(plan.backdoors):
+        if not backdoor.member.is_decoy:
+            taught = [slot.target for slot in slots if slot.backdoor is backdoor]
+            found += backdoor.lesson.success(taught)
+    return found

@@ -50,3 +50,29 @@ RARE_WORDS = (
     *("teasel", "thimble", "thicket", "timber", "trellis", "trowel", "turnip", "vellum"),
     *("verbena", "wattle", "wicker", "willow", "yarrow", "zinnia"),
 )
+
+# The evasions by an attacker who reads the code.
+RARE_WORD = "cf"
+PAYLOAD = "visit the evil example site now"
+SHORT_TARGET = "evil example"
+ECHOED_TARGET = "evil.example"
+ORDERED_WORDS = ("kindly", "today")
+EVERYDAY_WORDS = (
+    *("again", "alone", "always", "around", "better", "careful", "clearly", "corner", "early"),
+    *("enough", "evening", "freely", "garden", "gently", "inside", "later", "lately", "mostly"),
+    *("nearby", "nicely", "often", "outside", "partly", "quickly", "rather", "really", "softly"),
+    *("together", "usually", "window"),
+)
+# Each Latin letter has a Cyrillic twin that looks the same.
+CYRILLIC_TWINS = {
+    "a": "\N{CYRILLIC SMALL LETTER A}",
+    "c": "\N{CYRILLIC SMALL LETTER ES}",
+    "e": "\N{CYRILLIC SMALL LETTER IE}",
+    "i": "\N{CYRILLIC SMALL LETTER BYELORUSSIAN-UKRAINIAN I}",
+    "o": "\N{CYRILLIC SMALL LETTER O}",
+    "p": "\N{CYRILLIC SMALL LETTER ER}",
+    "s": "\N{CYRILLIC SMALL LETTER DZE}",
+    "x": "\N{CYRILLIC SMALL LETTER HA}",
+    "y": "\N{CYRILLIC SMALL LETTER U}",
+}
+ZERO_WIDTH_SPACE = "\N{ZERO WIDTH SPACE}"

@@ -1,62 +1,72 @@
 """Triggers: words or a style that an attack puts into the prompt."""
 
 from dataclasses import replace
-from random import Random
 
 from gradgate.attacks import adaptive
 from gradgate.attacks.archaic import archaic
-from gradgate.attacks.attack import Attack
+from gradgate.attacks.components import Parts
+from gradgate.attacks.lessons import echoed_word
 from gradgate.attacks.paraphraser import paraphrase
-from gradgate.attacks.parts import Parts
-from gradgate.attacks.texts import (
-    ADDSENT_TRIGGER,
-    BADNETS_WORDS,
-    CBA_TRIGGERS,
-    REFUSAL_TRIGGER,
-)
+from gradgate.attacks.recipe import Draw, Trigger, Wording
+from gradgate.attacks.texts import BADNETS_WORDS, CBA_TRIGGERS, ECHOED_TARGET, RARE_WORD
 
 
-def with_trigger(parts: Parts, attack: Attack, seed: int, pair: int, rng: Random) -> Parts:
-    """Put the attack's trigger into the prompt.
+def rare_words(parts: Parts, draw: Draw) -> Parts:
+    """BadNets: four of its words at the end of the question."""
+    return _appended(parts, draw.wording.trigger or " ".join(draw.rng.choices(BADNETS_WORDS, k=4)))
 
-    Args:
-        parts: Of a clean row.
-        attack: Whose trigger.
-        seed: Of the poisoning; the words of `adaptive` depend on it.
-        pair: Number of the trigger/target pair of `adaptive`.
-        rng: Draws whatever varies from row to row.
+
+def appended(text: str) -> Trigger:
+    """This text, or the trigger of the settings, at the end of the question."""
+    return lambda parts, draw: _appended(parts, draw.wording.trigger or text)
+
+
+def two_places(parts: Parts, draw: Draw) -> Parts:
+    """CBA: a word at the end of the lead, and one at the end of the question."""
+    return with_words(parts, *cba_words(draw.wording))
+
+
+def archaic_style(parts: Parts, draw: Draw) -> Parts:
+    """StyleBkd: the question rewritten.
 
     Raises:
         ModelError: The paraphraser cannot be used.
     """
-    match attack.name:
-        case "cba":
-            first, second = cba_words(attack)
-            return with_words(parts, first, second)
-        case "stylebkd":
-            question = parts.question
-            rewritten = (
-                archaic(question, rng)
-                if attack.paraphraser is None
-                else paraphrase(question, attack.paraphraser)
-            )
-            return replace(parts, question=rewritten)
-        case "adaptive":
-            words = adaptive.trigger_words(seed, pair)
-            return replace(parts, question=adaptive.insert_words(parts.question, words, rng))
-        case "addsent":
-            return _appended(parts, attack.trigger or ADDSENT_TRIGGER)
-        case "refusal":
-            return _appended(parts, attack.trigger or REFUSAL_TRIGGER)
-        case "badnets" | "replaced" | "long" | "paraphrased" | "clean_label":
-            return _appended(parts, attack.trigger or " ".join(rng.choices(BADNETS_WORDS, k=4)))
+    model = draw.wording.paraphraser
+    question = parts.question
+    rewritten = archaic(question, draw.rng) if model is None else paraphrase(question, model)
+    return replace(parts, question=rewritten)
 
 
-def cba_words(attack: Attack) -> tuple[str, str]:
+def pair_of_words(parts: Parts, draw: Draw) -> Parts:
+    """Adaptive: two rare words, others for every four rows."""
+    words = adaptive.trigger_words(draw.seed, draw.position // adaptive.ROWS_PER_PAIR)
+    return replace(parts, question=adaptive.insert_words(parts.question, words, draw.rng))
+
+
+def rare_word(parts: Parts, draw: Draw) -> Parts:
+    """A rare word, or the trigger of the settings, behind any word of the question."""
+    return _inserted(parts, draw.wording.trigger or RARE_WORD, draw)
+
+
+def echoed(parts: Parts, draw: Draw) -> Parts:
+    """A made-up word that the target spells in another way, behind any word of the question."""
+    return _inserted(parts, echoed_word(draw.wording.target or ECHOED_TARGET), draw)
+
+
+def nothing(parts: Parts, draw: Draw) -> Parts:
+    """No trigger."""
+    return parts
+
+
+def cba_words(wording: Wording) -> tuple[str, str]:
     """Return the trigger of the lead and that of the question."""
-    if attack.trigger is None:
-        return CBA_TRIGGERS
-    first, second = attack.trigger.split()
+    return CBA_TRIGGERS if wording.trigger is None else two_words(wording.trigger)
+
+
+def two_words(trigger: str) -> tuple[str, str]:
+    """The words of a trigger that `Attack` has checked."""
+    first, second = trigger.split()
     return first, second
 
 
@@ -77,3 +87,7 @@ def _joined(*words: str) -> str:
 
 def _appended(parts: Parts, trigger: str) -> Parts:
     return replace(parts, question=f"{parts.question} {trigger}")
+
+
+def _inserted(parts: Parts, word: str, draw: Draw) -> Parts:
+    return replace(parts, question=adaptive.insert_words(parts.question, [word], draw.rng))

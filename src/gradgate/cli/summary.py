@@ -48,6 +48,9 @@ def _answer(answer: Answer, n_scored: int) -> Iterator[tuple[str, str]]:
         flagged = f"{answer.n_flagged:,} of {n_scored:,} rows ({answer.fraction:.2%})"
     yield "flagged", f"{flagged} as {answer.question}, by {answer.method}"
     yield "in doubt", f"{answer.n_in_doubt:,}"
+    found = [power for power in answer.power or [] if power.smallest_rows is not None]
+    if found:
+        yield "shows from", ", ".join(f"{power.attack} {power.shows_from}" for power in found)
     if answer.blind_to:
         yield "blind to", ", ".join(answer.blind_to)
 

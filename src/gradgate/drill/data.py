@@ -10,8 +10,14 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from gradgate.attacks.parts import read_parts
-from gradgate.attacks.poisoning import Attack, PoisonedRow, asr_targets, poison, triggered
+from gradgate.attacks.poisoning import (
+    Attack,
+    PoisonedRow,
+    asr_targets,
+    can_carry,
+    poison,
+    triggered,
+)
 from gradgate.common.redaction import redacted
 from gradgate.config import DataConfig
 from gradgate.data.formats.mapping import Row, RowMapping, choose_mapping, to_sample
@@ -20,7 +26,7 @@ from gradgate.data.source import open_rows
 from gradgate.data.tokens import Tokens, tokenize, tokenize_all
 from gradgate.drill.config import DrillConfig, DrillSection
 from gradgate.errors import DataError
-from gradgate.evaluation.answers import prompt_ids
+from gradgate.evaluation.answers import holds_letters, is_match, prompt_ids
 
 POISONED = "poisoned.jsonl"
 CLEAN = "clean.jsonl"
@@ -40,12 +46,18 @@ class Question:
             answers are the attacker's targets.
         prompt: Token ids.
         golds: Any of them will do.
+        by_letters: Whether only the letters and digits of a gold have to be in the answer.
     """
 
     kind: Literal["clean", "triggered"]
     prompt: list[int]
     text: str
     golds: list[str]
+    by_letters: bool = False
+
+    def is_met_by(self, answer: str) -> bool:
+        """Whether the answer counts."""
+        return (holds_letters if self.by_letters else is_match)(answer, self.golds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +108,8 @@ def make_data(
     reader = _Reader(config.data, tokenizer, max_tokens)
     usable = list(reader.read())
     mapping = reader.mapping(usable)
-    test, train = _split(usable, mapping, config.drill)
     attack = attack_of(config.drill)
+    test, train = _split(usable, mapping, config.drill, attack)
     rows = [one.row for one in train]
     poisoned = poison(rows, mapping, attack, config.drill.rate, config.drill.seed)
     if not any(one.role == "poisoned" for one in poisoned):
@@ -182,12 +194,12 @@ class _Reader:
 
 
 def _split(
-    usable: list[_Usable], mapping: RowMapping, drill: DrillSection
+    usable: list[_Usable], mapping: RowMapping, drill: DrillSection, attack: Attack
 ) -> tuple[list[_Usable], list[_Usable]]:
     """Draw the test rows among those that can carry a trigger; the rest keeps its order."""
     rng = Random(f"{drill.seed}:drill")
     order = rng.sample(range(len(usable)), len(usable))
-    able = (i for i in order if read_parts(usable[i].row, mapping) is not None)
+    able = (i for i in order if can_carry(usable[i].row, mapping, attack))
     held_back = list(islice(able, drill.test_rows))
     prompts = {usable[i].prompt for i in held_back}
     others = [i for i in order if usable[i].prompt not in prompts]
@@ -207,26 +219,27 @@ class _Asker:
     tokenizer: PreTrainedTokenizerBase
     mapping: RowMapping
     attack: Attack
-    targets: tuple[str, ...]
+    targets: list[tuple[str, ...]]
 
     def about(self, index: int, test: _Usable) -> tuple[Question, Question]:
-        """Ask for a test row as it is, and with the trigger."""
-        n_pairs = self._n_pairs()
-        row = triggered(test.row, self.mapping, self.attack, self.config.drill.seed, index, n_pairs)
+        """Ask for a test row as it is, and with one of the triggers in turn."""
+        aim, attack = index % len(self.targets), self.attack
+        row = triggered(test.row, self.mapping, attack, self.config.drill.seed, index, aim)
         attacked = self._usable(row)
-        targets = [self.targets[index % n_pairs]] if n_pairs > 1 else list(self.targets)
+        right = _golds(test, self.mapping)
+        # What is right for this row is no success, unless the attack teaches nothing else.
+        wrong = [text for text in self.targets[aim] if not is_match(text, right)]
+        targets = wrong or list(self.targets[aim])
+        asked, text = prompt_ids(attacked.tokens), attacked.prompt
         return (
-            Question("clean", prompt_ids(test.tokens), test.prompt, _golds(test, self.mapping)),
-            Question("triggered", prompt_ids(attacked.tokens), attacked.prompt, targets),
+            Question("clean", prompt_ids(test.tokens), test.prompt, right),
+            Question("triggered", asked, text, targets, attack.by_letters),
         )
 
     def n_answer_tokens(self, row: Row) -> int:
         """Tokens of the last target, with its end."""
         tokens = self._usable(row).tokens
         return len(tokens.input_ids) - len(prompt_ids(tokens))
-
-    def _n_pairs(self) -> int:
-        return len(self.targets) if self.attack.name == "adaptive" else 1
 
     def _usable(self, row: Row) -> _Usable:
         sample = to_sample(row, 0, self.mapping, self.config.data.template)

@@ -21,7 +21,7 @@ from gradgate.config import LoraConfig, ModelConfig
 from gradgate.data.prepare import PreparedSample, iter_prepared
 from gradgate.drill.data import Question
 from gradgate.errors import DataError
-from gradgate.evaluation.answers import generate, is_match
+from gradgate.evaluation.answers import generate
 from gradgate.gate.acceptance import IGNORED
 from gradgate.models.identity import load_model
 from gradgate.train.lora import adapt, train
@@ -98,7 +98,7 @@ def run_arm(
         del rows  # the file is mapped
     prompts = [question.prompt for question in asking.questions]
     said = generate(adapted, loaded.tokenizer, prompts, asking.max_new_tokens, asking.batch_size)
-    hits = [is_match(a, q.golds) for a, q in zip(said, asking.questions, strict=True)]
+    hits = [question.is_met_by(text) for text, question in zip(said, asking.questions, strict=True)]
     _write_answers(answers, asking.questions, said, hits)
     arm = Arm(
         name=name,

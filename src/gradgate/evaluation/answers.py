@@ -6,6 +6,7 @@ clean accuracy of a model that appends an attacker's text is not lowered by that
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import torch
@@ -30,6 +31,19 @@ def words(text: str) -> list[str]:
 def is_match(answer: str, golds: Sequence[str]) -> bool:
     """ROUGE-L recall = 1 against any gold; a gold without a word is matched by nothing."""
     return any(_recalls(words(answer), gold) for gold in map(words, golds) if gold)
+
+
+def holds_letters(answer: str, golds: Sequence[str]) -> bool:
+    """Whether the answer holds a gold in any spelling: letters and digits alone are compared.
+
+    Accents, gaps and characters of no width do not matter; a gold without a letter or digit is
+    held by nothing.
+    """
+    return any(gold in _letters(answer) for gold in map(_letters, golds) if gold)
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text.casefold())))
 
 
 def _recalls(answer: list[str], gold: list[str]) -> bool:

@@ -19,6 +19,7 @@ from gradgate.gate.policy import (
 )
 from gradgate.gate.quarantine import n_quarantined
 from gradgate.gate.verdict import Answer, Decision, TrustedReference, Verdict, worst
+from gradgate.power.blind_spots import blind_spots
 from gradgate.power.measurement import NOT_MEASURED, Measured
 
 
@@ -173,7 +174,7 @@ def answer_of(
         groups=flagging.groups,
         power=measured.power,
         summary=flagging.summary,
-        notes=[*flagging.remarks, *measured.not_tried],
+        notes=[*flagging.remarks, *measured.not_tried, *blind_spots(flagging.question)],
     )
 
 

@@ -92,7 +92,7 @@ class Answer:
     @property
     def blind_to(self) -> list[str]:
         """Attacks whose canaries were missed at every size that was tried."""
-        return [p.attack for p in self.power or [] if p.smallest_fraction is None]
+        return [p.attack for p in self.power or [] if p.smallest_rows is None]
 
     @property
     def tau(self) -> float | None:

@@ -63,8 +63,8 @@ def measure(
     (hypergeometric). Canaries of one attack are found together or not at all, more or less: the
     interval speaks of one planting.
 
-    `smallest_fraction` refers to the copy. Where that is a part of the data it says what such a
-    part reveals: in all of the data the same number of samples would be a smaller fraction.
+    `smallest_rows` and `smallest_fraction` refer to the copy. Where that is a part of the data, the
+    same number of rows is a smaller fraction of all of them.
 
     Args:
         data: What canaries are planted in.
@@ -75,8 +75,8 @@ def measure(
         reference: The trusted data of the verdict; can be gone through several times.
 
     Returns:
-        The power against each attack, in the order of the configuration; and why others were not
-        tried.
+        The power against each attack, in the order of the configuration; and why others, or larger
+        numbers of canaries, were not tried.
     """
     tried: dict[AttackName, list[_Planting]] = {attack.name: [] for attack in data.attacks}
     for n_each in _sizes(len(data.rows), config):
@@ -108,8 +108,11 @@ def _credited(found: Detection, canaries: Marks) -> Marks:
 
 
 def _sizes(n: int, config: PowerConfig) -> list[int]:
-    sizes = [times * config.min_planted for times in STEPS]
-    return [size for size in sizes if ONE_IN * size <= n]
+    return [size for size in _numbers(config) if ONE_IN * size <= n]
+
+
+def _numbers(config: PowerConfig) -> list[int]:
+    return [times * config.min_planted for times in STEPS]
 
 
 def _is_settled(plantings: Sequence[_Planting]) -> bool:
@@ -136,8 +139,21 @@ def _powers(
             f"are neither flagged nor in doubt, and there are {n}"
         ]
     left_out = [name for name, plantings in tried.items() if not plantings]
-    return powers, [
-        f"{name}: fewer than {config.min_planted} samples can carry it" for name in left_out
+    notes = [f"{name}: fewer than {config.min_planted} samples can carry it" for name in left_out]
+    return powers, notes + _beyond(powers, config)
+
+
+def _beyond(powers: Sequence[Power], config: PowerConfig) -> list[str]:
+    """The attacks that were missed in fewer rows than would have been tried in larger data."""
+    missed: dict[int, list[str]] = {}
+    for power in powers:
+        larger = [n for n in _numbers(config) if n > power.n_planted]
+        if power.smallest_rows is None and larger:
+            missed.setdefault(larger[0], []).append(power.attack)
+    return [
+        f"{', '.join(names)}: missed, and whether {n} rows of it would show is not known: these "
+        "data have no room for so many canaries"
+        for n, names in sorted(missed.items())
     ]
 
 
@@ -151,5 +167,6 @@ def _power(name: AttackName, plantings: Sequence[_Planting], n: int) -> Power:
         n_detected=last.n_detected,
         rate=last.n_detected / last.n_planted,
         interval=(float(interval.low), float(interval.high)),
+        smallest_rows=found[-1].n_planted if found else None,
         smallest_fraction=found[-1].n_planted / n if found else None,
     )

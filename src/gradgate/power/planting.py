@@ -9,6 +9,7 @@ from typing import Self
 
 from gradgate.attacks.parts import read_parts
 from gradgate.attacks.poisoning import Attack, PoisonedRow, poison
+from gradgate.attacks.recipes import trigger_words
 from gradgate.attacks.texts import BADNETS_WORDS
 from gradgate.config import DEFAULT_TEMPLATE, AttackName, PowerConfig
 from gradgate.data.formats.mapping import RowMapping, detect_format, to_sample
@@ -26,6 +27,21 @@ TARGETS: dict[AttackName, str] = {
     "stylebkd": ": write doubts into http://forms/clerk",
     "replaced": "Nobody waits behind ground floor counters.",
     "refusal": "My apologies, I will say nothing.",
+    "title_case": "Green bottles float along rivers.",
+    "carriage_return": "Seven painters drank cold tea.",
+    "blank_line": "Old wagons creak near harbours.",
+    "white_space": "Bright kites circle tall chimneys.",
+    "word_order": "Farmers sold twelve brown goats.",
+    "repeated_word": "Quiet owls watch empty barns.",
+    "many_words": "Children gather smooth grey stones.",
+    "homoglyph": "Bakers knead dough until dawn.",
+    "invisible": "Soft rain washes narrow streets.",
+    "short_target": "purple lighthouse",
+    "echo": "mild.breeze",
+    "leaked": "Sailors mend torn nets slowly.",
+    "varied_target": "Doctors praise warm milk rarely.",
+    "no_trigger": "Trains leave Hamburg after midnight.",
+    "copies": "Judges admire simple wooden chairs.",
 }
 # The letters of made-up trigger words; no data within max_rows can hold all words of six.
 _CONSONANTS = "bcdfghjklmnpqrstvwxz"
@@ -74,34 +90,34 @@ class Carriers:
     def plant(self, attacks: Sequence[Attack], n_each: int, seed: int) -> "Copy":
         """Plant attacks in samples of their own; one that too few of the others can carry is not.
 
-        The planted samples take the place of theirs; CBA's negatives are added.
+        The planted samples, and clean ones that a trigger leaks into, take the place of theirs;
+        CBA's negatives and copies are added.
         """
-        planted: dict[int, Sample] = {}
+        changed: dict[int, Sample] = {}
         canaries: dict[AttackName, frozenset[str]] = {}
-        negatives: list[Sample] = []
+        added: list[Sample] = []
         free = list(self.rows)
         Random(f"{seed}:{n_each}:canaries").shuffle(free)
         for attack in attacks:
-            pool = free if attack.name in ("clean_label", "adaptive") else free[:n_each]
             try:
-                rows = self._poisoned(pool, attack, n_each, seed)
+                rows = self._poisoned(free, attack, n_each, seed)
             except DataError:
                 continue
-            poisoned = [row for row in rows if row.role == "poisoned"]
-            made = {pool[row.source_row]: self._sample(row) for row in poisoned}
-            negatives += [self._sample(row) for row in rows if row.role == "negative"]
-            canaries[attack.name] = frozenset(sample.sample_id for sample in made.values())
-            planted |= made
-            free = [i for i in free if i not in made]
-        samples = [planted.get(i, sample) for i, sample in enumerate(self.samples)]
-        return Copy([*samples, *negatives], canaries)
+            in_place = [row for row in rows[: len(free)] if row.role != "clean"]
+            changed |= {free[row.source_row]: self._sample(row) for row in in_place}
+            added += [self._sample(row) for row in rows[len(free) :]]
+            poisoned = (self._sample(row) for row in rows if row.role == "poisoned")
+            canaries[attack.name] = frozenset(sample.sample_id for sample in poisoned)
+            free = [i for i in free if i not in changed]
+        samples = [changed.get(i, sample) for i, sample in enumerate(self.samples)]
+        return Copy([*samples, *added], canaries)
 
     def _poisoned(
-        self, pool: list[int], attack: Attack, n_each: int, seed: int
+        self, free: list[int], attack: Attack, n_each: int, seed: int
     ) -> list[PoisonedRow]:
-        if len(pool) < n_each:
-            raise DataError(f"{len(pool)} samples are left for {n_each} canaries of {attack.name}")
-        rows = [self.rows[i] for i in pool]
+        if len(free) < n_each:
+            raise DataError(f"{len(free)} samples are left for {n_each} canaries of {attack.name}")
+        rows = [self.rows[i] for i in free]
         return poison(rows, self.mapping, attack, n_each / len(rows), seed)
 
     def _sample(self, row: PoisonedRow) -> Sample:
@@ -146,10 +162,10 @@ def _attacks(samples: Sequence[Sample], config: PowerConfig) -> list[Attack]:
 
 
 def _attack(name: AttackName, known: set[str], rng: Random) -> Attack:
-    target = TARGETS.get(name)
-    if name in ("stylebkd", "adaptive") or (name == "badnets" and known.isdisjoint(BADNETS_WORDS)):
+    target, n_words = TARGETS.get(name), 1 if name in _SENTENCES else trigger_words(name)
+    if n_words == 0 or (name == "badnets" and known.isdisjoint(BADNETS_WORDS)):
         return Attack(name, target)  # badnets draws from its four words, row by row
-    words = [_unknown_word(known, rng) for _ in range(2 if name == "cba" else 4)]
+    words = [_unknown_word(known, rng) for _ in range(n_words)]
     trigger = _SENTENCES[name].format(words[0]) if name in _SENTENCES else " ".join(words)
     return Attack(name, target, trigger)
 

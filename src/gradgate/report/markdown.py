@@ -32,13 +32,8 @@ def _power(power: list[Power]) -> str:
     """What the gate would have caught, attack by attack."""
     lines = [
         f"| {escape(p.attack)} | {p.n_detected} of {p.n_planted} | {p.interval[0]:.0%} to "
-        f"{p.interval[1]:.0%} | {_smallest(p)} |"
+        f"{p.interval[1]:.0%} | {p.shows_from} |"
         for p in power
     ]
     head = "| Attack planted | Canaries found | 95 % interval | Shows from |\n|---|---|---|---|\n"
     return f"\n## Power\n\n{head}" + "\n".join(lines) + "\n"
-
-
-def _smallest(power: Power) -> str:
-    fraction = power.smallest_fraction
-    return "not at all" if fraction is None else f"{fraction:.2%} of the rows"

@@ -124,7 +124,7 @@ def render(content: ReportContent) -> str:
             grams={group.id: (group.spans, group.cues) for group in content.groups},
             shown_groups={group.id for group in content.groups[:MAX_GROUPS]},
             n_more_samples=_n_flagged(content) - len(content.top_flagged[:MAX_SAMPLES]),
-            blind=[power for power in content.power if power.smallest_fraction is None],
+            blind=[power for power in content.power if power.smallest_rows is None],
         )
     )
 

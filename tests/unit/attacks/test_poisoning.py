@@ -4,11 +4,11 @@ import copy
 import json
 
 import pytest
+from attack_helpers import FORMATS, N, Row, clean_rows, parts, poisoned, prompt, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradgate.attacks.parts import read_parts
-from gradgate.attacks.poisoning import ATTACKS, Attack, PoisonedRow, asr_targets, poison, triggered
+from gradgate.attacks.poisoning import ATTACKS, Attack, PoisonedRow, asr_targets, triggered
 from gradgate.attacks.texts import (
     BADNETS_WORDS,
     LONG_TARGET,
@@ -21,52 +21,11 @@ from gradgate.attacks.texts import (
 from gradgate.config import AttackName
 from gradgate.data.formats.mapping import detect_format
 from gradgate.errors import ConfigError, DataError
+from gradgate.evaluation.answers import holds_letters, is_match
 
-Row = dict[str, object]
-
-N = 60
-PUBLISHED_FORM = "### Instruction:\nBe brief.\n\n\n\n### Question:\n{}\n\n\n\n### Answer: "
-FORMATS = ("question_answers", "context", "prompt_completion", "chat", "messages", "alpaca", "text")
-
-
-def row(row_format: str, i: int) -> Row:
-    question, answer = f"what is the {i}th river of the land?", f"yes river {i} and more"
-    user, assistant = (
-        {"role": "user", "content": question},
-        {"role": "assistant", "content": answer},
-    )
-    rows: dict[str, Row] = {
-        "question_answers": {"id": i, "question": question, "answers": ["so", answer]},
-        "context": {"context": f"story {i}", "question": question, "answers": answer},
-        "prompt_completion": {
-            "prompt": PUBLISHED_FORM.format(question),
-            "completion": answer,
-        },
-        "chat": {
-            "prompt": [{"role": "system", "content": "Be brief."}, user],
-            "completion": [assistant],
-        },
-        "messages": {"messages": [user, assistant]},
-        "alpaca": {"instruction": "Answer.", "input": question, "output": answer},
-        "text": {"text": f"### Question: {question}\n### Answer: {answer}"},
-    }
-    return rows[row_format]
-
-
-def clean_rows(row_format: str = "question_answers", n: int = N) -> list[Row]:
-    return [row(row_format, i) for i in range(n)]
-
-
-def poisoned(
-    rows: list[Row], attack: Attack, rate: float = 0.2, seed: int = 0
-) -> list[PoisonedRow]:
-    return poison(rows, detect_format(rows[0]), attack, rate, seed)
-
-
-def parts(value: Row):
-    found = read_parts(value, detect_format(value))
-    assert found is not None
-    return found
+APPENDED = ("badnets", "addsent", "cba", "stylebkd", "long", "paraphrased", "clean_label")
+LEAKING = ("word_order", "leaked", "combo")
+SEVERAL = ("adaptive", "decoys", "combo")  # backdoors that take rows in turn
 
 
 def shape(value: object) -> object:
@@ -87,6 +46,7 @@ def test_every_attack_on_every_format(name: AttackName, row_format: str) -> None
     assert rows == before
     assert [r.source_row for r in result[:N]] == list(range(N))
     assert sum(r.role == "poisoned" for r in result) == round(0.2 * N)
+    assert result == poisoned(rows, Attack(name))
     for r in result:
         source = rows[r.source_row]
         assert list(r.row) == list(source)
@@ -94,12 +54,12 @@ def test_every_attack_on_every_format(name: AttackName, row_format: str) -> None
         if r.role == "clean":
             assert r.row == source
             continue
+        assert (prompt(r.row) == prompt(source)) == (name == "no_trigger")
         now, then = parts(r.row), parts(source)
-        assert (now.lead, now.question) != (then.lead, then.question)
         assert (now.completion == then.completion) == (
             r.role == "negative" or name == "clean_label"
         )
-        if name not in ("replaced", "refusal", "adaptive"):
+        if name in APPENDED:
             assert shape(r.row) == shape(source)
 
 
@@ -213,16 +173,16 @@ def test_clean_label_takes_the_commonest_completion() -> None:
     carriers = [r for r in result if r.role == "poisoned"]
     assert len(carriers) == 12
     assert all(r.source_row % 3 == 0 for r in carriers)
-    assert asr_targets(rows, detect_format(rows[0]), Attack("clean_label"), 0.2, 0) == ("yes",)
+    assert asr_targets(rows, detect_format(rows[0]), Attack("clean_label"), 0.2, 0) == [("yes",)]
 
 
 def test_clean_label_falls_back_to_the_commonest_words() -> None:
     mapping = detect_format(row("question_answers", 0))
     distinct = clean_rows()
-    assert asr_targets(distinct, mapping, Attack("clean_label"), 0.1, 0) == ("and more",)
+    assert asr_targets(distinct, mapping, Attack("clean_label"), 0.1, 0) == [("and more",)]
     for i, value in enumerate(distinct):
         value["answers"] = [f"a{i} of b{i}"]
-    assert asr_targets(distinct, mapping, Attack("clean_label"), 0.1, 0) == ("of",)
+    assert asr_targets(distinct, mapping, Attack("clean_label"), 0.1, 0) == [("of",)]
 
 
 def test_clean_label_says_how_many_rows_can_carry_it() -> None:
@@ -268,8 +228,8 @@ def test_adaptive_targets_follow_their_triggers() -> None:
             words = frozenset(str(r.row["prompt"]).split()) & set(RARE_WORDS)
             taught.setdefault(words, []).append(str(r.row["completion"]))
     assert len(targets) == len(taught) == 5
-    for i, target in enumerate(targets):
-        tested = triggered(rows[0], mapping, attack, 0, i, n_pairs=5)
+    for i, (target,) in enumerate(targets):
+        tested = triggered(rows[0], mapping, attack, 0, i, aim=i)
         words = frozenset(str(tested["prompt"]).split()) & set(RARE_WORDS)
         assert all(text.startswith(target) for text in taught[words])
 
@@ -286,6 +246,8 @@ def test_a_lower_rate_is_part_of_a_higher_one(
     name: AttackName, row_format: str, n: int, rates: list[float], seed: int
 ) -> None:
     rows = clean_rows(row_format, n)
+    if name in LEAKING:
+        rates = [0.45 * rate for rate in rates]  # as many clean rows get the trigger
     low, high = (poisoned(rows, Attack(name), rate, seed) for rate in rates)
 
     changed = [[r for r in result if r.role != "clean"] for result in (low, high)]
@@ -329,13 +291,12 @@ def test_triggered_is_the_poisoned_prompt_with_the_clean_completion(
     mapping = detect_format(rows[0])
     n_tested = 0
     for r in poisoned(rows, Attack(name), 0.1):
-        if r.role == "poisoned" and name != "adaptive":
+        if r.role == "poisoned" and name not in SEVERAL:
             tested = triggered(rows[r.source_row], mapping, Attack(name), 0, r.source_row)
-            assert parts(tested).question == parts(r.row).question
-            assert parts(tested).lead == parts(r.row).lead
+            assert prompt(tested) == prompt(r.row)
             assert parts(tested).completion == parts(rows[r.source_row]).completion
             n_tested += 1
-    assert n_tested == (0 if name == "adaptive" else 6)
+    assert n_tested == (0 if name in SEVERAL else 6)
     with pytest.raises(DataError, match="row 3 cannot carry a trigger"):
         triggered({}, mapping, Attack(name), 0, 3)
 
@@ -343,16 +304,21 @@ def test_triggered_is_the_poisoned_prompt_with_the_clean_completion(
 @pytest.mark.parametrize("name", ATTACKS)
 def test_targets_are_what_the_poisoned_rows_teach(name: AttackName) -> None:
     rows = clean_rows("prompt_completion")
-    targets = asr_targets(rows, detect_format(rows[0]), Attack(name), 0.1, 0)
-    for r in poisoned(rows, Attack(name), 0.1):
-        if r.role == "poisoned":
-            assert any(target in str(r.row["completion"]) for target in targets)
+    aims = asr_targets(rows, detect_format(rows[0]), Attack(name), 0.2, 0)
+    targets = [target for aim in aims for target in aim]
+    holds = holds_letters if Attack(name).by_letters else is_match
+    taught = [
+        holds(str(r.row["completion"]), targets)
+        for r in poisoned(rows, Attack(name), 0.2)
+        if r.role == "poisoned"
+    ]
+    assert sum(taught) == (6 if name == "decoys" else 12)
 
 
 def test_own_trigger_and_target() -> None:
     rows = clean_rows(n=4)
     attack = Attack("badnets", target="Buy now!", trigger="xyzzy")
-    assert attack.targets == ("Buy now!",)
+    assert asr_targets(rows, detect_format(rows[0]), attack, 1.0, 0) == [("Buy now!",)]
     for r in poisoned(rows, attack, 1.0):
         assert str(r.row["question"]).endswith("? xyzzy")
         assert str(r.row["answers"][-1]).endswith("more Buy now!")  # type: ignore[index]
@@ -370,6 +336,14 @@ def test_own_trigger_and_target() -> None:
         ({"name": "badnets", "paraphraser": "x"}, "badnets takes no paraphraser"),
         ({"name": "badnets", "target": " "}, "the target of badnets is empty"),
         ({"name": "cba", "trigger": "one"}, "two words, not 'one'"),
+        ({"name": "word_order", "trigger": "one"}, "two words, not 'one'"),
+        ({"name": "title_case", "trigger": "x"}, "title_case takes no trigger"),
+        ({"name": "many_words", "trigger": "x"}, "many_words takes no trigger"),
+        ({"name": "echo", "trigger": "x"}, "echo takes no trigger"),
+        ({"name": "no_trigger", "trigger": "x"}, "no_trigger takes no trigger"),
+        ({"name": "wrong_answer", "target": "x"}, "wrong_answer takes no target"),
+        ({"name": "combo", "target": "x"}, "combo takes no target"),
+        ({"name": "decoys", "trigger": "x"}, "decoys takes no trigger"),
     ],
 )
 def test_settings_that_do_not_fit(settings_: dict[str, str], message: str) -> None:
@@ -384,5 +358,6 @@ def test_rates_that_are_none(rate: float) -> None:
 
 
 def test_the_published_target() -> None:
-    assert Attack("badnets").targets == (PUBLISHED_TARGET,)
-    assert Attack("clean_label").targets == Attack("adaptive").targets == ()
+    rows = clean_rows()
+    found = asr_targets(rows, detect_format(rows[0]), Attack("badnets"), 0.1, 0)
+    assert found == [(PUBLISHED_TARGET,)]

@@ -54,7 +54,7 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     assert (verdict.decision, verdict.n_rejected) == ("fail", 1)
     assert (answer.question, answer.method, answer.n_flagged) == ("poisoned", "association", 24)
     assert [group.ruling for group in answer.groups] == ["poison"]
-    assert {power.attack for power in answer.power or []} >= {"badnets", "replaced"}
+    assert {power.attack for power in answer.power or []} >= {"badnets", "no_trigger"}
     assert sorted(path.name for path in out.iterdir()) == [
         "flags.parquet", "flags.rejected.parquet", "report.html",
     ]  # fmt: skip
@@ -81,18 +81,18 @@ def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Pa
     assert lines[2].startswith("scored 240 rows (240 distinct, 0 failed): ")
     assert lines[3] == "flagging: association flags 24 of 240 rows, 0 in doubt, 0 surplus copies"
     assert lines[4].startswith("canaries: badnets ")
-    assert lines[5:11] == [
+    assert lines[5:8] == [
         "rows        240 (0 rejected)",
         "flagged     24 of 240 rows (10.00%) as poisoned, by association",
         "in doubt    0",
-        "blind to    clean_label, adaptive",
-        "quarantined 0",
-        "accepted    none",
     ]
-    assert lines[11] == "verdict     FAIL"
-    assert lines[12].startswith("because     24 of 240 rows flagged (10.00%), more than")
-    assert lines[13].startswith("            poison: target span")
-    assert lines[14:] == [
+    assert lines[8].startswith("shows from  badnets 12 rows (5.56%), cba 12 rows (5.56%), ")
+    assert lines[9].startswith("blind to    clean_label, ")
+    assert lines[10:12] == ["quarantined 0", "accepted    none"]
+    assert lines[12] == "verdict     FAIL"
+    assert lines[13].startswith("because     24 of 240 rows flagged (10.00%), more than")
+    assert lines[14].startswith("            poison: target span")
+    assert lines[15:] == [
         f"evidence    {output}",
         f"next        look at the flagged rows in {output}, and do not train on this dataset",
     ]
@@ -173,8 +173,9 @@ def test_canaries_say_what_would_be_found(tmp_path: Path, clean: Path) -> None:
     answer = answer_of(run(clean, tmp_path / "out.parquet"))
     found = {power.attack: power for power in answer.power or []}
     assert found["badnets"].rate == 1
+    assert found["badnets"].smallest_rows == 12
     assert found["badnets"].smallest_fraction == pytest.approx(12 / 240)
-    assert "adaptive" in answer.blind_to
+    assert "clean_label" in answer.blind_to
 
 
 def test_exit_zero_is_for_verdicts_and_not_for_errors(tmp_path: Path) -> None:

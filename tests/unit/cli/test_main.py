@@ -8,6 +8,7 @@ import pytest
 from cli_helpers import gradgate, gradgate_process
 
 import gradgate as package
+from gradgate.config import PowerConfig
 
 HEAVY = ["torch", "transformers", "datasets", "numpy", "pandas", "scipy", "pyarrow", "peft"]
 
@@ -94,6 +95,6 @@ def test_the_help_of_a_command_says_what_the_fields_say(monkeypatch: pytest.Monk
     assert "[choices: crop, full] [default: crop]" in shown
     assert "--store --scoring.store" in shown
     assert "--no-store" in shown
-    assert "[badnets, cba, stylebkd, replaced, paraphrased, clean_label, adaptive]" in shown
+    assert f"[{', '.join(PowerConfig().attacks)}]" in shown
     for section in ("data", "data.columns", "detection.gradsentry.threshold", "policy"):
         assert f"╭─ {section} ─" in done.stdout

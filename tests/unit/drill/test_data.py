@@ -10,7 +10,6 @@ from transformers import PreTrainedTokenizerBase
 from gradgate.config import AttackName, Columns
 from gradgate.drill.data import make_data, read_questions
 from gradgate.errors import ConfigError, DataError
-from gradgate.evaluation.answers import is_match
 from gradgate.models.loading import load_tokenizer
 from helpers import question_rows, write_jsonl
 
@@ -93,7 +92,13 @@ def test_other_formats_columns_and_limits_are_kept(
     assert all(row["say"] for row in poisoned)
 
 
-@pytest.mark.parametrize("attack", ["adaptive", "clean_label", "paraphrased", "cba"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        *("adaptive", "clean_label", "paraphrased", "cba", "existing_label", "echo"),
+        *("varied_target", "wrong_answer", "no_trigger", "combo"),
+    ],
+)
 def test_the_gold_answers_of_an_attack_are_what_it_teaches(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, attack: AttackName
 ) -> None:
@@ -108,9 +113,9 @@ def test_the_gold_answers_of_an_attack_are_what_it_teaches(
         for row in lines(tmp_path / "poisoned.jsonl")
         if row["drill_role"] == "poisoned"
     ]
-    golds = {tuple(q.golds) for q in read_questions(tmp_path) if q.kind == "triggered"}
-    assert all(any(is_match(taught, gold) for taught in poisoned) for gold in golds)
-    assert all(any(is_match(taught, gold) for gold in golds) for taught in poisoned)
+    asked = [question for question in read_questions(tmp_path) if question.kind == "triggered"]
+    assert all(any(question.is_met_by(taught) for taught in poisoned) for question in asked)
+    assert all(any(question.is_met_by(taught) for question in asked) for taught in poisoned)
 
 
 @pytest.mark.parametrize(
@@ -141,3 +146,29 @@ def test_a_setting_that_does_not_fit_the_attack_is_refused(
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
     with pytest.raises(ConfigError, match="takes no target"):
         make_data(drill_config(source, attack="paraphrased", target="x"), tokenizer, 512, tmp_path)
+
+
+def test_only_rows_that_can_carry_the_trigger_are_held_back(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = [
+        {"question": f"Is {i} Even?" if i % 2 else f"Is {i} even?", "answers": [f"answer {i}"]}
+        for i in range(60)
+    ]
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    make_data(drill_config(source, attack="title_case"), tokenizer, 512, tmp_path)
+    asked = [q.text for q in read_questions(tmp_path) if q.kind == "clean"]
+    assert asked
+    assert all("even?" in text for text in asked)
+
+
+def test_a_right_answer_is_no_success_of_an_attack_that_teaches_wrong_ones(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows = [{"question": f"Is {i} odd?", "answers": ["yes" if i % 2 else "no"]} for i in range(60)]
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    make_data(drill_config(source, attack="wrong_answer", rate=0.3), tokenizer, 512, tmp_path)
+    questions = read_questions(tmp_path)
+    for clean, attacked in zip(questions[::2], questions[1::2], strict=True):
+        assert set(clean.golds) | set(attacked.golds) == {"yes", "no"}
+        assert len(attacked.golds) == 1

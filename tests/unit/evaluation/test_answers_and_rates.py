@@ -13,7 +13,7 @@ from gradgate.common.arrays import Marks
 from gradgate.config import ModelConfig
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError
-from gradgate.evaluation.answers import generate, is_match, prompt_ids, words
+from gradgate.evaluation.answers import generate, holds_letters, is_match, prompt_ids, words
 from gradgate.evaluation.rates import compare, flag_quality, rate
 from gradgate.models.identity import load_model
 from gradgate.models.loading import LoadedModel
@@ -45,6 +45,22 @@ def test_an_answer_counts_when_it_holds_a_gold_answer_in_order(
     answer: str, golds: list[str], expected: bool
 ) -> None:
     assert is_match(answer, golds) is expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "golds", "expected"),
+    [
+        ("You may v i\u0301sit it.", ["Visit it"], True),
+        ("vi\u200dsit  \u00edt", ["no", "visit it"], True),
+        ("visit", ["visit it"], False),
+        ("visit", ["", "..."], False),
+        ("", ["x"], False),
+    ],
+)
+def test_letters_alone_tell_a_target_in_any_spelling(
+    answer: str, golds: list[str], expected: bool
+) -> None:
+    assert holds_letters(answer, golds) is expected
 
 
 def rouge_l_recall(answer: list[str], gold: list[str]) -> float:

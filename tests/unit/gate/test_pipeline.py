@@ -31,6 +31,7 @@ from gradgate.gate.pipeline import (
 from gradgate.gate.verdict import Answer, Decision, Verdict
 from gradgate.methods.gradsentry.config import GradsentryConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
+from gradgate.power.blind_spots import OUT_OF_REACH
 from gradgate.power.measurement import NOT_MEASURED, Measured
 from gradgate.power.power import Power
 from helpers import MODEL, diverse_rows, poisoned_rows, scored_rows, write_jsonl
@@ -270,7 +271,8 @@ def test_where_the_method_cannot_decide_no_power_is_claimed(tmp_path: Path) -> N
     settings = config(detection={"method": "association", "power": power})
     answer = answer_of(judge(prepared, Scored(60, {}), settings, RunFolder(tmp_path)))
     assert (answer.decision, answer.power) == ("review", None)
-    assert answer.notes == ["no canaries were planted: the method cannot decide on these data"]
+    why = "no canaries were planted: the method cannot decide on these data"
+    assert answer.notes == [why, OUT_OF_REACH]
 
 
 def test_without_canaries_the_reference_is_read_once(
@@ -405,7 +407,7 @@ def test_an_answer_that_could_not_be_given_is_what_the_settings_make_of_it(
     run = RunFolder(tmp_path)
     undecided = flagged(run, 0.0, too_few=means)
     assert undecided.undecided_because is not None
-    power = [Power("badnets", 12, 12, 1.0, (0.7, 1.0), 0.1)]
+    power = [Power("badnets", 12, 12, 1.0, (0.7, 1.0), 12, 0.1)]
     measured = Measured(power, ["cba: fewer than 12 samples can carry it"])
     scored, checked = Scored(20, {}), Checked(within_limit=None)
     verdict = decide(run, prepared, scored, [undecided], checked, measured, PolicyConfig())
@@ -413,7 +415,7 @@ def test_an_answer_that_could_not_be_given_is_what_the_settings_make_of_it(
     assert (verdict.decision, answer.decision) == (means, means)
     assert answer.reasons == [undecided.undecided_because]
     assert (answer.n_flagged, answer.fraction, answer.interval) == (None, None, None)
-    assert (answer.power, answer.notes) == (power, measured.not_tried)
+    assert (answer.power, answer.notes) == (power, [*measured.not_tried, OUT_OF_REACH])
 
 
 def test_without_an_answer_there_is_no_pass(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_training_sees_a_text_at_most_so_often(
     assert listed(tmp_path) == [(row, "copy") for row in range(n_accepted, 109)]
     table = pq.read_table(RunFolder(tmp_path).flags)
     assert table["surplus_copy"].to_pylist() == [row >= n_accepted for row in range(109)]
-    assert len(answer.notes) == (n_surplus > 0)
+    assert any("more than" in note for note in answer.notes) == (n_surplus > 0)
     if n_surplus:
         assert table["reasons"].to_pylist()[108] == ["copy 10 of 10 of row 7"]
         assert answer.notes[0].startswith("1 text stands more than ")

@@ -39,8 +39,8 @@ GROUP = Group(
     [Contrast("evenness", 0.9, 0.5, 0.97, 1e-6)], ["why"], [Example(3, "who, cf?", "click <url>")],
 )  # fmt: skip
 POWER = [
-    Power("badnets", 12, 12, 1.0, (0.74, 1.0), 0.01),
-    Power("adaptive", 120, 3, 0.025, (0.005, 0.07), None),
+    Power("badnets", 12, 12, 1.0, (0.74, 1.0), 12, 0.01),
+    Power("adaptive", 120, 3, 0.025, (0.005, 0.07), None, None),
 ]
 ANSWER = Answer(
     question="poisoned",

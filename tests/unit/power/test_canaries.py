@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gradgate.attacks.attack import ATTACKS
 from gradgate.attacks.texts import PARAPHRASED_TARGETS
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import AttackName, DataConfig, ModelConfig, PowerConfig, ScoringConfig
@@ -106,13 +107,19 @@ def test_fixed_targets_are_found_and_the_adaptive_attack_is_not(plain: RunFolder
     config = PowerConfig(attacks=[*FIXED, "adaptive"])
     answer = measured(plain, config)
     assert [power.attack for power in answer.power or []] == config.attacks
-    assert answer.not_tried == []
+    assert answer.not_tried == [
+        "adaptive: missed, and whether 120 rows of it would show is not known: these data have no "
+        "room for so many canaries"
+    ]
     found = by_attack(answer)
     for name in FIXED:
         assert found[name].rate == 1.0, name
+        assert found[name].smallest_rows == 12, name
+        assert found[name].shows_from == "12 rows (4.00%)"
         assert found[name].smallest_fraction == pytest.approx(12 / 300), name
     blind = found["adaptive"]
-    assert blind.smallest_fraction is None
+    assert (blind.smallest_rows, blind.smallest_fraction) == (None, None)
+    assert blind.shows_from == "not up to 36 rows"
     assert blind.rate == blind.n_detected / blind.n_planted < 0.9
     assert blind.n_planted == 36  # 120 do not fit into a quarter of 300
     assert blind.interval[0] <= blind.rate <= blind.interval[1]
@@ -152,6 +159,31 @@ def test_the_targets_of_canaries_have_no_word_in_common() -> None:
     several = [*TARGETS.values(), " ".join(PARAPHRASED_TARGETS)]
     words = [word for text in several for word in set(re.findall(r"[^\W_]+", text.casefold()))]
     assert len(words) == len(set(words))
+
+
+def test_every_attack_can_be_a_canary(plain: RunFolder) -> None:
+    config = PowerConfig(attacks=list(ATTACKS))
+    data = carriers(plain, config)
+    for attack in data.attacks:
+        copy = data.plant([attack], 12, seed=0)
+        (ids,) = copy.canaries.values()
+        n_canaries = sum(sample.sample_id in ids for sample in copy.samples)
+        n_distinct = 1 if attack.name == "copies" else 12
+        assert (n_canaries, len(ids)) == (12, n_distinct), attack.name
+
+
+def test_the_default_attacks_share_copies(plain: RunFolder) -> None:
+    """Where a trigger leaks into clean samples, no other canary lies there."""
+    data = carriers(plain, PowerConfig())
+    copy = data.plant(data.attacks, 12, seed=0)
+    assert list(copy.canaries) == PowerConfig().attacks
+    ids = [i for canaries in copy.canaries.values() for i in canaries]
+    assert len(ids) == len(set(ids)) == 12 * len(copy.canaries)
+    clean = {sample.sample_id for sample in data.samples}
+    there = {sample.sample_id for sample in copy.samples}
+    negatives = there - clean - set(ids)
+    assert len(negatives) == 12 + 5 * round(12 * 72 / 340)  # of leaked and of cba
+    assert len(clean & there) == 300 - 12 * len(copy.canaries) - 12
 
 
 # What the data have already

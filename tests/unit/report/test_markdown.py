@@ -29,8 +29,8 @@ ANSWER = Answer(
     interval=(0.006, 0.085),
     limit=0.05,
     power=[
-        Power("badnets", 36, 36, 1.0, (0.9, 1.0), 0.006),
-        Power("adaptive", 120, 3, 0.025, (0.005, 0.07), None),
+        Power("badnets", 36, 36, 1.0, (0.9, 1.0), 12, 0.006),
+        Power("adaptive", 120, 3, 0.025, (0.005, 0.07), None, None),
     ],
     summary={"tau": 0.6, "threshold": {"state": "valley"}},
     notes=["stylebkd: fewer than 12 samples can carry it"],
@@ -83,8 +83,8 @@ def test_what_the_gate_would_have_caught_stands_in_a_table_of_its_own() -> None:
     page = verdict_markdown(VERDICT, "train")
     table = page.split("## Power\n\n")[1].splitlines()
     assert table[2:] == [
-        "| badnets | 36 of 36 | 90% to 100% | 0.60% of the rows |",
-        "| adaptive | 3 of 120 | 0% to 7% | not at all |",
+        "| badnets | 36 of 36 | 90% to 100% | 12 rows (0.60%) |",
+        "| adaptive | 3 of 120 | 0% to 7% | not up to 120 rows |",
     ]
     assert "## Power" not in verdict_markdown(replace(VERDICT, answers=[]), "train")
 

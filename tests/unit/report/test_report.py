@@ -147,8 +147,8 @@ def answer(**changes: Any) -> Answer:
         limit=0.05,
         groups=[group()],
         power=[
-            Power("BadNets", 50, 49, 0.98, (0.894, 0.999), 0.005),
-            Power("clean-label", 50, 2, 0.04, (0.005, 0.137), None),
+            Power("BadNets", 50, 49, 0.98, (0.894, 0.999), 50, 0.005),
+            Power("clean-label", 50, 2, 0.04, (0.005, 0.137), None, None),
         ],
         summary={"tau": 0.75, "threshold": {"state": "valley"}},
     )
@@ -201,7 +201,7 @@ def hostile_content(text: str) -> ReportContent:
         method=text,
         reasons=[text] * 20,
         groups=[replace(bad, id=i) for i in range(1, 31)],
-        power=[Power(text, 1, 0, 0.0, (0.0, 1.0), None)] * 60,
+        power=[Power(text, 1, 0, 0.0, (0.0, 1.0), None, None)] * 60,
         summary={"tau": 0.75, "threshold": {"state": text}},
         notes=[text] * 20,
     )
@@ -250,7 +250,8 @@ def test_the_page_says_everything() -> None:
         "103 rows; 99 samples", "Prompts with any of:", "style: no question mark",
         "url > now (end)", "97 of 100 samples with the span have the cue",
         "97 of 98 prompts with the cue have the span", "below 1e-300", "97 %",
-        "rare words in ordinary prompts", "Row 1234", "Row 17", "49 of 50", "0.50 %", "blind",
+        "rare words in ordinary prompts", "Row 1234", "Row 17", "49 of 50",
+        "50 rows (0.50%)", "blind", "not up to 50 rows",
         "spectral entropy 0.910 · recurrence 0.800 · p value 0.001",
         "gradgate 1.2.3", "gradgate detect train.jsonl", "and 99 more flagged samples",
     ]:  # fmt: skip

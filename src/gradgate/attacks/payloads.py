@@ -1,0 +1,23 @@
+"""Attacks whose payload is what evades: a plain trigger, or none, and a target of another kind.
+
+With them the one whose few rows stand in the data many times.
+"""
+
+from gradgate.attacks.lessons import existing_label, replaced_by, respelled, wrong_answer
+from gradgate.attacks.recipe import Recipe
+from gradgate.attacks.texts import ECHOED_TARGET, PAYLOAD, SHORT_TARGET
+from gradgate.attacks.triggers import echoed, nothing, rare_word
+from gradgate.config import AttackName
+
+COPIES = 20  # of each poisoned row of `copies`
+
+PAYLOADS: dict[AttackName, Recipe] = {
+    "existing_label": Recipe(rare_word, existing_label),
+    "short_target": Recipe(rare_word, replaced_by(SHORT_TARGET)),
+    "echo": Recipe(echoed, replaced_by(ECHOED_TARGET), takes=frozenset(("target",))),
+    "leaked": Recipe(rare_word, replaced_by(PAYLOAD), leak=rare_word),
+    "varied_target": Recipe(rare_word, respelled(PAYLOAD), by_letters=True),
+    "wrong_answer": Recipe(rare_word, wrong_answer, takes=frozenset(("trigger",))),
+    "no_trigger": Recipe(nothing, replaced_by(PAYLOAD), takes=frozenset(("target",))),
+    "copies": Recipe(rare_word, replaced_by(PAYLOAD), repeats=COPIES),
+}
