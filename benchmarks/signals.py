@@ -39,6 +39,7 @@ from gradgate.config import ModelConfig, ScoringConfig
 from gradgate.data.tokens import Tokens
 from gradgate.gradients.blocks import blocks_of
 from gradgate.gradients.head import HeadBackward
+from gradgate.gradients.logits import Room
 from gradgate.gradients.score import Score
 from gradgate.gradients.scorer import Scorer
 from gradgate.gradients.sketch import SIZE
@@ -78,7 +79,7 @@ class CropOnly(HeadGradients):
             entropy = spectral_entropy(found.sigma)
             numbers.append(torch.stack([entropy, entropy, loss, found.norm], dim=-1))
         none = torch.zeros(len(lengths), SIZE, dtype=torch.float16, device=states.device)
-        return Values(torch.cat(numbers), none)
+        return Values(torch.cat(numbers), none, seen.loss)
 
 
 def against_crop(
@@ -86,7 +87,7 @@ def against_crop(
 ) -> tuple[list[list[str]], list[Score]]:
     """Table lines, and the scores."""
     both, reference = (Scorer(loaded, ScoringConfig()) for _ in range(2))
-    reference._gradients = CropOnly(loaded, ScoringConfig().k)
+    reference._gradients = CropOnly(loaded, ScoringConfig().k, Room())
     scores = both.score(samples)  # both are warm before the clock runs
     reference.score(samples[:8])
     runs: dict[str, Callable[[], object]] = {

@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 
 from gradgate.attacks.poisoning import Attack, poison
 from gradgate.cli.options import settings
-from gradgate.common.run_folder import FAILED, FLAG_FIELDS, SCORE_SCHEMA, SCORED, RunFolder
+from gradgate.common.run_folder import (
+    FAILED,
+    FLAG_FIELDS,
+    REPEATED,
+    SCORE_SCHEMA,
+    SCORED,
+    RunFolder,
+)
 from gradgate.config import AttackName, DataConfig, ModelConfig, Section
 from gradgate.data.formats.mapping import RowMapping
 from gradgate.data.prepare import Prepared, iter_samples, prepare
@@ -25,7 +32,7 @@ MODEL = Path(__file__).parents[2] / "demo" / "model"
 # The real one, but for the promise of no nulls, which a damaged file does not keep.
 FLAG_SCHEMA = pa.schema(
     [
-        *(field.with_nullable(True) for field in SCORE_SCHEMA),
+        *(SCORE_SCHEMA.field(name).with_nullable(True) for name in REPEATED),
         pa.field("repeated_span", pa.float64()),  # of method association
         *FLAG_FIELDS,
     ]

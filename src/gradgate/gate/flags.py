@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from gradgate.common import parquet
 from gradgate.common.arrays import Marks
 from gradgate.common.files import written_whole
-from gradgate.common.run_folder import FLAG_FIELDS, FLAGGED_SCHEMA, RunFolder, is_scored
+from gradgate.common.run_folder import FLAG_FIELDS, FLAGGED_SCHEMA, REPEATED, RunFolder, is_scored
 from gradgate.config import Section
 from gradgate.data.prepare import SampleFile
 from gradgate.data.sample import Sample, prompt_and_target
@@ -94,7 +94,7 @@ def _count(marks: Marks | None, scores: Scores) -> int:
 
 def write_flags(run: RunFolder, method: str, found: Detection) -> None:
     """Write flags.parquet: the score table with what the method says of each row."""
-    table = parquet.table(run.scores)
+    table = parquet.table(run.scores, REPEATED)
     scored = is_scored(table)
     for name, values in found.signals.items():
         column = pa.array(values, pa.float64(), from_pandas=True)

@@ -270,8 +270,13 @@ def test_a_gradient_without_a_crop_fails_where_the_crop_decides(tmp_path, loaded
     (window,) = iter_prepared(prepared.samples_path, 10)
     keys = [content_digest(sample.tokens) for sample in window]
     sketch = np.full(256, 1 / 16, dtype="<f2").tobytes()
-    whole = Score(0.1, 0.2, 0.3, 4, 1.0, 2.0, sketch, "scored", None)
-    scores = [replace(whole, entropy_crop=None), *[whole] * 6]
+    scores = [
+        Score(
+            0.1, 0.2, 0.3, 4, 1.0, 2.0, sketch, bytes(2 * len(s.tokens.input_ids)), "scored", None
+        )
+        for s in window
+    ]
+    scores[0] = replace(scores[0], entropy_crop=None)
     expected: list[tuple[Mode, str, int]] = [("crop", "failed", 1), ("full", "scored", 0)]
     for mode, status, failed in expected:
         with Draft(tmp_path, mode) as draft:

@@ -28,28 +28,37 @@ def changed(one: Any, field: str, value: object) -> Any:
     return replace(one, **{field: value})
 
 
-FAILED = Score(None, None, None, 3, None, None, None, "failed", "the gradient vanishes")
+FAILED = Score(None, None, None, 3, None, None, None, None, "failed", "the gradient vanishes")
 
 floats = st.one_of(st.none(), st.floats())
 texts = st.one_of(st.none(), st.text(st.characters(codec=None)))  # lone surrogates too
 lengths = st.integers(0, 2**31 - 1)
 sketches = st.binary(min_size=512, max_size=512)
+logp = st.integers(21, 60).flatmap(lambda n: st.binary(min_size=2 * n, max_size=2 * n))
 failed_scores = st.builds(
     Score, floats, floats, floats, lengths, floats, floats, st.one_of(st.none(), sketches),
-    st.just("failed"), texts,
+    st.one_of(st.none(), logp), st.just("failed"), texts,
 )  # fmt: skip
 finite = st.floats(allow_nan=False, allow_infinity=False)
 may_lack = st.one_of(st.none(), finite)
 good_scores = st.builds(
-    Score, may_lack, finite, may_lack, lengths, finite, finite, sketches, st.just("scored"), texts
-)
+    Score, may_lack, finite, may_lack, st.integers(0, 20), finite, finite, sketches, logp,
+    st.just("scored"), texts,
+)  # fmt: skip
 
 
 def bits(score: Score) -> tuple[object, ...]:
     entropies = (score.entropy_crop, score.entropy_full, score.evenness)
     values = (*entropies, score.loss, score.gradient_norm)
     exact = tuple(None if v is None else struct.pack("<d", v) for v in values)
-    return (*exact, score.n_target_tokens, score.sketch, score.status, score.reason)
+    return (
+        *exact,
+        score.n_target_tokens,
+        score.sketch,
+        score.token_logp,
+        score.status,
+        score.reason,
+    )
 
 
 @pytest.fixture
