@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.methods.checks import require_contract, require_signals
 from gradgate.methods.contract import Detection, Method, Question, Scores
 from gradgate.methods.evidence import Group
+from gradgate.methods.tokens import LoadTokenizer, TokenTable
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ class Flagging:
 
 
 def flag(
-    run: RunFolder, method: Method[Any], settings: Section, reference: Path | None = None
+    run: RunFolder,
+    method: Method[Any],
+    settings: Section,
+    reference: Path | None = None,
+    tokenizer: LoadTokenizer | None = None,
 ) -> Flagging:
     """Let a method judge a scored data set, and write flags.parquet and flagged.parquet.
 
@@ -56,6 +61,7 @@ def flag(
         method: The method.
         settings: Its own.
         reference: Samples of the trusted data set.
+        tokenizer: Loads that of the model that scored; called if the method needs tokens.
 
     Raises:
         DataError: A table cannot be read, the two do not belong together, or a row lacks a signal
@@ -63,6 +69,8 @@ def flag(
         MethodError: The method broke its contract.
     """
     scores = Scores.read(run.scores, (*method.needs, *method.reports))
+    if method.needs_tokens and tokenizer is not None:
+        scores = replace(scores, tokens=TokenTable.read(run, scores, tokenizer()))
     require_signals(method, scores)
     trusted = None if reference is None else SampleFile(reference)
     found = method.detect(scores, SampleFile(run.samples), trusted, settings)

@@ -15,6 +15,7 @@ from gradgate.common.run_folder import is_scored
 from gradgate.config import Section
 from gradgate.data.sample import Sample
 from gradgate.methods.evidence import Group
+from gradgate.methods.tokens import TokenTable
 
 Question = Literal["poisoned", "harmful"]
 SettingsT = TypeVar("SettingsT", bound=Section)
@@ -31,12 +32,14 @@ class Scores:
         sample_ids: The same for repeated rows. (n,)
         is_scored: Which rows have a score. (n,)
         signals: By name; NaN where a row has none. (n,)
+        tokens: Of the same rows; only for a method that needs them.
     """
 
     rows: Ints
     sample_ids: list[str]
     is_scored: Marks
     signals: Mapping[str, Floats]
+    tokens: TokenTable | None = None
 
     @property
     def n(self) -> int:
@@ -108,8 +111,9 @@ class Method(ABC, Generic[SettingsT]):
     Attributes:
         name: As it is called in a configuration.
         question: What it answers.
-        needs: Signals of the score table without which it cannot flag. Where there are none, the
-            canaries planted for it need no model.
+        needs: Signals of the score table without which it cannot flag.
+        needs_tokens: Whether it needs the tokens and their log-probabilities, `Scores.tokens`.
+            Where it needs neither these nor a signal, its canaries need no model.
         reports: Signals that it only holds beside its evidence; they may be missing.
         settings: Its section of the configuration, `detection.<name>`.
         takes_reference: Whether it can hold its findings against a trusted data set.
@@ -118,6 +122,7 @@ class Method(ABC, Generic[SettingsT]):
     name: ClassVar[str]
     question: ClassVar[Question]
     needs: ClassVar[tuple[str, ...]] = ()
+    needs_tokens: ClassVar[bool] = False
     reports: ClassVar[tuple[str, ...]] = ()
     settings: type[SettingsT]
     takes_reference: ClassVar[bool] = False
@@ -133,7 +138,8 @@ class Method(ABC, Generic[SettingsT]):
         """Say of each row how suspicious it is.
 
         Args:
-            scores: With the signals that it needs and reports, as far as they are known.
+            scores: With the signals that it needs and reports, as far as they are known, and with
+                the tokens if it needs them.
             samples: Of the same rows in the same order; can be gone through several times.
             reference: Samples of a trusted data set of the same kind.
             settings: Its own.
