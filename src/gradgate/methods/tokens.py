@@ -120,6 +120,8 @@ class TokenTable:
 
     def _decoded(self, runs: list[list[int]]) -> list[str]:
         """Begin twice with the first token: some tokenizers drop a space that begins a text."""
+        if not runs:
+            return []
         once, twice = (
             self.tokenizer.batch_decode(
                 some, skip_special_tokens=False, clean_up_tokenization_spaces=False

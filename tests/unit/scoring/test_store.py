@@ -254,6 +254,20 @@ def test_eviction_takes_the_least_recently_used_of_any_model(path, monkeypatch):
         assert sql(path, f"SELECT {total} <= 200000 FROM scores") == [(1,)]
 
 
+@pytest.mark.parametrize("n_tokens", [20, 180, 230, 1_000, 3_000])
+def test_eviction_counts_the_pages_of_long_samples(path, monkeypatch, n_tokens):
+    score = replace(RIGHT, token_logp=bytes(2 * n_tokens))
+    with ScoreStore(path, CONTEXT) as store:
+        for day in range(8):
+            monkeypatch.setattr(store_module, "today", lambda day=day: day)
+            store.put({key(day * 100 + i): score for i in range(100)})
+        store._connection.execute("VACUUM")
+        limit = store_module._live_bytes(store._connection) // 2
+        assert 340 < store.evict(limit) < 480
+        store._connection.execute("VACUUM")
+        assert store_module._live_bytes(store._connection) < 1.05 * limit
+
+
 def test_a_look_up_describes_the_context_again(path):
     content = filled(path, 5)
     line = sql(path, "SELECT fields FROM contexts")
