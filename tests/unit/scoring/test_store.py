@@ -265,7 +265,8 @@ def test_eviction_counts_the_pages_of_long_samples(path, monkeypatch, n_tokens):
         limit = store_module._live_bytes(store._connection) // 2
         assert 340 < store.evict(limit) < 480
         store._connection.execute("VACUUM")
-        assert store_module._live_bytes(store._connection) < 1.05 * limit
+        # each page may lack most of a further row, where five rows fill it
+        assert store_module._live_bytes(store._connection) < 1.2 * limit
 
 
 def test_a_look_up_describes_the_context_again(path):
