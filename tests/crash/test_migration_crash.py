@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from store_helpers import CONTEXT, ENVIRONMENT, clear, key, scores, sql
-from version2_helpers import old_store
+from store_helpers import CONTEXT, ENVIRONMENT, clear, key, sql
+from version2_helpers import old_store, scores, signals_of_version2
 
 from gradgate.scoring.store.scores import ScoreStore
 from gradgate.scoring.store.upkeep import Verified, verify
@@ -38,7 +38,7 @@ def heard(process: subprocess.Popen[str]) -> str:
 
 def check(path: Path) -> None:
     right = scores(range(N_ROWS))
-    with ScoreStore(path, CONTEXT) as store:
+    with signals_of_version2(), ScoreStore(path, CONTEXT) as store:
         assert store.set_aside is None
         assert store.get([key(number) for number in range(N_ROWS)]) == right
         assert verify(store) == Verified(N_ROWS, 0, 0, None)
@@ -117,10 +117,11 @@ def test_processes_that_are_killed_lose_nothing(tmp_path: Path, old_file: bytes)
 
 START_TOGETHER = """
 import sys
-from store_helpers import CONTEXT, Path, ScoreStore, scores
+from store_helpers import CONTEXT, Path, ScoreStore
+from version2_helpers import scores, signals_of_version2
 right = scores(range(6_000))
 sys.stdin.readline()
-with ScoreStore(Path(sys.argv[1]), CONTEXT) as store:
+with signals_of_version2(), ScoreStore(Path(sys.argv[1]), CONTEXT) as store:
     assert store.get(list(right)) == right
 """
 

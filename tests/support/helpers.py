@@ -12,10 +12,17 @@ import pyarrow.parquet as pq
 
 from gradgate.attacks.poisoning import Attack, poison
 from gradgate.cli.options import settings
-from gradgate.common.run_folder import FAILED, FLAG_FIELDS, SCORE_SCHEMA, SCORED, RunFolder
+from gradgate.common.run_folder import (
+    FAILED,
+    FLAG_FIELDS,
+    REPEATED,
+    SCORE_SCHEMA,
+    SCORED,
+    RunFolder,
+)
 from gradgate.config import AttackName, DataConfig, ModelConfig, Section
 from gradgate.data.formats.mapping import RowMapping
-from gradgate.data.prepare import Prepared, iter_samples, prepare
+from gradgate.data.prepare import Prepared, PreparedSample, iter_prepared, prepare
 from gradgate.models.identity import IdentifiedModel
 from gradgate.models.loading import LoadedModel, load_tokenizer
 
@@ -25,7 +32,7 @@ MODEL = Path(__file__).parents[2] / "demo" / "model"
 # The real one, but for the promise of no nulls, which a damaged file does not keep.
 FLAG_SCHEMA = pa.schema(
     [
-        *(field.with_nullable(True) for field in SCORE_SCHEMA),
+        *(SCORE_SCHEMA.field(name).with_nullable(True) for name in REPEATED),
         pa.field("repeated_span", pa.float64()),  # of method association
         *FLAG_FIELDS,
     ]
@@ -106,9 +113,11 @@ def write_scores(
     prepared: Prepared, entropies: Sequence[float] | None = None, failed: Collection[int] = ()
 ) -> RunFolder:
     """Write a score table that no model has made."""
-    noise = np.random.default_rng(0).random((prepared.n_samples, 4))
+    rng = np.random.default_rng(0)
+    noise = rng.random((prepared.n_samples, 4))
     lines = []
-    for i, sample in enumerate(iter_samples(prepared.samples_path)):
+    samples = (one for window in iter_prepared(prepared.samples_path, 256) for one in window)
+    for i, sample in enumerate(samples):
         is_scored = i not in failed
         entropy = noise[i, 0] if entropies is None else entropies[i]
         values = [entropy, entropy, *noise[i, 1:]]
@@ -124,12 +133,19 @@ def write_scores(
                 "n_target_tokens": 3,
                 "status": SCORED if is_scored else FAILED,
                 "reason": None if is_scored else "the logits are not finite",
+                "token_logp": _made_up(sample, rng) if is_scored else None,
             }
         )
     run = RunFolder(prepared.folder)
     schema = SCORE_SCHEMA.with_metadata({"gradgate.mode": "crop"})
     pq.write_table(pa.Table.from_pylist(lines, schema=schema), run.scores)
     return run
+
+
+def _made_up(sample: PreparedSample, rng: np.random.Generator) -> list[np.float16 | None]:
+    """Log-probabilities up to the last target, which is the last token."""
+    values = -rng.exponential(2.0, len(sample.tokens.input_ids) - 1).astype(np.float16)
+    return [None, *values]
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:

@@ -27,7 +27,7 @@ CONTEXT = ScoreContext(
     model_path="path/to/model",
     adapter=None,
 )
-RIGHT = Score(0.5, 0.6, 0.7, 3, 1.25, 2.5, bytes(range(256)) * 2, "scored", None)
+RIGHT = Score(0.5, 0.6, 0.7, 3, 1.25, 2.5, bytes(range(256)) * 2, bytes(range(10)), "scored", None)
 
 
 def key(number: int) -> bytes:
@@ -37,13 +37,14 @@ def key(number: int) -> bytes:
 def score_of(digest: bytes) -> Score:
     """The right score of a key, so that a wrong one is noticed whoever wrote it."""
     chance = random.Random(digest)
-    n, norm = chance.randrange(2048), chance.expovariate(1)
+    n, norm = chance.randrange(8), chance.expovariate(1)
     if chance.random() < 0.05:
         why = f"reason {digest.hex()[:6]} é"
-        return Score(None, None, None, n, None, norm, None, "failed", why)
+        return Score(None, None, None, n, None, norm, None, None, "failed", why)
     crop = None if chance.random() < 0.05 else chance.random()
     values = (crop, chance.random(), chance.random(), n, chance.expovariate(1), norm)
-    return Score(*values, chance.randbytes(512), "scored", None)
+    logp = chance.randbytes(2 * (n + 1 + chance.randrange(9)))
+    return Score(*values, chance.randbytes(512), logp, "scored", None)
 
 
 def scores(numbers: range) -> dict[bytes, Score]:

@@ -4,16 +4,38 @@ import hashlib
 import json
 import sqlite3
 import struct
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
+import pytest
+import store_helpers
 from store_helpers import CONTEXT
 
 from gradgate.gradients.score import Score
+from gradgate.gradients.signals import SIGNALS
+from gradgate.scoring.store import record
 from gradgate.scoring.store.scores import ScoreContext
 
 MATHS = 2
+RIGHT = replace(store_helpers.RIGHT, token_logp=None)
+
+
+@contextmanager
+def signals_of_version2() -> Iterator[None]:
+    """A gradgate that knows no signal which version 2 did not know."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "SIGNALS", SIGNALS[:6])
+        patch.setattr(record, "Score", partial(Score, token_logp=None))
+        yield
+
+
+def scores(numbers: range) -> dict[bytes, Score]:
+    """Those of `store_helpers`, as far as version 2 knew them."""
+    whole = store_helpers.scores(numbers)
+    return {key: replace(score, token_logp=None) for key, score in whole.items()}
 
 
 def old_digest(context: ScoreContext) -> bytes:

@@ -41,9 +41,12 @@ SCORE_SCHEMA = pa.schema(
         pa.field("gradient_norm", pa.float64()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
+        pa.field("token_logp", pa.list_(pa.float16())),
     ]
 )
-# Behind the columns of the scores; a method's own signals come between.
+# The columns of the scores that the flags repeat: not what is as long as the text.
+REPEATED = [name for name in SCORE_SCHEMA.names if name != "token_logp"]
+# Behind them; a method's own signals come between.
 FLAG_FIELDS = [
     pa.field("suspicion", pa.float64()),
     pa.field("flagged", pa.bool_()),
@@ -121,7 +124,7 @@ class RunFolder:
 
     @property
     def flags(self) -> Path:
-        """The score table with what the methods say (`FLAG_FIELDS`)."""
+        """`REPEATED` columns of the score table, and what the methods say (`FLAG_FIELDS`)."""
         return self.path / "flags.parquet"
 
     @property

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from gradgate.common import parquet
 from gradgate.common.arrays import Marks
 from gradgate.common.files import written_whole
-from gradgate.common.run_folder import FLAG_FIELDS, FLAGGED_SCHEMA, RunFolder, is_scored
+from gradgate.common.run_folder import FLAG_FIELDS, FLAGGED_SCHEMA, REPEATED, RunFolder, is_scored
 from gradgate.config import PolicyConfig, Section
 from gradgate.data.prepare import SampleFile
 from gradgate.gate.copies import count_copies, describe, doubt_surplus
@@ -23,6 +23,7 @@ from gradgate.methods.checks import require_contract, require_signals
 from gradgate.methods.contract import Detection, Method, Question, Scores
 from gradgate.methods.evidence import Group
 from gradgate.methods.expected import Expected
+from gradgate.methods.tokens import LoadTokenizer, TokenTable
 
 DEFAULT_POLICY = PolicyConfig()
 
@@ -60,6 +61,7 @@ def flag(
     settings: Section,
     reference: Path | None = None,
     policy: PolicyConfig = DEFAULT_POLICY,
+    tokenizer: LoadTokenizer | None = None,
 ) -> Flagging:
     """Let a method judge a scored data set, and write the three tables of what came of it.
 
@@ -72,6 +74,7 @@ def flag(
         settings: Its own.
         reference: Samples of the trusted data set.
         policy: What the owner vouches for, how many copies may stay, and what becomes of doubt.
+        tokenizer: Loads that of the model that scored; called if the method needs tokens.
 
     Raises:
         ConfigError: A pattern that the owner vouches for takes too long on these texts.
@@ -81,6 +84,8 @@ def flag(
     """
     scores = Scores.read(run.scores, (*method.needs, *method.reports))
     scores = replace(scores, expected=expected_by(policy))
+    if method.needs_tokens and tokenizer is not None:
+        scores = replace(scores, tokens=TokenTable.read(run, scores, tokenizer()))
     require_signals(method, scores)
     trusted = None if reference is None else SampleFile(reference)
     found = method.detect(scores, SampleFile(run.samples), trusted, settings)
@@ -124,7 +129,7 @@ def _count(marks: Marks | None, scores: Scores) -> int:
 
 def write_flags(run: RunFolder, method: str, found: Detection, surplus: Marks) -> None:
     """Write flags.parquet: the score table with what the method says of each row."""
-    table = parquet.table(run.scores)
+    table = parquet.table(run.scores, REPEATED)
     scored = is_scored(table)
     for name, values in found.signals.items():
         column = pa.array(values, pa.float64(), from_pandas=True)

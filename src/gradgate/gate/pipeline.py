@@ -20,6 +20,7 @@ from gradgate.gate.flags import Flagging, expected_by, flag
 from gradgate.gate.verdict import TrustedReference, Verdict
 from gradgate.methods.registry import method_named
 from gradgate.models.handle import ConfiguredModel, ModelHandle
+from gradgate.power.copy_scores import CanaryModel
 from gradgate.power.measurement import NOT_MEASURED, Measured, measure_power
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
@@ -94,10 +95,14 @@ def detect(
     """Let the method judge, and write the tables of flags."""
     name = config.detection.method
     method, settings = method_named(name), config.detection.settings_of(name)
-    with _trusted(config, model or ConfiguredModel(config.model)) as trusted:
+    held_model = model or ConfiguredModel(config.model)
+    with _trusted(config, held_model) as trusted:
         if trusted is None:
-            return Detected([flag(run, method, settings, policy=config.policy)])
-        flagging = flag(run, method, settings, trusted.samples_path, config.policy)
+            return Detected(
+                [flag(run, method, settings, None, config.policy, held_model.tokenizer)]
+            )
+        path = trusted.samples_path
+        flagging = flag(run, method, settings, path, config.policy, held_model.tokenizer)
         held = TrustedReference(trusted.source, trusted.fingerprint, trusted.n_samples)
         return Detected([flagging], held)
 
@@ -135,6 +140,8 @@ def measure(
         why = "no canaries were planted: the method cannot decide on these data"
         return Measured(None, [why])
     held = model or ConfiguredModel(config.model)
+    store = score_store() if config.scoring.store else None
+    canary_model = CanaryModel(held, config.scoring, config.data.max_tokens, store)
     name = config.detection.method
     with _trusted(config, held) as trusted:
         return measure_power(
@@ -142,9 +149,7 @@ def measure(
             method_named(name),
             config.detection.settings_of(name),
             config.detection.power,
-            config.scoring,
-            lambda: held.identify().load(),
-            lambda: held.limit(config.data.max_tokens),
+            canary_model,
             None if trusted is None else trusted.samples_path,
             expected_by(config.policy),
         )

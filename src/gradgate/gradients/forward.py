@@ -17,12 +17,14 @@ from torch import Tensor
 from gradgate.common.arrays import Ints
 from gradgate.data.tokens import Tokens
 from gradgate.gradients.head_input import padded_forward
+from gradgate.gradients.logits import NextTokens
 from gradgate.gradients.memory import Budget
-from gradgate.gradients.predicting import predicting_ids, predicting_positions
+from gradgate.gradients.predicting import given_positions, predicting_ids, predicting_positions
+from gradgate.gradients.prefix_tree.given import given_logp
 from gradgate.gradients.prefix_tree.layout import Layout
 from gradgate.gradients.prefix_tree.stretches import Stretch, stretches
 from gradgate.gradients.prefix_tree.tree_attention import PrefixState
-from gradgate.gradients.prefix_tree.tree_forward import TreeForward
+from gradgate.gradients.prefix_tree.tree_forward import Computed, TreeForward
 from gradgate.models.loading import LoadedModel
 
 Item = TypeVar("Item")
@@ -35,10 +37,13 @@ class Passed:
     Attributes:
         samples: B samples.
         states: What enters the head at their predicting positions, sample by sample. (n, d)
+        given_logp: ln p of their given tokens (`predicting.given_positions`), sample by sample;
+            float32 (G,).
     """
 
     samples: list[Tokens]
     states: Tensor
+    given_logp: Tensor
 
 
 class Forward:
@@ -49,12 +54,15 @@ class Forward:
         n_computed: Tokens that went through the model so far, padding not counted.
     """
 
-    def __init__(self, loaded: LoadedModel, tree: TreeForward, tokens: Budget) -> None:
+    def __init__(
+        self, loaded: LoadedModel, tree: TreeForward, tokens: Budget, next_tokens: NextTokens
+    ) -> None:
         """Take the model as it is."""
         self.tokens = tokens
         self.n_computed = 0
         self._loaded = loaded
         self._tree = tree
+        self._next_tokens = next_tokens
 
     def shared(self, samples: Iterable[Tokens]) -> Iterator[Passed]:
         """Run samples that come in the order of their token ids; shared prefixes once.
@@ -71,26 +79,23 @@ class Forward:
                     halves = [(half, self._tree.lay_out(half)) for half in stretch.halves()]
                     todo += reversed(halves)
                     continue
-                done = self.tokens.attempt(self._tree_step, stretch, layout, state)
-                if done is None:
+                computed = self.tokens.attempt(self._tree_step, stretch, layout, state)
+                if computed is None:
                     todo.append((stretch, layout))
                     continue
-                passed, state = done
+                logp, state = given_logp(layout, state, computed, self._next_tokens)
                 self.n_computed += len(stretch.tokens)
-                yield passed
+                samples = [finished.sample for finished in stretch.finished]
+                yield Passed(samples, _rows(computed.hidden, layout.predicting), logp)
 
     def _laid_out(self, samples: Iterable[Tokens]) -> Iterator[tuple[Stretch, Layout]]:
         for stretch in stretches(samples, self.tokens.size):
             yield stretch, self._tree.lay_out(stretch)
 
     @torch.inference_mode()
-    def _tree_step(
-        self, stretch: Stretch, layout: Layout, state: PrefixState
-    ) -> tuple[Passed, PrefixState]:
+    def _tree_step(self, stretch: Stretch, layout: Layout, state: PrefixState) -> Computed:
         with self._tree.active():
-            computed = self._tree.run(stretch, layout, state)
-        samples = [finished.sample for finished in stretch.finished]
-        return _passed(samples, computed.hidden, layout.predicting), computed.state
+            return self._tree.run(stretch, layout, state)
 
     def padded(self, samples: Iterable[Tokens]) -> Iterator[Passed]:
         """Run samples that come by rising length, each for itself.
@@ -106,25 +111,35 @@ class Forward:
                 if len(part) > 1 and len(part) * width > self.tokens.size:
                     todo += [part[len(part) // 2 :], part[: len(part) // 2]]
                     continue
-                passed = self.tokens.attempt(self._padded_step, part)
-                if passed is None:
+                hidden = self.tokens.attempt(self._padded_step, part)
+                if hidden is None:
                     todo.append(part)
                     continue
                 self.n_computed += sum(len(predicting_ids(sample)) for sample in part)
-                yield passed
+                yield self._passed(part, hidden)
 
     @torch.inference_mode()
-    def _padded_step(self, samples: list[Tokens]) -> Passed:
-        rows = [predicting_ids(sample) for sample in samples]
-        hidden = padded_forward(self._loaded, rows)  # (B, L, d)
-        width = hidden.shape[1]
-        at = [row * width + predicting_positions(sample) for row, sample in enumerate(samples)]
-        return _passed(samples, hidden.flatten(0, 1), at)
+    def _padded_step(self, samples: list[Tokens]) -> Tensor:
+        return padded_forward(self._loaded, [predicting_ids(sample) for sample in samples])
+
+    @torch.inference_mode()
+    def _passed(self, samples: list[Tokens], hidden: Tensor) -> Passed:
+        """What a padded step, (B, L, d), gives."""
+        starts, flat = range(0, hidden[..., 0].numel(), hidden.shape[1]), hidden.flatten(0, 1)
+        at = [start + predicting_positions(s) for start, s in zip(starts, samples, strict=True)]
+        given = [given_positions(sample) for sample in samples]
+        above = [start + positions - 1 for start, positions in zip(starts, given, strict=True)]
+        ids = [np.asarray(s.input_ids)[some] for s, some in zip(samples, given, strict=True)]
+        tokens = torch.from_numpy(np.concatenate(ids)).to(hidden.device)
+        logp = flat.new_empty(0, dtype=torch.float32)
+        if len(tokens):
+            logp = self._next_tokens.log_probabilities(_rows(flat, above), tokens)
+        return Passed(samples, _rows(flat, at), logp)
 
 
-def _passed(samples: list[Tokens], hidden: Tensor, at: list[Ints]) -> Passed:
+def _rows(hidden: Tensor, at: list[Ints]) -> Tensor:
     where = np.concatenate(at) if at else np.empty(0, dtype=np.int64)
-    return Passed(samples, hidden[torch.from_numpy(where).to(hidden.device)])
+    return hidden[torch.from_numpy(where).to(hidden.device)]
 
 
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:

@@ -8,10 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from gradgate.gradients.logits import CACHED_LOGITS, Room, logits_of
 from gradgate.models.loading import LoadedModel
 
 _MIN_COLUMNS = 64
-_CACHED_LOGITS = 2**22  # that a processor's cache holds
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class HeadBackward:
     """
 
     def __init__(
-        self, loaded: LoadedModel, states: Tensor, targets: Tensor, max_bytes: int, room: "Room"
+        self, loaded: LoadedModel, states: Tensor, targets: Tensor, max_bytes: int, room: Room
     ) -> None:
         """Take n positions.
 
@@ -116,7 +116,7 @@ class HeadBackward:
     def _softmax(self, logits: Tensor) -> Tensor:
         """Turn all logits into Delta / factor, in place, and return their logsumexp: (n,)."""
         found = []
-        for some in logits.split(max(1, _CACHED_LOGITS // logits.shape[1])):
+        for some in logits.split(max(1, CACHED_LOGITS // logits.shape[1])):
             p = torch.softmax(some, dim=-1)
             found.append(some.amax(dim=-1) - p.amax(dim=-1).log())
             some.copy_(self._capped(p, some))
@@ -145,40 +145,11 @@ class HeadBackward:
         return column.clamp(0, columns.shape[1] - 1)[:, None], inside[:, None]
 
     def _logits(self, start: int, stop: int) -> Tensor:
-        """Float32 logits of the tokens [start, stop): (n, stop - start).
-
-        What an earlier call returned may be overwritten.
-        """
-        head, n = self._loaded.head, len(self._states)
-        if type(head) is nn.Linear:
-            weight = head.weight[start:stop]
-            room = self._room.take(n, stop - start, weight, self._max_bytes)
-            z = torch.mm(self._states, weight.mT, out=room)
-            if head.bias is not None:
-                z += head.bias[start:stop]
-        elif stop - start == self._loaded.n_vocabulary:
-            z = head(self._states)
-        else:  # a wrapped head has no columns of its own: take few positions instead
-            few = max(1, n * self._width // self._loaded.n_vocabulary)
-            z = torch.cat([head(some)[:, start:stop] for some in self._states.split(few)])
-        return self._loaded.transform(z.float())
-
-
-class Room:
-    """Memory that is used again and again: fresh pages cost a third of the product's time."""
-
-    def __init__(self) -> None:
-        self._room: Tensor | None = None
-
-    def take(self, n: int, width: int, like: Tensor, max_bytes: int) -> Tensor:
-        """Anything of the shape (n, width)."""
-        there = 0 if self._room is None else self._room.numel()
-        if self._room is None or there < n * width or 4 * there > max(max_bytes, 4 * n * width):
-            self._room = None
-            self._room = like.new_empty(n * width)
-        return self._room[: n * width].view(n, width)
+        """Float32 logits of the tokens [start, stop), which the next call may overwrite."""
+        columns = (start, stop)
+        return logits_of(self._loaded, self._states, columns, self._max_bytes, self._room)
 
 
 def _logsumexp(logits: Tensor) -> Tensor:
-    few = max(1, _CACHED_LOGITS // logits.shape[1])
+    few = max(1, CACHED_LOGITS // logits.shape[1])
     return torch.cat([torch.logsumexp(some, dim=-1) for some in logits.split(few)])

@@ -30,3 +30,13 @@ def predicting_ids(sample: Tokens) -> list[int]:
 def predicted_tokens(sample: Tokens) -> Ints:
     """The supervised tokens of a sample: (T,)."""
     return np.asarray(sample.input_ids, dtype=np.int64)[predicting_positions(sample) + 1]
+
+
+def given_positions(sample: Tokens) -> Ints:
+    """Positions of the tokens that go through the model, are predicted, and are not supervised.
+
+    The first token is not among them, nor is what stands behind the last supervised one. (G,)
+    """
+    given = ~np.asarray(sample.is_target[: len(predicting_ids(sample))], dtype=bool)
+    given[0] = False
+    return np.flatnonzero(given)

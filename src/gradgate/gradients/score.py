@@ -22,6 +22,8 @@ class Score:
         gradient_norm: Frobenius norm of all of the gradient.
         sketch: Direction of the gradient, 256 numbers in little-endian float16
             (`gradgate.gradients.sketch`); None when the status is `failed`.
+        token_logp: ln p of each token after those before it, in nats, little-endian float16: NaN
+            for the first one and for those behind the last supervised one. None where the loss is.
         status: `scored`, or `failed` with a reason.
     """
 
@@ -32,6 +34,7 @@ class Score:
     loss: float | None
     gradient_norm: float | None
     sketch: bytes | None
+    token_logp: bytes | None
     status: str
     reason: str | None
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens
@@ -16,11 +17,12 @@ from gradgate.errors import ModelError
 from gradgate.gradients.evenness import evenness
 from gradgate.gradients.forward import Forward, Passed
 from gradgate.gradients.head_input import padded_forward
+from gradgate.gradients.logits import NextTokens, Room
 from gradgate.gradients.memory import Budget, free_bytes
-from gradgate.gradients.predicting import predicting_positions
 from gradgate.gradients.prefix_tree.sharing import why_not_shared
 from gradgate.gradients.prefix_tree.tree_forward import TreeForward
 from gradgate.gradients.score import Score
+from gradgate.gradients.token_logp import token_logp
 from gradgate.gradients.values import HeadGradients, Values
 from gradgate.models.loading import LoadedModel
 
@@ -48,10 +50,12 @@ class _Batch:
     Attributes:
         samples: B samples.
         values: Theirs; still being computed on a GPU.
+        given_logp: As in `Passed`.
     """
 
     samples: list[Tokens]
     values: Values
+    given_logp: Tensor
 
 
 class Scorer:
@@ -90,11 +94,17 @@ class Scorer:
         if self.unshared_because is not None:
             logger.warning("prefixes are not shared between samples: %s", self.unshared_because)
         step = config.batch_tokens or _step_tokens(loaded)
-        self.forward = Forward(loaded, tree, Budget(step, MIN_STEP_TOKENS, "tokens"))
-        self._k = config.k
-        self._gradients = HeadGradients(loaded, config.k)
         logits = LOGITS_BYTES[loaded.device.type]
         self._logits = Budget(logits, MIN_LOGITS_BYTES, "bytes of logits")
+        room = Room()
+        self.forward = Forward(
+            loaded,
+            tree,
+            Budget(step, MIN_STEP_TOKENS, "tokens"),
+            NextTokens(loaded, self._logits, room),
+        )
+        self._k = config.k
+        self._gradients = HeadGradients(loaded, config.k, room)
 
     @property
     def order(self) -> Order:
@@ -159,7 +169,7 @@ class Scorer:
         values = None
         while values is None:
             values = self._logits.attempt(self._values, passed)
-        return _Batch(passed.samples, values)
+        return _Batch(passed.samples, values, passed.given_logp)
 
     @torch.inference_mode()
     def _values(self, passed: Passed) -> Values:
@@ -173,13 +183,16 @@ class Scorer:
 
     def _lines(self, batch: _Batch) -> list[Score]:
         sketches = batch.values.sketches.cpu().numpy().astype("<f2")
+        losses, given = batch.values.losses.cpu().numpy(), batch.given_logp.cpu().numpy()
         side = min(self.loaded.n_vocabulary, self.loaded.n_hidden)
-        return [
-            _line(len(predicting_positions(sample)), found, sketch, self._k, side)
-            for sample, found, sketch in zip(
-                batch.samples, batch.values.numbers.tolist(), sketches, strict=True
-            )
-        ]
+        lines = []
+        for sample, found, sketch in zip(
+            batch.samples, batch.values.numbers.tolist(), sketches, strict=True
+        ):
+            logp, n_targets, n_given = token_logp(sample, losses, given)
+            losses, given = losses[n_targets:], given[n_given:]
+            lines.append(_line(n_targets, found, sketch, logp, self._k, side))
+        return lines
 
     def _score_alone(self, samples: list[Tokens], scores: list[Score]) -> None:
         """Score failed samples again: beside one that is not finite, others are not either."""
@@ -203,7 +216,8 @@ class Scorer:
 
 def _joined(steps: list[Passed]) -> Passed:
     samples = [sample for step in steps for sample in step.samples]
-    return Passed(samples, torch.cat([step.states for step in steps]))
+    states = torch.cat([step.states for step in steps])
+    return Passed(samples, states, torch.cat([step.given_logp for step in steps]))
 
 
 def _step_tokens(loaded: LoadedModel) -> int:
@@ -224,16 +238,19 @@ def _line(
     n_target_tokens: int,
     found: list[float],
     sketch: npt.NDArray[np.float16],
+    logp: bytes | None,
     k: int,
     smallest_side: int,
 ) -> Score:
     crop, full, loss, norm = found
-    if not (math.isfinite(loss) and math.isfinite(norm) and np.isfinite(sketch).all()):
+    is_finite = math.isfinite(loss) and math.isfinite(norm) and bool(np.isfinite(sketch).all())
+    if logp is None or not is_finite:
         why = "the model's output is not finite"
-        return Score(None, None, None, n_target_tokens, None, None, None, "failed", why)
+        return Score(None, None, None, n_target_tokens, None, None, None, None, "failed", why)
     if math.isnan(full):
         why = "the gradient vanishes"
-        return Score(None, None, None, n_target_tokens, loss, norm, None, "failed", why)
+        return Score(None, None, None, n_target_tokens, loss, norm, None, logp, "failed", why)
     there = None if math.isnan(crop) else crop
     even = evenness(full, n_target_tokens, k, smallest_side)
-    return Score(there, full, even, n_target_tokens, loss, norm, sketch.tobytes(), "scored", None)
+    packed = sketch.tobytes()
+    return Score(there, full, even, n_target_tokens, loss, norm, packed, logp, "scored", None)

@@ -6,25 +6,29 @@ of the other signals stays valid; samples that lack the new one are scored again
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
+
+Width = int | Literal["per_token"]
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One value that is known of a scored sample.
+    """One value, or one vector, that is known of a scored sample.
 
     Attributes:
         name: The field of `Score`.
         number: Stands for the signal in what is stored, for ever: no other may have it. 1 to 255.
         version: Of its computation; raised by a change of the encoding, or of any value beyond
             rounding. 0 to 255.
-        width: Numbers of a vector of little-endian float16, kept as bytes; None for one float64.
+        width: Numbers of a vector of little-endian float16, kept as bytes, where `per_token` is
+            one for each token of the sample; None for one float64.
         may_lack: Whether it may be undefined for a scored sample.
     """
 
     name: str
     number: int
     version: int
-    width: int | None = None
+    width: Width | None = None
     may_lack: bool = False
 
     @cached_property
@@ -32,10 +36,15 @@ class Signal:
         """Number and version."""
         return self.number, self.version
 
-    @property
-    def n_bytes(self) -> int:
-        """Size of a value."""
-        return 8 if self.width is None else 2 * self.width
+    def sizes(self, n_target_tokens: int) -> range:
+        """How many bytes a value may have.
+
+        Where there is one number a token, there are more tokens than supervised ones.
+        """
+        if self.width == "per_token":
+            return range(2 * (n_target_tokens + 1), 2**32, 2)
+        n_bytes = 8 if self.width is None else 2 * self.width
+        return range(n_bytes, n_bytes + 1)
 
 
 SIGNALS = (
@@ -45,4 +54,5 @@ SIGNALS = (
     Signal("loss", number=4, version=2),
     Signal("gradient_norm", number=5, version=2),
     Signal("sketch", number=6, version=2, width=256),
+    Signal("token_logp", number=7, version=1, width="per_token"),
 )

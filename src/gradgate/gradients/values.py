@@ -10,7 +10,8 @@ from torch import Tensor
 from gradgate.common.arrays import Ints
 from gradgate.data.tokens import Tokens
 from gradgate.gradients.blocks import Block, blocks_of, on_device
-from gradgate.gradients.head import HeadBackward, Piece, Room
+from gradgate.gradients.head import HeadBackward, Piece
+from gradgate.gradients.logits import Room
 from gradgate.gradients.predicting import predicted_tokens
 from gradgate.gradients.sketch import SIZE, hidden_projection, sketches, vocabulary_projection
 from gradgate.gradients.spectrum import spectral_entropy
@@ -26,17 +27,19 @@ class Values:
     Attributes:
         numbers: Entropy of the crop and of all, loss and gradient norm. float64 (B, 4)
         sketches: float16 (B, 256)
+        losses: Of each supervised token, sample by sample; float64 (n,)
     """
 
     numbers: Tensor
     sketches: Tensor
+    losses: Tensor
 
 
 class HeadGradients:
     """Gradients of the head's weight, for samples of one model."""
 
-    def __init__(self, loaded: LoadedModel, k: int) -> None:
-        """Take the model, and the number of singular values."""
+    def __init__(self, loaded: LoadedModel, k: int, room: Room) -> None:
+        """Take the model, the number of singular values, and room for the logits."""
         self._loaded = loaded
         self._k = k
         self._crop_columns = max(1, loaded.n_vocabulary // 8)
@@ -45,7 +48,7 @@ class HeadGradients:
         self._project_vocabulary = torch.from_numpy(project_vocabulary).to(loaded.device)
         project_hidden = hidden_projection(loaded.n_hidden)
         self._project_hidden = torch.from_numpy(project_hidden).to(loaded.device).double()
-        self._room = Room()
+        self._room = room
 
     def values(self, samples: list[Tokens], states: Tensor, max_bytes: int) -> Values:
         """Of B samples, without waiting for a GPU.
@@ -60,18 +63,18 @@ class HeadGradients:
         ends = lengths.cumsum()
         numbers = torch.empty(len(samples), 4, dtype=torch.float64, device=states.device)
         sketched = torch.empty(len(samples), SIZE, dtype=torch.float16, device=states.device)
+        losses = torch.empty(len(states), dtype=torch.float64, device=states.device)
         max_positions = max(1, max_bytes // (4 * self._loaded.n_vocabulary))
         for group in _groups(lengths, max_positions):
             rows = np.concatenate([np.arange(ends[i] - lengths[i], ends[i]) for i in group])
-            wanted = np.concatenate([targets[i] for i in group])
-            found = self._values(
-                states[on_device(states, rows)],
-                on_device(states, wanted),
-                lengths[group],
-                max_bytes,
+            at, wanted = (
+                on_device(states, where)
+                for where in (rows, np.concatenate([targets[i] for i in group]))
             )
+            found = self._values(states[at], wanted, lengths[group], max_bytes)
             numbers[group], sketched[group] = found.numbers, found.sketches
-        return Values(numbers, sketched)
+            losses[at] = found.losses
+        return Values(numbers, sketched, losses)
 
     def _values(self, states: Tensor, targets: Tensor, lengths: Ints, max_bytes: int) -> Values:
         """For samples by rising T, one behind the other."""
@@ -84,10 +87,8 @@ class HeadGradients:
             projected.addmm_(piece.delta, self._project_vocabulary[piece.start : piece.stop])
             self._add(blocks, piece, max_bytes)
         found = [self._of_block(block, seen.loss, projected.double()) for block in blocks]
-        return Values(
-            torch.cat([some.numbers for some in found]),
-            torch.cat([some.sketches for some in found]),
-        )
+        numbers, sketched = zip(*found, strict=True)
+        return Values(torch.cat(numbers), torch.cat(sketched), seen.loss)
 
     def _add(self, blocks: list[Block], piece: Piece, max_bytes: int) -> None:
         for block in blocks:
@@ -96,12 +97,13 @@ class HeadGradients:
             for block in blocks:
                 block.crop = block.products.cropped(self._crop_hidden)
 
-    def _of_block(self, block: Block, losses: Tensor, projected: Tensor) -> Values:
+    def _of_block(self, block: Block, losses: Tensor, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """Numbers and sketches."""
         whole = block.products.spectrum(block.lengths, self._loaded.n_vocabulary, self._k)
         crop = block.crop.spectrum(block.lengths, self._crop_columns, self._k)
         loss = (block.padded(losses) * block.is_real).sum(dim=1) / block.lengths
         entropies = spectral_entropy(crop.sigma), spectral_entropy(whole.sigma)
-        return Values(
+        return (
             torch.stack([*entropies, loss, whole.norm], dim=-1),
             sketches(block.padded(projected), block.hidden @ self._project_hidden),
         )

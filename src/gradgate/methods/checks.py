@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from gradgate.common.arrays import Marks
 from gradgate.common.run_folder import FLAG_FIELDS, SCORE_SCHEMA
 from gradgate.errors import DataError, MethodError
 from gradgate.methods.contract import Detection, Method, Scores
@@ -17,15 +18,23 @@ def require_signals(method: Method[Any], scores: Scores) -> None:
     """Check that every scored row has what the method needs; NaN would never be flagged.
 
     Raises:
-        DataError: A needed signal is missing or not finite.
+        DataError: A needed signal is missing or not finite, or the log-probability of a token.
     """
     for name in method.needs:
-        n_missing = int((scores.is_scored & ~np.isfinite(scores.signals[name])).sum())
-        if n_missing:
-            raise DataError(
-                f"method {method.name} needs {name}, which {n_missing} of {scores.n} rows lack; "
-                "use another method, or leave these rows out"
-            )
+        _require(method, name, scores, ~np.isfinite(scores.signals[name]))
+    if method.needs_tokens:
+        everywhere = np.ones(scores.n, bool)
+        lacking = everywhere if scores.tokens is None else scores.tokens.lacking()
+        _require(method, "token_logp", scores, lacking)
+
+
+def _require(method: Method[Any], name: str, scores: Scores, lacking: Marks) -> None:
+    n_missing = int((scores.is_scored & lacking).sum())
+    if n_missing:
+        raise DataError(
+            f"method {method.name} needs {name}, which {n_missing} of {scores.n} rows lack; "
+            "use another method, or leave these rows out"
+        )
 
 
 def require_contract(method: Method[Any], found: Detection, scores: Scores) -> None:

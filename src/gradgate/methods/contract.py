@@ -16,6 +16,7 @@ from gradgate.config import Section
 from gradgate.data.sample import Sample
 from gradgate.methods.evidence import Group
 from gradgate.methods.expected import Expected
+from gradgate.methods.tokens import TokenTable
 
 Question = Literal["poisoned", "harmful"]
 SettingsT = TypeVar("SettingsT", bound=Section)
@@ -33,6 +34,7 @@ class Scores:
         is_scored: Which rows have a score. (n,)
         signals: By name; NaN where a row has none. (n,)
         expected: What the owner vouches for (`policy.expected`); None for nothing.
+        tokens: Of the same rows; only for a method that needs them.
     """
 
     rows: Ints
@@ -40,6 +42,7 @@ class Scores:
     is_scored: Marks
     signals: Mapping[str, Floats]
     expected: Expected | None = None
+    tokens: TokenTable | None = None
 
     @property
     def n(self) -> int:
@@ -111,8 +114,9 @@ class Method(ABC, Generic[SettingsT]):
     Attributes:
         name: As it is called in a configuration.
         question: What it answers.
-        needs: Signals of the score table without which it cannot flag. Where there are none, the
-            canaries planted for it need no model.
+        needs: Signals of the score table without which it cannot flag.
+        needs_tokens: Whether it needs the tokens and their log-probabilities, `Scores.tokens`.
+            Where it needs neither these nor a signal, its canaries need no model.
         reports: Signals that it only holds beside its evidence; they may be missing.
         settings: Its section of the configuration, `detection.<name>`.
         takes_reference: Whether it can hold its findings against a trusted data set.
@@ -121,6 +125,7 @@ class Method(ABC, Generic[SettingsT]):
     name: ClassVar[str]
     question: ClassVar[Question]
     needs: ClassVar[tuple[str, ...]] = ()
+    needs_tokens: ClassVar[bool] = False
     reports: ClassVar[tuple[str, ...]] = ()
     settings: type[SettingsT]
     takes_reference: ClassVar[bool] = False
@@ -136,7 +141,8 @@ class Method(ABC, Generic[SettingsT]):
         """Say of each row how suspicious it is.
 
         Args:
-            scores: With the signals that it needs and reports, as far as they are known.
+            scores: With the signals that it needs and reports, as far as they are known, and with
+                the tokens if it needs them.
             samples: Of the same rows in the same order; can be gone through several times.
             reference: Samples of a trusted data set of the same kind.
             settings: Its own.

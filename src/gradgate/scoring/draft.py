@@ -17,6 +17,8 @@ from gradgate.gradients.score import SKETCH_BYTES, Mode, Score
 from gradgate.scoring.recurrence import gradient_recurrence
 
 _RECURRENCE = SCORE_SCHEMA.get_field_index("gradient_recurrence")
+_LINES = SCORE_SCHEMA.remove(_RECURRENCE)
+_TOKEN_LOGP = _LINES.get_field_index("token_logp")
 _BLOCK_ROWS = 8_192
 _NO_SKETCH = bytes(SKETCH_BYTES)
 
@@ -43,7 +45,7 @@ class Draft:
 
     def __enter__(self) -> Self:
         self._sketches = self._sketches_path.open("wb")
-        self._lines = pq.ParquetWriter(self._lines_path, SCORE_SCHEMA.remove(_RECURRENCE))
+        self._lines = pq.ParquetWriter(self._lines_path, _LINES)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,11 +55,17 @@ class Draft:
     def add(
         self, samples: list[PreparedSample], keys: Sequence[bytes], scores: Sequence[Score]
     ) -> None:
-        """Add rows, in order, with the digests of their tokens."""
+        """Add rows, in order, with the digests of their tokens.
+
+        Raises:
+            ValueError: A score is not that of its sample: it has more or fewer tokens.
+        """
         lines = [
             _line(sample, score, self._mode) for sample, score in zip(samples, scores, strict=True)
         ]
-        self._lines.write_table(pa.Table.from_pylist(lines, schema=self._lines.schema))
+        table = pa.Table.from_pylist(lines, schema=_LINES.remove(_TOKEN_LOGP))
+        logp = _per_token(samples, scores)
+        self._lines.write_table(table.add_column(_TOKEN_LOGP, _LINES.field(_TOKEN_LOGP), logp))
         self._sketches.writelines(score.sketch or _NO_SKETCH for score in scores)
         self._is_scored.append(np.array([score.sketch is not None for score in scores]))
         halves = np.frombuffer(b"".join(key[:16] for key in keys), dtype=np.uint64)
@@ -72,7 +80,7 @@ class Draft:
         done = 0
         schema = SCORE_SCHEMA.with_metadata(metadata)
         with pq.ParquetWriter(path, schema) as writer:
-            for batch in batches(self._lines_path, SCORE_SCHEMA.remove(_RECURRENCE), _BLOCK_ROWS):
+            for batch in batches(self._lines_path, _LINES, _BLOCK_ROWS):
                 values = recurrence[done : done + len(batch)]
                 done += len(batch)
                 known = is_scored(batch) & np.isfinite(values)
@@ -95,3 +103,17 @@ def _line(sample: PreparedSample, score: Score, mode: Mode) -> dict[str, Any]:
         values |= {"status": "failed", "reason": f"the gradient vanishes in the {mode}"}
         values |= dict.fromkeys(("entropy_crop", "entropy_full", "evenness"))
     return {"row": sample.row, "sample_id": sample.sample_id, "spectral_entropy": entropy} | values
+
+
+def _per_token(samples: Sequence[PreparedSample], scores: Sequence[Score]) -> pa.ListArray:
+    """The log-probabilities of the tokens, null where a score has none."""
+    packed = [score.token_logp for score in scores]
+    for sample, one in zip(samples, packed, strict=True):
+        n_tokens = len(sample.tokens.input_ids)
+        if one is not None and len(one) != 2 * n_tokens:
+            raise ValueError(f"a sample of {n_tokens} tokens has {len(one)} bytes of token_logp")
+    ends = np.cumsum([0, *(len(one or b"") // 2 for one in packed)])
+    values = np.frombuffer(b"".join(one or b"" for one in packed), dtype="<f2")
+    numbers = pa.array(values, pa.float16(), from_pandas=True)  # null for NaN
+    unknown = pa.array([one is None for one in packed], pa.bool_())
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), numbers, mask=unknown)

@@ -20,8 +20,9 @@ from gradgate.data.tokens import content_digest
 from gradgate.errors import StoreError
 from gradgate.gradients.scorer import Scorer
 from gradgate.models.identity import IdentifiedModel
+from gradgate.scoring.context import score_context
 from gradgate.scoring.draft import Draft
-from gradgate.scoring.store.scores import ScoreContext, ScoreStore
+from gradgate.scoring.store.scores import ScoreStore
 from gradgate.scoring.worklist import Worklist, open_worklist
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ def score_dataset(
     run = _Run(prepared, model, config, on_progress)
     with (
         _work_folder(output) as folder,
-        ScoreStore(store_path or folder / "scores.db", _context(model, config)) as store,
+        ScoreStore(store_path or folder / "scores.db", score_context(model, config)) as store,
     ):
         run.to_the_end(store, folder, output)
         _keep_within(store, config.store_max_mib)
@@ -121,19 +122,6 @@ def _keep_within(store: ScoreStore, max_mib: int | None) -> None:
             n_rows,
             max_mib,
         )
-
-
-def _context(model: IdentifiedModel, config: ScoringConfig) -> ScoreContext:
-    identity = model.identity
-    return ScoreContext(
-        model_sha256=str(identity["sha256"]),
-        model_revision=identity["revision"],
-        adapter_sha256=identity["adapter_sha256"],
-        k=config.k,
-        dtype=str(model.dtype).removeprefix("torch."),
-        model_path=str(identity["path"]),
-        adapter=identity["adapter"],
-    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import yaml
 from cli_helpers import Done, gradgate, gradgate_process
 from pydantic import TypeAdapter
 
-from gradgate.common.run_folder import FLAG_FIELDS, SCORE_SCHEMA
+from gradgate.common.run_folder import FLAG_FIELDS, REPEATED, SCORE_SCHEMA
 from gradgate.gate.verdict import Answer, Verdict
 from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
 
@@ -60,7 +60,7 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     ]  # fmt: skip
     table = pq.read_table(output)
     names = table.schema.names
-    assert [name for name in names if name in SCORE_SCHEMA.names] == SCORE_SCHEMA.names
+    assert [name for name in names if name in SCORE_SCHEMA.names] == REPEATED
     assert names[-len(FLAG_FIELDS) :] == [field.name for field in FLAG_FIELDS]
     assert table.schema.metadata[b"gradgate.method"] == b"association"
     lines = table.to_pandas()

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from gradgate.gradients.head import HeadBackward, Room
+from gradgate.gradients.head import HeadBackward
+from gradgate.gradients.logits import Room
 from gradgate.models.loading import LoadedModel
 from gradgate.models.transform import LogitTransform
 

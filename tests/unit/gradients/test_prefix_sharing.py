@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from model_helpers import TINY, WIDE, D, V, nested, tiny
 from peft import LoraConfig, get_peft_model
 from transformers import (
-    AutoModelForCausalLM,
     BloomConfig,
     DeepseekV3Config,
     Gemma2Config,
@@ -21,7 +21,6 @@ from transformers import (
     MistralConfig,
     OPTConfig,
     Phi3Config,
-    PretrainedConfig,
     Qwen2Config,
     Qwen3Config,
     Qwen3NextConfig,
@@ -33,13 +32,7 @@ from gradgate.errors import ModelError
 from gradgate.gradients.score import Score
 from gradgate.gradients.scorer import Scorer
 from gradgate.gradients.values import Values
-from gradgate.models.head import find_head, linear_of, logit_transform
-from gradgate.models.loading import LoadedModel
 
-V, D = 256, 64
-TINY = {"vocab_size": V, "hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 4}
-TINY |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-WIDE = {"intermediate_size": 96, "num_key_value_heads": 2, "max_position_embeddings": 600, **TINY}
 GPT = {"vocab_size": V, "n_embd": D, "n_layer": 2, "n_head": 4, "bos_token_id": 1}
 MOE = {"moe_intermediate_size": 32, "n_routed_experts": 8, "n_group": 2, "topk_group": 1}
 MLA = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8}
@@ -70,43 +63,6 @@ NOT_SHARING = {
         "layers of the kind linear_attention",
     ),
 }  # fmt: skip
-
-
-def tiny(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> LoadedModel:
-    torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():  # sharp enough for logits of a trained model's size
-        torch.nn.init.normal_(parameter, std=0.2) if parameter.dim() > 1 else None
-    model = model.to(dtype).eval().requires_grad_(False)
-    head = linear_of(find_head(model))
-    transform = logit_transform(model.config.get_text_config())
-    cpu = torch.device("cpu")
-    return LoadedModel(
-        model, None, cpu, dtype, head, head.out_features, head.in_features, transform, {}
-    )
-
-
-def nested(seed: int = 0) -> list[Tokens]:
-    """Template > story > question > answers, shuffled; some questions are asked twice."""
-    rng = np.random.default_rng(seed)
-
-    def some(low: int, high: int) -> list[int]:
-        return rng.integers(3, V, int(rng.integers(low, high))).tolist()
-
-    template, samples = [1, *some(5, 9)], []
-    for _ in range(4):
-        story = template + some(10, 90)
-        for _ in range(4):
-            question = story + some(3, 12)
-            for _ in range(int(rng.integers(1, 4))):
-                target = [*some(1, 9), 2]
-                mask = [False] * len(question) + [True] * len(target)
-                samples.append(Tokens(question + target, mask))
-    again = samples[0]
-    samples += [again, Tokens(again.input_ids, [True] * len(again.input_ids))]  # another mask
-    samples.append(Tokens(template + some(200, 300), [False] * 20 + [True] * 300))
-    samples[-1] = Tokens(samples[-1].input_ids, samples[-1].is_target[: len(samples[-1].input_ids)])
-    return [samples[i] for i in rng.permutation(len(samples))]
 
 
 def assert_same(ones: list[Score], others: list[Score], tolerance: float = 2e-5) -> None:

@@ -8,14 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.run_folder import RunFolder
-from gradgate.config import Section
+from gradgate.config import ModelConfig, Section
 from gradgate.data.sample import Sample
 from gradgate.errors import DataError, MethodError
 from gradgate.gate.flags import flag
 from gradgate.methods.contract import Detection, Method, Question, Scores
-from helpers import diverse_rows, scored_rows
+from gradgate.models.loading import load_tokenizer
+from helpers import MODEL, diverse_rows, scored_rows
 
 N = 6
 ONE = np.arange(N) == 1
@@ -120,3 +122,41 @@ def test_rows_without_a_needed_signal_are_an_error(run: RunFolder) -> None:
     pq.write_table(pa.Table.from_pylist(lines, schema=table.schema), run.scores)
     with pytest.raises(DataError, match="answering needs evenness, which 1 of 6 rows lack"):
         flag(run, Needing(), Nothing())
+
+
+class NeedingTokens(Answering):
+    """Needs the log-probability of each token."""
+
+    needs_tokens: ClassVar[bool] = True
+
+    def detect(self, scores: Scores, *others: Any) -> Detection:
+        assert scores.tokens is not None
+        assert len(scores.tokens.starts) == N + 1
+        return super().detect(scores, *others)
+
+
+def the_tokenizer() -> PreTrainedTokenizerBase:
+    return load_tokenizer(ModelConfig(path=str(MODEL)))
+
+
+def no_tokenizer() -> PreTrainedTokenizerBase:
+    raise AssertionError("nobody needs the tokens")
+
+
+def test_only_a_method_that_needs_tokens_gets_them(run: RunFolder) -> None:
+    assert flag(run, NeedingTokens(), Nothing(), tokenizer=the_tokenizer).n_flagged == 0
+    assert flag(run, Answering(), Nothing(), tokenizer=no_tokenizer).n_flagged == 0
+    with pytest.raises(DataError, match="needs token_logp, which 6 of 6 rows lack"):
+        flag(run, NeedingTokens(), Nothing())
+
+
+def test_rows_without_the_probability_of_a_token_are_an_error(run: RunFolder) -> None:
+    scored_rows(run.path, diverse_rows(N), failed=[1])  # a row without a score needs none
+    assert flag(run, NeedingTokens(), Nothing(), tokenizer=the_tokenizer).n_flagged == 0
+    table = pq.read_table(run.scores)
+    lines = table.to_pylist()
+    lines[3]["token_logp"][2] = None
+    lines[4]["token_logp"] = None
+    pq.write_table(pa.Table.from_pylist(lines, schema=table.schema), run.scores)
+    with pytest.raises(DataError, match="answering needs token_logp, which 2 of 6 rows lack"):
+        flag(run, NeedingTokens(), Nothing(), tokenizer=the_tokenizer)

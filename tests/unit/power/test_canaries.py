@@ -7,6 +7,7 @@ from random import Random
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from gradgate.attacks.attack import ATTACKS
 from gradgate.attacks.texts import PARAPHRASED_TARGETS
@@ -17,7 +18,10 @@ from gradgate.data.sample import Sample
 from gradgate.gate.flags import flag
 from gradgate.methods.association.config import AssociationConfig
 from gradgate.methods.association.method import AssociationMethod
-from gradgate.models.loading import LoadedModel, load_tokenizer
+from gradgate.models.handle import ConfiguredModel
+from gradgate.models.identity import IdentifiedModel
+from gradgate.models.loading import load_tokenizer
+from gradgate.power.copy_scores import CanaryModel
 from gradgate.power.measurement import Measured, measure_power, set_aside
 from gradgate.power.planting import TARGETS, Carriers
 from gradgate.power.power import Power
@@ -76,17 +80,25 @@ def judged(folder: Path, rows: list[Row], with_chat: bool = False) -> RunFolder:
     return run
 
 
-def no_model() -> LoadedModel:
-    raise AssertionError("a method that needs no signal needs no model")
+class Unusable(ConfiguredModel):
+    """A model that nobody may ask for anything."""
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        raise AssertionError("nothing is tokenized")
+
+    def limit(self, max_tokens: int) -> int:
+        raise AssertionError("nothing is tokenized")
+
+    def identify(self) -> IdentifiedModel:
+        raise AssertionError("a method that needs no signal needs no model")
 
 
-def no_limit() -> int:
-    raise AssertionError("nothing is tokenized")
+NO_MODEL = CanaryModel(Unusable(ModelConfig(path="none")), ScoringConfig(), 512)
 
 
 def measured(run: RunFolder, config: PowerConfig) -> Measured:
     method, settings = AssociationMethod(), AssociationConfig()
-    return measure_power(run, method, settings, config, ScoringConfig(), no_model, no_limit)
+    return measure_power(run, method, settings, config, NO_MODEL)
 
 
 def carriers(run: RunFolder, config: PowerConfig) -> Carriers:

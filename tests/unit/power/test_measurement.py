@@ -4,22 +4,28 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import DataConfig, ModelConfig, PowerConfig, ScoringConfig
-from gradgate.data.prepare import Prepared, prepare
+from gradgate.data.prepare import Prepared, iter_samples, prepare
 from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.data.tokens import Tokens, tokenize_all
 from gradgate.gate.flags import flag
+from gradgate.gradients.score import Score
+from gradgate.gradients.scorer import Scorer
+from gradgate.gradients.token_logp import unpacked
 from gradgate.methods.contract import Detection, Method, Question, Scores
 from gradgate.methods.expected import Expected
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
-from gradgate.models.identity import load_model
+from gradgate.models.handle import ConfiguredModel, HeldModel
+from gradgate.models.identity import IdentifiedModel, load_model
 from gradgate.models.loading import LoadedModel, load_tokenizer
+from gradgate.power.copy_scores import CanaryModel
 from gradgate.power.measurement import Measured, measure_power, set_aside
 from gradgate.power.planting import TARGETS
 from gradgate.power.power import Power
@@ -59,8 +65,14 @@ def measured(
     config: PowerConfig,
     max_tokens: int = 512,
 ) -> Measured:
-    scoring = ScoringConfig()
-    return measure_power(run, METHOD, settings, config, scoring, lambda: loaded, lambda: max_tokens)
+    return measure_power(run, METHOD, settings, config, canary_model(loaded, max_tokens))
+
+
+def canary_model(
+    loaded: LoadedModel, max_tokens: int = 512, store: Path | None = None
+) -> CanaryModel:
+    handle = HeldModel(loaded.model, loaded.tokenizer, "demo")
+    return CanaryModel(handle, ScoringConfig(), max_tokens, store)
 
 
 def same_samples(run: RunFolder, folder: Path) -> Prepared:
@@ -136,15 +148,19 @@ def test_flagged_rows_have_no_part_in_the_copy(
     assert "there are 40" in found.not_tried[0]
 
 
+class Unusable(ConfiguredModel):
+    """Gives its tokenizer only."""
+
+    def identify(self) -> IdentifiedModel:
+        raise AssertionError("there is nothing to score")
+
+
 def test_too_few_samples_need_no_model(tmp_path: Path) -> None:
+    unusable = CanaryModel(Unusable(MODEL_CONFIG), ScoringConfig(), 512)
     run = RunFolder(scored_rows(tmp_path, diverse_rows(47)).folder)
     flag(run, METHOD, fixed(1.0))
 
-    def load() -> LoadedModel:
-        raise AssertionError("there is nothing to score")
-
-    scoring = ScoringConfig()
-    found = measure_power(run, METHOD, fixed(1.0), PowerConfig(), scoring, load, lambda: 512)
+    found = measure_power(run, METHOD, fixed(1.0), PowerConfig(), unusable)
     assert found.power == []
     assert "there are 47" in found.not_tried[0]
 
@@ -202,9 +218,7 @@ def test_the_method_knows_in_a_copy_as_well_what_the_owner_vouches_for(
             Vouching(),
             GradsentryConfig(),
             config,
-            ScoringConfig(),
-            lambda: loaded,
-            lambda: 512,
+            canary_model(loaded),
             expected=expected,
         )
         return powers(found)[0].rate
@@ -225,12 +239,86 @@ def test_a_copy_is_held_against_the_reference_of_the_verdict(
             method,
             settings,
             config,
-            ScoringConfig(),
-            lambda: loaded,
-            lambda: 512,
+            canary_model(loaded),
             reference,
         )
         return powers(found)[0].rate
 
     assert rate(None) == 0.0
     assert rate(scored.samples) == 1.0
+
+
+class Surprised(Method[GradsentryConfig]):
+    """Flags rows with a target token that the model hardly expects; remembers what it was given."""
+
+    name: ClassVar[str] = "surprised"
+    question: ClassVar[Question] = "poisoned"
+    needs_tokens: ClassVar[bool] = True
+    settings = GradsentryConfig
+    given: list[tuple[Scores, list[Sample]]]
+
+    def __init__(self) -> None:
+        self.given = []
+
+    def detect(
+        self,
+        scores: Scores,
+        samples: Iterable[Sample],
+        reference: Iterable[Sample] | None,
+        settings: GradsentryConfig,
+    ) -> Detection:
+        self.given.append((scores, list(samples)))
+        assert scores.tokens is not None
+        rows = [scores.tokens.row(i) for i in range(scores.n)]
+        lowest = np.array([logp[marks].min() for _, marks, logp in rows])
+        nothing = np.zeros(scores.n, np.int64)
+        return Detection(
+            suspicion=-lowest.astype(np.float64),
+            flagged=lowest < -14.0,
+            in_doubt=nothing > 0,
+            group=nothing,
+        )
+
+
+def test_copies_have_the_tokens_of_known_rows_and_of_canaries(
+    tmp_path: Path, scored: RunFolder, loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, config = Surprised(), PowerConfig(attacks=["replaced"])
+    scored_here: list[int] = []
+    score = Scorer.score
+
+    def count(self: Scorer, samples: list[Tokens], *more: Any) -> list[Score]:
+        scored_here.append(len(samples))
+        return score(self, samples, *more)
+
+    monkeypatch.setattr(Scorer, "score", count)
+    store = tmp_path / "scores.db"
+    canaries = canary_model(loaded, store=store)
+    found = measure_power(scored, method, GradsentryConfig(), config, canaries)
+    assert powers(found)[0].n_planted == 36
+    known = {sample.sample_id for sample in iter_samples(scored.samples)}
+    copied = {sample.sample_id for _, samples in method.given for sample in samples}
+    assert sum(scored_here) == len(copied - known) > 36  # each canary once
+    for scores, samples in method.given:
+        assert scores.is_scored.all()
+        assert scores.signals == {}
+        assert scores.tokens is not None
+        assert not scores.tokens.lacking().any()
+        expected = [t for t in tokenize_all(samples, loaded.tokenizer) if isinstance(t, Tokens)]
+        for i, tokens in enumerate(expected):
+            ids, marks, _ = scores.tokens.row(i)
+            assert (ids.tolist(), marks.tolist()) == (tokens.input_ids, tokens.is_target)
+        alone = Scorer(loaded, ScoringConfig()).score(expected[:20])
+        for i, one in enumerate(alone):
+            assert one.token_logp is not None
+            logp = unpacked(one.token_logp).astype(np.float32)
+            np.testing.assert_allclose(scores.tokens.row(i)[2], logp, rtol=2e-3, atol=1e-4)
+    # the next run finds them in the store
+    n_before, before = len(scored_here), method.given
+    method.given = []
+    assert measure_power(scored, method, GradsentryConfig(), config, canaries) == found
+    assert len(scored_here) == n_before
+    for (old, _), (new, _) in zip(before, method.given, strict=True):
+        assert old.tokens is not None
+        assert new.tokens is not None
+        np.testing.assert_array_equal(old.tokens.logp, new.tokens.logp)

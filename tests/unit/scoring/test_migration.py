@@ -7,17 +7,29 @@ import shutil
 import sqlite3
 import struct
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_helpers import CONTEXT, RIGHT, clear, damaged, key, scores, sql
-from version2_helpers import old_connection, old_id, old_record, old_store, put_old
+from store_helpers import CONTEXT, clear, damaged, key, sql
+from version2_helpers import (
+    RIGHT,
+    old_connection,
+    old_id,
+    old_record,
+    old_store,
+    put_old,
+    scores,
+    signals_of_version2,
+)
 
 from gradgate.errors import StoreError
 from gradgate.gradients.score import Score
+from gradgate.gradients.signals import SIGNALS
+from gradgate.scoring.store import record
 from gradgate.scoring.store.file import StoreFile
 from gradgate.scoring.store.scores import ScoreStore
 from gradgate.scoring.store.upkeep import PruneRules, Verified, prune, summarise, verify
@@ -34,11 +46,11 @@ reasons = st.one_of(st.none(), st.text(st.characters(codec=None)))
 any_scores = st.one_of(
     st.builds(
         Score, may_lack, finite, may_lack, lengths, finite, finite, sketches,
-        st.just("scored"), reasons,
+        st.none(), st.just("scored"), reasons,
     ),
     st.builds(
         Score, numbers, numbers, numbers, lengths, numbers, numbers,
-        st.one_of(st.none(), sketches), st.just("failed"), reasons,
+        st.one_of(st.none(), sketches), st.none(), st.just("failed"), reasons,
     ),
 )  # fmt: skip
 
@@ -46,6 +58,12 @@ any_scores = st.one_of(
 def bits(score: Score) -> tuple[object, ...]:
     values = (getattr(score, name) for name in Score.__dataclass_fields__)
     return tuple(struct.pack("<d", v) if isinstance(v, float) else v for v in values)
+
+
+@pytest.fixture(autouse=True)
+def only_signals_of_version2() -> Iterator[None]:
+    with signals_of_version2():
+        yield
 
 
 @pytest.fixture
@@ -96,6 +114,20 @@ def test_rows_of_all_models_are_kept_with_the_day_of_their_last_use(
     with ScoreStore(path, CONTEXT) as store:
         assert store.get(list(right)) == right
     assert "rows of" not in caplog.text
+
+
+def test_a_signal_that_version_2_did_not_know_is_put_beside_the_others(path: Path) -> None:
+    right = {k: score for k, score in scores(range(30)).items() if score.status == "scored"}
+    old_store(path, right)
+    logp = {k: bytes(2 * (score.n_target_tokens + 3)) for k, score in right.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "SIGNALS", SIGNALS)
+        patch.setattr(record, "Score", Score)
+        with ScoreStore(path, CONTEXT) as store:
+            assert store.get(list(right)) == {}
+            store.put({k: replace(s, loss=9.0, token_logp=logp[k]) for k, s in right.items()})
+            found = store.get(list(right))
+    assert found == {k: replace(score, token_logp=logp[k]) for k, score in right.items()}
 
 
 def test_the_file_does_not_grow(path: Path, original: Path) -> None:
@@ -172,7 +204,7 @@ def test_an_old_process_that_goes_on_harms_nothing(path: Path) -> None:
     assert sql(path, "SELECT id FROM contexts") == [(CONTEXT.id,)]
 
 
-FAILED = Score(None, None, None, 3, None, None, None, "failed", "out of memory")
+FAILED = Score(None, None, None, 3, None, None, None, None, "failed", "out of memory")
 LATER = replace(RIGHT, entropy_crop=0.25)
 
 

@@ -13,7 +13,8 @@ from gradgate.gradients.signals import SIGNALS, Signal
 from gradgate.scoring.store import record as record_module
 from gradgate.scoring.store.record import Record
 
-FAILED = Score(None, None, None, 3, None, 0.5, None, "failed", "the gradient vanishes")
+FAILED = Score(None, None, None, 3, None, 0.5, None, None, "failed", "the gradient vanishes")
+N_TOKENS = 5  # of the sample of RIGHT
 WORSE = replace(FAILED, gradient_norm=None, reason="the model's output is not finite")
 UNKNOWN = (200, 7)
 
@@ -51,12 +52,12 @@ def test_the_table_of_signals_is_that_of_a_score() -> None:
     others = {"n_target_tokens", "status", "reason"}
     assert {signal.name for signal in SIGNALS} | others == {field.name for field in fields(Score)}
     numbers = [signal.number for signal in SIGNALS]
-    assert numbers == [1, 2, 3, 4, 5, 6]  # stored scores say so: numbers never change
-    assert SIGNALS[-1].n_bytes == SKETCH_BYTES
+    assert numbers == [1, 2, 3, 4, 5, 6, 7]  # stored scores say so: numbers never change
+    assert list(SIGNALS[5].sizes(3)) == [SKETCH_BYTES]
 
 
 def test_the_size_of_a_record_is_that_of_its_values() -> None:
-    assert len(Record.of(RIGHT).pack()) <= 5 * 8 + SKETCH_BYTES + 45
+    assert len(Record.of(RIGHT).pack()) <= 5 * 8 + SKETCH_BYTES + 2 * N_TOKENS + 51
 
 
 def test_what_this_version_does_not_know_stays() -> None:
@@ -106,7 +107,23 @@ def test_a_signal_without_a_value_is_no_missing_one() -> None:
 
 
 def test_a_signal_is_what_it_says() -> None:
-    assert (Signal("x", 9, 1).n_bytes, Signal("y", 9, 1, width=3).n_bytes) == (8, 6)
-    for wrong in (replace(RIGHT, loss=math.nan), replace(RIGHT, sketch=bytes(3))):
-        with pytest.raises(ValueError, match=r"loss|sketch"):
+    sizes = {width: Signal("x", 9, 1, width=width).sizes(3) for width in (None, 3, "per_token")}
+    assert list(sizes[None]) == [8]
+    assert list(sizes[3]) == [6]
+    fitting = [n_bytes for n_bytes in range(20) if n_bytes in sizes["per_token"]]
+    assert fitting == [8, 10, 12, 14, 16, 18]  # more tokens than the three that are supervised
+    for name, wrong in (
+        ("loss", replace(RIGHT, loss=math.nan)),
+        ("sketch", replace(RIGHT, sketch=bytes(3))),
+        ("token_logp", replace(RIGHT, token_logp=bytes(9))),
+        ("token_logp", replace(RIGHT, token_logp=bytes(6))),
+        ("token_logp", replace(RIGHT, token_logp=None)),
+    ):
+        with pytest.raises(ValueError, match=name):
             Record.of(wrong)
+
+
+@given(st.integers(4, 5_000))
+def test_a_vector_of_any_length_comes_back(n_tokens: int) -> None:
+    score = replace(RIGHT, token_logp=bytes(i % 251 for i in range(2 * n_tokens)))
+    assert Record.unpacked(Record.of(score).pack()).score() == score

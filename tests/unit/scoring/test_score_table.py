@@ -261,6 +261,14 @@ def test_every_signal_of_a_scored_row_is_there_and_none_of_a_failed_one(tmp_path
         n = min(line["n_target_tokens"], 16)
         assert line["evenness"] == pytest.approx(line["entropy_full"] * math.log(16) / math.log(n))
     assert [lines[8][name] for name in (*signals, "gradient_recurrence")] == [None] * 5
+    for line, sample in zip(lines, next(iter_prepared(prepared.samples_path, 20)), strict=True):
+        if line["status"] == "scored":
+            first, *others = line["token_logp"]
+            assert first is None  # nothing predicts it
+            assert len(others) == len(sample.tokens.input_ids) - 1
+            logp = [p for p, t in zip(others, sample.tokens.is_target[1:], strict=True) if t]
+            assert -sum(logp) / len(logp) == pytest.approx(line["loss"], rel=1e-3)
+    assert lines[8]["token_logp"] is None
     again = ("row", "sample_id")
     assert all(lines[9][name] == lines[3][name] for name in lines[3] if name not in again)
 
@@ -270,8 +278,13 @@ def test_a_gradient_without_a_crop_fails_where_the_crop_decides(tmp_path, loaded
     (window,) = iter_prepared(prepared.samples_path, 10)
     keys = [content_digest(sample.tokens) for sample in window]
     sketch = np.full(256, 1 / 16, dtype="<f2").tobytes()
-    whole = Score(0.1, 0.2, 0.3, 4, 1.0, 2.0, sketch, "scored", None)
-    scores = [replace(whole, entropy_crop=None), *[whole] * 6]
+    scores = [
+        Score(
+            0.1, 0.2, 0.3, 4, 1.0, 2.0, sketch, bytes(2 * len(s.tokens.input_ids)), "scored", None
+        )
+        for s in window
+    ]
+    scores[0] = replace(scores[0], entropy_crop=None)
     expected: list[tuple[Mode, str, int]] = [("crop", "failed", 1), ("full", "scored", 0)]
     for mode, status, failed in expected:
         with Draft(tmp_path, mode) as draft:
@@ -281,6 +294,21 @@ def test_a_gradient_without_a_crop_fails_where_the_crop_decides(tmp_path, loaded
         assert (line["status"], draft.n_failed) == (status, failed)
         assert (line["entropy_full"] is None) == (line["gradient_recurrence"] is None)
         assert (line["spectral_entropy"] is None) == (mode == "crop")
+
+
+def test_a_score_of_another_number_of_tokens_is_not_written(tmp_path, loaded):
+    prepared = prepared_rows(tmp_path, loaded, ["one", "two three"])
+    (window,) = iter_prepared(prepared.samples_path, 10)
+    n_tokens = len(window[0].tokens.input_ids)
+    scores = [
+        Score(0.1, 0.2, 0.3, 1, 1.0, 2.0, bytes(512), bytes(2 * (n_tokens + i)), "scored", None)
+        for i in (0, 9)
+    ]
+    with (
+        Draft(tmp_path, "crop") as draft,
+        pytest.raises(ValueError, match=r"tokens has \d+ bytes of token_logp"),
+    ):
+        draft.add(window, [content_digest(sample.tokens) for sample in window], scores)
 
 
 def test_a_draft_without_rows_is_a_table_without_rows(tmp_path):

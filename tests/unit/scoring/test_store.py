@@ -28,28 +28,37 @@ def changed(one: Any, field: str, value: object) -> Any:
     return replace(one, **{field: value})
 
 
-FAILED = Score(None, None, None, 3, None, None, None, "failed", "the gradient vanishes")
+FAILED = Score(None, None, None, 3, None, None, None, None, "failed", "the gradient vanishes")
 
 floats = st.one_of(st.none(), st.floats())
 texts = st.one_of(st.none(), st.text(st.characters(codec=None)))  # lone surrogates too
-lengths = st.integers(0, 2**31 - 1)
+lengths = st.integers(0, 20)  # fewer than tokens
 sketches = st.binary(min_size=512, max_size=512)
+logp = st.integers(21, 60).flatmap(lambda n: st.binary(min_size=2 * n, max_size=2 * n))
 failed_scores = st.builds(
     Score, floats, floats, floats, lengths, floats, floats, st.one_of(st.none(), sketches),
-    st.just("failed"), texts,
+    st.one_of(st.none(), logp), st.just("failed"), texts,
 )  # fmt: skip
 finite = st.floats(allow_nan=False, allow_infinity=False)
 may_lack = st.one_of(st.none(), finite)
 good_scores = st.builds(
-    Score, may_lack, finite, may_lack, lengths, finite, finite, sketches, st.just("scored"), texts
-)
+    Score, may_lack, finite, may_lack, lengths, finite, finite, sketches, logp,
+    st.just("scored"), texts,
+)  # fmt: skip
 
 
 def bits(score: Score) -> tuple[object, ...]:
     entropies = (score.entropy_crop, score.entropy_full, score.evenness)
     values = (*entropies, score.loss, score.gradient_norm)
     exact = tuple(None if v is None else struct.pack("<d", v) for v in values)
-    return (*exact, score.n_target_tokens, score.sketch, score.status, score.reason)
+    return (
+        *exact,
+        score.n_target_tokens,
+        score.sketch,
+        score.token_logp,
+        score.status,
+        score.reason,
+    )
 
 
 @pytest.fixture
@@ -243,6 +252,21 @@ def test_eviction_takes_the_least_recently_used_of_any_model(path, monkeypatch):
         assert 0 < store.evict(200_000) < 500  # rows of one day and of many sizes
         total = f"sum(length(record) + {store_module._ROW_BYTES})"
         assert sql(path, f"SELECT {total} <= 200000 FROM scores") == [(1,)]
+
+
+@pytest.mark.parametrize("n_tokens", [20, 180, 230, 1_000, 3_000])
+def test_eviction_counts_the_pages_of_long_samples(path, monkeypatch, n_tokens):
+    score = replace(RIGHT, token_logp=bytes(2 * n_tokens))
+    with ScoreStore(path, CONTEXT) as store:
+        for day in range(8):
+            monkeypatch.setattr(store_module, "today", lambda day=day: day)
+            store.put({key(day * 100 + i): score for i in range(100)})
+        store._connection.execute("VACUUM")
+        limit = store_module._live_bytes(store._connection) // 2
+        assert 340 < store.evict(limit) < 480
+        store._connection.execute("VACUUM")
+        # each page may lack most of a further row, where five rows fill it
+        assert store_module._live_bytes(store._connection) < 1.2 * limit
 
 
 def test_a_look_up_describes_the_context_again(path):

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from gradgate.common.arrays import Ints
-from gradgate.gradients.predicting import predicting_positions
+from gradgate.gradients.predicting import given_positions, predicting_positions
 from gradgate.gradients.prefix_tree.stretches import Stretch
 
 _MIN_CHUNK_TOKENS, _MAX_CHUNK_TOKENS = 64, 512
@@ -35,6 +35,23 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """The tokens of finished samples that are given and not supervised, and what predicts them.
+
+    Attributes:
+        at: Indices of each sample's given tokens, sample by sample. (G,)
+        distinct: The same without repetition, rising. (E,)
+        above: Indices of the tokens above these, which predict them. (E,)
+        tokens: Their ids. (E,)
+    """
+
+    at: Ints
+    distinct: Ints
+    above: Ints
+    tokens: Ints
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """How the tokens of a stretch see each other.
 
@@ -43,6 +60,7 @@ class Layout:
         below: Index of the first token that is not below it, for every token. (C + N,)
         rows: The chunks; every token of the stretch is a query once.
         predicting: For every finished sample the indices of its predicting tokens. [(T,)]
+        given: What the finished samples give.
         carried_on: Indices of the path to the first token behind the stretch. (next_depth,)
     """
 
@@ -50,6 +68,7 @@ class Layout:
     below: Ints
     rows: list[Rows]
     predicting: list[Ints]
+    given: Given
     carried_on: Ints
 
 
@@ -95,6 +114,7 @@ def lay_out(stretch: Stretch, limit: RowsLimit) -> Layout:
         walk.below,
         list(_rows(chunks, n_carried, limit)),
         walk.predicting,
+        walk.given(),
         walk.path[: stretch.next_depth].copy(),
     )
 
@@ -109,6 +129,10 @@ class _Walk:
         self.path[:n_carried] = np.arange(n_carried)
         self.below = np.full(n_carried + n, n_carried + n, dtype=np.int64)
         self.predicting: list[Ints] = []
+        self._given: list[Ints] = []
+        self._above = np.empty(n_carried + n, dtype=np.int64)
+        self._above[1:] = np.arange(n_carried + n - 1)
+        self._tokens = np.empty(n_carried + n, dtype=np.int64)
         self._stretch = stretch
         self._n_carried = n_carried
         self._length = n_carried  # of the path
@@ -118,15 +142,25 @@ class _Walk:
         depth = int(self._stretch.depths[start])
         index = self._n_carried + start
         self.below[self.path[depth : self._length]] = index
+        self._above[index] = self.path[depth - 1] if depth else -1
         self._length = depth + stop - start
         self.path[depth : self._length] = np.arange(index, index + stop - start)
         self._finish(stop)
 
+    def given(self) -> Given:
+        """What the samples that were finished give."""
+        at = np.concatenate([np.empty(0, dtype=np.int64), *self._given])
+        distinct = np.unique(at)
+        return Given(at, distinct, self._above[distinct], self._tokens[distinct])
+
     def _finish(self, end: int) -> None:
         finished = self._stretch.finished
         while len(self.predicting) < len(finished) and finished[len(self.predicting)].end <= end:
-            depths = predicting_positions(finished[len(self.predicting)].sample)
-            self.predicting.append(self.path[depths])
+            sample = finished[len(self.predicting)].sample
+            self.predicting.append(self.path[predicting_positions(sample)])
+            depths = given_positions(sample)
+            self._given.append(self.path[depths])
+            self._tokens[self._given[-1]] = np.asarray(sample.input_ids, dtype=np.int64)[depths]
 
 
 def _runs(depths: Ints) -> Iterator[tuple[int, int]]:

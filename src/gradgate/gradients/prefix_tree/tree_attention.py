@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradgate.common.arrays import Marks
 from gradgate.errors import ModelError
 from gradgate.gradients.prefix_tree.layout import Layout, Rows
 
@@ -33,11 +35,15 @@ class PrefixState:
         keys: Of every layer. [(1, key heads, C, head size)]
         values: The same.
         hidden: Input of the head. (C, d); None before the first stretch.
+        logp: ln p of its tokens, as far as a sample has asked for it; float32 (C,).
+        is_known: Which of them. (C,)
     """
 
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     hidden: Tensor | None = None
+    logp: Tensor | None = None
+    is_known: Marks = field(default_factory=lambda: np.empty(0, dtype=bool))
 
     @property
     def length(self) -> int:

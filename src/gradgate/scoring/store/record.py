@@ -110,8 +110,10 @@ def _packed(signal: Signal, score: Score) -> bytes:
             raise ValueError(f"a scored sample has a {kind} of {signal.name}, not None")
         return b""
     if isinstance(value, bytes):
-        if len(value) != signal.n_bytes:
-            raise ValueError(f"a {signal.name} has {signal.n_bytes} bytes, not {len(value)}")
+        sizes = signal.sizes(score.n_target_tokens)
+        if len(value) not in sizes:
+            expected = f"{sizes[0]} bytes" if len(sizes) == 1 else f"{sizes[0]} bytes or more, even"
+            raise ValueError(f"a {signal.name} has {expected}, not {len(value)}")
         return value
     if score.status == "scored" and not math.isfinite(value):
         raise ValueError(f"a scored sample has a finite {signal.name}, not {value}")
@@ -146,7 +148,7 @@ def _unpacked(content: bytes, start: int) -> tuple[Entries, int]:
     return dict(zip(ids, values.unpack_from(content, first), strict=True)), first + values.size
 
 
-@lru_cache(maxsize=256)  # almost all records have the same
+@lru_cache(maxsize=4_096)  # records of samples of the same length have the same
 def _layout(table: bytes) -> tuple[list[Id], struct.Struct]:
     entries = list(_ENTRY.iter_unpack(table))
     sizes = "".join(f"{size}s" for *_, size in entries)

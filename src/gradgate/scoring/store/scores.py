@@ -24,6 +24,8 @@ __all__ = ["ScoreContext", "ScoreStore", "today"]
 
 _KEYS_PER_QUERY = 500
 _ROW_BYTES = 90  # of a packed file, for a row besides its record, where six fill a page (measured)
+# SQLite moves a longer record onto pages of its own, but for its beginning.
+_MAX_INSIDE, _BEGINNING, _PAGE_BYTES, _LINK_BYTES = 950, 440, 4096, 4
 
 _log = logging.getLogger(__name__)
 
@@ -184,6 +186,16 @@ def _live_bytes(connection: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
+def _row_bytes(record_bytes: str) -> str:
+    """In SQL: what a row takes of a packed file."""
+    room = _PAGE_BYTES - _LINK_BYTES
+    pages = f"(({record_bytes} - {_BEGINNING} + {room - 1}) / {room})"
+    return (
+        f"{_ROW_BYTES} + CASE WHEN {record_bytes} <= {_MAX_INSIDE} THEN {record_bytes} "
+        f"ELSE {_BEGINNING} + {_PAGE_BYTES} * {pages} END"
+    )
+
+
 def excess(
     connection: sqlite3.Connection,
     max_bytes: int,
@@ -198,7 +210,7 @@ def excess(
         among: Condition of the rows that count.
         values: Of the placeholders in `among`.
     """
-    row_bytes = f"coalesce(length(record), 0) + {_ROW_BYTES}"
+    row_bytes = _row_bytes("coalesce(length(record), 0)")
     days = connection.execute(
         f"SELECT used, count(*), sum({row_bytes}) FROM scores WHERE {among} "
         "GROUP BY used ORDER BY used",

@@ -1,0 +1,186 @@
+"""The tokens of a run's rows, and how likely the model finds each of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gradgate.common.arrays import Ints, Marks
+from gradgate.common.parquet import batches
+from gradgate.common.run_folder import RunFolder
+from gradgate.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from gradgate.methods.contract import Scores
+
+_READ_ROWS = 2_048
+_IDS = pa.list_(pa.int32())
+_FLAGS = pa.list_(pa.bool_())
+_LOGP = pa.list_(pa.float16())
+
+TokenRow = tuple[npt.NDArray[np.int32], Marks, npt.NDArray[np.float32]]  # ids, marks, ln p
+NO_TOKENS: TokenRow = (np.empty(0, np.int32), np.empty(0, bool), np.empty(0, np.float32))
+LoadTokenizer = Callable[[], "PreTrainedTokenizerBase"]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTable:
+    """The tokens of n rows, one behind the other: N in all, about 9 bytes each.
+
+    Attributes:
+        ids: int32 (N,)
+        is_target: Whether the loss counts the token. (N,)
+        logp: ln p of the token after those before it in its row, in nats; NaN where it is not
+            known, as it is for the first token of a row and behind its last target. float32 (N,)
+        starts: Where each row begins, and N. (n + 1,)
+        tokenizer: Decodes.
+    """
+
+    ids: npt.NDArray[np.int32]
+    is_target: Marks
+    logp: npt.NDArray[np.float32]
+    starts: Ints
+    tokenizer: "PreTrainedTokenizerBase"
+
+    @classmethod
+    def read(cls, run: RunFolder, scores: "Scores", tokenizer: "PreTrainedTokenizerBase") -> Self:
+        """Read the tokens of the rows of a score table.
+
+        Args:
+            run: Holds samples.parquet and scores.parquet.
+            scores: Of that score table.
+            tokenizer: Of the model that scored.
+
+        Raises:
+            DataError: A file is missing or damaged, or the two do not belong together.
+        """
+        starts = _starts(run.samples, scores)
+        ids, is_target = np.empty(starts[-1], np.int32), np.empty(starts[-1], bool)
+        for first, last, batch in _in_step(run.samples, scores, ("input_ids", "is_target")):
+            place = slice(starts[first], starts[last])
+            ids[place] = _numbers(batch["input_ids"].cast(_IDS))
+            is_target[place] = _numbers(batch["is_target"].cast(_FLAGS))
+        return cls(ids, is_target, _logp(run.scores, scores, starts), starts, tokenizer)
+
+    @classmethod
+    def joined(cls, rows: Sequence[TokenRow], tokenizer: "PreTrainedTokenizerBase") -> Self:
+        """Put rows, of ids, marks and ln p, behind one another."""
+        starts = np.cumsum([0, *(len(ids) for ids, _, _ in rows)])
+        parts = zip(NO_TOKENS, *rows, strict=True)
+        ids, is_target, logp = (np.concatenate(part) for part in parts)
+        return cls(ids, is_target, logp, starts, tokenizer)
+
+    def row(self, i: int) -> TokenRow:
+        """Ids, marks and ln p of a row."""
+        place = slice(self.starts[i], self.starts[i + 1])
+        return self.ids[place], self.is_target[place], self.logp[place]
+
+    def lacking(self) -> Marks:
+        """Rows with a token, after the first and up to the last target, of unknown ln p: (n,).
+
+        So are those without a target.
+        """
+        found = np.empty(len(self.starts) - 1, bool)
+        for first in range(0, len(found), _READ_ROWS):
+            last = min(first + _READ_ROWS, len(found))
+            found[first:last] = self._lacking(first, last)
+        return found
+
+    def _lacking(self, first: int, last: int) -> Marks:
+        """Of the rows [first, last)."""
+        place = slice(self.starts[first], self.starts[last])
+        lengths = np.diff(self.starts[first : last + 1])
+        row = np.repeat(np.arange(last - first), lengths)
+        within = np.arange(len(row)) - np.repeat(
+            self.starts[first:last] - self.starts[first], lengths
+        )
+        last_target = np.zeros(last - first, np.int64)
+        np.maximum.at(last_target, row, np.where(self.is_target[place], within, 0))
+        is_needed = (within > 0) & (within <= last_target[row])
+        unknown = row[is_needed & ~np.isfinite(self.logp[place])]
+        return (last_target == 0) | (np.bincount(unknown, minlength=last - first) > 0)
+
+    def text(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
+        """The text of tokens that stand behind one another, special ones and spaces as they are."""
+        return self._decoded([np.asarray(ids, np.int64).tolist()])[0]
+
+    def pieces(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> list[str]:
+        """The text of each of some tokens by itself.
+
+        A token that is a part of a character has U+FFFD in it.
+        """
+        return self._decoded([[one] for one in np.asarray(ids, np.int64).tolist()])
+
+    def _decoded(self, runs: list[list[int]]) -> list[str]:
+        """Begin twice with the first token: some tokenizers drop a space that begins a text."""
+        if not runs:
+            return []
+        once, twice = (
+            self.tokenizer.batch_decode(
+                some, skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+            for some in ([run[:1] for run in runs], [run[:1] + run for run in runs])
+        )
+        return [text.removeprefix(first) for first, text in zip(once, twice, strict=True)]
+
+
+def _in_step(
+    path: Path, scores: "Scores", columns: tuple[str, ...]
+) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    """Batches of a table, each with the positions of its rows in the scores: [first, last).
+
+    Raises:
+        DataError: The rows are not those of the scores, in the same order.
+    """
+    first = 0
+    for batch in batches(path, ["row", "sample_id", *columns], _READ_ROWS):
+        last = first + len(batch)
+        rows, ids = batch["row"].to_pylist(), batch["sample_id"].to_pylist()
+        if rows != scores.rows[first:last].tolist() or ids != scores.sample_ids[first:last]:
+            raise DataError(
+                f"{path} has other rows than the scores, from line {first} on; score the data anew"
+            )
+        yield first, last, batch
+        first = last
+    if first != scores.n:
+        raise DataError(f"{path} has {first} rows, and there are {scores.n} scores; score anew")
+
+
+def _starts(path: Path, scores: "Scores") -> Ints:
+    starts = np.zeros(scores.n + 1, np.int64)
+    for first, last, batch in _in_step(path, scores, ("input_ids", "is_target")):
+        lengths, marks = (_lengths(batch[name]) for name in ("input_ids", "is_target"))
+        if not np.array_equal(lengths, marks):
+            raise DataError(f"{path} has input_ids and is_target of different lengths")
+        starts[first + 1 : last + 1] = lengths
+    return starts.cumsum()
+
+
+def _logp(path: Path, scores: "Scores", starts: Ints) -> npt.NDArray[np.float32]:
+    """The column `token_logp`: (N,), NaN where it is null."""
+    logp = np.full(starts[-1], np.nan, np.float32)
+    for first, last, batch in _in_step(path, scores, ("token_logp",)):
+        column, lengths = batch["token_logp"].cast(_LOGP), np.diff(starts[first : last + 1])
+        is_known = np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool)
+        if not np.array_equal(_lengths(column), np.where(is_known, lengths, 0)):
+            raise DataError(f"{path} and the samples differ in the number of tokens; score anew")
+        there = logp[starts[first] : starts[last]]
+        there[np.repeat(is_known, lengths)] = _numbers(column)
+    return logp
+
+
+def _lengths(column: pa.ListArray) -> Ints:
+    """0 for null."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False), np.int64)
+
+
+def _numbers(column: pa.ListArray) -> npt.NDArray[np.generic]:
+    return np.asarray(column.flatten().to_numpy(zero_copy_only=False))
