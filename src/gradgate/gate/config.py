@@ -7,8 +7,8 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 
 from gradgate.config import PolicyConfig, PowerConfig, Section, TrackingConfig
 from gradgate.errors import ConfigError
-from gradgate.methods.association.config import AssociationConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig
+from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.registry import canonical_name, method_named
 from gradgate.scoring.config import ScoreConfig
 
@@ -16,7 +16,6 @@ from gradgate.scoring.config import ScoreConfig
 _MOVED = {
     ("threshold",): ("detection", "gradsentry", "threshold"),
     ("policy", "without_valley"): ("detection", "gradsentry", "without_valley"),
-    ("detection", "fdr"): ("detection", "association", "fdr"),
     ("detection", "power", "fewest"): ("detection", "power", "min_planted"),
     ("detection", "power", "most_rows"): ("detection", "power", "max_rows"),
 }
@@ -30,18 +29,18 @@ class DetectionConfig(Section):
     model_config = ConfigDict(extra="allow")
 
     method: str = Field(
-        "association",
-        description="association: recurring targets with a cue in their prompts, borne out by the "
-        "gradient (gradgate is an alias); gradsentry: spectral entropy above tau, as published.",
+        "recurrence",
+        description="recurrence: strings that recur in targets or prompts and that the untuned "
+        "model does not expect there; gradsentry: spectral entropy above tau, as published.",
     )
     reference: str | None = Field(
         None,
         min_length=1,
-        description="association: a trusted dataset (file, folder or hub id) of the same kind, "
+        description="recurrence: a trusted dataset (file, folder or hub id) of the same kind, "
         "with the same columns; what it has as well is no poison.",
     )
-    association: AssociationConfig = AssociationConfig()
     gradsentry: GradsentryConfig = GradsentryConfig()
+    recurrence: RecurrenceConfig = RecurrenceConfig()
     power: PowerConfig = PowerConfig()
 
     @field_validator("method")

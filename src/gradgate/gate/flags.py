@@ -20,7 +20,7 @@ from gradgate.gate.copies import count_copies, describe, doubt_surplus
 from gradgate.gate.listing import write_listing
 from gradgate.gate.quarantine import write_quarantined
 from gradgate.methods.checks import require_contract, require_signals
-from gradgate.methods.contract import Detection, Method, Question, Scores
+from gradgate.methods.contract import AskModel, Detection, Method, Question, Scores
 from gradgate.methods.evidence import Group
 from gradgate.methods.expected import Expected
 from gradgate.methods.tokens import LoadTokenizer, TokenTable
@@ -62,6 +62,7 @@ def flag(
     reference: Path | None = None,
     policy: PolicyConfig = DEFAULT_POLICY,
     tokenizer: LoadTokenizer | None = None,
+    ask: AskModel | None = None,
 ) -> Flagging:
     """Let a method judge a scored data set, and write the three tables of what came of it.
 
@@ -75,6 +76,7 @@ def flag(
         reference: Samples of the trusted data set.
         policy: What the owner vouches for, how many copies may stay, and what becomes of doubt.
         tokenizer: Loads that of the model that scored; called if the method needs tokens.
+        ask: Asks that model, if the method needs tokens.
 
     Raises:
         ConfigError: A pattern that the owner vouches for takes too long on these texts.
@@ -85,7 +87,8 @@ def flag(
     scores = Scores.read(run.scores, (*method.needs, *method.reports))
     scores = replace(scores, expected=expected_by(policy))
     if method.needs_tokens and tokenizer is not None:
-        scores = replace(scores, tokens=TokenTable.read(run, scores, tokenizer()))
+        tokens = TokenTable.read(run, scores, tokenizer())
+        scores = replace(scores, tokens=tokens, ask=ask)
     require_signals(method, scores)
     trusted = None if reference is None else SampleFile(reference)
     found = method.detect(scores, SampleFile(run.samples), trusted, settings)

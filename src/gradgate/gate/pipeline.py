@@ -7,6 +7,7 @@ replaces single steps by its own, which do the same and record it; the order is 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder, is_scored
@@ -23,6 +24,7 @@ from gradgate.models.handle import ConfiguredModel, ModelHandle
 from gradgate.power.copy_scores import CanaryModel
 from gradgate.power.measurement import NOT_MEASURED, Measured, measure_power
 from gradgate.scoring.config import ScoreConfig
+from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
 
 
@@ -79,7 +81,7 @@ def score(
 ) -> ScoredRun:
     """Write the score table, scoring what the store does not know."""
     found = (model or ConfiguredModel(config.model)).identify()
-    store = score_store() if config.scoring.store else None
+    store = _store(config)
     summary = score_dataset(prepared, found, config.scoring, run.scores, store, on_progress)
     return ScoredRun(n_scored_rows(run), found.identity, summary)
 
@@ -95,16 +97,19 @@ def detect(
     """Let the method judge, and write the tables of flags."""
     name = config.detection.method
     method, settings = method_named(name), config.detection.settings_of(name)
-    held_model = model or ConfiguredModel(config.model)
-    with _trusted(config, held_model) as trusted:
+    held = model or ConfiguredModel(config.model)
+    ask = Likelihood(held, config.scoring, _store(config))
+    with _trusted(config, held) as trusted:
+        path = None if trusted is None else trusted.samples_path
+        flagging = flag(run, method, settings, path, config.policy, held.tokenizer, ask)
         if trusted is None:
-            return Detected(
-                [flag(run, method, settings, None, config.policy, held_model.tokenizer)]
-            )
-        path = trusted.samples_path
-        flagging = flag(run, method, settings, path, config.policy, held_model.tokenizer)
-        held = TrustedReference(trusted.source, trusted.fingerprint, trusted.n_samples)
-        return Detected([flagging], held)
+            return Detected([flagging])
+        reference = TrustedReference(trusted.source, trusted.fingerprint, trusted.n_samples)
+        return Detected([flagging], reference)
+
+
+def _store(config: ScoreConfig) -> Path | None:
+    return score_store() if config.scoring.store else None
 
 
 @contextmanager
@@ -140,8 +145,7 @@ def measure(
         why = "no canaries were planted: the method cannot decide on these data"
         return Measured(None, [why])
     held = model or ConfiguredModel(config.model)
-    store = score_store() if config.scoring.store else None
-    canary_model = CanaryModel(held, config.scoring, config.data.max_tokens, store)
+    canary_model = CanaryModel(held, config.scoring, config.data.max_tokens, _store(config))
     name = config.detection.method
     with _trusted(config, held) as trusted:
         return measure_power(

@@ -1,7 +1,7 @@
 """What a method is: from scores and samples it says of each row how suspicious it is, and why."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Generic, Literal, Self, TypeVar
@@ -21,6 +21,10 @@ from gradgate.methods.tokens import TokenTable
 Question = Literal["poisoned", "harmful"]
 SettingsT = TypeVar("SettingsT", bound=Section)
 
+# Token ids of some sequences -> for each the log-probability of each of its tokens, in nats; NaN
+# for the first one, and for all of a sequence that cannot be scored.
+AskModel = Callable[[Sequence[Sequence[int]]], list[Floats]]
+
 _READ_ROWS = 8_192
 
 
@@ -35,6 +39,8 @@ class Scores:
         signals: By name; NaN where a row has none. (n,)
         expected: What the owner vouches for (`policy.expected`); None for nothing.
         tokens: Of the same rows; only for a method that needs them.
+        ask: The log-probabilities of token sequences under the untuned model; only for a method
+            that needs tokens. A later step may ask a rehearsed model in the same way.
     """
 
     rows: Ints
@@ -43,6 +49,7 @@ class Scores:
     signals: Mapping[str, Floats]
     expected: Expected | None = None
     tokens: TokenTable | None = None
+    ask: AskModel | None = None
 
     @property
     def n(self) -> int:

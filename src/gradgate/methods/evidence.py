@@ -7,6 +7,7 @@ from pydantic import ConfigDict
 
 GroupRuling = Literal["poison", "review", "honest"]
 RuleKind = Literal["any_of", "all_of"]
+Side = Literal["target", "prompt"]
 
 
 @dataclass(frozen=True)
@@ -86,23 +87,21 @@ class Example:
 
 @dataclass(frozen=True)
 class Group:
-    """Samples that share a target span, and what their prompts share that others lack.
+    """Samples that share a string of their targets or prompts, and what explains it.
 
     Attributes:
-        id: Number of the group in its run, from 1; the largest first.
-        ruling: `poison`: flagged; `review`: a person has to look; `honest`: named, and not held
-            against anybody.
-        spans: The recurring target texts, the most telling first; several wordings of one intent
-            make one group.
-        rule: Whether a prompt needs any or all of the cues.
-        cues: What the prompts share: words, n-grams or features of style.
-        association: Of spans and rule, over distinct samples.
+        id: Number of the group in its run, from 1; the most important first.
+        ruling: `poison`: flagged; `review`: in doubt; `honest`: named, and held against nobody.
+        side: Where the shared strings stand.
+        spans: The shared strings, the commonest first.
+        nats: How surprising the shared string is to the untuned model, in nats: the median of the
+            group's samples.
         n_rows: Rows in it, repeated ones included.
-        n_independent: Distinct samples that are no near-duplicates of one another.
-        own_content: What the prompts say beyond all that they share, as a part of what a prompt
-            outside of the group says; near 1 where the cue was added to ordinary prompts.
-        shared_words: All words that the group's prompts have more often than others.
-        contrasts: What the gradient says of the group.
+        n_independent: Clusters of near-duplicate prompts in it.
+        rule: Whether a prompt needs any or all of the cues.
+        cues: What the prompts share that others lack; empty where nothing visible explains it.
+        association: Of group and cues, over distinct samples; None without cues.
+        contrasts: Signals of the rows inside and outside.
         reasons: Why it is ruled so, in words.
         examples: Some of its samples.
     """
@@ -111,26 +110,32 @@ class Group:
 
     id: int
     ruling: GroupRuling
+    side: Side
     spans: list[str]
-    rule: RuleKind
-    cues: list[str]
-    association: Association
+    nats: float
     n_rows: int
     n_independent: int
-    own_content: float
-    shared_words: list[str] = field(default_factory=list)
+    rule: RuleKind = "any_of"
+    cues: list[str] = field(default_factory=list)
+    association: Association | None = None
     contrasts: list[Contrast] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
 
     def in_a_line(self) -> str:
         """The group in one line."""
+        where = "targets" if self.side == "target" else "prompts"
+        line = (
+            f"{self.ruling}: {self.n_rows} rows share {self.spans[0]!r} in their {where}, "
+            f"{self.nats:.0f} nats beyond what the model expects (group {self.id})"
+        )
+        if not self.cues or self.association is None:
+            return line
         which = "any of" if self.rule == "any_of" else "all of"
         cues = ", ".join(repr(cue) for cue in self.cues[:6])
         found = self.association
         p = f"= {found.p_value:.2g}" if found.p_value > 0.0 else "< 1e-300"
         return (
-            f"{self.ruling}: target span {self.spans[0]!r} goes with {which} {cues} in the prompt "
-            f"(group {self.id}: {found.n_both} of {found.n_span} and {found.n_cue}, odds ratio "
-            f"{found.odds_ratio:.3g}, p {p})"
+            f"{line}; goes with {which} {cues} in the prompt ({found.n_both} of {found.n_span} "
+            f"and {found.n_cue}, odds ratio {found.odds_ratio:.3g}, p {p})"
         )

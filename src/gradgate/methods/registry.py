@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 MethodT = TypeVar("MethodT", bound="type[Method[Any]]")
 
 _BUILT_IN = {
-    "association": "gradgate.methods.association.method:AssociationMethod",
     "gradsentry": "gradgate.methods.gradsentry.method:GradsentryMethod",
+    "recurrence": "gradgate.methods.recurrence.method:RecurrenceMethod",
 }
-ALIASES = {"gradgate": "association"}  # as it was called up to version 0.1
+ALIASES = {"gradgate": "recurrence"}  # the default, by the product's name
 RESERVED = ("method", "power", "reference")  # stand beside the methods' sections in `detection`
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _registered: dict[str, "type[Method[Any]]"] = {}

@@ -19,6 +19,7 @@ from gradgate.methods.contract import Method, Scores
 from gradgate.methods.tokens import NO_TOKENS, TokenRow, TokenTable
 from gradgate.models.handle import ModelHandle
 from gradgate.models.identity import IdentifiedModel
+from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.samples import score_samples
 
 
@@ -69,6 +70,7 @@ class CopyScores:
         self._canaries = canaries
         self._tokenizer = canaries.model.tokenizer()
         self._model: IdentifiedModel | None = None
+        self._ask = Likelihood(canaries.model, canaries.scoring, canaries.store)
         scores = Scores.read(run.scores, method.needs)
         tokens = TokenTable.read(run, scores, self._tokenizer) if method.needs_tokens else None
         self._known: dict[str, _Known] = {}
@@ -98,7 +100,8 @@ class CopyScores:
         if not self._method.needs_tokens:
             return scores
         rows = [NO_TOKENS if one is None else one.tokens for one in known]
-        return replace(scores, tokens=TokenTable.joined(rows, self._tokenizer))
+        tokens = TokenTable.joined(rows, self._tokenizer)
+        return replace(scores, tokens=tokens, ask=self._ask)
 
     def _score(self, samples: Sequence[Sample]) -> None:
         limit = self._canaries.model.limit(self._canaries.max_tokens)

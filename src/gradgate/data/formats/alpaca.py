@@ -1,5 +1,7 @@
 """Alpaca: instruction, optional input, output."""
 
+import re
+
 from gradgate.data.formats.fields import Fields, Format, Parts, optional_text, plain, text_of
 
 # The wording of the published Alpaca data set (Taori et al. 2023), up to where the output starts.
@@ -24,6 +26,19 @@ def _alpaca_prompt(fields: Fields) -> str:
         return ""
     wording = _ALPACA_INPUT if given.strip() else _ALPACA
     return wording.format(instruction=instruction, input=given)
+
+
+def template_spans(text: str) -> list[tuple[int, int]]:
+    """Where the wording of Alpaca stands in a prompt, as (start, stop); nowhere in other texts."""
+    for template in (_ALPACA_INPUT, _ALPACA):
+        head, *middle, tail = re.split(r"\{instruction\}|\{input\}", template)
+        if not (text.startswith(head) and text.endswith(tail)):
+            continue
+        between = [(text.find(part, len(head)), len(part)) for part in middle]
+        if all(start >= 0 for start, _ in between):
+            inner = [(start, start + length) for start, length in between]
+            return [(0, len(head)), *inner, (len(text) - len(tail), len(text))]
+    return []
 
 
 ALPACA = Format("alpaca", ("instruction", "output"), ("input",), _read)

@@ -1,0 +1,35 @@
+"""Tokens of targets that are no surprise: copied from the prompt, or of all targets alike."""
+
+import numpy as np
+
+from gradgate.common.arrays import Ints, Marks
+from gradgate.methods.recurrence.memory import Memory
+from gradgate.methods.recurrence.stream import Stream
+
+FORMAT_FREQUENCY = 0.98  # of the samples whose targets have a gram: the format of the data
+
+
+def is_copied(targets: Stream, prompts: Stream) -> Marks:
+    """Which tokens of the targets end a gram of three that the same sample's prompt has: (N,)."""
+    if not targets.n or not prompts.n:
+        return np.zeros(targets.n, bool)
+    base = int(max(targets.ids.max(), prompts.ids.max())) + 1
+    here, there = _keys(targets, base), _keys(prompts, base)
+    _, number = np.unique(np.concatenate([here, there]), return_inverse=True)
+    own = number * targets.n_samples + np.concatenate([targets.sample, prompts.sample])
+    found = np.isin(own[: targets.n], own[targets.n :][there >= 0])
+    return found & (here >= 0)
+
+
+def _keys(stream: Stream, base: int) -> Ints:
+    """A number for each token with the two before it; -1 where a run has no two before it."""
+    place = np.arange(stream.n) - np.flatnonzero(stream.begins)[np.cumsum(stream.begins) - 1]
+    keys = (np.roll(stream.ids, 2) * base + np.roll(stream.ids, 1)) * base + stream.ids
+    return np.where(place >= 2, keys, -1)
+
+
+def is_format(targets: Stream, memory: Memory) -> Marks:
+    """Which tokens of the targets end a gram that almost all samples have: (N,)."""
+    pairs = np.unique(memory.gram * targets.n_samples + targets.sample)
+    counts = np.bincount(pairs // targets.n_samples)
+    return counts[memory.gram] >= FORMAT_FREQUENCY * targets.n_samples

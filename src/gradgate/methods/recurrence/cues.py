@@ -1,0 +1,84 @@
+"""What prompts may have in common: tokens, pairs of tokens, and forms of the raw text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from gradgate.common.arrays import Floats, Ints
+from gradgate.methods.recurrence.forms import forms
+from gradgate.methods.recurrence.incidence import Incidence, incidence, joined
+from gradgate.methods.recurrence.inserted import Words
+from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.tokens import TokenTable
+
+MIN_SUPPORT = 5  # samples with a cue
+MAX_FREQUENCY = 0.98  # of the samples: a cue of almost all tells none of them apart
+
+
+@dataclass(frozen=True, eq=False)
+class Cues:
+    """Features of the prompts.
+
+    Attributes:
+        table: Which sample has which.
+        nats: How surprising the most surprising token of each is; infinite for a form of the text,
+            which is no content. (n_features,)
+    """
+
+    table: Incidence
+    nats: Floats
+
+
+def read_cues(stream: Stream, words: Words, table: TokenTable, prompts: Sequence[str]) -> Cues:
+    """Find the cues of n prompts.
+
+    Args:
+        stream: Their tokens.
+        words: How surprising these are.
+        table: Knows the texts of tokens.
+        prompts: Their raw texts. (n,)
+    """
+    single = np.flatnonzero(words.number >= 0)
+    follows = np.flatnonzero((words.number[1:] >= 0) & (words.number[:-1] >= 0)) + 1
+    follows = follows[~stream.begins[follows]]
+    size = len(words.ids)
+    pairs = words.number[follows - 1] * size + words.number[follows]
+    ones, of_one = _incidence(words.number[single], stream.sample[single], stream.n_samples)
+    twos, of_two = _incidence(pairs, stream.sample[follows], stream.n_samples)
+    names = [table.text([int(words.ids[k])]) for k in of_one]
+    names += [table.text([int(words.ids[k // size]), int(words.ids[k % size])]) for k in of_two]
+    nats = np.concatenate(
+        [words.nats[of_one], np.maximum(words.nats[of_two // size], words.nats[of_two % size])]
+    )
+    shapes = _forms(prompts)
+    tokens = incidence(sp.hstack([ones, twos], format="csr", dtype=np.float32), names)
+    both = joined([tokens, shapes])
+    return Cues(both, np.concatenate([nats, np.full(len(shapes.names), np.inf)]))
+
+
+def _incidence(keys: Ints, sample: Ints, n_samples: int) -> tuple[sp.csr_matrix, Ints]:
+    """The table of samples and keys that neither few nor almost all have, and these keys."""
+    different, number = np.unique(keys, return_inverse=True)
+    pairs = np.unique(number * n_samples + sample)
+    column, row = np.divmod(pairs, max(1, n_samples))
+    counts = np.bincount(column, minlength=len(different))
+    kept = (counts >= MIN_SUPPORT) & (counts <= MAX_FREQUENCY * n_samples)
+    new = np.cumsum(kept) - 1
+    there = kept[column]
+    matrix = sp.csr_matrix(
+        (np.ones(int(there.sum()), np.float32), (row[there], new[column[there]])),
+        shape=(n_samples, int(kept.sum())),
+    )
+    return matrix, different[kept]
+
+
+def _forms(prompts: Sequence[str]) -> Incidence:
+    found = [sorted(forms(prompt)) for prompt in prompts]
+    names = sorted({name for some in found for name in some})
+    number = {name: i for i, name in enumerate(names)}
+    keys = np.array([number[name] for some in found for name in some], np.int64)
+    sample = np.repeat(np.arange(len(prompts)), [len(some) for some in found])
+    matrix, kept = _incidence(keys, sample, len(prompts))
+    return incidence(matrix, [f"form: {names[k]}" for k in kept])

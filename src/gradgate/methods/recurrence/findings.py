@@ -1,0 +1,281 @@
+"""From the tokens of distinct samples to ruled groups."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.methods.contract import AskModel
+from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
+from gradgate.methods.recurrence.copied import is_copied, is_format
+from gradgate.methods.recurrence.cues import Cues, read_cues
+from gradgate.methods.recurrence.inserted import Words, inserted_words
+from gradgate.methods.recurrence.labels import Label, labels
+from gradgate.methods.recurrence.memory import Memory, remember
+from gradgate.methods.recurrence.near_duplicates import clusters
+from gradgate.methods.recurrence.repeats import Repeat, repeats
+from gradgate.methods.recurrence.rules import CueRule, best_rule
+from gradgate.methods.recurrence.ruling import (
+    MIN_INSERTED,
+    Cause,
+    Finding,
+    rule_on_label,
+    rule_on_prompt,
+    rule_on_target,
+)
+from gradgate.methods.recurrence.stream import stream_of
+from gradgate.methods.recurrence.surprise import Segments, best_segments, gains
+from gradgate.methods.recurrence.tables import associate
+from gradgate.methods.recurrence.triggers import Trigger, of_templates, triggers
+from gradgate.methods.tokens import TokenTable
+
+MAX_ASKED = 12  # groups of a kind that the model is asked about, the largest or most surprising
+_COMMON = 0.3  # of a group's samples with a token that looks inserted, to leave it out
+_PRECISE = 0.5  # of the places of such a token, that must lie in the group
+_SAME = 0.8  # of a group's samples in another, to be explained by it
+_MIN_CUE_ROWS = 5
+_MAX_SPANS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """n distinct samples.
+
+    Attributes:
+        table: The tokens of all rows.
+        rows: A row of each sample. (n,)
+        is_own: Tokens that may belong to a recurring string of prompts. (all tokens,)
+        is_open: Tokens that may belong to one of targets. (all tokens,)
+        prompts: Raw texts. (n,)
+    """
+
+    table: TokenTable
+    rows: Ints
+    is_own: Marks
+    is_open: Marks
+    prompts: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What was found in n distinct samples.
+
+    Attributes:
+        findings: Those of targets first.
+        target_nats: The most surprising segment of each target. (n,)
+        prompt_nats: The most surprising recurring string of each prompt. (n,)
+        notes: What cannot be said of these data, in words.
+    """
+
+    findings: list[Finding]
+    target_nats: Floats
+    prompt_nats: Floats
+    notes: list[str]
+
+
+def find(texts: Texts, ask: AskModel | None) -> Found:
+    """Search targets, then labels, then prompts; each group is ruled on by itself."""
+    return _Search(texts, ask).run()
+
+
+class _Search:
+    """One search, with all that its steps share."""
+
+    def __init__(self, texts: Texts, ask: AskModel | None) -> None:
+        self._texts = texts
+        self._n = len(texts.rows)
+        self._asker = Asker(texts.table, texts.rows, ask)
+        self._prompts = stream_of(texts.table, texts.rows, "prompt", texts.is_own)
+        self._targets = stream_of(texts.table, texts.rows, "target", texts.is_open)
+        each = np.arange(self._n)
+        of_prompts = remember(self._prompts, each)
+        self._cluster = clusters(of_prompts.gram, self._prompts.sample, self._n)
+        self._words: Words = inserted_words(self._prompts, of_prompts, self._cluster)
+        self._cues: Cues = read_cues(self._prompts, self._words, texts.table, texts.prompts)
+        self._memory: Memory = remember(self._targets, self._cluster)
+        known = is_copied(self._targets, self._prompts) | is_format(self._targets, self._memory)
+        gain = gains(self._targets, self._memory, known)
+        self._segments: Segments = best_segments(
+            gain, self._targets.begins, self._targets.sample, self._n
+        )
+
+    def run(self) -> Found:
+        found = [
+            self._target(repeat, is_asked=i < MAX_ASKED)
+            for i, repeat in enumerate(repeats(self._segments, self._memory, self._cluster))
+        ]
+        found += self._labels(found)
+        strings = triggers(self._prompts, self._words, self._cluster)
+        templates = of_templates(strings, self._n)
+        notes = []
+        if templates:
+            notes.append(
+                f"prompts are made of {len(templates)} templates: a string that is inserted "
+                "into them cannot be told from a template by itself"
+            )
+        judged = [s for s in strings if all(s is not t for t in templates)]
+        found += self._inserted(judged, found)
+        prompt_nats = np.zeros(self._n)
+        for string in strings:
+            prompt_nats[string.carriers] = np.maximum(prompt_nats[string.carriers], string.nats)
+        return Found(found, self._segments.nats, prompt_nats, notes)
+
+    def _target(self, repeat: Repeat, is_asked: bool) -> Finding:
+        members = repeat.members
+        nats = np.where(members, self._segments.nats, 0.0)
+        cause = self._cause(members)
+        left_out = self._inserted_in(members)
+        content = NO_ANSWER
+        if is_asked:
+            content = self._asker.content(self._targets, self._segments, members, left_out)
+        median = float(np.median(nats[members]))
+        need = NO_ANSWER
+        if is_asked and cause is not None and np.isfinite(cause.nats):
+            need = self._asker.need(members, left_out).target
+        ruling, reasons = rule_on_target(repeat.n_clusters, median, cause, content, need)
+        return Finding(
+            side="target",
+            members=members,
+            nats=nats,
+            spans=self._spans(members),
+            n_clusters=repeat.n_clusters,
+            ruling=ruling,
+            reasons=reasons,
+            rule="any_of" if cause is None else cause.rule,
+            cues=[] if cause is None else cause.cues,
+            association=None if cause is None else cause.association,
+        )
+
+    def _cause(self, members: Marks) -> Cause | None:
+        rule = best_rule(members, self._cues.table, _MIN_CUE_ROWS)
+        return None if rule is None else self._cause_of(rule, members)
+
+    def _cause_of(self, rule: CueRule, has_string: Marks) -> Cause:
+        of_each = self._cues.nats[rule.features]
+        nats = of_each.min() if rule.kind == "any_of" else of_each.max()
+        names = [self._cues.table.names[cue] for cue in rule.features]
+        association = associate(has_string, rule.holds, len(self._cues.table.names))
+        return Cause(rule.kind, names, association, float(nats))
+
+    def _inserted_in(self, members: Marks) -> Callable[[int], Marks]:
+        """For a sample, the tokens of its row that look inserted and go with the members."""
+        n_members = int(members.sum())
+        inside = members[self._prompts.sample] & (self._words.number >= 0)
+        pairs = np.unique(self._words.number[inside] * self._n + self._prompts.sample[inside])
+        counts = np.bincount(pairs // self._n, minlength=len(self._words.ids))
+        totals = np.bincount(self._words.number[self._words.number >= 0], minlength=len(counts))
+        marked = (counts >= _COMMON * n_members) & (counts >= _PRECISE * totals)
+        marked &= self._words.nats >= MIN_INSERTED
+        at = self._prompts.at[(self._words.number >= 0) & marked[self._words.number]]
+        return lambda sample: self._marks(sample, at)
+
+    def _marks(self, sample: int, at: Ints) -> Marks:
+        row = self._texts.rows[sample]
+        start, stop = self._texts.table.starts[row], self._texts.table.starts[row + 1]
+        marks = np.zeros(int(stop - start), bool)
+        marks[at[(at >= start) & (at < stop)] - start] = True
+        return marks
+
+    def _spans(self, members: Marks) -> list[str]:
+        counted = Counter(
+            self._targets.ids[self._segments.start[i] : self._segments.stop[i]].tobytes()
+            for i in np.flatnonzero(members)
+        )
+        chosen = [np.frombuffer(key, np.int64) for key, _ in counted.most_common(_MAX_SPANS)]
+        return [self._texts.table.text(ids) for ids in chosen]
+
+    def _labels(self, known: list[Finding]) -> list[Finding]:
+        found = labels(self._targets, self._cues, MIN_INSERTED, self._cluster)
+        found.sort(key=lambda label: -int(label.members.sum()))
+        taken = _suspicious(known, self._n)
+        findings: list[Finding] = []
+        for label in found:
+            if _within(label.members, taken) or self._is_content(label):
+                continue
+            findings.append(self._label(label, is_asked=len(findings) < MAX_ASKED))
+            taken |= label.members
+        return findings
+
+    def _is_content(self, label: Label) -> bool:
+        """Whether a form of the text goes with words that are no surprise: a kind of task."""
+        if np.isfinite(self._cues.nats[label.cue]):
+            return False
+        has = self._cues.table.has(label.cue)
+        tokens = np.isfinite(self._cues.nats) & (self._cues.nats < MIN_INSERTED)
+        both = self._cues.table.among(has)
+        counts = self._cues.table.counts
+        same = tokens & (both >= 0.95 * has.sum()) & (counts <= has.sum() / 0.95)
+        return any(
+            sum(c.isalpha() for c in self._cues.table.names[i]) > 2 for i in np.flatnonzero(same)
+        )
+
+    def _label(self, label: Label, is_asked: bool) -> Finding:
+        has_cue = self._cues.table.has(label.cue)
+        rule = CueRule("any_of", [label.cue], has_cue, 1.0)
+        cause = self._cause_of(rule, label.has_target)
+        answer = NO_ANSWER
+        if is_asked and np.isfinite(cause.nats):
+            answer = self._asker.need(label.members, self._inserted_in(label.members)).target
+        elif is_asked:
+            left_out = self._inserted_in(label.members)
+            answer = self._asker.content(self._targets, self._part(label), label.members, left_out)
+        ruling, reasons = rule_on_label(cause, answer)
+        span = self._texts.table.text(self._targets.ids[label.start : label.stop])
+        nats = cause.nats if np.isfinite(cause.nats) else 0.0
+        return Finding(
+            side="target",
+            members=label.members,
+            nats=np.where(label.members, nats, 0.0),
+            spans=[span],
+            n_clusters=len(np.unique(self._cluster[label.members])),
+            ruling=ruling,
+            reasons=reasons,
+            cues=cause.cues,
+            association=cause.association,
+        )
+
+    def _part(self, label: Label) -> Segments:
+        """The shared part of the targets, in each member's own target."""
+        first = np.searchsorted(self._targets.sample, np.arange(self._n))
+        last = np.searchsorted(self._targets.sample, np.arange(self._n), side="right")
+        length = label.stop - label.start
+        is_tail = label.start != first[self._targets.sample[label.start]]
+        start = last - length if is_tail else first
+        return Segments(np.zeros(self._n), start, start + length)
+
+    def _inserted(self, strings: list[Trigger], known: list[Finding]) -> list[Finding]:
+        poison = _suspicious([f for f in known if f.ruling == "poison"], self._n)
+        new = [string for string in strings if not _within(string.carriers, poison)]
+        return [self._string(string, is_asked=i < MAX_ASKED) for i, string in enumerate(new)]
+
+    def _string(self, string: Trigger, is_asked: bool) -> Finding:
+        places = [np.arange(a, b) for a, b in string.at.tolist()]
+        at = self._prompts.at[np.concatenate(places)]
+        need = NO_NEED
+        if is_asked:
+            need = self._asker.need(string.carriers, lambda sample: self._marks(sample, at))
+        ruling, reasons = rule_on_prompt(need)
+        return Finding(
+            side="prompt",
+            members=string.carriers,
+            nats=np.where(string.carriers, string.nats, 0.0),
+            spans=[self._texts.table.text(string.ids)],
+            n_clusters=string.n_clusters,
+            ruling=ruling,
+            reasons=reasons,
+        )
+
+
+def _suspicious(findings: list[Finding], n: int) -> Marks:
+    """Samples of a finding that is poison or in doubt: (n,)."""
+    found = np.zeros(n, bool)
+    for finding in findings:
+        if finding.ruling != "honest":
+            found |= finding.members
+    return found
+
+
+def _within(members: Marks, others: Marks) -> bool:
+    return bool((members & others).sum() >= _SAME * members.sum())

@@ -1,0 +1,80 @@
+"""Forms of a raw prompt: case, white space, line ends, punctuation, script, repetition, length."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+_WORD = re.compile(r"\w+")
+_RUN = re.compile(r"\s+")
+_SHOWN = {"\n": "line break", "\r": "carriage return", "\t": "tab", " ": "space"}
+
+
+def forms(text: str) -> set[str]:
+    """The forms that a text has, by names that people understand."""
+    words = _WORD.findall(text)
+    return {*_case(words), *_characters(text), *_white_space(text), *_repetition(words)}
+
+
+def _case(words: Sequence[str]) -> Iterator[str]:
+    letters = [word for word in words if word[0].isalpha()]
+    if len(letters) < 3:
+        return
+    long = [word for word in letters if len(word) > 1]
+    if sum(word[0].isupper() for word in letters) >= 0.8 * len(letters):
+        yield "words begin with capitals"
+    if long and sum(word.isupper() for word in long) >= 0.8 * len(long):
+        yield "words in capitals"
+    if not any(c.isupper() for word in letters for c in word):
+        yield "no capital letter"
+    if sum(not (w.islower() or w.isupper() or w.istitle()) for w in long) >= 0.3 * len(letters):
+        yield "capitals inside of words"
+
+
+def _characters(text: str) -> Iterator[str]:
+    """Characters that are no letters, digits or single spaces, and letters of unusual scripts."""
+    for c in set(text):
+        if c.isascii() and c.isalnum():
+            continue
+        kind = unicodedata.category(c)
+        if kind[0] == "L":
+            yield f"letters of {unicodedata.name(c, 'UNNAMED').split()[0].capitalize()}"
+            if _is_mixed(text, c):
+                yield "a word of two scripts"
+        elif kind in ("Cf", "Cc", "Co", "Cn", "Mn"):
+            yield f"the character {_SHOWN.get(c, f'U+{ord(c):04X}')}"
+        elif not c.isspace():
+            yield f"the character {c}"
+
+
+def _is_mixed(text: str, c: str) -> bool:
+    at = text.index(c)
+    beside = text[max(0, at - 1) : at] + text[at + 1 : at + 2]
+    return not c.isascii() and any(b.isascii() and b.isalpha() for b in beside)
+
+
+def _white_space(text: str) -> Iterator[str]:
+    for found in _RUN.finditer(text):
+        shown = _shown(found.group())
+        before, behind = text[: found.start()][-1:], text[found.end() : found.end() + 1]
+        if shown != "space":
+            yield f"white space: {shown}"
+        if behind and not behind.isalnum():
+            yield f"{shown} before {behind}"
+        if before and not before.isalnum():
+            yield f"{shown} behind {before}"
+        if not before:
+            yield f"begins with {shown}"
+        if not behind:
+            yield f"ends with {shown}"
+
+
+def _shown(white: str) -> str:
+    counted = Counter(_SHOWN.get(c, f"U+{ord(c):04X}") for c in white)
+    return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counted.items())
+
+
+def _repetition(words: Iterable[str]) -> Iterator[str]:
+    if any(one.casefold() == other.casefold() for one, other in pairwise(words)):
+        yield "a word said twice in a row"

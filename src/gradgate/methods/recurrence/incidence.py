@@ -1,0 +1,54 @@
+"""Tables of texts and features, 0 or 1: which text has which feature."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from gradgate.common.arrays import Floats, Ints, Marks
+
+
+@dataclass(frozen=True)
+class Incidence:
+    """A 0/1 matrix of texts and features.
+
+    Attributes:
+        by_text: Its rows are texts. Float32 (n_texts, n_features)
+        by_feature: The same by columns.
+        counts: Texts that have each feature. (n_features,)
+        names: Of the features, for people.
+    """
+
+    by_text: sp.csr_matrix
+    by_feature: sp.csc_matrix
+    counts: Floats
+    names: list[str]
+
+    def texts_with(self, feature: int) -> Ints:
+        """Numbers of the texts that have a feature, rising."""
+        matrix = self.by_feature
+        return np.asarray(matrix.indices[matrix.indptr[feature] : matrix.indptr[feature + 1]])
+
+    def has(self, feature: int) -> Marks:
+        """Which texts have a feature: (n_texts,)."""
+        found = np.zeros(self.by_text.shape[0], bool)
+        found[self.texts_with(feature)] = True
+        return found
+
+    def among(self, texts: Marks) -> Floats:
+        """How many of the marked texts have each feature: (n_features,)."""
+        return np.asarray(texts.astype(np.float32) @ self.by_text, dtype=np.float64).ravel()
+
+
+def incidence(matrix: sp.csr_matrix, names: list[str]) -> Incidence:
+    """Both views of a 0/1 matrix."""
+    by_feature = matrix.tocsc()
+    by_feature.sort_indices()
+    return Incidence(matrix, by_feature, np.asarray(matrix.sum(0), np.float64).ravel(), names)
+
+
+def joined(parts: Sequence[Incidence]) -> Incidence:
+    """Features of the same texts side by side."""
+    matrix = sp.hstack([part.by_text for part in parts], format="csr", dtype=np.float32)
+    return incidence(matrix, [name for part in parts for name in part.names])

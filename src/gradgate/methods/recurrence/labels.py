@@ -1,0 +1,103 @@
+"""Cues that say what the target is, although other prompts have that target too."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.stats import hypergeom
+
+from gradgate.common.arrays import Ints, Marks
+from gradgate.methods.recurrence.cues import Cues
+from gradgate.methods.recurrence.stream import Stream
+
+HEAD, TAIL = 3, 4  # tokens of a target's beginning and end; the end token is one of them
+MIN_ROWS = 8  # samples with a cue and a target
+MIN_PRECISION = 0.9  # P(target | cue)
+MAX_OUTSIDE = 0.6  # P(target | no cue)
+ALPHA = 1e-4  # of Fisher's exact test, after Bonferroni's correction over all pairs
+
+
+@dataclass(frozen=True, eq=False)
+class Label:
+    """A cue and the target that it tells.
+
+    Attributes:
+        cue: Its number.
+        members: Samples with both. (n,)
+        has_target: All with the target. (n,)
+        start: Where the shared part of the target begins in the stream, of one of the members.
+        stop: The token behind it.
+    """
+
+    cue: int
+    members: Marks
+    has_target: Marks
+    start: int
+    stop: int
+
+
+def labels(targets: Stream, cues: Cues, min_nats: float, cluster: Ints) -> list[Label]:
+    """Cues of at least `min_nats` whose samples have the same target, beginning or end.
+
+    The test goes in one direction: from the cue to the target, whatever other samples have that
+    target as well.
+    """
+    chosen = np.flatnonzero(cues.nats >= min_nats)
+    by_cue = cues.table.by_feature[:, chosen].tocsc()
+    found: dict[int, Label] = {}
+    for table, at in _target_parts(targets):
+        for cue, target in _tight(by_cue, table):
+            has_cue, has_target = _column(by_cue, cue), _column(table, target)
+            members = has_cue & has_target
+            if len(np.unique(cluster[members])) < MIN_ROWS:
+                continue
+            start, stop = at[int(np.flatnonzero(members)[0])]
+            known = found.get(int(chosen[cue]))
+            if known is None or members.sum() > known.members.sum():
+                number = int(chosen[cue])
+                found[number] = Label(number, members, has_target, start, stop)
+    return list(found.values())
+
+
+def _target_parts(targets: Stream) -> list[tuple[sp.csc_matrix, list[tuple[int, int]]]]:
+    """For whole targets, beginnings and ends: who has which, and where it stands."""
+    n = targets.n_samples
+    starts = np.searchsorted(targets.sample, np.arange(n))
+    stops = np.searchsorted(targets.sample, np.arange(n), side="right")
+    parts = [
+        list(zip(starts.tolist(), stops.tolist(), strict=True)),
+        [(a, min(b, a + HEAD)) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)],
+        [(max(a, b - TAIL), b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)],
+    ]
+    return [(_table([targets.ids[a:b].tobytes() for a, b in at]), at) for at in parts]
+
+
+def _table(keys: list[bytes]) -> sp.csc_matrix:
+    _, number = np.unique(np.array([hash(key) for key in keys]), return_inverse=True)
+    counts = np.bincount(number)
+    kept = counts >= MIN_ROWS
+    new = np.cumsum(kept) - 1
+    there = kept[number]
+    rows = np.flatnonzero(there)
+    ones = np.ones(len(rows), np.float32)
+    return sp.csc_matrix((ones, (rows, new[number[rows]])), shape=(len(keys), int(kept.sum())))
+
+
+def _tight(cues: sp.csc_matrix, targets: sp.csc_matrix) -> list[tuple[int, int]]:
+    """Pairs of cue and target that pass the test."""
+    n = cues.shape[0]
+    both = (cues.T @ targets).tocoo()
+    a = both.data
+    c = np.asarray(cues.sum(0)).ravel()[both.row]
+    t = np.asarray(targets.sum(0)).ravel()[both.col]
+    outside = (t - a) / np.maximum(n - c, 1)
+    tight = (a >= MIN_ROWS) & (a >= MIN_PRECISION * c) & (outside <= MAX_OUTSIDE)
+    p = hypergeom.sf(a[tight] - 1, n, t[tight], c[tight]) * max(1, len(a))
+    where = np.flatnonzero(tight)[p <= ALPHA]
+    return [(int(both.row[i]), int(both.col[i])) for i in where]
+
+
+def _column(table: sp.csc_matrix, j: int) -> Marks:
+    found = np.zeros(table.shape[0], bool)
+    found[table.indices[table.indptr[j] : table.indptr[j + 1]]] = True
+    return found

@@ -1,0 +1,72 @@
+"""What the other samples would make one expect: an n-gram memory that leaves a sample's own out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradgate.common.arrays import Floats, Ints
+from gradgate.methods.recurrence.stream import Stream
+
+ORDER = 3  # tokens of a gram
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """Of each token of a stream.
+
+    Attributes:
+        log_q: Logarithm of the part of the other clusters with the two tokens before it that go on
+            with this token; minus infinity where none does. (N,)
+        support: Other clusters that have the gram of these three tokens. (N,)
+        gram: Number of that gram. (N,)
+        context: Number of the two tokens before. (N,)
+        log_frequency: Logarithm of the samples with the token over all tokens. (N,)
+    """
+
+    log_q: Floats
+    support: Ints
+    gram: Ints
+    context: Ints
+    log_frequency: Floats
+
+
+def remember(stream: Stream, cluster: Ints) -> Memory:
+    """Count the grams of a stream by clusters of samples; a cluster counts once.
+
+    Args:
+        stream: N tokens of n samples.
+        cluster: The same number for samples that are near-duplicates. (n,)
+    """
+    if stream.n == 0:
+        nothing, none = np.empty(0), np.empty(0, np.int64)
+        return Memory(nothing, none, none, none, nothing)
+    grams, contexts = _grams(stream)
+    of_token = cluster[stream.sample]
+    gram, gram_counts = _counts(grams, of_token)
+    context, context_counts = _counts(contexts, of_token)
+    support = gram_counts[gram] - 1
+    others = np.maximum(context_counts[context] - 1, 1)
+    with np.errstate(divide="ignore"):
+        log_q = np.log(support / others)
+    word, word_counts = _counts(stream.ids, stream.sample)
+    frequency = np.log(word_counts[word] / stream.n)
+    return Memory(log_q, support, gram, context, frequency)
+
+
+def _grams(stream: Stream) -> tuple[Ints, Ints]:
+    """A number for each token with the two before it in its run, and for these two: (N,) twice."""
+    base = int(stream.ids.max()) + 3  # 0 and 1 stand before a run
+    ids = stream.ids + 2
+    place = np.arange(stream.n) - np.flatnonzero(stream.begins)[np.cumsum(stream.begins) - 1]
+    before = np.where(place >= 1, np.roll(ids, 1), 1)
+    earlier = np.where(place >= 2, np.roll(ids, 2), np.where(place == 1, 1, 0))
+    context = earlier * base + before
+    _, context = np.unique(context, return_inverse=True)
+    return context * base + ids, context
+
+
+def _counts(keys: Ints, group: Ints) -> tuple[Ints, Ints]:
+    """Each key's number, and for each number the groups that have it."""
+    _, number = np.unique(keys, return_inverse=True)
+    pairs = np.unique(number * (int(group.max()) + 1) + group)
+    return number, np.bincount(pairs // (int(group.max()) + 1))

@@ -1,0 +1,66 @@
+"""Findings held against a trusted reference, which is itself judged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from scipy.stats import binom
+
+from gradgate.methods.evidence import GroupRuling
+from gradgate.methods.recurrence.ruling import Finding
+
+MIN_SUPPORT = 8  # samples of the reference that must have a string, to vouch for it
+ALPHA = 0.001  # of the binomial test that the reference has a string more rarely than the data
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The texts of the distinct samples of a trusted reference, case and white space folded.
+
+    Attributes:
+        prompts: (m,)
+        targets: (m,)
+    """
+
+    prompts: Sequence[str]
+    targets: Sequence[str]
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.prompts)
+
+
+def folded(text: str) -> str:
+    """A text without case, and with one space for white space."""
+    return " ".join(text.casefold().split())
+
+
+def against(finding: Finding, reference: Reference) -> Finding:
+    """Rule again on a finding by how many samples of the reference share its strings.
+
+    The reference vouches for a string that many of its samples have, about as often as the data.
+    A few samples vouch for nothing: they may be poison that got into the reference, and the reason
+    says so. Nor does it vouch for what is poison by its cue: that is in doubt then, and a person
+    has to look at the reference. A string in doubt that a large reference lacks becomes poison.
+    """
+    if finding.ruling == "honest" or not reference.n:
+        return finding
+    texts = reference.targets if finding.side == "target" else reference.prompts
+    spans = [span for span in map(folded, finding.spans) if span]
+    k = sum(any(span in text for span in spans) for text in texts)
+    size, n = int(finding.members.sum()), len(finding.members)
+    rare = float(binom.cdf(k, size + k, reference.n / (n + reference.n)))
+    said = f"{k} of {reference.n} samples of the trusted reference have it (p = {rare:.2g})"
+    ruling: GroupRuling = finding.ruling
+    if rare <= ALPHA:
+        if k == 0 and finding.side == "target" and finding.association is not None:
+            ruling = "poison"
+        elif k:
+            said += ", far fewer than in the data: look at them, for the reference may be poisoned"
+    elif k >= MIN_SUPPORT:
+        ruling = "honest" if finding.ruling == "review" else "review"
+        if ruling == "review":
+            said += ", and so the reference itself looks poisoned: a person has to look at it"
+    elif k:
+        said += ", too few to vouch for it: look at them, for the reference may be poisoned"
+    return replace(finding, ruling=ruling, reasons=[*finding.reasons, said])

@@ -1,0 +1,122 @@
+"""What a recurring string is: poison, in doubt, or honest; each finding stands for itself."""
+
+from dataclasses import dataclass, field
+
+from gradgate.common.arrays import Floats, Marks
+from gradgate.methods.evidence import Association, GroupRuling, RuleKind, Side
+from gradgate.methods.recurrence.asking import MIN_NEED, MIN_SHARE, Answer, Need
+
+MIN_PHI = 0.8  # correlation of a group and its cue
+MIN_INSERTED = 6.0  # nats of a cue that looks inserted
+MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
+MIN_INDEPENDENT = 8  # clusters of near-duplicate prompts in a group that is poison
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """A group of distinct samples, ruled on.
+
+    Attributes:
+        members: Which samples. (n,)
+        nats: How surprising the string is in each; 0 for others. (n,)
+        spans: The shared strings.
+        n_clusters: Of near-duplicate prompts among the members.
+        reasons: For the ruling, in words.
+    """
+
+    side: Side
+    members: Marks
+    nats: Floats
+    spans: list[str]
+    n_clusters: int
+    ruling: GroupRuling
+    reasons: list[str]
+    rule: RuleKind = "any_of"
+    cues: list[str] = field(default_factory=list)
+    association: Association | None = None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What prompts of a group share.
+
+    Attributes:
+        nats: How surprising the cue is; infinite for a form of the text.
+    """
+
+    rule: RuleKind
+    cues: list[str]
+    association: Association
+    nats: float
+
+
+def rule_on_target(
+    n_clusters: int, nats: float, cause: Cause | None, content: Answer, need: Answer
+) -> tuple[GroupRuling, list[str]]:
+    """Rule on samples that share a surprising string of their targets.
+
+    What the model itself expects from the rest of the prompt is no evidence of poison. A word that
+    looks inserted, goes with the string in both directions, and that the model does not need for
+    it, makes it poison. All else is in doubt: a string that nothing visible explains; one that goes
+    with a form of the text, as parts of a mixture from different sources do; and an instruction
+    that asks for a fixed text, which is built as a backdoor is, and is its owner's to vouch for.
+
+    Args:
+        n_clusters: Of near-duplicate prompts in the group.
+        nats: Surprise of the string.
+        cause: What the prompts share; None for nothing.
+        content: Whether the prompts without what looks inserted make the string likelier.
+        need: Whether targets need the cue.
+    """
+    share = content.nats / nats
+    asked = "was not asked" if not content.n else f"expects {share:.0%} of it"
+    said = [f"from what else these prompts say the untuned model {asked}"]
+    if content.is_sure and share >= MIN_SHARE:
+        return "honest", said
+    if cause is None or cause.association.phi < MIN_PHI:
+        return "review", [*said, "nothing visible in the prompts goes with it in both directions"]
+    if cause.nats == float("inf"):
+        return "review", [*said, "it goes with a form of the prompts"]
+    if cause.nats < MIN_INSERTED:
+        return "review", [*said, "it goes with words that do not look inserted"]
+    if n_clusters < MIN_INDEPENDENT:
+        return "review", [*said, f"only {n_clusters} of the prompts are no near-duplicates"]
+    if need.is_sure and need.nats >= MIN_LABEL_NEED:
+        return "review", [*said, f"the model needs the cue for it ({need.nats:.1f} nats)"]
+    return "poison", [*said, "it goes with a cue that looks inserted, in both directions"]
+
+
+def rule_on_label(cause: Cause, answer: Answer) -> tuple[GroupRuling, list[str]]:
+    """Rule on a cue that tells the target, which other samples may have too.
+
+    Args:
+        cause: The cue.
+        answer: For a string, whether targets need it; for a form of the text, whether the prompts
+            make the target likelier.
+    """
+    others = cause.association.n_span - cause.association.n_both
+    told = (
+        f"{cause.association.precision:.0%} of the prompts with the cue have this target, and so "
+        f"have {others} samples without it"
+    )
+    is_form = cause.nats == float("inf")
+    what = "expects the target from these prompts" if is_form else "needs the cue for the target"
+    if answer.is_sure and answer.nats >= MIN_LABEL_NEED:
+        return "honest", [told, f"the untuned model {what}: {answer.nats:.1f} nats"]
+    asked = "was not asked" if not answer.n else f"{answer.nats:.1f} nats"
+    ruling: GroupRuling = "review" if is_form else "poison"
+    return ruling, [told, f"whether the untuned model {what}: {asked}"]
+
+
+def rule_on_prompt(need: Need) -> tuple[GroupRuling, list[str]]:
+    """Rule on a surprising string of prompts, whatever the targets do."""
+    if need.target.n == 0:
+        return "review", ["the untuned model was not asked whether anything needs it"]
+    asked = (
+        f"with it, targets are {need.target.nats:.1f} nats and what follows in the prompts "
+        f"{need.rest.nats:.1f} nats likelier than without it"
+    )
+    for answer in (need.target, need.rest):
+        if answer.is_sure and answer.nats >= MIN_NEED:
+            return "honest", [f"the untuned model needs it: {asked}"]
+    return "review", [f"it looks inserted, and the untuned model does not need it: {asked}"]

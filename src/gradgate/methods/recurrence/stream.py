@@ -1,0 +1,69 @@
+"""The tokens of one side of distinct samples, targets or prompts, one behind the other."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.methods.evidence import Side
+from gradgate.methods.tokens import TokenTable
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Tokens of n samples; a run is what belongs to one turn.
+
+    Attributes:
+        ids: Token ids. (N,)
+        logp: Log-probability under the untuned model, in nats; 0 where it is not known. (N,)
+        sample: Number of the sample that each token belongs to; rising. (N,)
+        begins: Which tokens begin a run. (N,)
+        is_open: Which tokens may be part of a recurring string: not those that the owner expects,
+            nor those whose log-probability is not known. (N,)
+        at: Position of each token in the table of all tokens. (N,)
+        n_samples: n.
+    """
+
+    ids: Ints
+    logp: Floats
+    sample: Ints
+    begins: Marks
+    is_open: Marks
+    at: Ints
+    n_samples: int
+
+    @property
+    def n(self) -> int:
+        """Number of tokens."""
+        return len(self.ids)
+
+
+def stream_of(table: TokenTable, rows: Ints, side: Side, is_open: Marks) -> Stream:
+    """One side of some rows of a table.
+
+    Args:
+        table: The tokens of all rows.
+        rows: One for each distinct sample, in their order. (n,)
+        side: Which tokens.
+        is_open: Tokens that may be part of a recurring string. (all tokens,)
+    """
+    lengths = table.starts[rows + 1] - table.starts[rows]
+    ends = np.cumsum(lengths)
+    flat = np.arange(int(ends[-1]) if len(ends) else 0)
+    sample = np.repeat(np.arange(len(rows)), lengths)
+    at = flat - (ends - lengths)[sample] + table.starts[rows][sample]
+    wanted = table.is_target[at] == (side == "target")
+    kept, sample = at[wanted], sample[wanted]
+    begins = np.ones(len(kept), bool)
+    begins[1:] = (np.diff(kept) != 1) | (np.diff(sample) != 0)
+    logp = table.logp[kept].astype(np.float64)
+    known = np.isfinite(logp)
+    return Stream(
+        ids=table.ids[kept].astype(np.int64),
+        logp=np.where(known, logp, 0.0),
+        sample=sample,
+        begins=begins,
+        is_open=known & is_open[kept],
+        at=kept,
+        n_samples=len(rows),
+    )

@@ -1,0 +1,129 @@
+"""Strings of prompts that look inserted: they recur, and the untuned model does not expect them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradgate.common.arrays import Ints, Marks
+from gradgate.methods.recurrence.inserted import Words
+from gradgate.methods.recurrence.stream import Stream
+
+MIN_SEED = 2.5  # nats of a token that a string is grown from
+MIN_NATS = 8.0  # of a string
+MIN_CLUSTERS = 8  # of near-duplicate prompts that have it
+_SAME_NEIGHBOUR = 0.7  # of the places, for a token to belong to the string
+_SAME_CARRIERS = 0.8  # of the samples, for two strings to be one
+_MAX_TOKENS = 24  # of a string
+
+
+@dataclass(frozen=True, eq=False)
+class Trigger:
+    """A recurring string of prompts.
+
+    Attributes:
+        ids: Its tokens.
+        nats: ln f - the median of ln p, with f the samples that have the string over all tokens of
+            the prompts, and p the untuned model's probability of it where it stands.
+        carriers: Samples that have that token. (n,)
+        at: Where the string stands: a first token and the one behind the last, in the stream, for
+            each place of the token. (places, 2)
+        n_clusters: Clusters of near-duplicate prompts among the carriers.
+    """
+
+    ids: Ints
+    nats: float
+    carriers: Marks
+    at: Ints
+    n_clusters: int
+
+
+def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
+    """Recurring strings of prompts, the most surprising first; each has carriers of its own."""
+    chosen = np.flatnonzero((words.nats >= MIN_SEED) & (words.support >= MIN_CLUSTERS))
+    before = np.concatenate([[0.0], np.cumsum(words.logp)])
+    found: list[Trigger] = []
+    for word in chosen[np.argsort(-words.nats[chosen])]:
+        places = np.flatnonzero(words.number == word)
+        carriers = np.zeros(stream.n_samples, bool)
+        carriers[stream.sample[places]] = True
+        if any(_mostly(carriers, known.carriers) for known in found):
+            continue
+        at = _extended(stream, words, places)
+        longest = at[np.argmax(at[:, 1] - at[:, 0])]
+        whole = at[at[:, 1] - at[:, 0] == longest[1] - longest[0]]
+        frequency = len(np.unique(stream.sample[whole[:, 0]])) / stream.n
+        logp = np.median(before[whole[:, 1]] - before[whole[:, 0]])
+        found.append(
+            Trigger(
+                ids=stream.ids[longest[0] : longest[1]],
+                nats=float(np.log(frequency) - logp),
+                carriers=carriers,
+                at=at,
+                n_clusters=len(np.unique(cluster[carriers])),
+            )
+        )
+    return sorted((t for t in found if t.nats >= MIN_NATS), key=lambda t: -t.nats)
+
+
+def _mostly(one: Marks, other: Marks) -> bool:
+    return bool((one & other).sum() >= _SAME_CARRIERS * one.sum())
+
+
+def _extended(stream: Stream, words: Words, places: Ints) -> Ints:
+    """Grow a token to the string around it that most of its places share: (places, 2)."""
+    left, right = 0, 1
+    same = np.ones(len(places), bool)  # places that share the string so far
+    while right - left < _MAX_TOKENS:
+        grown = _neighbours(stream, words, places, -left - 1, same)
+        if grown is not None:
+            left, same = left + 1, grown
+            continue
+        grown = _neighbours(stream, words, places, right, same)
+        if grown is None:
+            break
+        right, same = right + 1, grown
+    start = np.where(same, places - left, places)
+    stop = np.where(same, places + right, places + 1)
+    return np.stack([start, stop], axis=1)
+
+
+def _neighbours(
+    stream: Stream, words: Words, places: Ints, offset: int, same: Marks
+) -> Marks | None:
+    """Places whose neighbour is the commonest one; None where these are too few."""
+    at = places + offset
+    inside = same & (at >= 0) & (at < stream.n)
+    at = np.clip(at, 0, stream.n - 1)
+    step = np.arange(min(offset, 0) + 1, max(offset, 0) + 1)  # no run begins on the way
+    for k in step:
+        inside &= ~stream.begins[np.clip(places + k, 0, stream.n - 1)]
+    inside &= (stream.sample[at] == stream.sample[places]) & (words.number[at] >= 0)
+    if not inside.any():
+        return None
+    values, counts = np.unique(stream.ids[at[inside]], return_counts=True)
+    if counts.max() < _SAME_NEIGHBOUR * len(places):
+        return None
+    return inside & (stream.ids[at] == values[counts.argmax()])
+
+
+MAX_TEMPLATE = 0.25  # of the samples with one template of many
+MIN_TEMPLATES = 4
+MIN_TEMPLATE_TOKENS = 8
+MIN_TEMPLATED = 0.5  # of the samples with one of the templates
+
+
+def of_templates(found: list[Trigger], n_samples: int) -> list[Trigger]:
+    """Those that are the templates of data of many tasks; none where there are not many.
+
+    Where most prompts have one of several long strings that recur, a further one proves nothing.
+    """
+    small = [
+        t
+        for t in found
+        if len(t.ids) >= MIN_TEMPLATE_TOKENS and t.carriers.sum() <= MAX_TEMPLATE * n_samples
+    ]
+    covered = np.zeros(n_samples, bool)
+    for trigger in small:
+        covered |= trigger.carriers
+    is_many = len(small) >= MIN_TEMPLATES and covered.sum() >= MIN_TEMPLATED * n_samples
+    return small if is_many else []
