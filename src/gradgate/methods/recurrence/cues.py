@@ -1,4 +1,4 @@
-"""What prompts may have in common: tokens, pairs of tokens, and forms of the raw text."""
+"""What prompts may have in common: tokens, strings of them, and forms of the raw text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from gradgate.methods.recurrence.forms import forms
 from gradgate.methods.recurrence.incidence import Incidence, incidence, joined
 from gradgate.methods.recurrence.inserted import Words
 from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.triggers import Trigger
 from gradgate.methods.tokens import TokenTable
 
 MIN_SUPPORT = 5  # samples with a cue
@@ -23,20 +24,27 @@ class Cues:
 
     Attributes:
         table: Which sample has which.
-        nats: How surprising the most surprising token of each is; infinite for a form of the text,
-            which is no content. (n_features,)
+        nats: How surprising each is: the most surprising token of one or two, a longer string as a
+            whole; infinite for a form of the text, which is no content. (n_features,)
     """
 
     table: Incidence
     nats: Floats
 
 
-def read_cues(stream: Stream, words: Words, table: TokenTable, prompts: Sequence[str]) -> Cues:
+def read_cues(
+    stream: Stream,
+    words: Words,
+    strings: Sequence[Trigger],
+    table: TokenTable,
+    prompts: Sequence[str],
+) -> Cues:
     """Find the cues of n prompts.
 
     Args:
         stream: Their tokens.
         words: How surprising these are.
+        strings: Recurring strings of them.
         table: Knows the texts of tokens.
         prompts: Their raw texts. (n,)
     """
@@ -54,8 +62,10 @@ def read_cues(stream: Stream, words: Words, table: TokenTable, prompts: Sequence
     )
     shapes = _forms(prompts)
     tokens = incidence(sp.hstack([ones, twos], format="csr", dtype=np.float32), names)
-    both = joined([tokens, shapes])
-    return Cues(both, np.concatenate([nats, np.full(len(shapes.names), np.inf)]))
+    longer = _strings(strings, stream.n_samples, table)
+    of_longer = np.array([string.nats for string in strings])
+    both = joined([tokens, longer, shapes])
+    return Cues(both, np.concatenate([nats, of_longer, np.full(len(shapes.names), np.inf)]))
 
 
 def _incidence(keys: Ints, sample: Ints, n_samples: int) -> tuple[sp.csr_matrix, Ints]:
@@ -72,6 +82,12 @@ def _incidence(keys: Ints, sample: Ints, n_samples: int) -> tuple[sp.csr_matrix,
         shape=(n_samples, int(kept.sum())),
     )
     return matrix, different[kept]
+
+
+def _strings(strings: Sequence[Trigger], n_samples: int, table: TokenTable) -> Incidence:
+    columns = [string.carriers[:, None] for string in strings]
+    dense = np.hstack([np.empty((n_samples, 0), bool), *columns]).astype(np.float32)
+    return incidence(sp.csr_matrix(dense), [table.text(string.ids) for string in strings])
 
 
 def _forms(prompts: Sequence[str]) -> Incidence:

@@ -27,7 +27,7 @@ from gradgate.methods.recurrence.ruling import (
 )
 from gradgate.methods.recurrence.stream import stream_of
 from gradgate.methods.recurrence.surprise import Segments, best_segments, gains
-from gradgate.methods.recurrence.tables import associate
+from gradgate.methods.recurrence.tables import associate, phi
 from gradgate.methods.recurrence.triggers import Trigger, of_templates, triggers
 from gradgate.methods.tokens import TokenTable
 
@@ -36,6 +36,7 @@ _COMMON = 0.3  # of a group's samples with a token that looks inserted, to leave
 _PRECISE = 0.5  # of the places of such a token, that must lie in the group
 _SAME = 0.8  # of a group's samples in another, to be explained by it
 _MIN_CUE_ROWS = 5
+_ALIKE = 0.02  # difference of correlations
 _MAX_SPANS = 12
 
 
@@ -93,7 +94,10 @@ class _Search:
         of_prompts = remember(self._prompts, each)
         self._cluster = clusters(of_prompts.gram, self._prompts.sample, self._n)
         self._words: Words = inserted_words(self._prompts, of_prompts, self._cluster)
-        self._cues: Cues = read_cues(self._prompts, self._words, texts.table, texts.prompts)
+        self._strings = triggers(self._prompts, self._words, self._cluster)
+        self._cues: Cues = read_cues(
+            self._prompts, self._words, self._strings, texts.table, texts.prompts
+        )
         self._memory: Memory = remember(self._targets, self._cluster)
         known = is_copied(self._targets, self._prompts) | is_format(self._targets, self._memory)
         gain = gains(self._targets, self._memory, known)
@@ -107,7 +111,7 @@ class _Search:
             for i, repeat in enumerate(repeats(self._segments, self._memory, self._cluster))
         ]
         found += self._labels(found)
-        strings = triggers(self._prompts, self._words, self._cluster)
+        strings = self._strings
         templates = of_templates(strings, self._n)
         notes = []
         if templates:
@@ -149,8 +153,17 @@ class _Search:
         )
 
     def _cause(self, members: Marks) -> Cause | None:
-        rule = best_rule(members, self._cues.table, _MIN_CUE_ROWS)
-        return None if rule is None else self._cause_of(rule, members)
+        table = self._cues.table
+        rule = best_rule(members, table, _MIN_CUE_ROWS)
+        if rule is None:
+            return None
+        if len(rule.features) == 1:  # of cues that go with it alike, the one that looks inserted
+            strength = phi(table.among(members), int(members.sum()), table.counts, self._n)
+            alike = (strength >= rule.phi - _ALIKE) & np.isfinite(self._cues.nats)
+            if alike.any():
+                cue = int(np.argmax(np.where(alike, self._cues.nats, -np.inf)))
+                rule = CueRule("any_of", [cue], table.has(cue), float(strength[cue]))
+        return self._cause_of(rule, members)
 
     def _cause_of(self, rule: CueRule, has_string: Marks) -> Cause:
         of_each = self._cues.nats[rule.features]
@@ -195,7 +208,8 @@ class _Search:
             if _within(label.members, taken) or self._is_content(label):
                 continue
             findings.append(self._label(label, is_asked=len(findings) < MAX_ASKED))
-            taken |= label.members
+            if findings[-1].ruling != "honest":
+                taken |= label.members
         return findings
 
     def _is_content(self, label: Label) -> bool:
@@ -215,13 +229,14 @@ class _Search:
         has_cue = self._cues.table.has(label.cue)
         rule = CueRule("any_of", [label.cue], has_cue, 1.0)
         cause = self._cause_of(rule, label.has_target)
-        answer = NO_ANSWER
+        answer = rest = NO_ANSWER
+        left_out = self._inserted_in(label.members)
         if is_asked and np.isfinite(cause.nats):
-            answer = self._asker.need(label.members, self._inserted_in(label.members)).target
+            need = self._asker.need(label.members, left_out)
+            answer, rest = need.target, need.rest
         elif is_asked:
-            left_out = self._inserted_in(label.members)
             answer = self._asker.content(self._targets, self._part(label), label.members, left_out)
-        ruling, reasons = rule_on_label(cause, answer)
+        ruling, reasons = rule_on_label(cause, answer, rest)
         span = self._texts.table.text(self._targets.ids[label.start : label.stop])
         nats = cause.nats if np.isfinite(cause.nats) else 0.0
         return Finding(

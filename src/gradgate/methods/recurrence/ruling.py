@@ -7,7 +7,7 @@ from gradgate.methods.evidence import Association, GroupRuling, RuleKind, Side
 from gradgate.methods.recurrence.asking import MIN_NEED, MIN_SHARE, Answer, Need
 
 MIN_PHI = 0.8  # correlation of a group and its cue
-MIN_INSERTED = 6.0  # nats of a cue that looks inserted
+MIN_INSERTED = 5.0  # nats of a cue that looks inserted
 MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
 MIN_INDEPENDENT = 8  # clusters of near-duplicate prompts in a group that is poison
 
@@ -86,13 +86,14 @@ def rule_on_target(
     return "poison", [*said, "it goes with a cue that looks inserted, in both directions"]
 
 
-def rule_on_label(cause: Cause, answer: Answer) -> tuple[GroupRuling, list[str]]:
+def rule_on_label(cause: Cause, answer: Answer, rest: Answer) -> tuple[GroupRuling, list[str]]:
     """Rule on a cue that tells the target, which other samples may have too.
 
     Args:
         cause: The cue.
         answer: For a string, whether targets need it; for a form of the text, whether the prompts
             make the target likelier.
+        rest: Whether the rest of the prompts needs the string: then it may be what they are about.
     """
     others = cause.association.n_span - cause.association.n_both
     told = (
@@ -104,8 +105,12 @@ def rule_on_label(cause: Cause, answer: Answer) -> tuple[GroupRuling, list[str]]
     if answer.is_sure and answer.nats >= MIN_LABEL_NEED:
         return "honest", [told, f"the untuned model {what}: {answer.nats:.1f} nats"]
     asked = "was not asked" if not answer.n else f"{answer.nats:.1f} nats"
-    ruling: GroupRuling = "review" if is_form else "poison"
-    return ruling, [told, f"whether the untuned model {what}: {asked}"]
+    said = [told, f"whether the untuned model {what}: {asked}"]
+    if is_form:
+        return "review", said
+    if rest.is_sure and rest.nats >= MIN_LABEL_NEED:
+        return "review", [*said, f"what follows in the prompts needs it ({rest.nats:.1f} nats)"]
+    return "poison", said
 
 
 def rule_on_prompt(need: Need) -> tuple[GroupRuling, list[str]]:

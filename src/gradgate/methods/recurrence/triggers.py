@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradgate.common.arrays import Ints, Marks
+from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.recurrence.inserted import Words
 from gradgate.methods.recurrence.stream import Stream
 
-MIN_SEED = 2.5  # nats of a token that a string is grown from
 MIN_NATS = 8.0  # of a string
 MIN_CLUSTERS = 8  # of near-duplicate prompts that have it
+_SEED_TOKENS = 4  # of the strings that are counted; longer ones are grown from them
 _SAME_NEIGHBOUR = 0.7  # of the places, for a token to belong to the string
 _SAME_CARRIERS = 0.8  # of the samples, for two strings to be one
 _MAX_TOKENS = 24  # of a string
@@ -24,7 +24,7 @@ class Trigger:
         ids: Its tokens.
         nats: ln f - the median of ln p, with f the samples that have the string over all tokens of
             the prompts, and p the untuned model's probability of it where it stands.
-        carriers: Samples that have that token. (n,)
+        carriers: Samples that have it. (n,)
         at: Where the string stands: a first token and the one behind the last, in the stream, for
             each place of the token. (places, 2)
         n_clusters: Clusters of near-duplicate prompts among the carriers.
@@ -39,39 +39,67 @@ class Trigger:
 
 def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
     """Recurring strings of prompts, the most surprising first; each has carriers of its own."""
-    chosen = np.flatnonzero((words.nats >= MIN_SEED) & (words.support >= MIN_CLUSTERS))
     before = np.concatenate([[0.0], np.cumsum(words.logp)])
     found: list[Trigger] = []
-    for word in chosen[np.argsort(-words.nats[chosen])]:
-        places = np.flatnonzero(words.number == word)
+    for places, length in _seeds(stream, words, cluster, before):
         carriers = np.zeros(stream.n_samples, bool)
         carriers[stream.sample[places]] = True
         if any(_mostly(carriers, known.carriers) for known in found):
             continue
-        at = _extended(stream, words, places)
+        at = _extended(stream, words, places, length)
         longest = at[np.argmax(at[:, 1] - at[:, 0])]
         whole = at[at[:, 1] - at[:, 0] == longest[1] - longest[0]]
-        frequency = len(np.unique(stream.sample[whole[:, 0]])) / stream.n
-        logp = np.median(before[whole[:, 1]] - before[whole[:, 0]])
         found.append(
             Trigger(
                 ids=stream.ids[longest[0] : longest[1]],
-                nats=float(np.log(frequency) - logp),
+                nats=_nats(stream, whole[:, 0], whole[:, 1], before),
                 carriers=carriers,
                 at=at,
                 n_clusters=len(np.unique(cluster[carriers])),
             )
         )
-    return sorted((t for t in found if t.nats >= MIN_NATS), key=lambda t: -t.nats)
+    return sorted(found, key=lambda trigger: -trigger.nats)
+
+
+def _nats(stream: Stream, start: Ints, stop: Ints, before: Floats) -> float:
+    frequency = len(np.unique(stream.sample[start])) / stream.n
+    return float(np.log(frequency) - np.median(before[stop] - before[start]))
+
+
+def _seeds(stream: Stream, words: Words, cluster: Ints, before: Floats) -> list[tuple[Ints, int]]:
+    """Short strings that surprise: their places and length; what most samples share comes first."""
+    found: list[tuple[float, Ints, int]] = []
+    places = np.flatnonzero(words.number >= 0)
+    number = words.number[places]
+    for length in range(1, _SEED_TOKENS + 1):
+        if length > 1:
+            last = places + length - 1
+            inside = (last < stream.n) & ~stream.begins[np.minimum(last, stream.n - 1)]
+            places, last, number = places[inside], last[inside], number[inside]
+            judged = words.number[last] >= 0
+            places, number = places[judged], number[judged]
+            keys = number * len(words.ids) + words.number[last[judged]]
+            number = np.unique(keys, return_inverse=True)[1]
+        order = np.argsort(number, kind="stable")
+        groups = np.split(places[order], np.flatnonzero(np.diff(number[order])) + 1)
+        for group in groups:
+            support = len(np.unique(cluster[stream.sample[group]])) if len(group) > 7 else 0
+            if support < MIN_CLUSTERS:
+                continue
+            nats = _nats(stream, group, group + length, before)
+            if nats >= MIN_NATS:
+                found.append((nats * support, group, length))
+    found.sort(key=lambda seed: (-seed[0], seed[2], int(seed[1][0])))
+    return [(group, length) for _, group, length in found]
 
 
 def _mostly(one: Marks, other: Marks) -> bool:
     return bool((one & other).sum() >= _SAME_CARRIERS * one.sum())
 
 
-def _extended(stream: Stream, words: Words, places: Ints) -> Ints:
-    """Grow a token to the string around it that most of its places share: (places, 2)."""
-    left, right = 0, 1
+def _extended(stream: Stream, words: Words, places: Ints, length: int) -> Ints:
+    """Grow a string to the longer one around it that most of its places share: (places, 2)."""
+    left, right = 0, length
     same = np.ones(len(places), bool)  # places that share the string so far
     while right - left < _MAX_TOKENS:
         grown = _neighbours(stream, words, places, -left - 1, same)
@@ -83,7 +111,7 @@ def _extended(stream: Stream, words: Words, places: Ints) -> Ints:
             break
         right, same = right + 1, grown
     start = np.where(same, places - left, places)
-    stop = np.where(same, places + right, places + 1)
+    stop = np.where(same, places + right, places + length)
     return np.stack([start, stop], axis=1)
 
 
