@@ -36,7 +36,7 @@ _COMMON = 0.3  # of a group's samples with a token that looks inserted, to leave
 _PRECISE = 0.5  # of the places of such a token, that must lie in the group
 _SAME = 0.8  # of a group's samples in another, to be explained by it
 _MIN_CUE_ROWS = 5
-_ALIKE = 0.02  # difference of correlations
+_ALIKE = 0.05  # difference of correlations
 _MAX_SPANS = 12
 
 
