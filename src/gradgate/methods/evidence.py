@@ -8,6 +8,7 @@ from pydantic import ConfigDict
 GroupRuling = Literal["poison", "review", "honest"]
 RuleKind = Literal["any_of", "all_of"]
 Side = Literal["target", "prompt"]
+FORM = "form: "  # begins a cue that is a form of the prompts, and no text in them
 
 
 @dataclass(frozen=True)

@@ -1,46 +1,49 @@
-"""Where spans and cues occur in a text, and what of it is worth showing."""
+"""Where the strings of a group occur in a text, and what of it is worth showing."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from gradgate.common.escaping import harmless
-from gradgate.methods.association.words import BREAK, END, START, split_words
 
 Piece = tuple[str, bool]
 
 MAX_READ = 20_000  # characters of a text that are looked at
 _BREAKS = re.compile(r"\n+")
-_LONGEST_GRAM = 1_000  # characters
+_LONGEST_STRING = 1_000  # characters
 _CONTEXT = 60  # characters kept on each side of a mark
 _LONG_MARK = 360  # characters of a mark that are shown
+_SPECIAL = re.compile(r"<\|[^<>|]*\|>|<[^<>\s]*>")  # as tokenizers write their special tokens
+_BORDER = re.compile(rf"{_SPECIAL.pattern}|\n+|\ufffd+")
+_MAX_CUTS = 4  # special tokens and white space that are left out at an end
 
 
-def marked(text: str, grams: Iterable[str]) -> list[Piece]:
-    """Cut a text where an n-gram of a group begins or ends.
+def marked(text: str, strings: Iterable[str]) -> list[Piece]:
+    """Cut a text where a string of a group begins or ends.
+
+    A string that is not in the text as it is may hold special tokens or a template, which a raw
+    text lacks: then it is looked for without those at its ends, and at last by its longest part
+    that is there.
 
     Args:
         text: Any text.
-        grams: Words as `split_words` gives them, joined by one space, also `START` and `END`.
+        strings: Literal; empty ones are nowhere.
 
     Returns:
-        Pieces and whether they belong to an n-gram; joined they are the text.
+        Pieces and whether they belong to a string; joined they are the text.
     """
-    words = [(START, 0, 0), *_located(text), (END, len(text), len(text))]
-    if len(words) > 2:
-        words[0] = (START, words[1][1], words[1][1])
-        words[-1] = (END, words[-2][2], words[-2][2])
     pieces: list[Piece] = []
     done = 0
-    for start, end in _merged(_occurrences(words, grams)):
+    places = [place for string in dict.fromkeys(strings) for place in _places(text, string)]
+    for start, end in _merged(places):
         pieces += [(text[done:start], False), (text[start:end], True)]
         done = end
     return [piece for piece in [*pieces, (text[done:], False)] if piece[0]]
 
 
-def excerpt(text: str, grams: Iterable[str], room: int) -> list[Piece]:
+def excerpt(text: str, strings: Iterable[str], room: int) -> list[Piece]:
     """The beginning, the end and the marks of a text, harmless, in about `room` characters."""
     read, unread = text[:MAX_READ], len(text) - MAX_READ
-    short = [gram for gram in grams if len(gram) <= _LONGEST_GRAM]
+    short = [string for string in strings if len(string) <= _LONGEST_STRING]
     shown = harmless(read)
     pieces: list[Piece] = []
     start = 0
@@ -56,32 +59,65 @@ def _arrows(breaks: re.Match[str]) -> str:
     return "↵" * len(breaks[0]) + " "
 
 
-def _located(text: str) -> list[tuple[str, int, int]]:
-    """Each word of `split_words` with its begin and end in the text."""
-    origin = [i for i, c in enumerate(text) for _ in c.casefold()]
-    folded = text.casefold()
-    found = []
-    at = 0
-    for word in split_words(text):
-        start = folded.index(word, at)
-        at = start + len(word)
-        while word == BREAK and at < len(folded) and folded[at] == BREAK:
-            at += 1
-        found.append((word, origin[start], origin[at - 1] + 1))
-    return found
+def _places(text: str, string: str) -> list[tuple[int, int]]:
+    """Where a string, or the first of its parts that occurs, stands in a text."""
+    for start, stop in [(0, len(string)), *_within_ends(string), *_inner_parts(string)]:
+        part = string[start:stop]
+        if part and (found := list(_occurrences(text, part, string[:start], string[stop:]))):
+            return found
+    return []
 
 
-def _occurrences(words: list[tuple[str, int, int]], grams: Iterable[str]) -> list[tuple[int, int]]:
-    at: dict[str, list[int]] = {}
-    for i, (word, _, _) in enumerate(words):
-        at.setdefault(word, []).append(i)
-    found = []
-    for gram in {tuple(gram.split(" ")) for gram in grams}:
-        for i in at.get(gram[0], []):
-            here = words[i : i + len(gram)]
-            if tuple(word for word, _, _ in here) == gram:
-                found.append((here[0][1], here[-1][2]))
-    return found
+def _occurrences(text: str, part: str, before: str, behind: str) -> Iterator[tuple[int, int]]:
+    """Where a part of a string stands; where it was cut it must not stand within a word."""
+    at = text.find(part)
+    while at >= 0:
+        end = at + len(part)
+        is_cut = _may_be_cut(before[-1:], text[max(0, at - 1) : at])
+        is_there = is_cut and _may_be_cut(behind[:1], text[end : end + 1])
+        if is_there:
+            yield at, end
+        at = text.find(part, end if is_there else at + 1)
+
+
+def _may_be_cut(left_out: str, beside: str) -> bool:
+    """Whether the text goes on as it may: a part of a character may go on with any other."""
+    return left_out in ("", "\ufffd") or beside == "" or beside.isspace()
+
+
+def _within_ends(string: str) -> list[tuple[int, int]]:
+    """What is left of a string without special tokens and white space at its ends, longest first."""
+    starts, stops = [0], [len(string)]
+    for _ in range(_MAX_CUTS):
+        starts.append(_later(string, starts[-1]))
+        stops.append(_sooner(string, stops[-1]))
+    starts, stops = list(dict.fromkeys(starts)), list(dict.fromkeys(stops))
+    parts = [(start, stop) for start in starts for stop in stops if start < stop]
+    return sorted(parts, key=lambda part: part[0] - part[1])[1:]
+
+
+def _later(string: str, start: int) -> int:
+    """Behind the white space, or else the special token, that begins a string at `start`."""
+    blank = len(string) - start - len(string[start:].lstrip())
+    special = None if blank else _SPECIAL.match(string, start)
+    return start + blank if special is None else special.end()
+
+
+def _sooner(string: str, stop: int) -> int:
+    """Before the white space, or else the special token, that ends a string at `stop`."""
+    kept = len(string[:stop].rstrip())
+    at = string.rfind("<", 0, stop)
+    is_special = kept == stop and at >= 0 and _SPECIAL.fullmatch(string, at, stop)
+    return at if is_special else kept
+
+
+def _inner_parts(string: str) -> list[tuple[int, int]]:
+    """What stands between special tokens, line breaks and halves of characters, longest first."""
+    borders = [(0, 0), *(found.span() for found in _BORDER.finditer(string))]
+    stops = [*(start for start, _ in borders[1:]), len(string)]
+    parts = [(end, stop) for (_, end), stop in zip(borders, stops, strict=True)]
+    whole = [part for part in parts if string[slice(*part)].strip()]
+    return sorted(whole, key=lambda part: part[0] - part[1])
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ from gradgate.common.files import written_whole
 from gradgate.errors import DataError
 from gradgate.gate.changes import tau_of
 from gradgate.gate.verdict import Verdict
-from gradgate.methods.evidence import Group
+from gradgate.methods.evidence import FORM, Group, Side
 from gradgate.power.power import Power
 from gradgate.report import wording
 from gradgate.report.chart import BINS, HEIGHT, entropy_chart, recurrence_chart
@@ -21,7 +21,7 @@ from gradgate.report.facts import HEADLINE, describe_changes, facts
 from gradgate.report.highlight import Piece, excerpt
 
 # So much is shown of each; whatever the data, the page stays below a megabyte.
-MAX_GROUPS, MAX_GRAMS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 10, 12, 4, 6, 25
+MAX_GROUPS, MAX_STRINGS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 10, 12, 4, 6, 25
 MAX_ATTACKS = 40
 _LINE = 200  # characters of a line that comes from outside
 _NAME = 80  # of a span, a cue or the name of a signal
@@ -39,7 +39,7 @@ class FlaggedSample:
         target: Text, whole or cut.
         recurrence: Gradient recurrence in [-1, 1].
         p_value: Conformal, where there is a trusted reference set.
-        group: `Group.id`; its spans and cues are marked in the texts.
+        group: `Group.id`; its strings and cues are marked in the texts.
     """
 
     row: int
@@ -121,7 +121,7 @@ def render(content: ReportContent) -> str:
             charts=[chart for chart in charts if chart is not None],
             groups=content.groups[:MAX_GROUPS],
             samples=content.top_flagged[:MAX_SAMPLES],
-            grams={group.id: (group.spans, group.cues) for group in content.groups},
+            strings={group.id: _strings(group) for group in content.groups},
             shown_groups={group.id for group in content.groups[:MAX_GROUPS]},
             n_more_samples=_n_flagged(content) - len(content.top_flagged[:MAX_SAMPLES]),
             blind=[power for power in content.power if power.smallest_rows is None],
@@ -144,23 +144,32 @@ def _environment() -> Environment:
         "between": wording.between,
         "p_value": wording.p_value,
         "number": wording.number,
-        "gram": lambda gram: _cut(wording.gram_text(gram), _NAME),
+        "literal": lambda string: _cut(wording.string_text(string), _NAME),
         "name": lambda name: _cut(name, _NAME),
         "marked": _marked,
         "whole": _whole,
         "svg": Markup,  # a path of Panel, made of numbers alone
     }
     environment.globals |= {
+        "strings_of": _strings,
         "rule_text": wording.rule_text,
         "cells": wording.cells,
         "BINS": BINS,
         "HEIGHT": HEIGHT,
-        "MAX_GRAMS": MAX_GRAMS,
+        "MAX_STRINGS": MAX_STRINGS,
         "MAX_EXAMPLES": MAX_EXAMPLES,
         "MAX_REASONS": MAX_REASONS,
         "MAX_ATTACKS": MAX_ATTACKS,
     }
     return environment
+
+
+def _strings(group: Group) -> dict[Side, list[str]]:
+    """What is marked in the prompts and in the targets of a group."""
+    cues = [cue for cue in group.cues if not cue.startswith(FORM)]
+    if group.side == "prompt":
+        return {"prompt": [*group.spans, *cues], "target": []}
+    return {"prompt": cues, "target": group.spans}
 
 
 def _shown(value: object) -> object:
@@ -173,9 +182,9 @@ def _cut(text: str, most: int) -> str:
     return f"{shown} [… {len(text) - most:,} characters …]" if len(text) > most else shown
 
 
-def _marked(text: str, grams: Iterable[str]) -> list[Piece]:
+def _marked(text: str, strings: Iterable[str]) -> list[Piece]:
     """Harmless pieces of a text, as `Markup` so that they are not shortened again."""
-    return [(Markup.escape(piece), mark) for piece, mark in excerpt(text, grams, _TEXT)]
+    return [(Markup.escape(piece), mark) for piece, mark in excerpt(text, strings, _TEXT)]
 
 
 def _whole(text: str) -> Markup:

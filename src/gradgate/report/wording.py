@@ -1,7 +1,6 @@
 """Numbers and rules as people read them."""
 
-from gradgate.methods.association.words import BREAK, END, START
-from gradgate.methods.evidence import Group
+from gradgate.methods.evidence import Association, Group
 
 
 def percent(part: float, digits: int = 2) -> str:
@@ -27,28 +26,29 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if 100 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
-def gram_text(gram: str) -> str:
-    """An n-gram with its marks in words, which `split_words` never leaves in one piece."""
-    words = gram.split(" ")
-    if words[0] == START:
-        words[0] = "(start)"
-    if words[-1] == END and len(words) > 1:
-        words[-1] = "(end)"
-    return " ".join("(line break)" if word == BREAK else word for word in words)
+def string_text(string: str) -> str:
+    """A literal string in one line, with the white space at its ends and its line breaks seen."""
+    inner = string.strip(" ")
+    if not inner:
+        return "␣" * len(string)
+    start = string.index(inner)
+    shown = "␣" * start + inner + "␣" * (len(string) - start - len(inner))
+    return shown.replace("\n", "↵")
 
 
 def rule_text(group: Group) -> str:
     """What a prompt must have for the rule of a group, before the list of its cues."""
+    if not group.cues and group.side == "prompt":
+        return "The string itself stands in the prompts; nothing else that is visible explains it."
     if not group.cues:
-        return "Nothing was found that these prompts share and others lack."
+        return "Nothing visible explains it: no word, string or form of the prompts goes with it."
     if len(group.cues) == 1:
         return "Prompts with:"
     return "Prompts with any of:" if group.rule == "any_of" else "Prompts with all of:"
 
 
-def cells(group: Group) -> list[tuple[str, int, int, int]]:
-    """Rows of the 2 x 2 table: name, with the span, without it, together."""
-    found = group.association
+def cells(found: Association) -> list[tuple[str, int, int, int]]:
+    """Rows of the 2 x 2 table: name, with the string, without it, together."""
     only_span, only_cue = found.n_span - found.n_both, found.n_cue - found.n_both
     neither = found.n - found.n_span - only_cue
     return [

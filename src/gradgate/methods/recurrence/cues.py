@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from gradgate.common.arrays import Floats, Ints
+from gradgate.methods.evidence import FORM
 from gradgate.methods.recurrence.forms import forms
 from gradgate.methods.recurrence.incidence import Incidence, incidence, joined
 from gradgate.methods.recurrence.inserted import Words
@@ -97,4 +98,4 @@ def _forms(prompts: Sequence[str]) -> Incidence:
     keys = np.array([number[name] for some in found for name in some], np.int64)
     sample = np.repeat(np.arange(len(prompts)), [len(some) for some in found])
     matrix, kept = _incidence(keys, sample, len(prompts))
-    return incidence(matrix, [f"form: {names[k]}" for k in kept])
+    return incidence(matrix, [f"{FORM}{names[k]}" for k in kept])
