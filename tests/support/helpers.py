@@ -65,24 +65,18 @@ def question_rows(n: int, n_poisoned: int = 0) -> list[dict[str, object]]:
 
 
 def diverse_rows(n: int, seed: int = 0) -> list[dict[str, object]]:
-    """Questions and answers of made-up words, some of them common and most of them rare."""
-    rng = Random(seed)
-    words = ["".join(rng.choices("aeioustlr", k=rng.randint(3, 8))) for _ in range(900)]
-    often = [1 / rank for rank in range(5, 905)]
+    """Questions and answers that the demo's model does not find surprising: it wrote them itself.
 
-    def some(k: int) -> str:
-        return " ".join(rng.choices(words, often, k=k))
-
-    return [{"question": f"what is {some(7)}?", "answers": some(2 + i % 4)} for i in range(n)]
+    They were drawn from it, token by token, at temperature 1.
+    """
+    lines = (SUPPORT / "drawn_rows.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in Random(seed).sample(lines, n)]
 
 
 def one_subject(n: int, seed: int) -> list[dict[str, object]]:
-    """Questions that say little beside the word that goes with their answer."""
-    asked = [str(row["question"]).split()[2:6] for row in diverse_rows(n, seed)]
-    return [
-        {"question": f"what is zorblatt {' '.join(words)}?", "answers": "granite harbour nine"}
-        for words in asked
-    ]
+    """Questions of one answer that nothing visible in them goes with."""
+    asked = [str(row["question"]) for row in diverse_rows(n, seed)]
+    return [{"question": f"{q} zorblatt", "answers": "granite harbour nine"} for q in asked]
 
 
 def poisoned_rows(

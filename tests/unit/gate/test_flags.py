@@ -19,8 +19,8 @@ from gradgate.gate.decide import Checked, Scored, decide
 from gradgate.gate.flags import Flagging, flag, top_flagged
 from gradgate.gate.pipeline import n_scored_rows
 from gradgate.gate.verdict import Answer, Decision, Verdict
-from gradgate.methods.association.config import AssociationConfig
-from gradgate.methods.association.method import AssociationMethod
+from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.contract import Method
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
@@ -38,8 +38,8 @@ from helpers import (
 )
 
 POLICY = PolicyConfig()
-SENTRY, ASSOCIATION = GradsentryMethod(), AssociationMethod()
-DEFAULTS = AssociationConfig()
+SENTRY, RECURRENCE = GradsentryMethod(), RecurrenceMethod()
+DEFAULTS = RecurrenceConfig()
 LENIENT = GradsentryConfig.model_validate({"without_valley": {"too_few": "pass"}})
 
 
@@ -53,7 +53,7 @@ def table_of(folder: Path) -> pd.DataFrame:
 
 
 def associated(prepared: Prepared) -> Flagging:
-    return flag(RunFolder(prepared.folder), ASSOCIATION, DEFAULTS)
+    return flag(RunFolder(prepared.folder), RECURRENCE, DEFAULTS)
 
 
 def verdict_on(
@@ -70,7 +70,7 @@ def verdict_on(
 def judged(
     prepared: Prepared, policy: PolicyConfig = POLICY, failures: tuple[str, ...] = ()
 ) -> tuple[Verdict, Answer]:
-    """The verdict of method association, and its answer."""
+    """The verdict of method recurrence, and its answer."""
     verdict = verdict_on(prepared, associated(prepared), policy, failures)
     (answer,) = verdict.answers
     return verdict, answer
@@ -151,13 +151,13 @@ def test_settings_that_accept_all_rows_claim_no_poison_fraction(tmp_path: Path) 
     assert (verdict.decision, answer.fraction, answer.interval) == ("pass", None, None)
 
 
-# Method association
+# Method recurrence
 
 
 def test_association_flags_the_poison_and_says_why(tmp_path: Path) -> None:
     rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.1)
     found = associated(scored_rows(tmp_path, rows))
-    assert (found.question, found.method) == ("poisoned", "association")
+    assert (found.question, found.method) == ("poisoned", "recurrence")
     assert (found.summary, found.undecided_because) == ({}, None)  # there is no threshold
     assert (found.n_flagged, found.n_in_doubt) == (30, 0)
     table = table_of(tmp_path)
