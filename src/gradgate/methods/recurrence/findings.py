@@ -181,7 +181,8 @@ class _Search:
         totals = np.bincount(self._words.number[self._words.number >= 0], minlength=len(counts))
         marked = (counts >= _COMMON * n_members) & (counts >= _PRECISE * totals)
         marked &= self._words.nats >= MIN_INSERTED
-        at = self._prompts.at[(self._words.number >= 0) & marked[self._words.number]]
+        judged = np.flatnonzero(self._words.number >= 0)
+        at = self._prompts.at[judged[marked[self._words.number[judged]]]]
         return lambda sample: self._marks(sample, at)
 
     def _marks(self, sample: int, at: Ints) -> Marks:
