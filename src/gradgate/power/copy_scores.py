@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,8 @@ from gradgate.gradients.token_logp import unpacked
 from gradgate.methods.contract import Method, Scores
 from gradgate.methods.tokens import NO_TOKENS, TokenRow, TokenTable
 from gradgate.models.handle import ModelHandle
-from gradgate.models.identity import IdentifiedModel
 from gradgate.scoring.likelihood import Likelihood
-from gradgate.scoring.samples import score_samples
+from gradgate.scoring.samples import SampleScorer
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class CopyScores:
         self._method = method
         self._canaries = canaries
         self._tokenizer = canaries.model.tokenizer()
-        self._model: IdentifiedModel | None = None
+        self._scorer = SampleScorer(canaries.model, canaries.scoring, canaries.store)
         self._ask = Likelihood(canaries.model, canaries.scoring, canaries.store)
         scores = Scores.read(run.scores, method.needs)
         tokens = TokenTable.read(run, scores, self._tokenizer) if method.needs_tokens else None
@@ -113,11 +111,7 @@ class CopyScores:
         }
         if not fit:
             return
-        if self._model is None:
-            model = self._canaries.model.identify()
-            self._model = replace(model, load=cache(model.load))
-        scoring, store = self._canaries.scoring, self._canaries.store
-        found = score_samples(list(fit.values()), self._model, scoring, store)
+        found = self._scorer(list(fit.values()))
         for (identifier, tokens), score in zip(fit.items(), found, strict=True):
             known = self._known_of(tokens, score)
             if known is not None:

@@ -1,8 +1,6 @@
 """Log-probabilities of token sequences that are no rows, for methods that ask the model."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,7 @@ from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens
 from gradgate.gradients.token_logp import unpacked
 from gradgate.models.handle import ModelHandle
-from gradgate.models.identity import IdentifiedModel
-from gradgate.scoring.samples import score_samples
+from gradgate.scoring.samples import SampleScorer
 
 
 class Likelihood:
@@ -21,10 +18,7 @@ class Likelihood:
 
     def __init__(self, model: ModelHandle, config: ScoringConfig, store: Path | None) -> None:
         """Take the model that scored the data, and the score store, if there is one."""
-        self._model = model
-        self._config = config
-        self._store = store
-        self._identified: IdentifiedModel | None = None
+        self._score = SampleScorer(model, config, store)
 
     def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
         """For each sequence the log-probability of each token, in nats; NaN for the first.
@@ -35,16 +29,12 @@ class Likelihood:
             ModelError: The model cannot be loaded, or is not fit to score.
             StoreError: The score store cannot be used.
         """
-        if self._identified is None:
-            model = self._model.identify()
-            self._identified = replace(model, load=cache(model.load))
         asked = [i for i, ids in enumerate(sequences) if len(ids) > 1]
         tokens = [
             Tokens(list(sequences[i]), [False] * (len(sequences[i]) - 1) + [True]) for i in asked
         ]
-        found = score_samples(tokens, self._identified, self._config, self._store)
         answers = [np.full(len(ids), np.nan) for ids in sequences]
-        for i, score in zip(asked, found, strict=True):
+        for i, score in zip(asked, self._score(tokens), strict=True):
             if score.token_logp is not None:
                 answers[i] = unpacked(score.token_logp).astype(np.float64)
         return answers

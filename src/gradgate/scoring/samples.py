@@ -8,47 +8,66 @@ from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens, content_digest
 from gradgate.gradients.score import Score
 from gradgate.gradients.scorer import Scorer
+from gradgate.models.handle import ModelHandle
 from gradgate.models.identity import IdentifiedModel
+from gradgate.models.loading import LoadedModel
 from gradgate.scoring.context import score_context
 from gradgate.scoring.store.scores import ScoreStore
 
 
-def score_samples(
-    samples: Sequence[Tokens],
-    model: IdentifiedModel,
-    config: ScoringConfig,
-    store_path: Path | None = None,
-) -> list[Score]:
-    """Score samples, in their order.
+class SampleScorer:
+    """Scores samples, some at a time; model and scorer are made when something has to be scored."""
 
-    Args:
-        samples: May be equal to one another.
-        model: It is loaded when there is something to score.
-        config: Mode, k and size of the steps.
-        store_path: The score store; None for none.
+    def __init__(
+        self, model: ModelHandle, config: ScoringConfig, store_path: Path | None = None
+    ) -> None:
+        """Take what scores.
 
-    Raises:
-        ModelError: The model cannot be loaded, or its logits are not those of a linear head.
-        StoreError: The store cannot be used, or its disk is full.
-    """
-    by_key = {content_digest(sample): sample for sample in samples}
-    if store_path is None:
-        found = _scored(by_key, model, config)
-    else:
-        with ScoreStore(store_path, score_context(model, config)) as store:
-            stored = store.get(list(by_key)).items()
-            found = {key: score for key, score in stored if score.status == SCORED}
-            new = _scored({k: s for k, s in by_key.items() if k not in found}, model, config)
-            store.put(new)
-            found |= new
-    return [found[content_digest(sample)] for sample in samples]
+        Args:
+            model: Identified at the first sample, loaded at the first that is not in the store.
+            config: Mode, k and size of the steps.
+            store_path: The score store; None for none.
+        """
+        self._handle = model
+        self._config = config
+        self._store_path = store_path
+        self._model: IdentifiedModel | None = None
+        self._loaded: LoadedModel | None = None
+        self._scorer: Scorer | None = None
+        self._longest = 0
 
+    def __call__(self, samples: Sequence[Tokens]) -> list[Score]:
+        """Score samples, in their order; they may be equal to one another.
 
-def _scored(
-    samples: dict[bytes, Tokens], model: IdentifiedModel, config: ScoringConfig
-) -> dict[bytes, Score]:
-    if not samples:
-        return {}
-    longest = max(len(sample.input_ids) for sample in samples.values())
-    scores = Scorer(model.load(), config, longest).score(list(samples.values()))
-    return dict(zip(samples, scores, strict=True))
+        Raises:
+            ModelError: The model cannot be loaded, or its logits are not those of a linear head.
+            StoreError: The store cannot be used, or its disk is full.
+        """
+        by_key = {content_digest(sample): sample for sample in samples}
+        if not by_key:
+            return []
+        if self._model is None:
+            self._model = self._handle.identify()
+        if self._store_path is None:
+            found = self._scored(by_key)
+        else:
+            context = score_context(self._model, self._config)
+            with ScoreStore(self._store_path, context) as store:
+                stored = store.get(list(by_key)).items()
+                found = {key: score for key, score in stored if score.status == SCORED}
+                new = self._scored({k: s for k, s in by_key.items() if k not in found})
+                store.put(new)
+                found |= new
+        return [found[content_digest(sample)] for sample in samples]
+
+    def _scored(self, samples: dict[bytes, Tokens]) -> dict[bytes, Score]:
+        if not samples:
+            return {}
+        longest = max(len(sample.input_ids) for sample in samples.values())
+        if self._scorer is None or longest > self._longest:
+            assert self._model is not None
+            self._loaded = self._loaded or self._model.load()
+            self._longest = 2 ** longest.bit_length()  # few longer ones make a new scorer
+            self._scorer = Scorer(self._loaded, self._config, self._longest)
+        found = self._scorer.score(list(samples.values()))
+        return dict(zip(samples, found, strict=True))

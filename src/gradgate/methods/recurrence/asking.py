@@ -129,21 +129,27 @@ class Asker:
         others = _evenly(outside, len(chosen))
         if self._ask is None or len(others) < len(chosen):
             return NO_ANSWER
-        own: list[Ids] = []
-        foreign: list[Ids] = []
+        rows: list[Ids] = []
         lengths: list[int] = []
+        known: list[float] = []  # NaN where it has to be asked
         for sample, other in zip(chosen.tolist(), others.tolist(), strict=True):
             first, last = targets.at[segments.start[sample]], targets.at[segments.stop[sample] - 1]
-            ids, is_target, _ = self._table.row(int(self._rows[sample]))
+            ids, is_target, logp = self._table.row(int(self._rows[sample]))
             stop = int(last + 1 - self._table.starts[self._rows[sample]])
+            length = int(last - first) + 1
             kept = ~without(sample)[:stop] | is_target[:stop]
-            own.append(ids[:stop][kept])
+            known.append(float(logp[stop - length : stop].sum()) if kept.all() else np.nan)
             prompt, prompt_target, _ = self._table.row(int(self._rows[other]))
             before = prompt[: int(np.argmax(prompt_target))]
-            foreign.append(np.concatenate([before, ids[:stop][is_target[:stop]]]))
-            lengths.append(int(last - first) + 1)
-        answers = self._sums([*own, *foreign], [*lengths, *lengths])
-        return _answer(answers[: len(chosen)] - answers[len(chosen) :])
+            foreign = np.concatenate([before, ids[:stop][is_target[:stop]]])
+            rows += [foreign] if kept.all() else [foreign, ids[:stop][kept]]
+            lengths += [length] if kept.all() else [length, length]
+        answers = iter(self._sums(rows, lengths).tolist())
+        differences = []
+        for own in known:
+            foreign_nats = next(answers)
+            differences.append((next(answers) if np.isnan(own) else own) - foreign_nats)
+        return _answer(np.array(differences))
 
     def need(self, chosen: Marks, dropped: Callable[[int], Marks]) -> Need:
         """Whether anything behind a string of the prompts needs it.

@@ -19,6 +19,7 @@ from gradgate.methods.recurrence.repeats import Repeat, repeats
 from gradgate.methods.recurrence.rules import CueRule, best_rule
 from gradgate.methods.recurrence.ruling import (
     MIN_INSERTED,
+    MIN_PHI,
     Cause,
     Finding,
     rule_on_label,
@@ -35,6 +36,8 @@ MAX_ASKED = 12  # groups of a kind that the model is asked about, the largest or
 _COMMON = 0.3  # of a group's samples with a token that looks inserted, to leave it out
 _PRECISE = 0.5  # of the places of such a token, that must lie in the group
 _SAME = 0.8  # of a group's samples in another, to be explained by it
+MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
+_AT_BORDER = 0.8  # of a group's targets that begin or end with the string
 _MIN_CUE_ROWS = 5
 _ALIKE = 0.02  # difference of correlations
 _MAX_SPANS = 12
@@ -106,10 +109,11 @@ class _Search:
         )
 
     def run(self) -> Found:
-        found = [
-            self._target(repeat, is_asked=i < MAX_ASKED)
-            for i, repeat in enumerate(repeats(self._segments, self._memory, self._cluster))
-        ]
+        found: list[Finding] = []
+        for repeat in repeats(self._segments, self._memory, self._cluster):
+            cause = self._cause(repeat.members)
+            if self._is_telling(repeat, cause):
+                found.append(self._target(repeat, cause, is_asked=len(found) < MAX_ASKED))
         found += self._labels(found)
         strings = self._strings
         templates = of_templates(strings, self._n)
@@ -126,10 +130,25 @@ class _Search:
             prompt_nats[string.carriers] = np.maximum(prompt_nats[string.carriers], string.nats)
         return Found(found, self._segments.nats, prompt_nats, notes)
 
-    def _target(self, repeat: Repeat, is_asked: bool) -> Finding:
+    def _is_telling(self, repeat: Repeat, cause: Cause | None) -> bool:
+        """Whether the string is long, begins or ends the targets, or goes with a cue.
+
+        Turns of phrase in the midst of targets recur in honest data, too.
+        """
+        members = np.flatnonzero(repeat.members)
+        if float(np.median(self._segments.nats[members])) >= MIN_NATS_WITHIN:
+            return True
+        if cause is not None and cause.association.phi >= MIN_PHI:
+            return True
+        begins = np.searchsorted(self._targets.sample, members)
+        ends = np.searchsorted(self._targets.sample, members, side="right")
+        at_begin = self._segments.start[members] == begins
+        at_end = self._segments.stop[members] == ends
+        return bool(max(at_begin.mean(), at_end.mean()) >= _AT_BORDER)
+
+    def _target(self, repeat: Repeat, cause: Cause | None, is_asked: bool) -> Finding:
         members = repeat.members
         nats = np.where(members, self._segments.nats, 0.0)
-        cause = self._cause(members)
         left_out = self._inserted_in(members)
         content = NO_ANSWER
         if is_asked:

@@ -1,0 +1,193 @@
+"""The gate's own decision on labelled data that others made: poisoned by them, or clean.
+
+Usage: `python -m benchmarks.others --model MODEL [--rate 0.05 ...] [--seed 0 ...] FILE...`
+
+Each file is JSONL, or JSONL.gz, in any row format; rows may have a true label `poisoned`, which the
+gate does not read. With `--rate` rows of poison are left out at random until that part of the rows
+is poisoned, once for each seed. Scores are kept in the state folder, so that a second run takes the
+time of the detection alone. Files that are not there are skipped and named.
+"""
+
+import argparse
+import gzip
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from rich.console import Console
+from scipy.stats import binomtest
+
+from benchmarks.harness import default_device, machine
+from gradgate.common import parquet
+from gradgate.common.arrays import Marks
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import DataConfig, ModelConfig, PolicyConfig, PowerConfig
+from gradgate.gate.config import DetectionConfig, GateConfig
+from gradgate.gate.pipeline import fetch, judge, score
+from gradgate.gate.verdict import Decision
+from gradgate.models.handle import ConfiguredModel
+
+Rows = list[dict[str, object]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A labelled set.
+
+    Attributes:
+        name: Of the file, with rate and seed.
+        rows: As they stand in it.
+        is_poisoned: The true labels.
+    """
+
+    name: str
+    rows: Rows
+    is_poisoned: Marks
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the gate made of a set.
+
+    Attributes:
+        n: Rows.
+        n_poisoned: Those that are poison.
+        caught: Poisoned rows that are flagged or quarantined.
+        flagged: Honest rows that are flagged.
+        lost: Honest rows that are flagged or quarantined.
+        trained: Poisoned rows that a training would see: 0 unless the decision is pass.
+        score: Seconds of scoring; 0 where all scores were known.
+        detect: Seconds of detection and decision.
+        why: The first reason.
+    """
+
+    name: str
+    decision: Decision
+    n: int
+    n_poisoned: int
+    caught: int
+    flagged: int
+    lost: int
+    trained: int
+    score: float
+    detect: float
+    why: str
+
+    def line(self) -> str:
+        """A row of the table."""
+        n_honest = self.n - self.n_poisoned
+        cells = [
+            self.name,
+            self.n,
+            self.n_poisoned,
+            f"**{self.decision}**",
+            _share(self.caught, self.n_poisoned),
+            self.trained,
+            _share(self.flagged, n_honest),
+            _share(self.lost, n_honest),
+            f"{self.score:.0f}",
+            f"{self.detect:.1f}",
+        ]
+        return "| " + " | ".join(map(str, cells)) + " |"
+
+
+HEAD = (
+    "| set | rows | poisoned | verdict | caught | trained on | honest flagged | honest lost "
+    "| score, s | detect, s |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
+def cases(path: Path, rates: Sequence[float], seeds: Sequence[int]) -> Iterator[Case]:
+    """A file as it is, or with less of its poison."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as file:
+        rows: Rows = [json.loads(line) for line in file if line.strip()]
+    poisoned = np.array([bool(row.get("poisoned")) for row in rows])
+    name = path.name.removesuffix(".gz").removesuffix(".jsonl")
+    if not rates or not poisoned.any():
+        yield Case(name, rows, poisoned)
+        return
+    for rate in rates:
+        for seed in seeds:
+            wanted = round(rate * (~poisoned).sum() / (1 - rate))
+            there = np.flatnonzero(poisoned).tolist()
+            kept = set(Random(seed).sample(there, min(wanted, len(there))))
+            chosen = [i for i in range(len(rows)) if not poisoned[i] or i in kept]
+            few = [rows[i] for i in chosen]
+            yield Case(f"{name} {rate:.0%} #{seed}", few, poisoned[chosen])
+
+
+def decide(case: Case, model: str, expected: Sequence[str] = ()) -> Outcome:
+    """Let the gate decide, with its default policy and without canaries."""
+    with tempfile.TemporaryDirectory() as name:
+        source, run = Path(name) / "rows.jsonl", RunFolder(Path(name) / "run")
+        source.write_text("".join(json.dumps(row) + "\n" for row in case.rows), encoding="utf-8")
+        config = GateConfig(
+            data=DataConfig(source=str(source), max_rejected_fraction=1.0),
+            model=ModelConfig(path=model),
+            detection=DetectionConfig(power=PowerConfig(attacks=[])),
+            policy=PolicyConfig(expected=list(expected)),
+        )
+        handle = ConfiguredModel(config.model)
+        prepared = fetch(config, run, handle)
+        started = time.perf_counter()
+        scored = score(prepared, config, run, model=handle)
+        ready = time.perf_counter()
+        verdict = judge(prepared, scored, config, run)
+        ended = time.perf_counter()
+        flags = parquet.table(run.flags, ["row", "flagged", "in_doubt"]).to_pydict()
+    flagged = np.array([bool(mark) for mark in flags["flagged"]])
+    kept_out = flagged | np.array([bool(mark) for mark in flags["in_doubt"]])
+    poisoned = case.is_poisoned[flags["row"]]
+    return Outcome(
+        name=case.name,
+        decision=verdict.decision,
+        n=len(poisoned),
+        n_poisoned=int(poisoned.sum()),
+        caught=int((kept_out & poisoned).sum()),
+        flagged=int((flagged & ~poisoned).sum()),
+        lost=int((kept_out & ~poisoned).sum()),
+        trained=int((~kept_out & poisoned).sum()) if verdict.decision == "pass" else 0,
+        score=ready - started if scored.summary.n_scored else 0.0,
+        detect=ended - ready,
+        why=verdict.reasons[0],
+    )
+
+
+def _share(k: int, n: int) -> str:
+    if n == 0:
+        return "-"
+    found = binomtest(k, n).proportion_ci(0.95, method="exact")
+    return f"{k / n:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def main() -> None:
+    """Print a line a set as soon as it is known."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--rate", type=float, action="append", default=[])
+    parser.add_argument("--seed", type=int, action="append", default=[])
+    parser.add_argument("--expected", action="append", default=[], help="as policy.expected")
+    parser.add_argument("--why", action="store_true", help="print the first reason of each verdict")
+    parser.add_argument("files", nargs="+", type=Path)
+    given = parser.parse_args()
+    console = Console(width=400, soft_wrap=True, markup=False, highlight=False)
+    console.print(f"{machine(default_device())}; model {Path(given.model).name}\n\n{HEAD}")
+    for path in given.files:
+        if not path.exists():
+            console.print(f"- not there: {path.name}")
+            continue
+        for case in cases(path, given.rate, given.seed or [0]):
+            found = decide(case, given.model, given.expected)
+            console.print(found.line())
+            if given.why:
+                console.print(f"  {found.why}")
+
+
+if __name__ == "__main__":
+    main()
