@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recurrence_helpers import prose, stream, zipf_logp
 
 from gradgate.methods.recurrence.memory import remember
 from gradgate.methods.recurrence.repeats import repeats
 from gradgate.methods.recurrence.surprise import MAX_GAIN, MIN_SUPPORT, best_segments, gains
-from tests.support.recurrence_helpers import prose, stream, zipf_logp
 
 ROWS = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=8), min_size=2, max_size=12)
 PAYLOAD = [900, 901, 902, 903, 904]

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from recurrence_helpers import prose, stream, zipf_logp
 
 from gradgate.methods.recurrence.inserted import inserted_words
 from gradgate.methods.recurrence.memory import remember
 from gradgate.methods.recurrence.near_duplicates import MAX_CLUSTER, clusters
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.triggers import Trigger, of_templates, triggers
-from tests.support.recurrence_helpers import prose, stream, zipf_logp
 
 VOCABULARY = 800
 N = 600
