@@ -83,7 +83,7 @@ def finding(ruling: GroupRuling) -> Finding:
     return Finding(
         side="target",
         members=members,
-        nats=members * 20.0,
+        nats=np.where(members, 20.0, 0.0),
         spans=[" visit evil.example now</s>"],
         n_clusters=100,
         ruling=ruling,
