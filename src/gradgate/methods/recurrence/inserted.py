@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradgate.common.arrays import Floats, Ints, Marks
-from gradgate.methods.recurrence.memory import Memory
+from gradgate.methods.recurrence.memory import ORDER, Memory
 from gradgate.methods.recurrence.stream import Stream
 
 TEMPLATE_FREQUENCY = 0.8  # of the samples with a gram: it belongs to the template of the data
@@ -56,9 +56,15 @@ def inserted_words(stream: Stream, memory: Memory, cluster: Ints) -> Words:
 
 
 def is_template(stream: Stream, memory: Memory) -> Marks:
-    """Tokens whose gram is in almost all samples: (N,)."""
+    """Tokens of a gram that is in almost all samples: (N,)."""
     counts = _distinct(memory.gram, stream.sample, int(memory.gram.max(initial=-1)) + 1)
-    return counts[memory.gram] >= TEMPLATE_FREQUENCY * stream.n_samples
+    last = counts[memory.gram] >= TEMPLATE_FREQUENCY * stream.n_samples
+    found = last.copy()
+    place = np.arange(stream.n) - np.flatnonzero(stream.begins)[np.cumsum(stream.begins) - 1]
+    for k in range(1, ORDER):  # the tokens of the gram before its last one
+        at = np.flatnonzero(last & (place >= k))
+        found[at - k] = True
+    return found
 
 
 def _correction(stream: Stream, memory: Memory, judged: Marks) -> Floats:

@@ -13,6 +13,7 @@ MIN_CLUSTERS = 8  # of near-duplicate prompts that have it
 _SEED_TOKENS = 4  # of the strings that are counted; longer ones are grown from them
 _SAME_NEIGHBOUR = 0.7  # of the places, for a token to belong to the string
 _SAME_CARRIERS = 0.8  # of the samples, for two strings to be one
+_MAX_EXPLAINING = 0.3  # of the samples with a string, for it to explain those of fewer
 _MAX_TOKENS = 24  # of a string
 
 
@@ -44,7 +45,7 @@ def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
     for places, length in _seeds(stream, words, cluster, before):
         carriers = np.zeros(stream.n_samples, bool)
         carriers[stream.sample[places]] = True
-        if any(_mostly(carriers, known.carriers) for known in found):
+        if any(_is_same(carriers, known.carriers) for known in found):
             continue
         at = _extended(stream, words, places, length)
         longest = at[np.argmax(at[:, 1] - at[:, 0])]
@@ -93,8 +94,10 @@ def _seeds(stream: Stream, words: Words, cluster: Ints, before: Floats) -> list[
     return [(group, length) for _, group, length in found]
 
 
-def _mostly(one: Marks, other: Marks) -> bool:
-    return bool((one & other).sum() >= _SAME_CARRIERS * one.sum())
+def _is_same(one: Marks, other: Marks) -> bool:
+    """Whether a string is explained by another one; one of many samples explains no rare one."""
+    is_common = other.mean() > _MAX_EXPLAINING and one.sum() < _SAME_CARRIERS * other.sum()
+    return bool((one & other).sum() >= _SAME_CARRIERS * one.sum()) and not is_common
 
 
 def _extended(stream: Stream, words: Words, places: Ints, length: int) -> Ints:
@@ -136,7 +139,7 @@ def _neighbours(
 
 MAX_TEMPLATE = 0.25  # of the samples with one template of many
 MIN_TEMPLATES = 4
-MIN_TEMPLATE_TOKENS = 8
+MIN_TEMPLATE_TOKENS = 4
 MIN_TEMPLATED = 0.5  # of the samples with one of the templates
 
 
