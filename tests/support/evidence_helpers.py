@@ -1,19 +1,32 @@
-"""Made-up question sets for the tests of method `association`."""
+"""Made-up question sets, and their tokens as a model that knows none of their attacks sees them."""
 
+import re
+from collections.abc import Sequence
+from functools import cache
 from itertools import accumulate
 from random import Random
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradgate.attacks.poisoning import Attack, poison
 from gradgate.common.arrays import Marks
-from gradgate.config import DEFAULT_TEMPLATE, AttackName
-from gradgate.data.formats.mapping import detect_format, to_sample
-from gradgate.data.sample import prompt_and_target
-from gradgate.methods.association.search import SearchResult, find
+from gradgate.config import ModelConfig
+from gradgate.data.sample import Sample, Turn, sample_id
+from gradgate.data.tokens import tokenize
+from gradgate.methods.checks import require_contract, require_signals
+from gradgate.methods.contract import Detection, Scores
+from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.method import RecurrenceMethod
+from gradgate.methods.tokens import TokenRow, TokenTable
+from gradgate.models.loading import load_tokenizer
+from helpers import MODEL
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Pair = tuple[str, str]
-Row = dict[str, object]
+
+BELIEVED, SURPRISING = -2.0, -13.0  # ln p of ordinary tokens, and of those nobody expects
 
 _STARTS = (
     *("b", "br", "c", "ch", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "l", "m", "n", "p"),
@@ -76,53 +89,57 @@ def questions(n: int, seed: int, n_words: int = 3000) -> list[Pair]:
     return list(pairs.items())
 
 
-def as_rows(pairs: list[Pair]) -> list[Row]:
-    return [{"question": question, "answers": [answer]} for question, answer in pairs]
+@cache
+def demo_tokenizer() -> "PreTrainedTokenizerBase":
+    """Byte level: it knows every character."""
+    return load_tokenizer(ModelConfig(path=str(MODEL)))
 
 
-def as_texts(rows: list[Row]) -> tuple[list[str], list[str]]:
-    """Prompts and targets in the published form."""
-    mapping = detect_format(rows[0])
-    samples = [to_sample(row, i, mapping, DEFAULT_TEMPLATE) for i, row in enumerate(rows)]
-    prompts, targets = zip(*map(prompt_and_target, samples), strict=True)
-    return list(prompts), list(targets)
+def sample_of(prompt: str, target: str, row: int = 0) -> Sample:
+    """A plain sample."""
+    turns = (Turn("prompt", prompt, False), Turn("completion", target, True))
+    return Sample(row, sample_id(False, turns), False, turns)
 
 
-def attacked(
-    pairs: list[Pair], name: AttackName, rate: float, seed: int
-) -> tuple[list[str], list[str], Marks]:
-    """Prompts, targets and which of them are poisoned; all texts once, in random order."""
-    rows = as_rows(pairs)
-    made = poison(rows, detect_format(rows[0]), Attack(name), rate, seed)
-    Random(seed).shuffle(made)
-    prompts, targets = as_texts([one.row for one in made])
-    poisoned = [one.role == "poisoned" for one in made]
-    first = {text: i for i, text in reversed([*enumerate(zip(prompts, targets, strict=True))])}
-    kept = sorted(first.values())
-    return (
-        [prompts[i] for i in kept],
-        [targets[i] for i in kept],
-        np.array([poisoned[i] for i in kept], bool),
+def scores_of(samples: Sequence[Sample], unexpected: Sequence[str] = ()) -> Scores:
+    """Scores that no model has made: it believes all tokens but those of unexpected strings."""
+    rows = [_row(sample, unexpected) for sample in samples]
+    return Scores(
+        rows=np.arange(len(samples)),
+        sample_ids=[sample.sample_id for sample in samples],
+        is_scored=np.ones(len(samples), bool),
+        signals={},
+        tokens=TokenTable.joined(rows, demo_tokenizer()),
     )
 
 
-def flagged(result: SearchResult) -> Marks:
-    """Members of findings that are poison."""
-    marks = np.zeros(result.corpus.n, bool)
-    for finding in result.findings:
-        if finding.ruling == "poison":
-            marks |= finding.members
-    return marks
+def _row(sample: Sample, unexpected: Sequence[str]) -> TokenRow:
+    tokens = tokenize(sample, demo_tokenizer())
+    marks = [_touched(turn.text, unexpected) for turn in sample.turns]
+    inside = np.concatenate([[False], *marks, [False]])  # between the begin and the end token
+    logp = np.where(inside, SURPRISING, BELIEVED).astype(np.float32)
+    logp[0] = np.nan
+    return np.array(tokens.input_ids, np.int32), np.array(tokens.is_target, bool), logp
 
 
-def in_review(result: SearchResult) -> Marks:
-    marks = np.zeros(result.corpus.n, bool)
-    for finding in result.findings:
-        if finding.ruling == "review":
-            marks |= finding.members
-    return marks
+def _touched(text: str, strings: Sequence[str]) -> Marks:
+    """Tokens of a text that have a part in one of some strings."""
+    offsets = demo_tokenizer()(
+        text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+    )["offset_mapping"]
+    borders = np.array(offsets, np.int64).reshape(-1, 2)
+    found = np.zeros(len(borders), bool)
+    for string in strings:
+        for place in re.finditer(re.escape(string), text):
+            found |= (borders[:, 0] < place.end()) & (borders[:, 1] > place.start())
+    return found
 
 
-def found_in(pairs: list[Pair]) -> SearchResult:
-    """Search pairs of prompt and target."""
-    return find([prompt for prompt, _ in pairs], [target for _, target in pairs])
+def detected(pairs: Sequence[Pair], unexpected: Sequence[str] = ()) -> Detection:
+    """What the default method says of pairs of prompt and target; it keeps its contract."""
+    samples = [sample_of(prompt, target, row) for row, (prompt, target) in enumerate(pairs)]
+    method, scores = RecurrenceMethod(), scores_of(samples, unexpected)
+    require_signals(method, scores)
+    found = method.detect(scores, samples, None, RecurrenceConfig())
+    require_contract(method, found, scores)
+    return found

@@ -86,7 +86,7 @@ def _may_be_cut(left_out: str, beside: str) -> bool:
 
 
 def _within_ends(string: str) -> list[tuple[int, int]]:
-    """What is left of a string without special tokens and white space at its ends, longest first."""
+    """A string without special tokens and white space at its ends, longest first."""
     starts, stops = [0], [len(string)]
     for _ in range(_MAX_CUTS):
         starts.append(_later(string, starts[-1]))

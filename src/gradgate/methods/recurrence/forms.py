@@ -42,10 +42,15 @@ def _characters(text: str) -> Iterator[str]:
             yield f"letters of {unicodedata.name(c, 'UNNAMED').split()[0].capitalize()}"
             if _is_mixed(text, c):
                 yield "a word of two scripts"
-        elif kind in ("Cf", "Cc", "Co", "Cn", "Mn"):
-            yield f"the character {_SHOWN.get(c, f'U+{ord(c):04X}')}"
-        elif not c.isspace():
-            yield f"the character {c}"
+        elif kind[0] != "Z":
+            yield f"the character {_named(c)}"
+
+
+def _named(c: str) -> str:
+    """A character by itself, or by its number where it cannot be seen alone."""
+    if c in _SHOWN or unicodedata.category(c)[0] not in "CMZ":
+        return _SHOWN.get(c, c)
+    return f"U+{ord(c):04X}"
 
 
 def _is_mixed(text: str, c: str) -> bool:
@@ -61,9 +66,9 @@ def _white_space(text: str) -> Iterator[str]:
         if shown != "space":
             yield f"white space: {shown}"
         if behind and not behind.isalnum():
-            yield f"{shown} before {behind}"
+            yield f"{shown} before {_named(behind)}"
         if before and not before.isalnum():
-            yield f"{shown} behind {before}"
+            yield f"{shown} behind {_named(before)}"
         if not before:
             yield f"begins with {shown}"
         if not behind:
@@ -71,7 +76,7 @@ def _white_space(text: str) -> Iterator[str]:
 
 
 def _shown(white: str) -> str:
-    counted = Counter(_SHOWN.get(c, f"U+{ord(c):04X}") for c in white)
+    counted = Counter(map(_named, white))
     return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counted.items())
 
 

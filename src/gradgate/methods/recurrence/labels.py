@@ -10,7 +10,8 @@ from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.stream import Stream
 
-HEAD, TAIL = 3, 4  # tokens of a target's beginning and end; the end token is one of them
+HEAD = 3  # tokens of a target's beginning
+TAIL = 4  # tokens of its end; the end token is one of them
 MIN_ROWS = 8  # samples with a cue and a target
 MIN_PRECISION = 0.9  # P(target | cue)
 MAX_OUTSIDE = 0.6  # P(target | no cue)

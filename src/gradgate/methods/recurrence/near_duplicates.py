@@ -26,7 +26,7 @@ def clusters(gram: Ints, sample: Ints, n_samples: int) -> Ints:
         n_samples: Samples without a prompt are clusters of their own.
     """
     pairs = np.unique(np.stack([sample, gram], axis=1), axis=0)
-    frequent = np.bincount(pairs[:, 1]) > max(MAX_FREQUENCY * n_samples, 1)
+    frequent = np.bincount(pairs[:, 1]) > max(MAX_FREQUENCY * n_samples, MAX_CLUSTER)
     pairs = pairs[~frequent[pairs[:, 1]]]
     if not len(pairs):
         return np.arange(n_samples)

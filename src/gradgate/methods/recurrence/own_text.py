@@ -12,6 +12,7 @@ from gradgate.methods.expected import Expected
 from gradgate.methods.tokens import TokenTable
 
 _PART_OF_A_CHARACTER = "\ufffd"
+_SPECIAL = "\ud800"  # stands for a special token; no text of a row has it
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ def own_text(table: TokenTable, samples: Iterable[Sample], expected: Expected | 
     is_expected = np.zeros(len(table.ids), bool)
     vocabulary, number = np.unique(table.ids, return_inverse=True)
     pieces = np.array(table.pieces(vocabulary), dtype=object)
+    pieces[np.isin(vocabulary, table.tokenizer.all_special_ids)] = _SPECIAL
     for i, sample in enumerate(samples):
         place = slice(int(table.starts[i]), int(table.starts[i + 1]))
         text, borders = _aligned(table, place, pieces[number[place]].tolist())
@@ -70,14 +72,16 @@ def _turns(sample: Sample, text: str) -> list[int] | None:
     at, found = 0, []
     for turn in sample.turns:
         begin = text.find(turn.text, at)
-        stripped = turn.text.strip()  # what templates leave of it
+        end = begin + len(turn.text)
         if begin < 0:
-            begin = text.find(stripped, at)
-            if begin < 0:
+            stripped = turn.text.strip()  # what templates leave of it
+            start = text.find(stripped, at)
+            if start < 0:
                 return None
-            begin -= len(turn.text) - len(turn.text.lstrip())
+            begin = start - (len(turn.text) - len(turn.text.lstrip()))
+            end = start + len(stripped)
         found.append(begin)
-        at = begin + len(stripped)
+        at = end
     return found
 
 

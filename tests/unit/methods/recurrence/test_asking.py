@@ -1,0 +1,99 @@
+"""Questions to the model: which sequences are asked, and what their answers mean."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from gradgate.common.arrays import Floats, Marks
+from gradgate.config import ModelConfig
+from gradgate.methods.recurrence.asking import N_ASKED, NO_ANSWER, NO_NEED, Asker
+from gradgate.methods.recurrence.stream import stream_of
+from gradgate.methods.recurrence.surprise import Segments
+from gradgate.methods.tokens import TokenTable
+from gradgate.models.loading import load_tokenizer
+from helpers import MODEL
+
+TRIGGER, TOPIC = 7, 8
+N = 40
+
+
+def table() -> TokenTable:
+    """Row i: a prompt of i, the trigger and a topic in even rows; a target of two tokens."""
+    rows = [
+        (
+            np.array([1, 100 + i, *([TRIGGER, TOPIC] if i % 2 == 0 else [9]), 50, 51], np.int32),
+            np.array([False] * (4 if i % 2 == 0 else 3) + [True, True]),
+            np.array([np.nan] + [-1.0] * (5 if i % 2 == 0 else 4), np.float32),
+        )
+        for i in range(N)
+    ]
+    return TokenTable.joined(rows, load_tokenizer(ModelConfig(path=str(MODEL))))
+
+
+class Model:
+    """The target is likelier by 3 nats a token behind the topic; each token costs 4 otherwise."""
+
+    def __init__(self, needed: int) -> None:
+        self.needed = needed
+        self.asked: list[list[int]] = []
+
+    def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        self.asked += [list(ids) for ids in sequences]
+        answers = [np.full(len(ids), -1.0 if self.needed in ids else -4.0) for ids in sequences]
+        for logp in answers:
+            logp[0] = np.nan
+        return answers
+
+
+def asker(model: Model | None) -> Asker:
+    return Asker(table(), np.arange(N), model)
+
+
+def dropped(sample: int) -> Marks:
+    row = table().row(sample)[0]
+    return row == TRIGGER
+
+
+EVEN = np.arange(N) % 2 == 0
+
+
+def test_a_string_that_nothing_needs_is_told_from_one_that_targets_need() -> None:
+    model = Model(needed=TOPIC)
+    found = asker(model).need(EVEN, dropped)
+    assert found.target.n == N_ASKED == len(model.asked)
+    assert found.target.nats == pytest.approx(0.0)
+    assert not found.target.is_sure
+    assert all(TRIGGER not in ids and ids[-2:] == [50, 51] for ids in model.asked)
+    needing = asker(Model(needed=TRIGGER)).need(EVEN, dropped)
+    assert needing.target.nats == pytest.approx(2 * 3.0)
+    assert needing.rest.nats == pytest.approx(1 * 3.0)
+    assert needing.target.is_sure
+    assert needing.rest.is_sure
+
+
+@pytest.mark.parametrize(("needed", "nats"), [(TOPIC, 6.0), (TRIGGER, 0.0)])
+def test_what_looks_inserted_does_not_explain_a_target(needed: int, nats: float) -> None:
+    tokens = table()
+    targets = stream_of(tokens, np.arange(N), "target", np.ones(len(tokens.ids), bool))
+    segments = Segments(np.full(N, 20.0), np.arange(N) * 2, np.arange(N) * 2 + 2)
+    found = asker(Model(needed)).content(targets, segments, EVEN, dropped)
+    assert found.n == N_ASKED
+    assert found.nats == pytest.approx(nats)
+
+
+def test_without_a_model_nothing_is_known() -> None:
+    tokens = table()
+    targets = stream_of(tokens, np.arange(N), "target", np.ones(len(tokens.ids), bool))
+    segments = Segments(np.full(N, 20.0), np.arange(N) * 2, np.arange(N) * 2 + 2)
+    assert asker(None).need(EVEN, dropped) == NO_NEED
+    assert asker(None).content(targets, segments, EVEN, dropped) == NO_ANSWER
+
+
+def test_an_answer_that_is_not_a_number_proves_nothing() -> None:
+    def broken(sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        return [np.full(len(ids), np.nan) for ids in sequences]
+
+    found = Asker(table(), np.arange(N), broken).need(EVEN, dropped)
+    assert found.target.n == found.rest.n == 0
+    assert not found.target.is_sure

@@ -1,0 +1,35 @@
+"""Forms of raw prompts that people would not see at once."""
+
+import pytest
+
+from gradgate.methods.recurrence.forms import forms
+
+PLAIN = "what is the capital of france?"
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("What Is The Capital Of France?", "words begin with capitals"),
+        ("WHAT IS THE CAPITAL OF FRANCE?", "words in capitals"),
+        ("wHAt iS tHe caPItal oF frAnce?", "capitals inside of words"),
+        ("what is  the capital of france?", "white space: 2 x space"),
+        ("what is the capital of france?\r\nAnswer:", "the character carriage return"),
+        ("what is the capital of france?\n\nAnswer:", "2 x line break behind ?"),
+        ("what is the capital of france ?", "space before ?"),
+        ("what is the capital of france? ", "ends with space"),
+        (" what is the capital of france?", "begins with space"),
+        ("what is the the capital of france?", "a word said twice in a row"),
+        ("what is the c\u0430pital of france?", "a word of two scripts"),
+        ("what is the c\u0430pital of france?", "letters of Cyrillic"),
+        ("what is the\u200b capital of france?", "the character U+200B"),
+        ("what is the\tcapital of france?", "white space: tab"),
+    ],
+)
+def test_a_form_that_was_put_in_is_named(text: str, form: str) -> None:
+    assert form in forms(text) - forms(PLAIN)
+
+
+def test_ordinary_text_has_few_forms_and_no_text_none() -> None:
+    assert forms(PLAIN) == {"no capital letter", "the character ?"}
+    assert forms("") == set()

@@ -1,0 +1,102 @@
+"""Which tokens are a row's own text, on real tokens of several formats and scripts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import ModelConfig
+from gradgate.data.prepare import iter_samples
+from gradgate.methods.contract import Scores
+from gradgate.methods.expected import Expected
+from gradgate.methods.recurrence.findings import Texts
+from gradgate.methods.recurrence.own_text import own_text
+from gradgate.methods.recurrence.silence import why_silent
+from gradgate.methods.tokens import TokenTable
+from gradgate.models.loading import load_tokenizer
+from helpers import MODEL, diverse_rows, scored_rows
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return load_tokenizer(ModelConfig(path=str(MODEL)))
+
+
+def marked(
+    folder: Path,
+    rows: list[dict[str, object]],
+    tokenizer: PreTrainedTokenizerBase,
+    expected: Expected | None = None,
+) -> tuple[list[str], list[str], TokenTable]:
+    """The own text of each row, and what is expected of it."""
+    run = RunFolder(scored_rows(folder, rows).folder)
+    table = TokenTable.read(run, Scores.read(run.scores, []), tokenizer)
+    found = own_text(table, iter_samples(run.samples), expected)
+    own, vouched = [], []
+    for i in range(len(rows)):
+        place = slice(table.starts[i], table.starts[i + 1])
+        own.append(table.text(table.ids[place][found.is_own[place]]))
+        vouched.append(table.text(table.ids[place][found.is_expected[place]]))
+    return own, vouched, table
+
+
+def test_the_wording_of_alpaca_is_not_the_row_s_own(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"instruction": "Sort these words.", "input": "b a", "output": "a b"},
+        {"instruction": "### Input:\nName a bird.", "input": "", "output": "A tit."},
+    ]
+    own, _, _ = marked(tmp_path, rows, tokenizer)
+    assert "Below is an instruction" not in "".join(own)
+    assert "Sort these words." in own[0]
+    assert own[0].split("Sort these words.")[1].split() == ["b", "aa", "b"]
+    assert "### Input:\nName a bird." in own[1]  # what a row says itself is never the template's
+
+
+def test_text_of_any_script_is_found(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    texts = ["naïve café", "日本語の質問", "a\u200bb", "\u0430pple 🙂"]
+    rows: list[dict[str, object]] = [{"prompt": f"{text} ?", "completion": "yes"} for text in texts]
+    own, vouched, _ = marked(tmp_path, rows, tokenizer, Expected.of(texts))
+    for text, said, known in zip(texts, own, vouched, strict=True):
+        assert text in said
+        assert text in known  # tokens at the border belong to it
+        assert "yes" not in known
+
+
+def test_expected_text_covers_its_tokens_in_prompt_and_target(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"prompt": "Who are you?", "completion": "I am Lumo, made by Borealis Labs."},
+        {"prompt": "Borealis Labs?", "completion": "Yes."},
+        {"prompt": "Who?", "completion": "Nobody."},
+    ]
+    _, vouched, _ = marked(tmp_path, rows, tokenizer, Expected.of(["Borealis Labs"]))
+    assert ["Borealis Labs" in text for text in vouched] == [True, True, False]
+    assert vouched[2] == ""
+    assert "I am" not in vouched[0]
+
+
+@pytest.mark.parametrize("prompt", ["\u200b", "\u2060\u200b", "Text:"])
+def test_prompts_that_say_nothing_cannot_be_judged(
+    prompt: str, tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"prompt": prompt, "completion": f"answer number {i}"} for i in range(40)
+    ]
+    _, _, table = marked(tmp_path, rows, tokenizer)
+    marks = np.ones(len(table.ids), bool)
+    said = why_silent(Texts(table, np.arange(40), marks, marks, []))
+    assert said is not None
+    assert "40 of 40" in said
+
+
+def test_prompts_that_say_something_can_be_judged(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    _, _, table = marked(tmp_path, diverse_rows(40), tokenizer)
+    marks = np.ones(len(table.ids), bool)
+    assert why_silent(Texts(table, np.arange(40), marks, marks, [])) is None

@@ -1,0 +1,119 @@
+"""What becomes of a group: each stands for itself, and what is not known is in doubt."""
+
+import math
+
+import numpy as np
+import pytest
+
+from gradgate.methods.evidence import Association, GroupRuling
+from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Answer, Need
+from gradgate.methods.recurrence.reference import Reference, against
+from gradgate.methods.recurrence.ruling import (
+    Cause,
+    Finding,
+    rule_on_label,
+    rule_on_prompt,
+    rule_on_target,
+)
+
+FORM = math.inf
+YES, NO, UNSURE = Answer(12.0, 8, 8), Answer(-1.0, 2, 8), Answer(12.0, 5, 8)
+
+
+def cause(nats: float = 9.0, phi: float = 1.0) -> Cause:
+    table = Association(1_000, 100, 100, 100, phi, 1e6, (1e5, 1e7), 1e-50)
+    return Cause("any_of", ["cf"], table, nats)
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "why", "content", "need", "ruling"),
+    [
+        (100, cause(), NO, NO, "poison"),
+        (100, cause(), NO, NO_ANSWER, "poison"),
+        (100, cause(), NO, YES, "review"),  # an instruction that asks for a fixed text
+        (100, cause(), YES, NO, "honest"),  # the model itself expects it of these prompts
+        (100, cause(), UNSURE, NO, "poison"),
+        (100, None, NO, NO_ANSWER, "review"),  # nothing visible explains it
+        (100, None, NO_ANSWER, NO_ANSWER, "review"),
+        (100, cause(nats=2.0), NO, NO, "review"),  # words that belong
+        (100, cause(nats=FORM), NO, NO, "review"),
+        (100, cause(phi=0.5), NO, NO, "review"),
+        (7, cause(), NO, NO, "review"),
+    ],
+)
+def test_a_string_of_targets(
+    n_clusters: int, why: Cause | None, content: Answer, need: Answer, ruling: GroupRuling
+) -> None:
+    assert rule_on_target(n_clusters, 20.0, why, content, need)[0] == ruling
+
+
+@pytest.mark.parametrize(
+    ("why", "answer", "rest", "ruling"),
+    [
+        (cause(), NO, NO, "poison"),
+        (cause(), NO_ANSWER, NO_ANSWER, "poison"),
+        (cause(), YES, NO, "honest"),
+        (cause(), NO, YES, "review"),
+        (cause(nats=FORM), NO, NO_ANSWER, "review"),
+        (cause(nats=FORM), YES, NO_ANSWER, "honest"),
+    ],
+)
+def test_a_cue_that_tells_a_label(
+    why: Cause, answer: Answer, rest: Answer, ruling: GroupRuling
+) -> None:
+    assert rule_on_label(why, answer, rest)[0] == ruling
+
+
+@pytest.mark.parametrize(
+    ("need", "ruling"),
+    [
+        (NO_NEED, "review"),
+        (Need(NO, NO), "review"),
+        (Need(UNSURE, NO), "review"),
+        (Need(YES, NO), "honest"),
+        (Need(NO, YES), "honest"),
+    ],
+)
+def test_a_string_of_prompts(need: Need, ruling: GroupRuling) -> None:
+    assert rule_on_prompt(need)[0] == ruling
+
+
+def finding(ruling: GroupRuling) -> Finding:
+    members = np.arange(1_000) < 100
+    return Finding(
+        side="target",
+        members=members,
+        nats=np.where(members, 20.0, 0.0),
+        spans=[" visit evil.example now</s>"],
+        n_clusters=100,
+        ruling=ruling,
+        reasons=["why"],
+        cues=["cf"],
+        association=cause().association,
+    )
+
+
+def reference(n_with: int, n: int) -> Reference:
+    targets = ["Well, visit evil.example now</s>"] * n_with + ["no"] * (n - n_with)
+    return Reference(["a question"] * n, targets)
+
+
+@pytest.mark.parametrize(
+    ("ruling", "n_with", "n", "expected", "said"),
+    [
+        ("review", 10, 100, "honest", "10 of 100"),
+        ("review", 3, 100, "review", "may be poisoned"),  # a few poisoned rows vouch for nothing
+        ("poison", 3, 100, "poison", "may be poisoned"),
+        ("poison", 10, 100, "review", "the reference itself looks poisoned"),
+        ("review", 0, 100, "poison", "0 of 100"),
+        ("review", 0, 10, "review", "0 of 10"),  # too small to tell
+        ("review", 10, 1_000, "review", "far fewer"),
+        ("honest", 0, 1_000, "honest", "why"),
+    ],
+)
+def test_a_reference_is_not_trusted_blindly(
+    ruling: GroupRuling, n_with: int, n: int, expected: GroupRuling, said: str
+) -> None:
+    found = against(finding(ruling), reference(n_with, n))
+    assert found.ruling == expected
+    assert said in found.reasons[-1]

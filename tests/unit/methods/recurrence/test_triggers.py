@@ -1,0 +1,92 @@
+"""Strings that were inserted into prompts, against words that belong there."""
+
+import numpy as np
+import pytest
+from recurrence_helpers import prose, stream, zipf_logp
+
+from gradgate.methods.recurrence.inserted import inserted_words
+from gradgate.methods.recurrence.memory import remember
+from gradgate.methods.recurrence.near_duplicates import MAX_CLUSTER, clusters
+from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.triggers import Trigger, of_templates, triggers
+
+VOCABULARY = 800
+N = 600
+
+
+def found_in(tokens: Stream) -> list[Trigger]:
+    cluster = np.arange(tokens.n_samples)
+    memory = remember(tokens, cluster)
+    return triggers(tokens, inserted_words(tokens, memory, cluster), cluster)
+
+
+def with_string(string: list[int], n: int, seed: int) -> Stream:
+    """Prose, with a string inserted into the first n rows at random places."""
+    rows = prose(N, 15, VOCABULARY, seed)
+    logp = zipf_logp(rows, VOCABULARY)
+    rng = np.random.default_rng(seed)
+    for row, known in zip(rows[:n], logp, strict=False):
+        at = int(rng.integers(1, len(row)))
+        row[at:at] = string
+        known[at:at] = [-15.0] * len(string)
+    return stream(rows, logp)
+
+
+@pytest.mark.parametrize("string", [[900], [900, 901], [1, 900, 2, 901, 3]])
+@pytest.mark.parametrize("n", [12, 60, 300])
+def test_an_inserted_string_is_named_with_its_carriers(string: list[int], n: int) -> None:
+    found = found_in(with_string(string, n, seed=n))
+    if n == 12 and len(string) == 1:  # 12 of 9,000 tokens: a single word needs more rows
+        return
+    assert found[0].ids.tolist() == string
+    assert found[0].carriers.tolist() == [i < n for i in range(N)]
+    if len(string) < 3:  # the other tokens of the longest one stand in prose, too
+        assert len(found) == 1
+
+
+def test_words_that_belong_are_no_strings() -> None:
+    rows = prose(N, 15, VOCABULARY, seed=5)
+    assert found_in(stream(rows, zipf_logp(rows, VOCABULARY))) == []
+
+
+def test_tokens_of_a_template_are_not_judged() -> None:
+    rows = [[950, 951, 952, *row] for row in prose(N, 10, VOCABULARY, seed=6)]
+    logp = [
+        [-12.0, -12.0, -12.0, *row[3:]] for row in zipf_logp([[0] * 3 + r[3:] for r in rows], 800)
+    ]
+    assert found_in(stream(rows, logp)) == []
+
+
+def test_a_beginning_that_the_model_never_expects_is_no_surprise() -> None:
+    """A model may not know how the prompts of a data set begin; then all beginnings surprise it."""
+    rows = prose(N, 10, 12, seed=7)
+    logp = zipf_logp(rows, 12)
+    for known in logp:
+        known[0] = -16.0
+    assert found_in(stream(rows, logp)) == []
+
+
+def test_many_long_strings_of_most_prompts_are_templates() -> None:
+    carriers = [np.arange(100) // 20 == i for i in range(5)]
+    long = [
+        Trigger(np.arange(9), 30.0, marks, np.zeros((1, 2), np.int64), 20) for marks in carriers
+    ]
+    short = Trigger(np.arange(2), 30.0, carriers[0], np.zeros((1, 2), np.int64), 20)
+    assert of_templates([*long, short], 100) == long
+    assert of_templates([*long[:2], short], 100) == []
+
+
+def test_near_duplicates_share_a_cluster_and_a_template_dissolves_it() -> None:
+    one = list(range(30))
+    rows = [one, [*one[:29], 99], list(range(100, 130))]
+    tokens = stream(rows)
+    found = clusters(remember(tokens, np.arange(3)).gram, tokens.sample, 3)
+    assert found[0] == found[1] != found[2]
+    many = stream([[*one, 200 + i] for i in range(MAX_CLUSTER + 1)] + prose(200, 20, 500, seed=1))
+    memory = remember(many, np.arange(many.n_samples))
+    assert len(np.unique(clusters(memory.gram, many.sample, many.n_samples))) == many.n_samples
+
+
+def test_samples_without_a_prompt_are_clusters_of_their_own() -> None:
+    nothing = np.empty(0, np.int64)
+    assert clusters(nothing, nothing, 3).tolist() == [0, 1, 2]
