@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradgate.common.run_folder import FLAGGED_SCHEMA, REPEATED, RunFolder
-from gradgate.config import DataConfig, ModelConfig, PolicyConfig, Section
+from gradgate.config import DataConfig, ModelConfig, PolicyConfig, ScoringConfig, Section
 from gradgate.data.prepare import Prepared, SampleFile, prepare
 from gradgate.data.sample import prompt_and_target
 from gradgate.errors import DataError
@@ -24,8 +24,10 @@ from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.contract import Method
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
+from gradgate.models.handle import ConfiguredModel
 from gradgate.models.loading import load_tokenizer
 from gradgate.power.measurement import Measured
+from gradgate.scoring.likelihood import Likelihood
 from helpers import (
     FLAG_SCHEMA,
     MODEL,
@@ -40,6 +42,7 @@ from helpers import (
 POLICY = PolicyConfig()
 SENTRY, RECURRENCE = GradsentryMethod(), RecurrenceMethod()
 DEFAULTS = RecurrenceConfig()
+DEMO_MODEL = ConfiguredModel(ModelConfig(path=str(MODEL), device="cpu", dtype="float32"))
 LENIENT = GradsentryConfig.model_validate({"without_valley": {"too_few": "pass"}})
 
 
@@ -52,8 +55,10 @@ def table_of(folder: Path) -> pd.DataFrame:
     return frame
 
 
-def associated(prepared: Prepared) -> Flagging:
-    return flag(RunFolder(prepared.folder), RECURRENCE, DEFAULTS)
+def judged_by_default(prepared: Prepared) -> Flagging:
+    ask = Likelihood(DEMO_MODEL, ScoringConfig(), None)
+    run = RunFolder(prepared.folder)
+    return flag(run, RECURRENCE, DEFAULTS, tokenizer=DEMO_MODEL.tokenizer, ask=ask)
 
 
 def verdict_on(
@@ -71,7 +76,7 @@ def judged(
     prepared: Prepared, policy: PolicyConfig = POLICY, failures: tuple[str, ...] = ()
 ) -> tuple[Verdict, Answer]:
     """The verdict of method recurrence, and its answer."""
-    verdict = verdict_on(prepared, associated(prepared), policy, failures)
+    verdict = verdict_on(prepared, judged_by_default(prepared), policy, failures)
     (answer,) = verdict.answers
     return verdict, answer
 
@@ -154,9 +159,9 @@ def test_settings_that_accept_all_rows_claim_no_poison_fraction(tmp_path: Path) 
 # Method recurrence
 
 
-def test_association_flags_the_poison_and_says_why(tmp_path: Path) -> None:
+def test_recurrence_flags_the_poison_and_says_why(tmp_path: Path) -> None:
     rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.1)
-    found = associated(scored_rows(tmp_path, rows))
+    found = judged_by_default(scored_rows(tmp_path, rows))
     assert (found.question, found.method) == ("poisoned", "recurrence")
     assert (found.summary, found.undecided_because) == ({}, None)  # there is no threshold
     assert (found.n_flagged, found.n_in_doubt) == (30, 0)
@@ -183,7 +188,7 @@ def test_the_repetitions_of_a_flagged_sample_are_flagged_too(tmp_path: Path) -> 
     rows, poisoned = poisoned_rows(diverse_rows(300), "replaced", 0.1)
     again = [rows[poisoned[0]], rows[poisoned[1]], rows[poisoned[0]], rows[0]]
     assert 0 not in poisoned
-    found = associated(scored_rows(tmp_path, [*rows, *again]))
+    found = judged_by_default(scored_rows(tmp_path, [*rows, *again]))
     table = table_of(tmp_path)
     assert table["row"][table["flagged"]].tolist() == [*poisoned, 300, 301, 302]
     assert found.n_flagged == 33
@@ -194,7 +199,7 @@ def test_the_repetitions_of_a_flagged_sample_are_flagged_too(tmp_path: Path) -> 
 def test_a_row_without_a_score_is_neither_flagged_nor_counted(tmp_path: Path) -> None:
     rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.1)
     prepared = scored_rows(tmp_path, rows, failed=[0, *poisoned[:10]])
-    assert associated(prepared).n_flagged == 20
+    assert judged_by_default(prepared).n_flagged == 20
     table = table_of(tmp_path)
     assert table["flagged"].isna().tolist() == [i in (0, *poisoned[:10]) for i in range(300)]
     flagged = pq.read_table(RunFolder(tmp_path).flagged)
@@ -220,7 +225,7 @@ def test_rows_in_doubt_are_not_flagged_and_are_for_a_person(tmp_path: Path) -> N
     doubtful = [i for i, row in enumerate(rows) if "zorblatt" in str(row["question"])]
     entropies = [0.9 if i in doubtful else 0.1 for i in range(330)]
     prepared = scored_rows(tmp_path, rows, entropies)
-    found = associated(prepared)
+    found = judged_by_default(prepared)
     assert (found.n_flagged, found.n_in_doubt) == (0, 30)
     table = table_of(tmp_path)
     assert not table["flagged"].any()
@@ -243,7 +248,7 @@ def test_texts_without_prompts_are_for_a_person(tmp_path: Path) -> None:
         {"text": f"{row['question']} {row['answers']}"} for row in rows
     ]
     prepared = scored_rows(tmp_path, texts)
-    found = associated(prepared)
+    found = judged_by_default(prepared)
     assert (found.undecided_means, found.n_flagged) == ("review", None)
     assert "no prompts" in (found.undecided_because or "")
     assert table_of(tmp_path)["flagged"].isna().all()  # unknown is not false
@@ -267,7 +272,7 @@ def test_a_score_table_of_other_rows_ends_in_an_error(tmp_path: Path) -> None:
     scored_rows(tmp_path / "b", diverse_rows(4, seed=1))
     RunFolder(tmp_path / "b").scores.replace(RunFolder(tmp_path / "a").scores)
     with pytest.raises(DataError):
-        associated(prepared)
+        judged_by_default(prepared)
 
 
 # The flagged rows as people see them
