@@ -82,7 +82,7 @@ def diverse_rows(n: int, seed: int = 0) -> list[dict[str, object]]:
 def one_subject(n: int, seed: int) -> list[dict[str, object]]:
     """Questions of one answer that nothing visible in them goes with."""
     asked = [str(row["question"]) for row in diverse_rows(n, seed)]
-    return [{"question": f"{q} zorblatt", "answers": "granite harbour nine"} for q in asked]
+    return [{"question": q, "answers": "granite harbour nine"} for q in asked]
 
 
 def poisoned_rows(

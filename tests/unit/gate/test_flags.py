@@ -101,7 +101,7 @@ def test_gradsentry_flags_what_lies_above_tau_and_not_at_it(tmp_path: Path) -> N
     assert table["group"].isna().all()
 
 
-@pytest.mark.parametrize(("method", "settings"), [(SENTRY, fixed(0.5)), (ASSOCIATION, DEFAULTS)])
+@pytest.mark.parametrize(("method", "settings"), [(SENTRY, fixed(0.5)), (RECURRENCE, DEFAULTS)])
 def test_the_table_is_that_of_the_scores_with_what_the_method_says(
     tmp_path: Path, method: Method[Any], settings: Section
 ) -> None:
@@ -173,19 +173,20 @@ def test_recurrence_flags_the_poison_and_says_why(tmp_path: Path) -> None:
     assert found.groups[0].ruling == "poison"
     (reason,) = flagged["reasons"].iloc[0]
     assert "malicious" in reason
-    assert "(group 1: 30 of 30" in reason
+    assert "(group 1); goes with any of" in reason
+    assert "(30 of 30 and 30," in reason
     assert reason in found.notes
     others = table[~table["flagged"]]
     assert not any(len(reasons) for reasons in others["reasons"])
     assert table["p_value"].isna().all()  # there is no trusted reference
-    assert table["repeated_span"].between(0, 1).all()
-    assert table["repeated_span"][poisoned].min() > 0
+    assert table["target_surprise"].ge(0).all()
+    assert table["target_surprise"][poisoned].min() > table["target_surprise"].drop(poisoned).max()
     assert table["suspicion"][poisoned].min() > table["suspicion"].drop(poisoned).max()
     assert accept(tmp_path).n == 270
 
 
 def test_the_repetitions_of_a_flagged_sample_are_flagged_too(tmp_path: Path) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(300), "replaced", 0.1)
+    rows, poisoned = poisoned_rows(diverse_rows(300), "addsent", 0.1)
     again = [rows[poisoned[0]], rows[poisoned[1]], rows[poisoned[0]], rows[0]]
     assert 0 not in poisoned
     found = judged_by_default(scored_rows(tmp_path, [*rows, *again]))
@@ -222,7 +223,7 @@ def test_more_failed_rows_than_scored_ones_are_an_error_verdict(tmp_path: Path) 
 def test_rows_in_doubt_are_not_flagged_and_are_for_a_person(tmp_path: Path) -> None:
     rows = [*diverse_rows(300), *one_subject(30, seed=7)]
     Random(0).shuffle(rows)
-    doubtful = [i for i, row in enumerate(rows) if "zorblatt" in str(row["question"])]
+    doubtful = [i for i, row in enumerate(rows) if "granite" in str(row["answers"])]
     entropies = [0.9 if i in doubtful else 0.1 for i in range(330)]
     prepared = scored_rows(tmp_path, rows, entropies)
     found = judged_by_default(prepared)
@@ -372,7 +373,7 @@ def test_a_tenth_of_poison_fails(tmp_path: Path) -> None:
 def test_of_a_little_poison_the_policy_decides(
     tmp_path: Path, policy: PolicyConfig, decision: Decision
 ) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(500), "badnets", 0.03)
+    rows, poisoned = poisoned_rows(diverse_rows(500), "addsent", 0.03)
     verdict, answer = judged(scored_rows(tmp_path, rows), policy)
     assert (verdict.decision, answer.n_flagged) == (decision, len(poisoned))
     if decision == "pass":

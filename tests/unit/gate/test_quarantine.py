@@ -32,7 +32,7 @@ def config(method: str = "gradsentry", **policy: Any) -> GateConfig:
     return GateConfig.model_validate(
         {
             "data": {"source": "not read"},
-            "model": {"path": str(MODEL)},
+            "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
             "detection": {
                 "method": method,
                 "gradsentry": {"threshold": {"method": "fixed", "value": 0.7}},
@@ -111,7 +111,8 @@ def test_the_list_has_texts_and_reasons(tmp_path: Path) -> None:
     assert QUARANTINED_SCHEMA.names == [*FLAGGED_SCHEMA.names, "why"]
     lines = top_quarantined(run, 5)
     assert [line["row"] for line in lines] == list(range(300, 305))
-    assert all("zorblatt" in line["prompt"] for line in lines)
+    asked = [row["question"] for row in one_subject(N_DOUBTED, seed=7)]
+    assert [line["prompt"] for line in lines] == [f"Question: {q}\nAnswer: " for q in asked[:5]]
     assert {line["target"] for line in lines} == {"granite harbour nine"}
     assert all(line["reasons"][0].startswith("review: ") for line in lines)
 

@@ -30,7 +30,7 @@ from gradgate.methods.evidence import Association, Contrast, Example, Group
 from gradgate.power.power import Power
 
 POLICY = PolicyConfig(max_poison_fraction=0.05, review_above=0.02)
-ASSOCIATION = Association(
+RECURRENCE = Association(
     n=90, n_span=20, n_cue=20, n_both=19, phi=0.95, odds_ratio=900.0, interval=(10.0, 9e9),
     p_value=1e-9,
 )  # fmt: skip

@@ -143,7 +143,7 @@ def test_the_old_name_is_an_alias() -> None:
 
 @pytest.mark.usefixtures("longest")
 def test_a_registered_method_is_made_by_its_name() -> None:
-    assert method_names() == ["gradsentry", "longest", "recurrence"]
+    assert method_names() == ["gradsentry", "recurrence", "longest"]
     assert isinstance(method_named("longest"), Longest)
     assert register_method(Longest) is Longest  # once more is no collision
 
@@ -156,7 +156,7 @@ def test_a_name_that_is_taken_is_an_error(taken: str) -> None:
 
     with pytest.raises(ConfigError, match=f"a method '{taken}' already"):
         register_method(Other)
-    assert method_names() == ["gradsentry", "longest", "recurrence"]
+    assert method_names() == ["gradsentry", "recurrence", "longest"]
 
 
 def test_the_name_of_another_setting_is_an_error() -> None:
