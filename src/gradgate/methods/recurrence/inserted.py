@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradgate.common.arrays import Floats, Ints, Marks
-from gradgate.methods.recurrence.memory import ORDER, Memory
+from gradgate.methods.recurrence.memory import Memory
 from gradgate.methods.recurrence.stream import Stream
 
 TEMPLATE_FREQUENCY = 0.8  # of the samples with a gram: it belongs to the template of the data
@@ -56,14 +56,17 @@ def inserted_words(stream: Stream, memory: Memory, cluster: Ints) -> Words:
 
 
 def is_template(stream: Stream, memory: Memory) -> Marks:
-    """Tokens of a gram that is in almost all samples: (N,)."""
-    counts = _distinct(memory.gram, stream.sample, int(memory.gram.max(initial=-1)) + 1)
-    last = counts[memory.gram] >= TEMPLATE_FREQUENCY * stream.n_samples
-    found = last.copy()
+    """Tokens of a gram of one, two or three tokens that is in almost all samples: (N,)."""
+    found = np.zeros(stream.n, bool)
     place = np.arange(stream.n) - np.flatnonzero(stream.begins)[np.cumsum(stream.begins) - 1]
-    for k in range(1, ORDER):  # the tokens of the gram before its last one
-        at = np.flatnonzero(last & (place >= k))
-        found[at - k] = True
+    pairs = stream.ids + np.roll(stream.ids, 1) * (int(stream.ids.max(initial=0)) + 1)
+    pairs = np.where(place >= 1, pairs, -1 - stream.ids)
+    for length, keys in enumerate((stream.ids, pairs, memory.gram), start=1):
+        _, number = np.unique(keys, return_inverse=True)
+        counts = _distinct(number, stream.sample, int(number.max(initial=-1)) + 1)
+        last = counts[number] >= TEMPLATE_FREQUENCY * stream.n_samples
+        for k in range(length):
+            found[np.flatnonzero(last & (place >= k)) - k] = True
     return found
 
 

@@ -41,13 +41,17 @@ class Trigger:
 def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
     """Recurring strings of prompts, the most surprising first; each has carriers of its own."""
     before = np.concatenate([[0.0], np.cumsum(words.logp)])
+    covered = np.zeros(stream.n, bool)  # by strings that were found
     found: list[Trigger] = []
     for places, length in _seeds(stream, words, cluster, before):
         carriers = np.zeros(stream.n_samples, bool)
         carriers[stream.sample[places]] = True
-        if any(_is_same(carriers, known.carriers) for known in found):
+        overlaps = float((covered[places] | covered[places + length - 1]).mean())
+        if overlaps >= _SAME_CARRIERS or any(_explains(known, carriers) for known in found):
             continue
         at = _extended(stream, words, places, length)
+        for start, stop in at.tolist():
+            covered[start:stop] = True
         longest = at[np.argmax(at[:, 1] - at[:, 0])]
         whole = at[at[:, 1] - at[:, 0] == longest[1] - longest[0]]
         found.append(
@@ -94,10 +98,11 @@ def _seeds(stream: Stream, words: Words, cluster: Ints, before: Floats) -> list[
     return [(group, length) for _, group, length in found]
 
 
-def _is_same(one: Marks, other: Marks) -> bool:
-    """Whether a string is explained by another one; one of many samples explains no rare one."""
-    is_common = other.mean() > _MAX_EXPLAINING and one.sum() < _SAME_CARRIERS * other.sum()
-    return bool((one & other).sum() >= _SAME_CARRIERS * one.sum()) and not is_common
+def _explains(known: Trigger, carriers: Marks) -> bool:
+    """Whether these samples have another string, which is not one of many samples by itself."""
+    others = known.carriers
+    is_common = others.mean() > _MAX_EXPLAINING and carriers.sum() < _SAME_CARRIERS * others.sum()
+    return bool((carriers & others).sum() >= _SAME_CARRIERS * carriers.sum()) and not is_common
 
 
 def _extended(stream: Stream, words: Words, places: Ints, length: int) -> Ints:
