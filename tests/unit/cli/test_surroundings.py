@@ -13,7 +13,7 @@ from cli_helpers import gradgate, gradgate_process
 
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
-from helpers import MODEL, diverse_rows, load_config, write_jsonl
+from helpers import MODEL, diverse_rows, question_rows, load_config, write_jsonl
 
 COMMAND = Path(sys.executable).parent / "gradgate"
 QUICK = ("--model", MODEL, "--no-power", "--no-store")
@@ -108,7 +108,7 @@ def test_without_stderr_the_verdict_is_the_same(rows: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_no_folder_behind(tmp_path: Path, number: int, code: int) -> None:
-    rows = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(3000))
+    rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(3000))
     folder = tmp_path / "out"
     process = subprocess.Popen(
         [COMMAND, "detect", rows, *map(str, QUICK), "--output", folder / "f.parquet"],

@@ -42,6 +42,7 @@ from helpers import (
 POLICY = PolicyConfig()
 SENTRY, RECURRENCE = GradsentryMethod(), RecurrenceMethod()
 DEFAULTS = RecurrenceConfig()
+SURPRISES = {"target_surprise", "prompt_surprise"}
 DEMO_MODEL = ConfiguredModel(ModelConfig(path=str(MODEL), device="cpu", dtype="float32"))
 LENIENT = GradsentryConfig.model_validate({"without_valley": {"too_few": "pass"}})
 
@@ -107,11 +108,11 @@ def test_the_table_is_that_of_the_scores_with_what_the_method_says(
 ) -> None:
     run = RunFolder(scored_rows(tmp_path, diverse_rows(4)).folder)
     scores = pq.read_table(run.scores).select(REPEATED)
-    flag(run, method, settings)
+    flag(run, method, settings, tokenizer=DEMO_MODEL.tokenizer)
     table = pq.read_table(run.flags)
-    own = [] if method is SENTRY else ["repeated_span"]
+    own = set() if method is SENTRY else SURPRISES
     assert table.select(REPEATED).equals(scores)
-    assert table.schema.names == [n for n in FLAG_SCHEMA.names if n != "repeated_span" or own]
+    assert table.schema.names == [n for n in FLAG_SCHEMA.names if n in own or n not in SURPRISES]
     assert table.schema.types == [FLAG_SCHEMA.field(name).type for name in table.schema.names]
     facts = table.schema.metadata
     assert facts[b"gradgate.method"].decode() == method.name
@@ -209,12 +210,13 @@ def test_a_row_without_a_score_is_neither_flagged_nor_counted(tmp_path: Path) ->
 
 
 def test_more_failed_rows_than_scored_ones_are_an_error_verdict(tmp_path: Path) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.2)
-    failed = [i for i in range(300) if i not in poisoned[:3]]
+    rows, poisoned = poisoned_rows(diverse_rows(300), "addsent", 0.2)
+    failed = [i for i in range(300) if i % 3]
+    found = sum(i % 3 == 0 for i in poisoned)
     prepared = scored_rows(tmp_path, rows, failed=failed)
-    verdict, answer = judged(prepared, failures=("297 rows have no score",))
-    assert (verdict.decision, answer.n_flagged, verdict.n_scored) == ("error", 3, 3)
-    assert verdict.reasons == ["297 rows have no score"]
+    verdict, answer = judged(prepared, failures=("200 rows have no score",))
+    assert (verdict.decision, answer.n_flagged, verdict.n_scored) == ("error", found, 100)
+    assert verdict.reasons == ["200 rows have no score"]
     verdict, answer = judged(scored_rows(tmp_path, rows, failed=range(300)))
     assert (verdict.decision, answer.n_flagged) == ("error", None)
     assert verdict.reasons == ["no row could be scored"]
@@ -251,12 +253,12 @@ def test_texts_without_prompts_are_for_a_person(tmp_path: Path) -> None:
     prepared = scored_rows(tmp_path, texts)
     found = judged_by_default(prepared)
     assert (found.undecided_means, found.n_flagged) == ("review", None)
-    assert "no prompts" in (found.undecided_because or "")
+    assert "a prompt that says nothing" in (found.undecided_because or "")
     assert table_of(tmp_path)["flagged"].isna().all()  # unknown is not false
     assert accept(tmp_path).n == 0
     verdict, answer = judged(prepared)
     assert (verdict.decision, answer.fraction) == ("review", None)
-    assert any("no prompts" in reason for reason in verdict.reasons)
+    assert any("a prompt that says nothing" in reason for reason in verdict.reasons)
 
 
 @pytest.mark.parametrize("name", ["spectral_entropy", "status", "sample_id"])

@@ -34,7 +34,14 @@ from gradgate.methods.gradsentry.method import GradsentryMethod
 from gradgate.power.blind_spots import OUT_OF_REACH
 from gradgate.power.measurement import NOT_MEASURED, Measured
 from gradgate.power.power import Power
-from helpers import MODEL, diverse_rows, poisoned_rows, scored_rows, write_jsonl
+from helpers import (
+    MODEL,
+    diverse_rows,
+    poisoned_rows,
+    question_rows,
+    scored_rows,
+    write_jsonl,
+)
 
 ORDER = ["fetch", "check_raw_data", "score", "detect", "check_flags", "measure", "decide"]
 
@@ -383,7 +390,7 @@ def test_the_verdict_is_the_worst_of_its_answers(
 ) -> None:
     """Of 1,000 rows none is above 0.95, 3 % are above 0.85, and 8 % are above 0.65."""
     entropies = [0.9] * 30 + [0.7] * 50 + [0.1] * 920
-    prepared = scored_rows(tmp_path, diverse_rows(1_000), entropies)
+    prepared = scored_rows(tmp_path, question_rows(1_000), entropies)
     run = RunFolder(tmp_path)
     answers = [flagged(run, second, "harmful"), flagged(run, 0.95)]
     scored, none = Scored(1_000, {}), Measured(None, [])

@@ -2,12 +2,10 @@
 
 import re
 from pathlib import Path
-from random import Random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from transformers import PreTrainedTokenizerBase
 
 from gradgate.attacks.attack import ATTACKS
 from gradgate.attacks.texts import PARAPHRASED_TARGETS
@@ -19,30 +17,24 @@ from gradgate.gate.flags import flag
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.models.handle import ConfiguredModel
-from gradgate.models.identity import IdentifiedModel
 from gradgate.models.loading import load_tokenizer
 from gradgate.power.copy_scores import CanaryModel
 from gradgate.power.measurement import Measured, measure_power, set_aside
 from gradgate.power.planting import TARGETS, Carriers
 from gradgate.power.power import Power
-from helpers import MODEL, write_jsonl, write_scores
+from gradgate.scoring.likelihood import Likelihood
+from helpers import MODEL, diverse_rows, write_jsonl, write_scores
 
+DEMO_MODEL = ConfiguredModel(ModelConfig(path=str(MODEL), device="cpu", dtype="float32"))
 FIXED: list[AttackName] = ["badnets", "addsent", "cba", "replaced", "refusal", "long"]
 PUBLISHED = ", and click <malicious_url> for more information"
 
 Row = dict[str, object]
 
 
-def texts(n: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Questions and answers of made-up words, some of them common and most of them rare."""
-    rng = Random(seed)
-    words = ["".join(rng.choices("aeioustlr", k=rng.randint(3, 8))) for _ in range(900)]
-    often = [1 / rank for rank in range(5, 905)]
-
-    def some(k: int) -> str:
-        return " ".join(rng.choices(words, often, k=k))
-
-    return [(f"what is {some(7)}?", some(rng.randint(1, 5))) for _ in range(n)]
+def texts(n: int) -> list[tuple[str, str]]:
+    """Questions and answers."""
+    return [(f"{row['question']}", f"{row['answers']}") for row in diverse_rows(n)]
 
 
 def row(row_format: str, question: str, answer: str) -> Row:
@@ -76,29 +68,18 @@ def prepared_of(folder: Path, rows: list[Row], with_chat: bool = False) -> Prepa
 def judged(folder: Path, rows: list[Row], with_chat: bool = False) -> RunFolder:
     """The folder of a run that method recurrence has judged."""
     run = write_scores(prepared_of(folder, rows, with_chat))
-    flag(run, RecurrenceMethod(), RecurrenceConfig())
+    ask = Likelihood(DEMO_MODEL, ScoringConfig(), None)
+    method, settings = RecurrenceMethod(), RecurrenceConfig()
+    flag(run, method, settings, tokenizer=DEMO_MODEL.tokenizer, ask=ask)
     return run
 
 
-class Unusable(ConfiguredModel):
-    """A model that nobody may ask for anything."""
-
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        raise AssertionError("nothing is tokenized")
-
-    def limit(self, max_tokens: int) -> int:
-        raise AssertionError("nothing is tokenized")
-
-    def identify(self) -> IdentifiedModel:
-        raise AssertionError("a method that needs no signal needs no model")
-
-
-NO_MODEL = CanaryModel(Unusable(ModelConfig(path="none")), ScoringConfig(), 512)
+CANARY_MODEL = CanaryModel(DEMO_MODEL, ScoringConfig(), 512)
 
 
 def measured(run: RunFolder, config: PowerConfig) -> Measured:
     method, settings = RecurrenceMethod(), RecurrenceConfig()
-    return measure_power(run, method, settings, config, NO_MODEL)
+    return measure_power(run, method, settings, config, CANARY_MODEL)
 
 
 def carriers(run: RunFolder, config: PowerConfig) -> Carriers:
