@@ -23,7 +23,7 @@ def gate_run(tmp_path: Path) -> Path:
     pq.write_table(pa.table(flags), tmp_path / "flags.parquet")
     power = [Power("adaptive", 12, 0, 0.0, (0.0, 0.3), None, None)]
     why = ["2 of 5 rows flagged"]
-    answer = Answer("poisoned", "association", "fail", why, n_flagged=2, power=power)
+    answer = Answer("poisoned", "recurrence", "fail", why, n_flagged=2, power=power)
     verdict = Verdict("fail", why, n_rows=5, n_scored=4, n_quarantined=1, answers=[answer])
     (tmp_path / "verdict.json").write_text(verdict.to_json())
     return tmp_path

@@ -105,7 +105,7 @@ def test_evidence_rejects_poisoned_data_and_names_the_poison(state: Path, tmp_pa
     assert (ended.name, exit_code_of(ended)) == ("Rejected", 1)
     folder, verdict = folder_of(state, ended), verdict_of(state, ended)
     answer = answer_of(verdict)
-    assert (answer.method, answer.n_flagged, answer.tau) == ("association", 30, None)
+    assert (answer.method, answer.n_flagged, answer.tau) == ("recurrence", 30, None)
     flags = pq.read_table(folder / "flags.parquet").to_pandas()
     assert flags["row"][flags["flagged"]].tolist() == poisoned
     said = flags["reasons"][flags["flagged"]]
@@ -113,7 +113,7 @@ def test_evidence_rejects_poisoned_data_and_names_the_poison(state: Path, tmp_pa
     assert pq.read_table(folder / "flagged.parquet")["row"].to_pylist() == poisoned
     assert "malicious" in (folder / "report.html").read_text()
     (run,) = mlflow_runs(state)
-    assert run.data.tags["gradgate.method"] == "association"
+    assert run.data.tags["gradgate.method"] == "recurrence"
     assert run.data.metrics["flagged"] == 30
     assert "threshold" not in run.data.metrics
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -20,10 +21,14 @@ from gradgate.common.run_folder import (
     SCORED,
     RunFolder,
 )
-from gradgate.config import AttackName, DataConfig, ModelConfig, Section
+from gradgate.config import AttackName, DataConfig, ModelConfig, ScoringConfig, Section
 from gradgate.data.formats.mapping import RowMapping
 from gradgate.data.prepare import Prepared, PreparedSample, iter_prepared, prepare
+from gradgate.data.tokens import content_digest
+from gradgate.gradients.token_logp import unpacked
+from gradgate.models.handle import ConfiguredModel
 from gradgate.models.identity import IdentifiedModel
+from gradgate.scoring.samples import SampleScorer
 from gradgate.models.loading import LoadedModel, load_tokenizer
 
 SUPPORT = Path(__file__).parent
@@ -66,24 +71,18 @@ def question_rows(n: int, n_poisoned: int = 0) -> list[dict[str, object]]:
 
 
 def diverse_rows(n: int, seed: int = 0) -> list[dict[str, object]]:
-    """Questions and answers of made-up words, some of them common and most of them rare."""
-    rng = Random(seed)
-    words = ["".join(rng.choices("aeioustlr", k=rng.randint(3, 8))) for _ in range(900)]
-    often = [1 / rank for rank in range(5, 905)]
+    """Questions and answers that the demo's model does not find surprising: it wrote them itself.
 
-    def some(k: int) -> str:
-        return " ".join(rng.choices(words, often, k=k))
-
-    return [{"question": f"what is {some(7)}?", "answers": some(2 + i % 4)} for i in range(n)]
+    They were drawn from it, token by token, at temperature 1.
+    """
+    lines = (SUPPORT / "drawn_rows.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in Random(seed).sample(lines, n)]
 
 
 def one_subject(n: int, seed: int) -> list[dict[str, object]]:
-    """Questions that say little beside the word that goes with their answer."""
-    asked = [str(row["question"]).split()[2:6] for row in diverse_rows(n, seed)]
-    return [
-        {"question": f"what is zorblatt {' '.join(words)}?", "answers": "granite harbour nine"}
-        for words in asked
-    ]
+    """Questions of one answer that nothing visible in them goes with."""
+    asked = [str(row["question"]) for row in diverse_rows(n, seed)]
+    return [{"question": q, "answers": "granite harbour nine"} for q in asked]
 
 
 def poisoned_rows(
@@ -113,11 +112,12 @@ def scored_rows(
 def write_scores(
     prepared: Prepared, entropies: Sequence[float] | None = None, failed: Collection[int] = ()
 ) -> RunFolder:
-    """Write a score table that no model has made."""
+    """Write a score table with made-up signals and the demo model's log-probabilities."""
     rng = np.random.default_rng(0)
     noise = rng.random((prepared.n_samples, 4))
     lines = []
-    samples = (one for window in iter_prepared(prepared.samples_path, 256) for one in window)
+    samples = [one for window in iter_prepared(prepared.samples_path, 256) for one in window]
+    token_logp = _token_logp(samples)
     for i, sample in enumerate(samples):
         is_scored = i not in failed
         entropy = noise[i, 0] if entropies is None else entropies[i]
@@ -134,7 +134,7 @@ def write_scores(
                 "n_target_tokens": 3,
                 "status": SCORED if is_scored else FAILED,
                 "reason": None if is_scored else "the logits are not finite",
-                "token_logp": _made_up(sample, rng) if is_scored else None,
+                "token_logp": token_logp[i] if is_scored else None,
             }
         )
     run = RunFolder(prepared.folder)
@@ -143,10 +143,24 @@ def write_scores(
     return run
 
 
-def _made_up(sample: PreparedSample, rng: np.random.Generator) -> list[np.float16 | None]:
-    """Log-probabilities up to the last target, which is the last token."""
-    values = -rng.exponential(2.0, len(sample.tokens.input_ids) - 1).astype(np.float16)
-    return [None, *values]
+_known: dict[bytes, list[np.float16 | None]] = {}
+
+
+@cache
+def _scorer() -> SampleScorer:
+    config = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
+    return SampleScorer(ConfiguredModel(config), ScoringConfig())
+
+
+def _token_logp(samples: Sequence[PreparedSample]) -> list[list[np.float16 | None]]:
+    """What the demo's model says of each token; it is asked once for a text."""
+    keys = [content_digest(sample.tokens) for sample in samples]
+    new = {k: s.tokens for k, s in zip(keys, samples, strict=True) if k not in _known}
+    for key, score in zip(new, _scorer()(list(new.values())), strict=True):
+        assert score.token_logp is not None
+        found = unpacked(score.token_logp)
+        _known[key] = [None if np.isnan(value) else value for value in found]
+    return [_known[key] for key in keys]
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:

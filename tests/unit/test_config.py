@@ -6,7 +6,6 @@ import yaml
 from gradgate.config import PolicyConfig, PowerConfig
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
-from gradgate.methods.association.config import AssociationConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig
 from gradgate.train.config import GatedFinetuneConfig
 from helpers import load_config
@@ -25,7 +24,7 @@ def test_sections_may_be_left_out(tmp_path: Path) -> None:
     config = load(tmp_path, BASE)
     assert (config.scoring.mode, config.scoring.k) == ("crop", 16)
     assert config.detection.gradsentry.without_valley == {}
-    assert (config.detection.method, config.detection.reference) == ("association", None)
+    assert (config.detection.method, config.detection.reference) == ("recurrence", None)
     assert "badnets" in config.detection.power.attacks
 
 
@@ -35,7 +34,7 @@ def test_a_configuration_survives_yaml(tmp_path: Path) -> None:
         "model": {"path": "m"},
         "detection": {
             "reference": "trusted.jsonl",
-            "association": {"fdr": 0.01},
+            "recurrence": {},
             "gradsentry": {"without_valley": {"too_few": "fail"}},
             "power": {"attacks": ["cba"]},
         },
@@ -54,23 +53,23 @@ def test_the_example_shows_the_defaults() -> None:
     sentry = GradsentryConfig(without_valley=named)
     assert config.detection == DetectionConfig(gradsentry=sentry)
     assert named == {"no_valley": "published_constant"}
-    assert set(shown["detection"]) == set(DetectionConfig.model_fields) - {"reference"}
+    assert set(shown["detection"]) == (
+        set(DetectionConfig.model_fields) - {"reference", "recurrence"}  # which has no settings
+    )
     assert set(shown["detection"]["power"]) == set(PowerConfig.model_fields)
-    assert set(shown["detection"]["association"]) == set(AssociationConfig.model_fields)
     assert set(shown["detection"]["gradsentry"]) == set(GradsentryConfig.model_fields)
     assert config.policy == PolicyConfig()
 
 
 def test_keys_and_names_of_earlier_versions_mean_what_they_meant(tmp_path: Path) -> None:
     old = (
-        "detection: {method: gradgate, fdr: 0.01}\n"
+        "detection: {method: gradgate}\n"
         "threshold: {method: fixed, value: 0.6}\n"
         "policy: {review_above: 0.01, without_valley: {too_few: fail}}\n"
     )
     new = (
         "detection:\n"
-        "  method: association\n"
-        "  association: {fdr: 0.01}\n"
+        "  method: recurrence\n"
         "  gradsentry:\n"
         "    threshold: {method: fixed, value: 0.6}\n"
         "    without_valley: {too_few: fail}\n"
@@ -110,9 +109,9 @@ def test_keys_and_names_of_earlier_versions_mean_what_they_meant(tmp_path: Path)
         (BASE + SENTRY + "threshold: {}}}\nthreshold: {seed: 1}\n", "leave threshold out"),
         (BASE + "detection: {gradsentri: {}}\n", "gradsentri is unknown"),
         (BASE + "scoring: {k: true}\n", "scoring.k"),
-        (BASE + "detection: {method: gradguard}\n", "association, gradsentry"),
+        (BASE + "detection: {method: gradguard}\n", "gradsentry, recurrence"),
         (BASE + "detection: {method: gradsentry, reference: x}\n", "detection.reference"),
-        (BASE + "detection: {association: {fdr: 1.0}}\n", "detection.association.fdr"),
+        (BASE + "detection: {recurrence: {fdr: 1.0}}\n", "detection.recurrence.fdr"),
         (BASE + "detection: {power: {attacks: [badnet]}}\n", "detection.power.attacks"),
         (BASE + "detection: {power: {min_planted: 0}}\n", "detection.power.min_planted"),
         (BASE + "detection: {power: {}, pwoer: {}}\n", "pwoer"),

@@ -52,7 +52,7 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     assert done.exit_code == 1, done.stderr
     verdict, answer = verdict_of(done), answer_of(done)
     assert (verdict.decision, verdict.n_rejected) == ("fail", 1)
-    assert (answer.question, answer.method, answer.n_flagged) == ("poisoned", "association", 24)
+    assert (answer.question, answer.method, answer.n_flagged) == ("poisoned", "recurrence", 24)
     assert [group.ruling for group in answer.groups] == ["poison"]
     assert {power.attack for power in answer.power or []} >= {"badnets", "no_trigger"}
     assert sorted(path.name for path in out.iterdir()) == [
@@ -62,7 +62,7 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     names = table.schema.names
     assert [name for name in names if name in SCORE_SCHEMA.names] == REPEATED
     assert names[-len(FLAG_FIELDS) :] == [field.name for field in FLAG_FIELDS]
-    assert table.schema.metadata[b"gradgate.method"] == b"association"
+    assert table.schema.metadata[b"gradgate.method"] == b"recurrence"
     lines = table.to_pandas()
     assert lines["row"].tolist() == list(range(240))
     assert lines["row"][lines["flagged"]].tolist() == numbers
@@ -79,11 +79,11 @@ def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Pa
     assert lines[0] == "fetched 240 rows: 240 samples, 0 rejected"
     assert lines[1] == f"scoring 240 rows with {MODEL} ..."
     assert lines[2].startswith("scored 240 rows (240 distinct, 0 failed): ")
-    assert lines[3] == "flagging: association flags 24 of 240 rows, 0 in doubt, 0 surplus copies"
+    assert lines[3] == "flagging: recurrence flags 24 of 240 rows, 0 in doubt, 0 surplus copies"
     assert lines[4].startswith("canaries: badnets ")
     assert lines[5:8] == [
         "rows        240 (0 rejected)",
-        "flagged     24 of 240 rows (10.00%) as poisoned, by association",
+        "flagged     24 of 240 rows (10.00%) as poisoned, by recurrence",
         "in doubt    0",
     ]
     assert lines[8].startswith("shows from  badnets 12 rows (5.56%), cba 12 rows (5.56%), ")

@@ -141,7 +141,7 @@ def test_every_alias_names_a_field_that_is_there(path: str, alias: str) -> None:
         (["--scoring.store=false"], "scoring.store", False),
         (["--policy.review_above", "1e-3"], "policy.review_above", 1e-3),
         (["--policy.review_above", "0"], "policy.review_above", 0),
-        (["--method", "gradgate"], "detection.method", "association"),
+        (["--method", "gradgate"], "detection.method", "recurrence"),
         (["--reference", "[a].jsonl"], "detection.reference", "[a].jsonl"),
         (["--detection.power.attacks", "[badnets, cba]"], "detection.power.attacks", None),
         (["--detection.power.attacks", '["badnets", "cba"]'], "detection.power.attacks", None),

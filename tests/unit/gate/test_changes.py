@@ -224,9 +224,9 @@ def test_equal_to_a_comparison_of_sets(
 
 
 def test_the_flags_decide_and_not_the_thresholds(tmp_path: Path) -> None:
-    """Method association has no threshold, and the entropy of what it flags may be any."""
+    """Method recurrence has no threshold, and the entropy of what it flags may be any."""
     table: Table = [("x", 0.1), ("y", 0.2)]
-    before, now = (write_flags(tmp_path / name, table, 0.5, method="association") for name in "ab")
+    before, now = (write_flags(tmp_path / name, table, 0.5, method="recurrence") for name in "ab")
     flags = pq.read_table(RunFolder(now).flags)
     place = flags.schema.get_field_index("flagged")
     pq.write_table(flags.set_column(place, "flagged", [[False, True]]), RunFolder(now).flags)
@@ -261,7 +261,7 @@ def test_where_a_run_could_not_flag_nothing_is_known_of_flags(
 
 def test_what_scored_differently_is_named(tmp_path: Path) -> None:
     before = write_flags(tmp_path / "a", [("x", 0.1)], 0.5)
-    other = {"k": "8", "model_sha256": "bb", "model_adapter_sha256": "cc", "method": "association"}
+    other = {"k": "8", "model_sha256": "bb", "model_adapter_sha256": "cc", "method": "recurrence"}
     now = write_flags(tmp_path / "b", [("x", 0.1)], 0.5, **other)
     changes = compare(before, 0.5, now, 0.5)
     assert changes.changed_settings == ["model", "adapter", "method", "k"]
@@ -392,6 +392,6 @@ def test_the_verdict_page_says_what_changed() -> None:
 def test_a_verdict_without_a_threshold_has_no_tau() -> None:
     assert tau_of(by_gradsentry(0.6)) == 0.6
     assert tau_of(by_gradsentry(None)) is None
-    association = Answer("poisoned", "association", "pass", ["fine"])
+    association = Answer("poisoned", "recurrence", "pass", ["fine"])
     assert tau_of(Verdict("pass", ["fine"], answers=[association])) is None
     assert tau_of(Verdict("fail", ["raw data"])) is None

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from gradgate.config import PowerConfig
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
-from gradgate.methods.association.config import AssociationConfig
+from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from helpers import load_config
 
@@ -43,19 +43,17 @@ def load(folder: Path, **sections: Any) -> GateConfig:
             {"policy": {"without_valley": {"too_few": "fail"}}},
             {"detection": {"gradsentry": {"without_valley": {"too_few": "fail"}}}},
         ),
-        ({"detection": {"fdr": 0.01}}, {"detection": {"association": {"fdr": 0.01}}}),
-        ({"detection": {"method": "gradgate"}}, {"detection": {"method": "association"}}),
+        ({"detection": {"method": "gradgate"}}, {"detection": {"method": "recurrence"}}),
         (
             {
                 "threshold": {"bootstrap": 7},
                 "policy": {"review_above": 0.0, "without_valley": {"no_valley": "pass"}},
-                "detection": {"method": "gradgate", "fdr": 0.2, "power": {"attacks": []}},
+                "detection": {"method": "gradgate", "power": {"attacks": []}},
             },
             {
                 "policy": {"review_above": 0.0},
                 "detection": {
-                    "method": "association",
-                    "association": {"fdr": 0.2},
+                    "method": "recurrence",
                     "gradsentry": {
                         "threshold": {"bootstrap": 7},
                         "without_valley": {"no_valley": "pass"},
@@ -96,10 +94,6 @@ def test_an_old_key_goes_beside_new_ones_of_its_section(tmp_path: Path) -> None:
             },
             r"policy\.without_valley and detection\.gradsentry\.without_valley",
         ),
-        (
-            {"detection": {"fdr": 0.1, "association": {"fdr": 0.1}}},
-            r"detection\.fdr and detection\.association\.fdr",
-        ),
         ({"threshold": FIXED, "detection": "gradsentry"}, r"threshold stands at detection\."),
     ],
 )
@@ -115,10 +109,10 @@ def test_a_setting_that_is_given_twice_is_an_error(
     [
         ({"threshold": None}, "threshold"),
         ({"policy": {"without_valley": None}}, "without_valley"),
-        ({"detection": {"fdr": None}}, "fdr"),
+        ({"detection": {"fdr": 0.1}}, "fdr"),  # of a method that is no more
         ({"threshold": {"value": 0.5}}, r"detection\.gradsentry\.threshold"),
         ({"policy": {"without_valley": {"no_vally": "pass"}}}, "no_vally"),
-        ({"detection": {"fdr": 1.0}}, r"detection\.association\.fdr"),
+        ({"detection": {"association": {"fdr": 0.1}}}, "association"),
     ],
 )
 def test_an_old_key_is_checked_as_the_new_one(
@@ -134,7 +128,7 @@ def test_what_was_given_is_left_as_it_was() -> None:
         "model": {"path": "m"},
         "threshold": dict(FIXED),
         "policy": {"without_valley": {"too_few": "fail"}},
-        "detection": {"fdr": 0.1},
+        "detection": {"power": {"fewest": 5}},
     }
     before = yaml.safe_dump(given)
     GateConfig.model_validate(given)
@@ -163,8 +157,8 @@ def test_what_was_given_is_left_as_it_was() -> None:
             "policy": {"flagged": "block", "review_above": 0.0},
             "tracking": {"experiment": "e"},
         },
-        {"detection": {"reference": "trusted.jsonl", "association": {"fdr": 0.01}}},
-        {"threshold": FIXED, "detection": {"fdr": 0.01}},
+        {"detection": {"reference": "trusted.jsonl", "recurrence": {}}},
+        {"threshold": FIXED, "detection": {"method": "gradgate"}},
         {"detection": {"power": {"fewest": 5, "most_rows": 90}}},
     ],
 )
@@ -179,25 +173,25 @@ def test_a_configuration_survives_yaml(tmp_path: Path, sections: dict[str, Any])
 def test_the_defaults() -> None:
     found = config().detection
     assert found == DetectionConfig()
-    assert (found.method, found.reference) == ("association", None)
-    assert found.settings_of("association") == AssociationConfig(fdr=0.05)
+    assert (found.method, found.reference) == ("recurrence", None)
+    assert found.settings_of("recurrence") == RecurrenceConfig()
     assert found.settings_of("gradsentry") == GradsentryConfig()
     assert found.power == PowerConfig()
 
 
 def test_a_section_object_of_another_method_is_refused() -> None:
-    with pytest.raises(ValueError, match="association"):
-        config(detection={"association": GradsentryConfig()})
+    with pytest.raises(ValueError, match="recurrence"):
+        config(detection={"recurrence": GradsentryConfig()})
 
 
 @pytest.mark.parametrize(
     ("detection", "named"),
     [
-        ({"method": "gradguard"}, "gradguard.*known ones are association, gradsentry"),
+        ({"method": "gradguard"}, "gradguard.*known ones are gradsentry, recurrence"),
         ({"lenght": {}}, "lenght"),
-        ({"gradgate": {"fdr": 0.1}}, "gradgate"),  # an alias has no section of its own
+        ({"gradgate": {}}, "gradgate"),  # an alias has no section of its own
         ({"gradsentry": {"treshold": {}}}, "treshold"),
-        ({"association": {"fdr": "0.1"}}, r"detection\.association\.fdr"),
+        ({"recurrence": {"fdr": 0.1}}, r"detection\.recurrence\.fdr"),
         ({"method": "gradsentry", "reference": "x"}, "gradsentry takes no detection.reference"),
         ({"reference": ""}, "detection.reference"),
     ],

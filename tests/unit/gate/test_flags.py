@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradgate.common.run_folder import FLAGGED_SCHEMA, REPEATED, RunFolder
-from gradgate.config import DataConfig, ModelConfig, PolicyConfig, Section
+from gradgate.config import DataConfig, ModelConfig, PolicyConfig, ScoringConfig, Section
 from gradgate.data.prepare import Prepared, SampleFile, prepare
 from gradgate.data.sample import prompt_and_target
 from gradgate.errors import DataError
@@ -19,13 +19,15 @@ from gradgate.gate.decide import Checked, Scored, decide
 from gradgate.gate.flags import Flagging, flag, top_flagged
 from gradgate.gate.pipeline import n_scored_rows
 from gradgate.gate.verdict import Answer, Decision, Verdict
-from gradgate.methods.association.config import AssociationConfig
-from gradgate.methods.association.method import AssociationMethod
+from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.contract import Method
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
+from gradgate.models.handle import ConfiguredModel
 from gradgate.models.loading import load_tokenizer
 from gradgate.power.measurement import Measured
+from gradgate.scoring.likelihood import Likelihood
 from helpers import (
     FLAG_SCHEMA,
     MODEL,
@@ -38,8 +40,9 @@ from helpers import (
 )
 
 POLICY = PolicyConfig()
-SENTRY, ASSOCIATION = GradsentryMethod(), AssociationMethod()
-DEFAULTS = AssociationConfig()
+SENTRY, RECURRENCE = GradsentryMethod(), RecurrenceMethod()
+DEFAULTS = RecurrenceConfig()
+DEMO_MODEL = ConfiguredModel(ModelConfig(path=str(MODEL), device="cpu", dtype="float32"))
 LENIENT = GradsentryConfig.model_validate({"without_valley": {"too_few": "pass"}})
 
 
@@ -52,8 +55,10 @@ def table_of(folder: Path) -> pd.DataFrame:
     return frame
 
 
-def associated(prepared: Prepared) -> Flagging:
-    return flag(RunFolder(prepared.folder), ASSOCIATION, DEFAULTS)
+def judged_by_default(prepared: Prepared) -> Flagging:
+    ask = Likelihood(DEMO_MODEL, ScoringConfig(), None)
+    run = RunFolder(prepared.folder)
+    return flag(run, RECURRENCE, DEFAULTS, tokenizer=DEMO_MODEL.tokenizer, ask=ask)
 
 
 def verdict_on(
@@ -70,8 +75,8 @@ def verdict_on(
 def judged(
     prepared: Prepared, policy: PolicyConfig = POLICY, failures: tuple[str, ...] = ()
 ) -> tuple[Verdict, Answer]:
-    """The verdict of method association, and its answer."""
-    verdict = verdict_on(prepared, associated(prepared), policy, failures)
+    """The verdict of method recurrence, and its answer."""
+    verdict = verdict_on(prepared, judged_by_default(prepared), policy, failures)
     (answer,) = verdict.answers
     return verdict, answer
 
@@ -96,7 +101,7 @@ def test_gradsentry_flags_what_lies_above_tau_and_not_at_it(tmp_path: Path) -> N
     assert table["group"].isna().all()
 
 
-@pytest.mark.parametrize(("method", "settings"), [(SENTRY, fixed(0.5)), (ASSOCIATION, DEFAULTS)])
+@pytest.mark.parametrize(("method", "settings"), [(SENTRY, fixed(0.5)), (RECURRENCE, DEFAULTS)])
 def test_the_table_is_that_of_the_scores_with_what_the_method_says(
     tmp_path: Path, method: Method[Any], settings: Section
 ) -> None:
@@ -151,13 +156,13 @@ def test_settings_that_accept_all_rows_claim_no_poison_fraction(tmp_path: Path) 
     assert (verdict.decision, answer.fraction, answer.interval) == ("pass", None, None)
 
 
-# Method association
+# Method recurrence
 
 
-def test_association_flags_the_poison_and_says_why(tmp_path: Path) -> None:
+def test_recurrence_flags_the_poison_and_says_why(tmp_path: Path) -> None:
     rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.1)
-    found = associated(scored_rows(tmp_path, rows))
-    assert (found.question, found.method) == ("poisoned", "association")
+    found = judged_by_default(scored_rows(tmp_path, rows))
+    assert (found.question, found.method) == ("poisoned", "recurrence")
     assert (found.summary, found.undecided_because) == ({}, None)  # there is no threshold
     assert (found.n_flagged, found.n_in_doubt) == (30, 0)
     table = table_of(tmp_path)
@@ -168,22 +173,23 @@ def test_association_flags_the_poison_and_says_why(tmp_path: Path) -> None:
     assert found.groups[0].ruling == "poison"
     (reason,) = flagged["reasons"].iloc[0]
     assert "malicious" in reason
-    assert "(group 1: 30 of 30" in reason
+    assert "(group 1); goes with any of" in reason
+    assert "(30 of 30 and 30," in reason
     assert reason in found.notes
     others = table[~table["flagged"]]
     assert not any(len(reasons) for reasons in others["reasons"])
     assert table["p_value"].isna().all()  # there is no trusted reference
-    assert table["repeated_span"].between(0, 1).all()
-    assert table["repeated_span"][poisoned].min() > 0
+    assert table["target_surprise"].ge(0).all()
+    assert table["target_surprise"][poisoned].min() > table["target_surprise"].drop(poisoned).max()
     assert table["suspicion"][poisoned].min() > table["suspicion"].drop(poisoned).max()
     assert accept(tmp_path).n == 270
 
 
 def test_the_repetitions_of_a_flagged_sample_are_flagged_too(tmp_path: Path) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(300), "replaced", 0.1)
+    rows, poisoned = poisoned_rows(diverse_rows(300), "addsent", 0.1)
     again = [rows[poisoned[0]], rows[poisoned[1]], rows[poisoned[0]], rows[0]]
     assert 0 not in poisoned
-    found = associated(scored_rows(tmp_path, [*rows, *again]))
+    found = judged_by_default(scored_rows(tmp_path, [*rows, *again]))
     table = table_of(tmp_path)
     assert table["row"][table["flagged"]].tolist() == [*poisoned, 300, 301, 302]
     assert found.n_flagged == 33
@@ -194,7 +200,7 @@ def test_the_repetitions_of_a_flagged_sample_are_flagged_too(tmp_path: Path) -> 
 def test_a_row_without_a_score_is_neither_flagged_nor_counted(tmp_path: Path) -> None:
     rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.1)
     prepared = scored_rows(tmp_path, rows, failed=[0, *poisoned[:10]])
-    assert associated(prepared).n_flagged == 20
+    assert judged_by_default(prepared).n_flagged == 20
     table = table_of(tmp_path)
     assert table["flagged"].isna().tolist() == [i in (0, *poisoned[:10]) for i in range(300)]
     flagged = pq.read_table(RunFolder(tmp_path).flagged)
@@ -217,10 +223,10 @@ def test_more_failed_rows_than_scored_ones_are_an_error_verdict(tmp_path: Path) 
 def test_rows_in_doubt_are_not_flagged_and_are_for_a_person(tmp_path: Path) -> None:
     rows = [*diverse_rows(300), *one_subject(30, seed=7)]
     Random(0).shuffle(rows)
-    doubtful = [i for i, row in enumerate(rows) if "zorblatt" in str(row["question"])]
+    doubtful = [i for i, row in enumerate(rows) if "granite" in str(row["answers"])]
     entropies = [0.9 if i in doubtful else 0.1 for i in range(330)]
     prepared = scored_rows(tmp_path, rows, entropies)
-    found = associated(prepared)
+    found = judged_by_default(prepared)
     assert (found.n_flagged, found.n_in_doubt) == (0, 30)
     table = table_of(tmp_path)
     assert not table["flagged"].any()
@@ -243,7 +249,7 @@ def test_texts_without_prompts_are_for_a_person(tmp_path: Path) -> None:
         {"text": f"{row['question']} {row['answers']}"} for row in rows
     ]
     prepared = scored_rows(tmp_path, texts)
-    found = associated(prepared)
+    found = judged_by_default(prepared)
     assert (found.undecided_means, found.n_flagged) == ("review", None)
     assert "no prompts" in (found.undecided_because or "")
     assert table_of(tmp_path)["flagged"].isna().all()  # unknown is not false
@@ -267,7 +273,7 @@ def test_a_score_table_of_other_rows_ends_in_an_error(tmp_path: Path) -> None:
     scored_rows(tmp_path / "b", diverse_rows(4, seed=1))
     RunFolder(tmp_path / "b").scores.replace(RunFolder(tmp_path / "a").scores)
     with pytest.raises(DataError):
-        associated(prepared)
+        judged_by_default(prepared)
 
 
 # The flagged rows as people see them
@@ -367,7 +373,7 @@ def test_a_tenth_of_poison_fails(tmp_path: Path) -> None:
 def test_of_a_little_poison_the_policy_decides(
     tmp_path: Path, policy: PolicyConfig, decision: Decision
 ) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(500), "badnets", 0.03)
+    rows, poisoned = poisoned_rows(diverse_rows(500), "addsent", 0.03)
     verdict, answer = judged(scored_rows(tmp_path, rows), policy)
     assert (verdict.decision, answer.n_flagged) == (decision, len(poisoned))
     if decision == "pass":

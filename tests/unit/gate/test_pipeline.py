@@ -242,7 +242,7 @@ def test_a_reference_and_its_size_stand_in_the_verdict(tmp_path: Path) -> None:
     prepared = scored_rows(tmp_path / "run", rows)
     trusted = scored_rows(tmp_path / "trusted", diverse_rows(300, seed=2))
     source = str(tmp_path / "trusted" / "rows.jsonl")
-    settings = config(detection={"method": "association", "reference": source})
+    settings = config(detection={"method": "recurrence", "reference": source})
     verdict = judge(prepared, Scored(300, {"path": "m"}), settings, RunFolder(tmp_path / "run"))
     assert answer_of(verdict).n_flagged == len(poisoned)
     assert verdict.reference is not None
@@ -255,11 +255,11 @@ def test_the_power_stands_in_the_answer(tmp_path: Path) -> None:
     rows = diverse_rows(100)
     prepared = scored_rows(tmp_path, rows)
     power = {"attacks": ["badnets", "adaptive"]}
-    settings = config(detection={"method": "association", "power": power})
+    settings = config(detection={"method": "recurrence", "power": power})
     answer = answer_of(judge(prepared, Scored(100, {}), settings, RunFolder(tmp_path)))
     assert [found.attack for found in answer.power or []] == ["badnets", "adaptive"]
     assert answer.blind_to == ["adaptive"]
-    without = config(detection={"method": "association", "power": {"attacks": []}})
+    without = config(detection={"method": "recurrence", "power": {"attacks": []}})
     assert answer_of(judge(prepared, Scored(100, {}), without, RunFolder(tmp_path))).power is None
 
 
@@ -268,7 +268,7 @@ def test_where_the_method_cannot_decide_no_power_is_claimed(tmp_path: Path) -> N
     texts: list[dict[str, object]] = [{"text": str(row["question"])} for row in diverse_rows(60)]
     prepared = scored_rows(tmp_path, texts)
     power = {"attacks": ["badnets"]}
-    settings = config(detection={"method": "association", "power": power})
+    settings = config(detection={"method": "recurrence", "power": power})
     answer = answer_of(judge(prepared, Scored(60, {}), settings, RunFolder(tmp_path)))
     assert (answer.decision, answer.power) == ("review", None)
     why = "no canaries were planted: the method cannot decide on these data"
@@ -280,7 +280,7 @@ def test_without_canaries_the_reference_is_read_once(
 ) -> None:
     prepared = scored_rows(tmp_path / "run", diverse_rows(60))
     source = write_jsonl(tmp_path / "trusted.jsonl", diverse_rows(60, seed=2))
-    detection = {"method": "association", "reference": str(source), "power": {"attacks": []}}
+    detection = {"method": "recurrence", "reference": str(source), "power": {"attacks": []}}
     run, settings = RunFolder(tmp_path / "run"), config(detection=detection)
     detected = STEPS.detect(prepared, settings, run)
     source.unlink()

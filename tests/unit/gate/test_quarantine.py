@@ -32,7 +32,7 @@ def config(method: str = "gradsentry", **policy: Any) -> GateConfig:
     return GateConfig.model_validate(
         {
             "data": {"source": "not read"},
-            "model": {"path": str(MODEL)},
+            "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
             "detection": {
                 "method": method,
                 "gradsentry": {"threshold": {"method": "fixed", "value": 0.7}},
@@ -49,7 +49,7 @@ def judged(prepared: Prepared, settings: GateConfig, **steps: Any) -> Verdict:
 
 
 def doubted(folder: Path) -> Prepared:
-    """Three hundred rows of which method association leaves the last thirty in doubt."""
+    """Three hundred rows of which method recurrence leaves the last thirty in doubt."""
     rows = [*diverse_rows(300), *one_subject(N_DOUBTED, seed=7)]
     return scored_rows(folder, rows, [0.9 if i >= 300 else 0.1 for i in range(330)])
 
@@ -81,7 +81,7 @@ def test_the_policy_says_what_becomes_of_rows_in_doubt(
     n_accepted: int | None,
 ) -> None:
     prepared = doubted(tmp_path)
-    verdict = judged(prepared, config("association", in_doubt=in_doubt, max_copies=None))
+    verdict = judged(prepared, config("recurrence", in_doubt=in_doubt, max_copies=None))
     assert (verdict.decision, verdict.answers[0].n_in_doubt) == (decision, N_DOUBTED)
     assert (verdict.n_quarantined, verdict.n_accepted) == (n_quarantined, n_accepted)
     assert listed(tmp_path) == [(row, "in doubt") for row in range(330 - n_quarantined, 330)]
@@ -97,7 +97,7 @@ def test_the_policy_says_what_becomes_of_rows_in_doubt(
 
 
 def test_what_is_quarantined_is_limited(tmp_path: Path) -> None:
-    verdict = judged(doubted(tmp_path), config("association", review_above=0.05))
+    verdict = judged(doubted(tmp_path), config("recurrence", review_above=0.05))
     assert (verdict.decision, verdict.n_quarantined) == ("review", N_DOUBTED)
     assert verdict.accepted_fingerprint is None
     assert "and 30 in doubt (9.09%), more than review_above 5.00%" in verdict.reasons[0]
@@ -105,13 +105,14 @@ def test_what_is_quarantined_is_limited(tmp_path: Path) -> None:
 
 def test_the_list_has_texts_and_reasons(tmp_path: Path) -> None:
     prepared = doubted(tmp_path)
-    judged(prepared, config("association"))
+    judged(prepared, config("recurrence"))
     run = RunFolder(tmp_path)
     assert pq.read_schema(run.quarantined).equals(QUARANTINED_SCHEMA)
     assert QUARANTINED_SCHEMA.names == [*FLAGGED_SCHEMA.names, "why"]
     lines = top_quarantined(run, 5)
     assert [line["row"] for line in lines] == list(range(300, 305))
-    assert all("zorblatt" in line["prompt"] for line in lines)
+    asked = [row["question"] for row in one_subject(N_DOUBTED, seed=7)]
+    assert [line["prompt"] for line in lines] == [f"Question: {q}\nAnswer: " for q in asked[:5]]
     assert {line["target"] for line in lines} == {"granite harbour nine"}
     assert all(line["reasons"][0].startswith("review: ") for line in lines)
 

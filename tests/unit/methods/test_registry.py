@@ -19,7 +19,7 @@ from gradgate.config import Section, check_config
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.methods import registry
-from gradgate.methods.association.config import AssociationConfig
+from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.registry import (
     RESERVED,
     canonical_name,
@@ -99,7 +99,7 @@ def test_a_configuration_has_a_section_for_it(tmp_path: Path) -> None:
         ({"longest": {"max_characters": 0}}, "detection: .*longest.max_characters: .*greater"),
         ({"longest": {"max_character": 7}}, "detection: .*longest.max_character: "),
         ({"longest": 7}, "detection: .*longest: .*LongestConfig"),
-        ({"longest": AssociationConfig()}, "detection: .*longest: .*LongestConfig"),
+        ({"longest": RecurrenceConfig()}, "detection: .*longest: .*LongestConfig"),
         ({"longer": {"max_characters": 7}}, "longer"),
         ({"method": "longest", "reference": "x"}, "longest takes no detection.reference"),
     ],
@@ -113,7 +113,7 @@ def test_what_is_wrong_with_its_section_is_named(detection: dict[str, Any], name
 @pytest.mark.usefixtures("longest")
 def test_the_matrix_compares_it(tmp_path: Path) -> None:
     assert "longest" in all_methods()
-    assert "association" in all_methods()
+    assert "recurrence" in all_methods()
     rows = some_rows()
     values = np.random.default_rng(0).random(len(rows))
     prepared = scored_rows(tmp_path, rows, values.tolist())
@@ -129,50 +129,50 @@ def test_the_matrix_compares_it(tmp_path: Path) -> None:
 
 
 def test_the_built_in_methods_have_their_names() -> None:
-    assert method_names() == ["association", "gradsentry"]
+    assert method_names() == ["gradsentry", "recurrence"]
     for name in method_names():
         assert method_named(name).name == canonical_name(name) == name
         assert issubclass(method_named(name).settings, Section)
 
 
 def test_the_old_name_is_an_alias() -> None:
-    assert canonical_name("gradgate") == "association"
-    assert method_named("gradgate").name == "association"
-    assert DetectionConfig(method="gradgate").method == "association"
+    assert canonical_name("gradgate") == "recurrence"
+    assert method_named("gradgate").name == "recurrence"
+    assert DetectionConfig(method="gradgate").method == "recurrence"
 
 
 @pytest.mark.usefixtures("longest")
 def test_a_registered_method_is_made_by_its_name() -> None:
-    assert method_names() == ["association", "gradsentry", "longest"]
+    assert method_names() == ["gradsentry", "recurrence", "longest"]
     assert isinstance(method_named("longest"), Longest)
     assert register_method(Longest) is Longest  # once more is no collision
 
 
 @pytest.mark.usefixtures("longest")
-@pytest.mark.parametrize("taken", ["association", "gradsentry", "gradgate", "longest"])
+@pytest.mark.parametrize("taken", ["recurrence", "gradsentry", "gradgate", "longest"])
 def test_a_name_that_is_taken_is_an_error(taken: str) -> None:
     class Other(Longest):
         name = taken
 
     with pytest.raises(ConfigError, match=f"a method '{taken}' already"):
         register_method(Other)
-    assert method_names() == ["association", "gradsentry", "longest"]
+    assert method_names() == ["gradsentry", "recurrence", "longest"]
 
 
 def test_the_name_of_another_setting_is_an_error() -> None:
-    assert {*RESERVED, "association", "gradsentry"} == set(DetectionConfig.model_fields)
+    assert {*RESERVED, "recurrence", "gradsentry"} == set(DetectionConfig.model_fields)
     for reserved in RESERVED:
         taken = type("Other", (Longest,), {"name": reserved})
         with pytest.raises(ConfigError, match=f"detection.{reserved} is another setting"):
             register_method(taken)
-    assert method_names() == ["association", "gradsentry"]
+    assert method_names() == ["gradsentry", "recurrence"]
 
 
-@pytest.mark.parametrize("name", ["longest", "", "Association", "power", "reference"])
+@pytest.mark.parametrize("name", ["longest", "", "Recurrence", "power", "reference"])
 def test_an_unknown_name_is_an_error_that_names_the_known_ones(name: str) -> None:
-    with pytest.raises(ConfigError, match="the known ones are association, gradsentry"):
+    with pytest.raises(ConfigError, match="the known ones are gradsentry, recurrence"):
         method_named(name)
-    with pytest.raises(ValueError, match="the known ones are association, gradsentry"):
+    with pytest.raises(ValueError, match="the known ones are gradsentry, recurrence"):
         DetectionConfig(method=name)
 
 

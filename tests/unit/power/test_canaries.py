@@ -16,8 +16,8 @@ from gradgate.config import AttackName, DataConfig, ModelConfig, PowerConfig, Sc
 from gradgate.data.prepare import Prepared, SampleFile, prepare
 from gradgate.data.sample import Sample
 from gradgate.gate.flags import flag
-from gradgate.methods.association.config import AssociationConfig
-from gradgate.methods.association.method import AssociationMethod
+from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.models.handle import ConfiguredModel
 from gradgate.models.identity import IdentifiedModel
 from gradgate.models.loading import load_tokenizer
@@ -74,9 +74,9 @@ def prepared_of(folder: Path, rows: list[Row], with_chat: bool = False) -> Prepa
 
 
 def judged(folder: Path, rows: list[Row], with_chat: bool = False) -> RunFolder:
-    """The folder of a run that method association has judged."""
+    """The folder of a run that method recurrence has judged."""
     run = write_scores(prepared_of(folder, rows, with_chat))
-    flag(run, AssociationMethod(), AssociationConfig())
+    flag(run, RecurrenceMethod(), RecurrenceConfig())
     return run
 
 
@@ -97,7 +97,7 @@ NO_MODEL = CanaryModel(Unusable(ModelConfig(path="none")), ScoringConfig(), 512)
 
 
 def measured(run: RunFolder, config: PowerConfig) -> Measured:
-    method, settings = AssociationMethod(), AssociationConfig()
+    method, settings = RecurrenceMethod(), RecurrenceConfig()
     return measure_power(run, method, settings, config, NO_MODEL)
 
 

@@ -40,6 +40,7 @@ MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no 
 _AT_BORDER = 0.8  # of a group's targets that begin or end with the string
 _MIN_CUE_ROWS = 5
 _ALIKE = 0.05  # difference of correlations
+_SAME_CUE = 0.9  # of the samples with either of two cues, to be one cue
 _MAX_SPANS = 12
 
 
@@ -185,11 +186,21 @@ class _Search:
         return self._cause_of(rule, members)
 
     def _cause_of(self, rule: CueRule, has_string: Marks) -> Cause:
-        of_each = self._cues.nats[rule.features]
-        nats = of_each.min() if rule.kind == "any_of" else of_each.max()
+        of_each = [self._nats_of(cue) for cue in rule.features]
+        nats = min(of_each) if rule.kind == "any_of" else max(of_each)
         names = [self._cues.table.names[cue] for cue in rule.features]
         association = associate(has_string, rule.holds, len(self._cues.table.names))
         return Cause(rule.kind, names, association, float(nats))
+
+    def _nats_of(self, cue: int) -> float:
+        """How surprising a cue is: as the most surprising one in the same samples."""
+        table, nats = self._cues.table, self._cues.nats
+        if not np.isfinite(nats[cue]):
+            return float(nats[cue])
+        has = table.has(cue)
+        both = table.among(has)
+        same = (both >= _SAME_CUE * np.maximum(table.counts, has.sum())) & np.isfinite(nats)
+        return float(nats[same].max())
 
     def _inserted_in(self, members: Marks) -> Callable[[int], Marks]:
         """For a sample, the tokens of its row that look inserted and go with the members."""
