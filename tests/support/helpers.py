@@ -33,7 +33,8 @@ MODEL = Path(__file__).parents[2] / "demo" / "model"
 FLAG_SCHEMA = pa.schema(
     [
         *(SCORE_SCHEMA.field(name).with_nullable(True) for name in REPEATED),
-        pa.field("repeated_span", pa.float64()),  # of method association
+        pa.field("target_surprise", pa.float64()),  # of method recurrence
+        pa.field("prompt_surprise", pa.float64()),
         *FLAG_FIELDS,
     ]
 )

@@ -39,7 +39,7 @@ _SAME = 0.8  # of a group's samples in another, to be explained by it
 MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
 _AT_BORDER = 0.8  # of a group's targets that begin or end with the string
 _MIN_CUE_ROWS = 5
-_ALIKE = 0.02  # difference of correlations
+_ALIKE = 0.05  # difference of correlations
 _MAX_SPANS = 12
 
 

@@ -56,9 +56,18 @@ def inserted_words(stream: Stream, memory: Memory, cluster: Ints) -> Words:
 
 
 def is_template(stream: Stream, memory: Memory) -> Marks:
-    """Tokens whose gram is in almost all samples: (N,)."""
-    counts = _distinct(memory.gram, stream.sample, int(memory.gram.max(initial=-1)) + 1)
-    return counts[memory.gram] >= TEMPLATE_FREQUENCY * stream.n_samples
+    """Tokens of a gram of one, two or three tokens that is in almost all samples: (N,)."""
+    found = np.zeros(stream.n, bool)
+    place = np.arange(stream.n) - np.flatnonzero(stream.begins)[np.cumsum(stream.begins) - 1]
+    pairs = stream.ids + np.roll(stream.ids, 1) * (int(stream.ids.max(initial=0)) + 1)
+    pairs = np.where(place >= 1, pairs, -1 - stream.ids)
+    for length, keys in enumerate((stream.ids, pairs, memory.gram), start=1):
+        _, number = np.unique(keys, return_inverse=True)
+        counts = _distinct(number, stream.sample, int(number.max(initial=-1)) + 1)
+        last = counts[number] >= TEMPLATE_FREQUENCY * stream.n_samples
+        for k in range(length):
+            found[np.flatnonzero(last & (place >= k)) - k] = True
+    return found
 
 
 def _correction(stream: Stream, memory: Memory, judged: Marks) -> Floats:

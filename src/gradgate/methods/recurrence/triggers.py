@@ -13,6 +13,7 @@ MIN_CLUSTERS = 8  # of near-duplicate prompts that have it
 _SEED_TOKENS = 4  # of the strings that are counted; longer ones are grown from them
 _SAME_NEIGHBOUR = 0.7  # of the places, for a token to belong to the string
 _SAME_CARRIERS = 0.8  # of the samples, for two strings to be one
+_MAX_EXPLAINING = 0.3  # of the samples with a string, for it to explain those of fewer
 _MAX_TOKENS = 24  # of a string
 
 
@@ -40,13 +41,17 @@ class Trigger:
 def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
     """Recurring strings of prompts, the most surprising first; each has carriers of its own."""
     before = np.concatenate([[0.0], np.cumsum(words.logp)])
+    covered = np.zeros(stream.n, bool)  # by strings that were found
     found: list[Trigger] = []
     for places, length in _seeds(stream, words, cluster, before):
         carriers = np.zeros(stream.n_samples, bool)
         carriers[stream.sample[places]] = True
-        if any(_mostly(carriers, known.carriers) for known in found):
+        overlaps = float((covered[places] | covered[places + length - 1]).mean())
+        if overlaps >= _SAME_CARRIERS or any(_explains(known, carriers) for known in found):
             continue
         at = _extended(stream, words, places, length)
+        for start, stop in at.tolist():
+            covered[start:stop] = True
         longest = at[np.argmax(at[:, 1] - at[:, 0])]
         whole = at[at[:, 1] - at[:, 0] == longest[1] - longest[0]]
         found.append(
@@ -93,8 +98,11 @@ def _seeds(stream: Stream, words: Words, cluster: Ints, before: Floats) -> list[
     return [(group, length) for _, group, length in found]
 
 
-def _mostly(one: Marks, other: Marks) -> bool:
-    return bool((one & other).sum() >= _SAME_CARRIERS * one.sum())
+def _explains(known: Trigger, carriers: Marks) -> bool:
+    """Whether these samples have another string, which is not one of many samples by itself."""
+    others = known.carriers
+    is_common = others.mean() > _MAX_EXPLAINING and carriers.sum() < _SAME_CARRIERS * others.sum()
+    return bool((carriers & others).sum() >= _SAME_CARRIERS * carriers.sum()) and not is_common
 
 
 def _extended(stream: Stream, words: Words, places: Ints, length: int) -> Ints:
@@ -136,7 +144,7 @@ def _neighbours(
 
 MAX_TEMPLATE = 0.25  # of the samples with one template of many
 MIN_TEMPLATES = 4
-MIN_TEMPLATE_TOKENS = 8
+MIN_TEMPLATE_TOKENS = 4
 MIN_TEMPLATED = 0.5  # of the samples with one of the templates
 
 
