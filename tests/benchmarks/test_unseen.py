@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.unseen import sources
-from benchmarks.unseen.datasets import DATASETS, HELD_OUT
 from benchmarks.others import Outcome
 from benchmarks.unseen import __main__ as command
+from benchmarks.unseen import sources
+from benchmarks.unseen.datasets import DATASETS, HELD_OUT
 from benchmarks.unseen.measure import Cell, Run, measure
 from benchmarks.unseen.report import Extent, pooled_recall, verdicts, write_report
 from demo.questions import mine_questions
@@ -130,14 +130,14 @@ def test_the_command_runs_what_is_chosen_and_names_what_cannot_be(
 ) -> None:
     monkeypatch.setitem(DATASETS, "foldoc", lambda n, _: questions(n))
     chosen = ["--datasets", "foldoc", "--attacks", "refusal", "--rates", "0.1", "0.001"]
-    where = ["--model", str(MODEL), "--rows", "40", "--output", str(tmp_path)]
+    where = ["--model", str(MODEL), "--rows", "100", "--output", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["unseen", *chosen, *where])
     command.main()
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
-    assert "2 of 3 runs, seeds: 0; up to 40 rows each" in text
-    assert "Left out: foldoc, refusal 0.1%, seed 0: 0.1% of 40 rows is not a single one" in text
+    assert "2 of 3 runs, seeds: 0; up to 100 rows each" in text
+    assert "Left out: foldoc, refusal 0.1%, seed 0: 0.1% of 100 rows is not a single one" in text
     assert "model model; detector" in text
-    assert "foldoc, refusal 10.0%, seed 0: 4 of 4 caught" in capsys.readouterr().out
+    assert "foldoc, refusal 10.0%, seed 0: 10 of 10 caught" in capsys.readouterr().out
 
 
 def test_recall_is_pooled_over_rows() -> None:
