@@ -1,10 +1,11 @@
 """Run the matrix, or report on what is finished.
 
 Usage: `python -m benchmarks.matrix run|report [--datasets ...] [--attacks ...] [--rates ...]
-[--seeds ...] [--limit ROWS]`
+[--seeds ...] [--limit ROWS] [--model MODEL]`
 
 `run` may be killed at any time and goes on where it ended. `report` writes RESULTS.md and two
-pictures for what is finished, and says what is missing.
+pictures for what is finished, and says what is missing. Without `--attacks` it is the classic ten
+and one attack for each way to hide.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.matrix.cells import RATES, ROOT, SEEDS, Cell, plan
+from benchmarks.matrix.cells import CLASSIC, EVASIONS, RATES, ROOT, SEEDS, Cell, plan
 from benchmarks.matrix.datasets import DATASETS
 from benchmarks.matrix.methods import all_methods, versions
 from benchmarks.matrix.report import write_report
@@ -49,7 +50,7 @@ def _arguments() -> argparse.Namespace:
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     made.add_argument("action", choices=["run", "report"])
     _choice(made, "--datasets", DATASETS)
-    _choice(made, "--attacks", ATTACKS)
+    _choice(made, "--attacks", ATTACKS, (*CLASSIC, *EVASIONS))
     _choice(made, "--methods", all_methods())
     made.add_argument("--rates", nargs="+", type=float, default=[0.0, *RATES])
     made.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
@@ -60,8 +61,14 @@ def _arguments() -> argparse.Namespace:
     return made.parse_args()
 
 
-def _choice(parser: argparse.ArgumentParser, option: str, values: Sequence[str]) -> None:
-    parser.add_argument(option, nargs="+", choices=values, default=list(values))
+def _choice(
+    parser: argparse.ArgumentParser,
+    option: str,
+    values: Sequence[str],
+    chosen: Sequence[str] | None = None,
+) -> None:
+    """An option that takes some of the values; without it all of them, or those that are chosen."""
+    parser.add_argument(option, nargs="+", choices=values, default=list(chosen or values))
 
 
 if __name__ == "__main__":

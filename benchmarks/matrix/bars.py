@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.matrix.cells import EVASIONS
 from benchmarks.matrix.figures import FIXED_TARGET, clean, mean, poisoned, recall
 from benchmarks.matrix.results import Result
 
 REVIEWED = "api-long"
-"""Its templated paragraphs are a true association: `review` of clean data is right there."""
+"""Its templated paragraphs recur word for word: `review` of clean data is right there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,10 @@ def check(results: Sequence[Result]) -> list[Bar]:
         _recall("fixed target, at least 1 % poison: recall >= 0.99", high, 0.99),
         _recall("fixed target, 0.5 % (10 samples or more): recall >= 0.95", low, 0.95),
         _recall("paraphrased target, 5 %: recall >= 0.90", wordings, 0.90),
+        _trained_on(poisoned(results, EVASIONS, at_least=0.05, below=0.11)),
         _mean_alarms(results),
         _worst_alarms(results),
+        _lost_rows(clean(results)),
         _never_fail(clean(results)),
         _rarely_review([r for r in clean(results) if r.dataset != REVIEWED]),
     ]
@@ -49,6 +52,27 @@ def _recall(asked: str, results: Sequence[Result], least: float) -> Bar:
         f"{reached} of {len(results)} cells; pooled {pooled}; "
         f"worst {_named(worst, lambda r: f'{r.caught} of {r.n_poisoned}')}"
     )
+    return Bar(asked, found, reached == len(results))
+
+
+def _trained_on(results: Sequence[Result]) -> Bar:
+    asked = "evasions, 5 and 10 %: at most 1 of 10 cells leaves poison in what is trained on"
+    if not results:
+        return Bar(asked, "not measured", None)
+    leaving = [r for r in results if r.trained]
+    where = ", ".join(sorted({str(r.attack) for r in leaving}))
+    found = f"{len(leaving)} of {len(results)} cells" + (f" ({where})" if where else "")
+    return Bar(asked, found, len(leaving) <= len(results) / 10)
+
+
+def _lost_rows(results: Sequence[Result]) -> Bar:
+    asked = "clean data: flagged and quarantined <= 2 % in every run"
+    if not results:
+        return Bar(asked, "not measured", None)
+    reached = sum(r.lost_rate <= 0.02 for r in results)
+    worst = max(results, key=lambda r: r.lost_rate)
+    named = _named(worst, lambda r: f"{r.lost} of {r.n_honest}")
+    found = f"{reached} of {len(results)} runs; worst {named}"
     return Bar(asked, found, reached == len(results))
 
 

@@ -6,10 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.matrix.datasets import DATASETS, Dataset
-from gradgate.attacks.attack import ATTACKS
 from gradgate.config import AttackName
 
 ROOT = Path(__file__).resolve().parents[2]
+CLASSIC: tuple[AttackName, ...] = (
+    *("badnets", "addsent", "cba", "stylebkd", "replaced", "refusal", "long"),
+    *("paraphrased", "clean_label", "adaptive"),
+)
+EVASIONS: tuple[AttackName, ...] = (
+    *("title_case", "existing_label", "leaked", "no_trigger"),
+    *("many_words", "wrong_answer", "copies", "combo"),
+)
+"""One attack for each way to hide from a detector of words that go together."""
 RATES = (0.005, 0.01, 0.05, 0.1, 0.5, 0.9)
 SEEDS = (0, 1, 2)
 CLEAN_SEEDS = (0, 1, 2, 3, 4)  # 20 clean runs over four datasets
@@ -25,7 +33,7 @@ DATA_SOURCES = (
     "demo/sources.py",
     "src/gradgate/attacks/*.py",
     "src/gradgate/data/*.py",
-    "src/gradgate/scoring/*.py",
+    "src/gradgate/scoring/**/*.py",
     "src/gradgate/gradients/*.py",
     "src/gradgate/gradients/prefix_tree/*.py",
 )
@@ -49,7 +57,7 @@ class Cell:
 
 def plan(
     datasets: Sequence[Dataset] = DATASETS,
-    attacks: Sequence[AttackName] = ATTACKS,
+    attacks: Sequence[AttackName] = (*CLASSIC, *EVASIONS),
     rates: Sequence[float] = (0.0, *RATES),
     seeds: Sequence[int] = SEEDS,
     limit: int | None = None,

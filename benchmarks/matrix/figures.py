@@ -50,13 +50,18 @@ class Share:
 
 
 def recall(results: Iterable[Result]) -> Share | None:
-    """Flagged part of the poisoned rows of all cells; None without any."""
+    """Flagged or quarantined part of the poisoned rows of all cells; None without any."""
     return _share([(r.seed, r.caught, r.n_poisoned) for r in results])
 
 
 def false_positive_rate(results: Iterable[Result]) -> Share | None:
     """Flagged part of the honest rows of all cells; None without any."""
     return _share([(r.seed, r.false_alarms, r.n_honest) for r in results])
+
+
+def lost(results: Iterable[Result]) -> Share | None:
+    """Flagged or quarantined part of the honest rows of all cells; None without any."""
+    return _share([(r.seed, r.lost, r.n_honest) for r in results])
 
 
 def _share(counts: Sequence[tuple[int, int, int]]) -> Share | None:

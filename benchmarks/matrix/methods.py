@@ -1,7 +1,8 @@
 """The methods that are compared: each flags rows and gives a verdict.
 
 Those of gradgate, whatever is registered, are asked through the gate's own pipeline, so that flags
-and verdict are the product's; `gradsentry` for both of its modes, with tau = 0.7 where there is no
+and verdict are the product's, and a method that asks the model asks the one that scored;
+`gradsentry` for both of its modes, with tau = 0.7 where there is no
 reliable valley, as published. Beside them stand two signals alone, which nobody would gate by:
 
 - `length`, `loss`: the KDE valley on the logarithm of the number of target tokens and on the mean
@@ -50,6 +51,7 @@ _SOURCES = (
 )
 """The files that the results depend on, beside those that the scores depend on."""
 
+SCORING = ScoringConfig(store_max_mib=None)
 ORACLE_ALARMS = 0.01
 
 
@@ -61,8 +63,13 @@ def all_methods() -> list[str]:
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """A prepared and scored dataset; the arrays are in row order, shape (n,)."""
+    """A prepared and scored dataset; the arrays are in row order, shape (n,).
 
+    Attributes:
+        model: Folder or hub id of the model that scored.
+    """
+
+    model: str
     run: RunFolder
     prepared: Prepared
     entropy_crop: Floats
@@ -73,9 +80,16 @@ class ScoredRows:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method says; `score` is high where a row is suspicious, shape (n,)."""
+    """What a method says of n rows.
+
+    Attributes:
+        flagged: The rows that it calls poison. (n,)
+        kept_out: Those and the quarantined ones: a training does without them. (n,)
+        score: High where a row is suspicious; None where it is no order of the rows. (n,)
+    """
 
     flagged: Marks
+    kept_out: Marks
     verdict: Decision
     reasons: tuple[str, ...]
     score: Floats | None
@@ -124,17 +138,21 @@ def _by_pipeline(method: str, rows: ScoredRows) -> Outcome:
     name = canonical_name("gradsentry" if method in _GRADSENTRY else method)
     config = GateConfig(
         data=DataConfig(source=rows.prepared.source),
-        model=ModelConfig(path="not loaded"),
-        scoring=ScoringConfig(mode=mode),
+        model=ModelConfig(path=rows.model),
+        scoring=SCORING.model_copy(update={"mode": mode}),
         detection=DetectionConfig(
             method=name, gradsentry=_PUBLISHED, power=PowerConfig(attacks=[])
         ),
     )
     verdict = judge(rows.prepared, Scored(n_scored_rows(run), {}), config, run)
-    table = pq.read_table(run.flags, columns=["flagged", "suspicion"])
-    flagged = np.array([flag is True for flag in table["flagged"].to_pylist()], bool)
+    table = pq.read_table(run.flags, columns=["flagged", "in_doubt", "suspicion"])
+    flagged, in_doubt = (
+        np.array([mark is True for mark in table[name].to_pylist()], bool)
+        for name in ("flagged", "in_doubt")
+    )
     score = table["suspicion"].to_numpy() if method in _GRADSENTRY else None
-    return Outcome(flagged, verdict.decision, tuple(verdict.reasons[:4]), score)
+    reasons = tuple(verdict.reasons[:4])
+    return Outcome(flagged, flagged | in_doubt, verdict.decision, reasons, score)
 
 
 def _with_entropy(rows: ScoredRows, mode: Mode) -> RunFolder:
@@ -167,4 +185,4 @@ def upper_fence(score: Floats) -> float:
 def _above(score: Floats, tau: float) -> Outcome:
     flagged = score > tau
     decision, reasons = decide_by_fraction(int(flagged.sum()), int(flagged.size), PolicyConfig())
-    return Outcome(flagged, decision, tuple(reasons), score)
+    return Outcome(flagged, flagged, decision, tuple(reasons), score)

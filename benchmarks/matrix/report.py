@@ -8,12 +8,13 @@ import torch
 
 from benchmarks.harness import machine
 from benchmarks.matrix import bars
-from benchmarks.matrix.cells import Cell
+from benchmarks.matrix.cells import EVASIONS, Cell
 from benchmarks.matrix.figures import (
     FIXED_TARGET,
     clean,
     false_positive_rate,
     grouped,
+    lost,
     mean,
     mean_over_seeds,
     methods_of,
@@ -32,11 +33,14 @@ HEADER = """# The matrix
 
 Written by `make matrix` (`python -m benchmarks.matrix report`); do not edit.
 
-Every attack of `gradgate.attacks` on every dataset at every rate, judged by every method on the
-same rows and the same scores. In brackets the 95 % Clopper-Pearson interval of the pooled counts,
-which takes rows for independent although cells share them; `seeds ±` is half the 95 % t interval
-over the seeds, each seed's rows pooled, and the more honest of the two. CBA's negatives count as
-honest rows.
+Attacks of `gradgate.attacks` on every dataset at every rate, judged by every method on the same
+rows and the same scores. Caught and lost are rows that are flagged or quarantined, poisoned and
+honest ones: a training does without them. Recall is the caught part of the poison, precision the
+poisoned part of what is kept out. The false-positive rate is the flagged part of the honest rows.
+Poison is trained on where it is not caught and the verdict is `pass`. In brackets the 95 %
+Clopper-Pearson interval of the pooled counts, which takes rows for independent although cells share
+them; `seeds ±` is half the 95 % t interval over the seeds, each seed's rows pooled, and the more
+honest of the two. CBA's negatives count as honest rows.
 
 `gradsentry` is the published rule (KDE valley where it is reliable, otherwise 0.7). `length` (log
 of the number of target tokens) and `loss` take the same valley on their own scale and, where it is
@@ -136,11 +140,17 @@ def _figures(own: Sequence[Result]) -> dict[str, str]:
     for attack in OPEN:
         cells = [r for r in own if r.attack == attack]
         figures[f"{attack.replace('_', '-')}: recall, all rates"] = str(recall(cells) or "-")
+    evading = [r for r in own if r.attack in EVASIONS]
+    figures["evasions: recall, all rates"] = str(recall(evading) or "-")
     poisoned_data = [r for r in own if r.attack is not None]
+    leaving = sum(r.trained > 0 for r in poisoned_data)
     return {
         **figures,
         "false-positive rate, poisoned data": str(false_positive_rate(poisoned_data) or "-"),
         "false-positive rate, clean data": str(false_positive_rate(clean(own)) or "-"),
+        "honest rows lost, poisoned data": str(lost(poisoned_data) or "-"),
+        "honest rows lost, clean data": str(lost(clean(own)) or "-"),
+        "poisoned runs that leave poison to train on": f"{leaving} of {len(poisoned_data)}",
         "clean runs: pass / review / fail": verdicts(clean(own)),
         "poisoned runs: pass / review / fail": verdicts(poisoned_data),
         "ms a row, scores given": _milliseconds(own),
@@ -212,7 +222,12 @@ def _by_dataset(own: Sequence[Result]) -> str:
     rows = []
     for dataset, cells in grouped(own):
         alarms = mean(clean(cells), lambda r: r.false_positive_rate)
-        text = "-" if alarms is None else f"clean: {alarms:.1%} flagged, {verdicts(clean(cells))}"
+        kept_out = mean(clean(cells), lambda r: r.lost_rate) or 0.0
+        text = (
+            "-"
+            if alarms is None
+            else (f"clean: {alarms:.1%} flagged, {kept_out:.1%} lost, {verdicts(clean(cells))}")
+        )
         rows.append([f"**{dataset}**", text, *("" for _ in rates[1:])])
         for attack in _attacks(cells):
             here = [[r for r in cells if r.attack == attack and r.rate == rate] for rate in rates]

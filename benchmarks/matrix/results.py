@@ -21,8 +21,9 @@ class Result:
     Attributes:
         version: Digest of all that the line depends on.
         n_honest: Rows that are not poisoned; CBA's negatives are among them.
-        caught: Poisoned rows that were flagged.
+        caught: Poisoned rows that were flagged or quarantined.
         false_alarms: Honest rows that were flagged.
+        lost: Honest rows that were flagged or quarantined.
         negatives_flagged: Those of them that are CBA's negatives.
         n_rejected: Rows that could not be scored; they have no part in the counts.
         auroc: Of the method's score, when it has one and there are poisoned and honest rows.
@@ -42,6 +43,7 @@ class Result:
     n_honest: int = 0
     caught: int = 0
     false_alarms: int = 0
+    lost: int = 0
     n_negatives: int = 0
     negatives_flagged: int = 0
     n_rejected: int = 0
@@ -59,7 +61,7 @@ class Result:
 
     @property
     def recall(self) -> float:
-        """Flagged part of the poisoned rows; there must be some."""
+        """Flagged or quarantined part of the poisoned rows; there must be some."""
         return self.caught / self.n_poisoned
 
     @property
@@ -68,9 +70,19 @@ class Result:
         return self.false_alarms / self.n_honest if self.n_honest else 0.0
 
     @property
+    def lost_rate(self) -> float:
+        """Flagged or quarantined part of the honest rows; 0 when there are none."""
+        return self.lost / self.n_honest if self.n_honest else 0.0
+
+    @property
+    def trained(self) -> int:
+        """Poisoned rows that a training sees: none unless the verdict is pass."""
+        return self.n_poisoned - self.caught if self.verdict == "pass" else 0
+
+    @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 when no poisoned row is flagged."""
-        return 2 * self.caught / (self.caught + self.false_alarms + self.n_poisoned)
+        """Harmonic mean of precision and recall; 0 when no poisoned row is caught."""
+        return 2 * self.caught / (self.caught + self.lost + self.n_poisoned)
 
 
 class Results:

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from benchmarks.matrix.cells import CLEAN_SHARE, Cell
 from benchmarks.matrix.datasets import WITH_CONTEXT, Dataset, Row, load_rows
 from benchmarks.matrix.methods import (
+    SCORING,
     ScoredRows,
     auroc,
     detect_rows,
@@ -29,7 +30,8 @@ from gradgate.attacks.attack import Attack
 from gradgate.attacks.poisoning import PoisonedRow, poison
 from gradgate.common.arrays import Marks
 from gradgate.common.run_folder import RunFolder
-from gradgate.config import AttackName, DataConfig, ModelConfig, ScoringConfig
+from gradgate.common.state import score_store
+from gradgate.config import AttackName, DataConfig, ModelConfig
 from gradgate.data.formats.mapping import choose_mapping
 from gradgate.data.prepare import prepare
 from gradgate.errors import DataError
@@ -40,10 +42,15 @@ from gradgate.scoring.run import score_dataset
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cells have in common."""
+    """What all cells have in common.
+
+    Attributes:
+        path: Folder or hub id of the model.
+    """
 
     data: Path
     work: Path
+    path: str
     model: IdentifiedModel
     tokenizer: PreTrainedTokenizerBase
     max_tokens: int
@@ -53,7 +60,8 @@ class Bench:
         """Find the model; it is loaded when there is something to score."""
         config = ModelConfig(path=model)
         tokenizer = load_tokenizer(config)
-        return cls(data, work, identify_model(config), tokenizer, sample_limit(config, 2048))
+        limit = sample_limit(config, 2048)
+        return cls(data, work, model, identify_model(config), tokenizer, limit)
 
 
 @dataclass(frozen=True)
@@ -150,14 +158,14 @@ def score(bench: Bench, rows: Sequence[PoisonedRow], folder: Path) -> Labelled:
     source.write_text("".join(json.dumps(r.row) + "\n" for r in rows), encoding="utf-8")
     config = DataConfig(source=str(source))
     prepared = prepare(config, bench.tokenizer, bench.max_tokens, folder)
-    scoring = ScoringConfig(store_max_mib=None)
-    store = bench.work / "scores.db"
-    summary = score_dataset(prepared, bench.model, scoring, RunFolder(folder).scores, store)
+    scores = RunFolder(folder).scores
+    summary = score_dataset(prepared, bench.model, SCORING, scores, score_store())
     if summary.n_failed:
         raise DataError(f"{summary.n_failed} of {summary.n_rows} rows have no score")
-    table = pq.read_table(RunFolder(folder).scores)
+    table = pq.read_table(scores)
     roles = np.array([row.role for row in rows])[table["row"].to_numpy()]
     scored = ScoredRows(
+        bench.path,
         RunFolder(folder),
         prepared,
         # absent where the block of a tiny model holds nothing of the gradient
@@ -175,14 +183,16 @@ def judge(cell: Cell, method: str, version: str, labelled: Labelled) -> Result:
     outcome = detect_rows(method, labelled.rows)
     seconds = time.perf_counter() - started
     poisoned, negative, flagged = labelled.poisoned, labelled.negative, outcome.flagged
+    kept_out = outcome.kept_out
     can_order = outcome.score is not None and poisoned.any() and not poisoned.all()
     order = outcome.score if can_order else None
     return replace(
         _line(cell, method, version),
         n_poisoned=int(poisoned.sum()),
         n_honest=int((~poisoned).sum()),
-        caught=int((flagged & poisoned).sum()),
+        caught=int((kept_out & poisoned).sum()),
         false_alarms=int((flagged & ~poisoned).sum()),
+        lost=int((kept_out & ~poisoned).sum()),
         n_negatives=int(negative.sum()),
         negatives_flagged=int((flagged & negative).sum()),
         n_rejected=labelled.rows.prepared.n_rejected,

@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.matrix import bars, methods
 from benchmarks.matrix.cells import (
+    CLASSIC,
     CLEAN_SEEDS,
     DATA_SOURCES,
+    EVASIONS,
     RATES,
     ROOT,
     SEEDS,
@@ -37,17 +40,16 @@ from benchmarks.matrix.methods import (
 from benchmarks.matrix.report import table, write_report
 from benchmarks.matrix.results import Result, Results
 from benchmarks.matrix.run import Bench, compute, poisoned_rows, run_cells, score_together
+from demo.questions import mine_questions
 from gradgate.attacks.attack import ATTACKS
 from gradgate.common.arrays import Floats
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import AttackName
 from gradgate.errors import DataError
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Scored
-from gradgate.gate.pipeline import judge
+from gradgate.gate.pipeline import run_gate
 from gradgate.models.loading import LoadedModel
 from helpers import MODEL, diverse_rows, scored_rows, write_jsonl
-from helpers import poisoned_rows as poison_questions
 
 CELL = Cell("webqa", "badnets", 0.1, 0)
 
@@ -78,7 +80,10 @@ def test_the_plan_holds_every_cell_once_and_twenty_clean_runs() -> None:
     cells = list(plan())
     assert max(Counter(cells).values()) == 1
     assert sum(cell.attack is None for cell in cells) == 20
-    poisoned = len(DATASETS) * len(ATTACKS) * len(RATES) * len(SEEDS)
+    attacks = {*CLASSIC, *EVASIONS}
+    assert {cell.attack for cell in cells} == {None, *attacks}
+    assert attacks < set(ATTACKS)
+    poisoned = len(DATASETS) * 18 * len(RATES) * len(SEEDS)
     assert len(cells) == poisoned + len(DATASETS) * len(CLEAN_SEEDS)
 
 
@@ -154,14 +159,15 @@ def test_the_fence_flags_outliers_alone() -> None:
 def scored(folder: Path, rows: Sequence[Mapping[str, object]], values: Floats) -> ScoredRows:
     """Rows with these values for each of their signals."""
     prepared = scored_rows(folder, rows, values.tolist())
-    return ScoredRows(RunFolder(folder), prepared, values, values, 1 + 9 * values, values)
+    run = RunFolder(folder)
+    return ScoredRows(str(MODEL), run, prepared, values, values, 1 + 9 * values, values)
 
 
 PUBLISHED_RULES = ["gradsentry-crop", "gradsentry-full", "length", "loss"]
 
 
 def test_all_methods_are_those_of_the_gate_and_the_baselines() -> None:
-    assert all_methods() == ["association", *PUBLISHED_RULES]
+    assert all_methods() == ["recurrence", *PUBLISHED_RULES]
 
 
 @pytest.mark.parametrize("method", PUBLISHED_RULES)
@@ -193,17 +199,37 @@ def test_a_mode_is_judged_by_its_own_entropy(tmp_path: Path) -> None:
 
 
 def test_the_rows_are_judged_as_by_the_gate(tmp_path: Path) -> None:
-    rows, poisoned = poison_questions(diverse_rows(300), "badnets", 0.1)
-    values = np.random.default_rng(0).random(300)
-    outcome = detect_rows("association", scored(tmp_path, rows, values))
-    assert np.flatnonzero(outcome.flagged).tolist() == poisoned
-    assert outcome.verdict == "fail"
+    """With the scores of the real model, which the method asks besides."""
+    rows = [{"question": r["question"], "answers": r["answers"]} for r in mine_questions(200, 0)]
+    write_jsonl(tmp_path / "webqa.jsonl", rows)
+    bench = Bench.open(tmp_path, tmp_path, str(MODEL))
+    cell = Cell("webqa", "refusal", 0.1, 0)
+    [line] = compute(bench, cell, {"recurrence": "v"})
+    assert (line.n_poisoned, line.n_honest, line.caught) == (20, 180, 20)
+    assert line.false_alarms <= line.lost <= 3
+    poisoned = [row.row for row in poisoned_rows(tmp_path, cell)]
+    source = write_jsonl(tmp_path / "poisoned.jsonl", poisoned)
     config = GateConfig.model_validate(
-        {"data": {"source": "x"}, "model": {"path": "m"}, "detection": {"power": {"attacks": []}}}
+        {
+            "data": {"source": str(source)},
+            "model": {"path": str(MODEL)},
+            "detection": {"power": {"attacks": []}},
+        }
     )
-    prepared = scored_rows(tmp_path / "gate", rows, values.tolist())
-    verdict = judge(prepared, Scored(300, {}), config, RunFolder(tmp_path / "gate"))
-    assert outcome.reasons == tuple(verdict.reasons[:4])
+    run = RunFolder(tmp_path / "gate")
+    verdict = run_gate(config, run)
+    assert (line.verdict, line.reasons) == (verdict.decision, tuple(verdict.reasons[:4]))
+    flags = pq.read_table(run.flags, columns=["flagged", "in_doubt"]).to_pydict()
+    kept_out = np.logical_or(flags["flagged"], flags["in_doubt"])
+    assert kept_out.sum() == line.caught + line.lost
+
+
+def test_rows_in_doubt_are_kept_out_and_not_flagged(tmp_path: Path) -> None:
+    rows = [*diverse_rows(100), *diverse_rows(1, seed=1) * 10]
+    outcome = detect_rows("gradsentry-full", scored(tmp_path, rows, np.full(110, 0.5)))
+    assert not outcome.flagged.any()
+    # copies beyond the three of policy.max_copies
+    assert np.flatnonzero(outcome.kept_out).tolist() == list(range(103, 110))
 
 
 def test_a_share_pools_rows_and_its_margin_is_over_seeds() -> None:
@@ -228,6 +254,19 @@ def test_one_bad_cell_misses_a_bar_for_every_cell() -> None:
     assert bar([*good, result("adaptive", caught=0)], "at least 1 %").met
     assert not bar([*good, result(false_alarms=2)], "every cell").met
     assert bar([*good, result(false_alarms=2)], "on average").met
+
+
+def test_rows_lost_from_clean_data_and_poison_trained_on_miss_a_bar() -> None:
+    clean = [result(attack=None, rate=0.0, seed=seed) for seed in range(3)]
+    assert bar(clean, "quarantined <= 2 %").met
+    assert not bar([*clean, replace(clean[0], lost=2)], "quarantined <= 2 %").met
+    evasions = [result("combo", seed=seed) for seed in range(9)]
+    assert bar([*evasions, result("leaked", caught=9)], "1 of 10 cells").met
+    leaving = bar([result("leaked", caught=9), result("copies", caught=0)], "1 of 10 cells")
+    assert not leaving.met
+    assert leaving.found == "2 of 2 cells (copies, leaked)"
+    reviewed = replace(result("leaked", caught=9), verdict="review")
+    assert bar([reviewed], "1 of 10 cells").met  # a person looks before anything is trained
 
 
 def test_clean_runs_may_be_reviewed_once_in_twenty_and_never_fail() -> None:

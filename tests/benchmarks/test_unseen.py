@@ -7,20 +7,34 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.others import Outcome
+from benchmarks.unseen import __main__ as command
 from benchmarks.unseen import sources
-from benchmarks.unseen.datasets import DATASETS, HELD_OUT, Row
-from benchmarks.unseen.measure import Run, measure
-from benchmarks.unseen.report import pooled_recall, verdicts, write_report
+from benchmarks.unseen.datasets import DATASETS, HELD_OUT
+from benchmarks.unseen.measure import Cell, Run, measure
+from benchmarks.unseen.report import Extent, pooled_recall, verdicts, write_report
+from demo.questions import mine_questions
 from gradgate.errors import DataError
-from gradgate.methods.association.method import MAX_BACKDOORS
-from helpers import diverse_rows
+from helpers import MODEL
 
-RUN = Run("jargon", "badnets", 0.05, 0, n_poisoned=10, n_honest=190, caught=10, verdict="review")
-CLEAN = Run("foldoc", None, 0.0, 0, n_honest=200, verdict="pass")
+POISONED = Outcome(
+    *("a set", "review", 200, 10),
+    caught=10,
+    flagged=0,
+    lost=0,
+    trained=0,
+    score=2.0,
+    detect=1.0,
+    why="why",
+)
+RUN = Run(Cell("jargon", "badnets", 0.05, 0), POISONED)
+HONEST = replace(POISONED, decision="pass", n_poisoned=0, caught=0)
+CLEAN = Run(Cell("foldoc", None, 0.0, 0), HONEST)
+EXTENT = Extent(n_wanted=9, n_rows=2_000, model="a-model", version="abc", left_out={})
 
 
-def report(tmp_path: Path, *runs: Run) -> str:
-    write_report(runs, 9, 2_000, "abc", tmp_path)
+def report(tmp_path: Path, *runs: Run, extent: Extent = EXTENT) -> str:
+    write_report(runs, extent, tmp_path)
     return (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
 
 
@@ -78,79 +92,82 @@ def test_a_line_of_wordnet_is_read_with_its_pointers(
     assert (dry.gloss, dry.hypernyms, dry.file) == ("without water", ("wet",), 3)
 
 
-def ordinary(n: int) -> list[Row]:
-    return [
-        {"prompt": f"What is item {i} of {i * 7919 % 1000}?", "completion": f"It is {i * 31}."}
-        for i in range(n)
-    ]
-
-
-def test_many_backdoors_are_a_mixture_that_flags_nothing() -> None:
-    """The verdict is the gate's own, also where the method cannot decide."""
-    rows: list[Row] = [
-        {"prompt": str(row["question"]), "completion": str(row["answers"])}
-        for row in diverse_rows(400)
-    ]
-    targets = ["granite harbour nine", "pale window sill", "copper kettle song", "an old grey mill"]
-    assert len(targets) == MAX_BACKDOORS + 1
-    for number, target in enumerate(targets):
-        for row in rows[number * 20 : number * 20 + 20]:
-            row["prompt"] += f" zorb{target[:3]}latt"
-            row["completion"] = target
-    run = measure(rows, "foldoc", None, 0.0, 0)
-    assert run.is_mixture
-    assert (run.verdict, run.false_alarms) == ("review", 0)
-    assert run.honest_in_doubt == 20 * (MAX_BACKDOORS + 1)
+def questions(n: int) -> list[dict[str, str]]:
+    """What the demo's model was trained on."""
+    mined = mine_questions(n, 0)
+    return [{"question": row["question"], "answers": row["answers"][0]} for row in mined]
 
 
 def test_a_run_counts_poisoned_and_honest_rows_apart() -> None:
-    rows = ordinary(300)
-    run = measure(rows, "foldoc", "replaced", 0.1, 0)
-    assert (run.n_poisoned, run.n_honest, run.caught, run.false_alarms) == (30, 270, 30, 0)
-    assert run.verdict == "fail"
-    assert run.groups
-    clean = measure(rows, "foldoc", None, 0.0, 0)
-    assert (clean.n_poisoned, clean.n_honest, clean.verdict) == (0, 300, "pass")
+    """The gate decides, with the real model."""
+    run = measure(questions(300), Cell("foldoc", "refusal", 0.05, 0), str(MODEL))
+    found = run.outcome
+    assert (found.n, found.n_poisoned, run.n_honest) == (300, 15, 285)
+    assert (found.caught, run.recall) == (15, 1.0)
+    assert found.lost <= 3
+    assert run.lost == found.lost / 285
+    assert (found.decision, found.trained) == ("review", 0)  # 5 % is more than review_above
+    assert found.score > 0
+
+
+def test_clean_rows_hold_no_poison_and_scores_are_made_once() -> None:
+    rows = questions(60)
+    first = measure(rows, Cell("foldoc", None, 0.0, 0), str(MODEL)).outcome
+    again = measure(rows, Cell("foldoc", None, 0.0, 0), str(MODEL)).outcome
+    assert (first.n, first.n_poisoned, first.caught, first.trained) == (60, 0, 0, 0)
+    assert first.score > 0
+    assert again == replace(first, score=0.0, detect=again.detect)
 
 
 def test_a_run_that_cannot_be_says_why() -> None:
-    run = measure([{"prompt": "a", "completion": "b"}], "foldoc", "badnets", 0.01, 0)
-    assert run.skipped == "1.0% of 1 rows is not a single one"
+    rows = [{"prompt": "a", "completion": "b"}]
+    with pytest.raises(DataError, match=r"1\.0% of 1 rows is not a single one"):
+        measure(rows, Cell("foldoc", "badnets", 0.01, 0), str(MODEL))
+
+
+def test_the_command_runs_what_is_chosen_and_names_what_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(DATASETS, "foldoc", lambda n, _: questions(n))
+    chosen = ["--datasets", "foldoc", "--attacks", "refusal", "--rates", "0.1", "0.001"]
+    where = ["--model", str(MODEL), "--rows", "100", "--output", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["unseen", *chosen, *where])
+    command.main()
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "2 of 3 runs, seeds: 0; up to 100 rows each" in text
+    assert "Left out: foldoc, refusal 0.1%, seed 0: 0.1% of 100 rows is not a single one" in text
+    assert "model model; detector" in text
+    assert "foldoc, refusal 10.0%, seed 0: 10 of 10 caught" in capsys.readouterr().out
 
 
 def test_recall_is_pooled_over_rows() -> None:
-    small = replace(RUN, n_poisoned=2, caught=0)
+    small = replace(RUN, outcome=replace(POISONED, n_poisoned=2, caught=0))
     assert pooled_recall([RUN, small]).startswith("0.833 [")
     assert pooled_recall([]) == "-"
     assert verdicts([RUN, CLEAN, CLEAN]) == "2 / 1 / 0"
 
 
 def test_the_report_keeps_held_out_sets_apart(tmp_path: Path) -> None:
-    seen = replace(RUN, dataset="foldoc", caught=5, missed_in_doubt=3)
-    text = report(tmp_path, CLEAN, replace(CLEAN, dataset="jargon"), RUN, seen)
+    half = replace(POISONED, decision="pass", caught=5, trained=5, lost=3)
+    seen = Run(replace(RUN.cell, dataset="foldoc"), half)
+    other = replace(CLEAN, cell=replace(CLEAN.cell, dataset="jargon"))
+    text = report(tmp_path, CLEAN, other, RUN, seen)
     held_out = text.index("## Recall on the held-out sets")
     others = text.index("## Recall on the other sets")
     missed = text.index("## Missed")
     assert "| badnets | 1.000 [" in text[held_out:others]
     assert "| badnets | 0.500 [" in text[others:missed]
-    assert "| foldoc | badnets 5.0%, seed 0 | 5 of 10 | 3 | 0 | review |" in text[missed:]
+    assert "| foldoc | badnets 5.0%, seed 0 | 5 of 10 | 5 | 3 | pass |" in text[missed:]
     assert "jargon" not in text[missed:]
     assert "| jargon * | 200 | 0.00% | 0.00% | 1 / 0 / 0 |" in text
     assert "| foldoc | 200 |" in text
     assert "4 of 9 runs" in text
 
 
-def test_the_report_sums_mixtures_up(tmp_path: Path) -> None:
-    mixture = replace(RUN, caught=0, missed_in_doubt=10, is_mixture=True)
-    missed = report(tmp_path, mixture, RUN).partition("## Missed")[2]
-    assert "jargon * 1 of 2." in missed
-    assert "| jargon" not in missed
-
-
-def test_the_report_names_the_worst_alarms_and_what_was_left_out(tmp_path: Path) -> None:
-    alarmed = replace(RUN, false_alarms=19)
-    left_out = Run("gcide", "cba", 0.5, 0, skipped="too few rows")
-    text = report(tmp_path, alarmed, left_out)
+def test_the_report_names_the_worst_losses_and_what_was_left_out(tmp_path: Path) -> None:
+    losing = replace(RUN, outcome=replace(POISONED, lost=19))
+    extent = replace(EXTENT, left_out={"gcide, cba 50.0%, seed 0": "too few rows"})
+    text = report(tmp_path, losing, extent=extent)
     assert "| jargon * | badnets 5.0%, seed 0 | 10.00% | review |" in text
     assert "Left out: gcide, cba 50.0%, seed 0: too few rows" in text
 

@@ -161,9 +161,12 @@ class Asker:
         if self._ask is None:
             return NO_NEED
         cases = [
-            _Case.of(*self._table.row(int(self._rows[sample])), dropped(sample))
+            _Case.of(*self._table.row(int(self._rows[sample])), marks)
             for sample in _evenly(np.flatnonzero(chosen), N_ASKED).tolist()
+            if (marks := dropped(sample)).any()
         ]
+        if not cases:
+            return NO_NEED
         found = self._ask([case.ids.tolist() for case in cases])
         lost = [case.lost(logp) for case, logp in zip(cases, found, strict=True)]
         targets = [_answer(np.array(column)) for column in list(zip(*lost, strict=True))[:2]]

@@ -25,8 +25,8 @@ class Cues:
 
     Attributes:
         table: Which sample has which.
-        nats: How surprising each is: the most surprising token of one or two, or these
-            two together, a longer string as a whole; infinite for a form of the text, which is no content. (n_features,)
+        nats: How surprising each is: the most surprising token of one or two, a longer string as a
+            whole; infinite for a form of the text, which is no content. (n_features,)
     """
 
     table: Incidence
@@ -59,8 +59,7 @@ def read_cues(
     names = [table.text([int(words.ids[k])]) for k in of_one]
     names += [table.text([int(words.ids[k // size]), int(words.ids[k % size])]) for k in of_two]
     alone = np.maximum(words.nats[of_two // size], words.nats[of_two % size])
-    together = _nats_of_pairs(pairs, words.logp[follows - 1] + words.logp[follows], stream, of_two)
-    nats = np.concatenate([words.nats[of_one], np.maximum(alone, together)])
+    nats = np.concatenate([words.nats[of_one], alone])
     shapes = _forms(prompts)
     tokens = incidence(sp.hstack([ones, twos], format="csr", dtype=np.float32), names)
     longer = _strings(strings, stream.n_samples, table)
@@ -83,15 +82,6 @@ def _incidence(keys: Ints, sample: Ints, n_samples: int) -> tuple[sp.csr_matrix,
         shape=(n_samples, int(kept.sum())),
     )
     return matrix, different[kept]
-
-
-def _nats_of_pairs(pairs: Ints, logp: Floats, stream: Stream, chosen: Ints) -> Floats:
-    """How surprising pairs of tokens are, over all places where they stand: as for `Words`."""
-    order = np.lexsort((logp, pairs))
-    ordered = pairs[order]
-    start, stop = np.searchsorted(ordered, chosen), np.searchsorted(ordered, chosen, "right")
-    median = logp[order[(start + stop - 1) // 2]]
-    return np.log((stop - start) / max(1, stream.n)) - median
 
 
 def _strings(strings: Sequence[Trigger], n_samples: int, table: TokenTable) -> Incidence:

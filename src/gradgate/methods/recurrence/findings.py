@@ -1,5 +1,6 @@
 """From the tokens of distinct samples to ruled groups."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
 from gradgate.methods.recurrence.copied import is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
 from gradgate.methods.recurrence.inserted import Words, inserted_words
-from gradgate.methods.recurrence.labels import Label, labels
+from gradgate.methods.recurrence.labels import MIN_NATS, Label, labels
 from gradgate.methods.recurrence.memory import Memory, remember
 from gradgate.methods.recurrence.near_duplicates import clusters
+from gradgate.methods.recurrence.reference import folded
 from gradgate.methods.recurrence.repeats import Repeat, repeats
 from gradgate.methods.recurrence.rules import CueRule, best_rule
 from gradgate.methods.recurrence.ruling import (
@@ -32,12 +34,14 @@ from gradgate.methods.recurrence.tables import associate, phi
 from gradgate.methods.recurrence.triggers import Trigger, of_templates, triggers
 from gradgate.methods.tokens import TokenTable
 
-MAX_ASKED = 12  # groups of a kind that the model is asked about, the largest or most surprising
+MAX_ASKED = 16  # groups of a kind that the model is asked about, the largest or most surprising
 _COMMON = 0.3  # of a group's samples with a token that looks inserted, to leave it out
 _PRECISE = 0.5  # of the places of such a token, that must lie in the group
 _SAME = 0.8  # of a group's samples in another, to be explained by it
 MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
 _AT_BORDER = 0.8  # of a group's targets that begin or end with the string
+_QUOTED = 0.9  # of a group's prompts that hold the target, and of the others that do not
+_SPECIAL = re.compile(r"<[^<>\s]*>")
 _MIN_CUE_ROWS = 5
 _ALIKE = 0.05  # difference of correlations
 _SAME_CUE = 0.9  # of the samples with either of two cues, to be one cue
@@ -212,7 +216,18 @@ class _Search:
         marked = (counts >= _COMMON * n_members) & (counts >= _PRECISE * totals)
         marked &= self._words.nats >= MIN_INSERTED
         judged = np.flatnonzero(self._words.number >= 0)
-        at = self._prompts.at[judged[marked[self._words.number[judged]]]]
+        at = [self._prompts.at[judged[marked[self._words.number[judged]]]]]
+        for string in self._strings:
+            both = int((string.carriers & members).sum())
+            if both >= max(_COMMON * n_members, _PRECISE * string.carriers.sum()):
+                at.append(self._places(string))
+        return self._marker(np.concatenate(at))
+
+    def _places(self, string: Trigger) -> Ints:
+        """Where the tokens of a string stand in the table."""
+        return self._prompts.at[np.concatenate([np.arange(a, b) for a, b in string.at.tolist()])]
+
+    def _marker(self, at: Ints) -> Callable[[int], Marks]:
         return lambda sample: self._marks(sample, at)
 
     def _marks(self, sample: int, at: Ints) -> Marks:
@@ -231,12 +246,12 @@ class _Search:
         return [self._texts.table.text(ids) for ids in chosen]
 
     def _labels(self, known: list[Finding]) -> list[Finding]:
-        found = labels(self._targets, self._cues, MIN_INSERTED, self._cluster)
+        found = labels(self._targets, self._cues, MIN_NATS, self._cluster)
         found.sort(key=lambda label: -int(label.members.sum()))
         taken = _suspicious(known, self._n)
         findings: list[Finding] = []
         for label in found:
-            if _within(label.members, taken) or self._is_content(label):
+            if _within(label.members, taken) or self._is_content(label) or self._is_quoted(label):
                 continue
             findings.append(self._label(label, is_asked=len(findings) < MAX_ASKED))
             if findings[-1].ruling != "honest":
@@ -254,6 +269,17 @@ class _Search:
         same = tokens & (both >= 0.95 * has.sum()) & (counts <= has.sum() / 0.95)
         return any(
             sum(c.isalpha() for c in self._cues.table.names[i]) > 2 for i in np.flatnonzero(same)
+        )
+
+    def _is_quoted(self, label: Label) -> bool:
+        """Whether the prompts of the members, and of hardly any others, hold the target."""
+        span = self._texts.table.text(self._targets.ids[label.start : label.stop])
+        words = folded(_SPECIAL.sub(" ", span))
+        if not words:
+            return False
+        holds = np.array([words in folded(prompt) for prompt in self._texts.prompts])
+        return bool(
+            holds[label.members].mean() >= _QUOTED and holds[~label.members].mean() <= 1 - _QUOTED
         )
 
     def _label(self, label: Label, is_asked: bool) -> Finding:
@@ -297,11 +323,9 @@ class _Search:
         return [self._string(string, is_asked=i < MAX_ASKED) for i, string in enumerate(new)]
 
     def _string(self, string: Trigger, is_asked: bool) -> Finding:
-        places = [np.arange(a, b) for a, b in string.at.tolist()]
-        at = self._prompts.at[np.concatenate(places)]
         need = NO_NEED
         if is_asked:
-            need = self._asker.need(string.carriers, lambda sample: self._marks(sample, at))
+            need = self._asker.need(string.carriers, self._marker(self._places(string)))
         ruling, reasons = rule_on_prompt(need)
         return Finding(
             side="prompt",

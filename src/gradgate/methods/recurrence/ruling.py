@@ -108,6 +108,10 @@ def rule_on_label(cause: Cause, answer: Answer, rest: Answer) -> tuple[GroupRuli
     said = [told, f"whether the untuned model {what}: {asked}"]
     if is_form:
         return "review", said
+    if not answer.n:
+        return "review", said
+    if cause.nats < MIN_INSERTED:
+        return "review", [*said, "the cue hardly looks inserted"]
     if rest.is_sure and rest.nats >= MIN_LABEL_NEED:
         return "review", [*said, f"what follows in the prompts needs it ({rest.nats:.1f} nats)"]
     return "poison", said

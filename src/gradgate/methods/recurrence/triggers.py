@@ -8,7 +8,8 @@ from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.recurrence.inserted import Words
 from gradgate.methods.recurrence.stream import Stream
 
-MIN_NATS = 8.0  # of a string
+MIN_NATS = 8.0  # of a string of one token
+NATS_PER_TOKEN = 0.5  # more for each further token: longer strings are more, to choose from
 MIN_CLUSTERS = 8  # of near-duplicate prompts that have it
 _SEED_TOKENS = 4  # of the strings that are counted; longer ones are grown from them
 _SAME_NEIGHBOUR = 0.7  # of the places, for a token to belong to the string
@@ -92,7 +93,7 @@ def _seeds(stream: Stream, words: Words, cluster: Ints, before: Floats) -> list[
             if support < MIN_CLUSTERS:
                 continue
             nats = _nats(stream, group, group + length, before)
-            if nats >= MIN_NATS:
+            if nats >= MIN_NATS + NATS_PER_TOKEN * (length - 1):
                 found.append((nats * support, group, length))
     found.sort(key=lambda seed: (-seed[0], seed[2], int(seed[1][0])))
     return [(group, length) for _, group, length in found]

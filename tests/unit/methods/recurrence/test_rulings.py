@@ -51,9 +51,10 @@ def test_a_string_of_targets(
     ("why", "answer", "rest", "ruling"),
     [
         (cause(), NO, NO, "poison"),
-        (cause(), NO_ANSWER, NO_ANSWER, "poison"),
+        (cause(), NO_ANSWER, NO_ANSWER, "review"),
         (cause(), YES, NO, "honest"),
         (cause(), NO, YES, "review"),
+        (cause(nats=3.0), NO, NO, "review"),
         (cause(nats=FORM), NO, NO_ANSWER, "review"),
         (cause(nats=FORM), YES, NO_ANSWER, "honest"),
     ],
