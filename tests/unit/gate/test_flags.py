@@ -19,11 +19,11 @@ from gradgate.gate.decide import Checked, Scored, decide
 from gradgate.gate.flags import Flagging, flag, top_flagged
 from gradgate.gate.pipeline import n_scored_rows
 from gradgate.gate.verdict import Answer, Decision, Verdict
-from gradgate.methods.recurrence.config import RecurrenceConfig
-from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.contract import Method
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
+from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.models.handle import ConfiguredModel
 from gradgate.models.loading import load_tokenizer
 from gradgate.power.measurement import Measured
