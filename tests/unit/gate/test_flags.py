@@ -195,7 +195,9 @@ def test_the_repetitions_of_a_flagged_sample_are_flagged_too(tmp_path: Path) -> 
     assert table["row"][table["flagged"]].tolist() == [*poisoned, 300, 301, 302]
     assert found.n_flagged == 33
     assert found.groups[0].n_rows == 33
-    assert found.groups[0].association.n_both == 30  # but they are no evidence
+    table_of_cue = found.groups[0].association
+    assert table_of_cue is not None
+    assert table_of_cue.n_both == 30  # but they are no evidence
 
 
 def test_a_row_without_a_score_is_neither_flagged_nor_counted(tmp_path: Path) -> None:
