@@ -28,8 +28,8 @@ from gradgate.data.tokens import content_digest
 from gradgate.gradients.token_logp import unpacked
 from gradgate.models.handle import ConfiguredModel
 from gradgate.models.identity import IdentifiedModel
-from gradgate.scoring.samples import SampleScorer
 from gradgate.models.loading import LoadedModel, load_tokenizer
+from gradgate.scoring.samples import SampleScorer
 
 SUPPORT = Path(__file__).parent
 MODEL = Path(__file__).parents[2] / "demo" / "model"

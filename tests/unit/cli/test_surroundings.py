@@ -13,7 +13,7 @@ from cli_helpers import gradgate, gradgate_process
 
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
-from helpers import MODEL, diverse_rows, question_rows, load_config, write_jsonl
+from helpers import MODEL, diverse_rows, load_config, question_rows, write_jsonl
 
 COMMAND = Path(sys.executable).parent / "gradgate"
 QUICK = ("--model", MODEL, "--no-power", "--no-store")

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from gradgate.config import PowerConfig
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
-from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
+from gradgate.methods.recurrence.config import RecurrenceConfig
 from helpers import load_config
 
 FIXED = {"method": "fixed", "value": 0.5}

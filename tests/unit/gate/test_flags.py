@@ -19,11 +19,11 @@ from gradgate.gate.decide import Checked, Scored, decide
 from gradgate.gate.flags import Flagging, flag, top_flagged
 from gradgate.gate.pipeline import n_scored_rows
 from gradgate.gate.verdict import Answer, Decision, Verdict
-from gradgate.methods.recurrence.config import RecurrenceConfig
-from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.contract import Method
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
+from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.models.handle import ConfiguredModel
 from gradgate.models.loading import load_tokenizer
 from gradgate.power.measurement import Measured
@@ -195,7 +195,9 @@ def test_the_repetitions_of_a_flagged_sample_are_flagged_too(tmp_path: Path) -> 
     assert table["row"][table["flagged"]].tolist() == [*poisoned, 300, 301, 302]
     assert found.n_flagged == 33
     assert found.groups[0].n_rows == 33
-    assert found.groups[0].association.n_both == 30  # but they are no evidence
+    table_of_cue = found.groups[0].association
+    assert table_of_cue is not None
+    assert table_of_cue.n_both == 30  # but they are no evidence
 
 
 def test_a_row_without_a_score_is_neither_flagged_nor_counted(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_the_matrix_compares_it(tmp_path: Path) -> None:
     rows = some_rows()
     values = np.random.default_rng(0).random(len(rows))
     prepared = scored_rows(tmp_path, rows, values.tolist())
-    scored = ScoredRows(RunFolder(tmp_path), prepared, values, values, values, values)
+    scored = ScoredRows(str(MODEL), RunFolder(tmp_path), prepared, values, values, values, values)
     outcome = detect_rows("longest", scored)
     assert np.flatnonzero(outcome.flagged).tolist() == LONG
     assert "5 of 100 rows flagged" in outcome.reasons[0]

@@ -191,7 +191,8 @@ class _Search:
 
     def _cause_of(self, rule: CueRule, has_string: Marks) -> Cause:
         of_each = [self._nats_of(cue) for cue in rule.features]
-        nats = min(of_each) if rule.kind == "any_of" else max(of_each)
+        is_any = rule.kind == "any_of" and np.isfinite(of_each).all()
+        nats = min(of_each) if is_any else max(of_each)  # a form among them never accuses
         names = [self._cues.table.names[cue] for cue in rule.features]
         association = associate(has_string, rule.holds, len(self._cues.table.names))
         return Cause(rule.kind, names, association, float(nats))
