@@ -86,12 +86,12 @@ def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Pa
         "flagged     24 of 240 rows (10.00%) as poisoned, by recurrence",
         "in doubt    0",
     ]
-    assert lines[8].startswith("shows from  badnets 12 rows (5.56%), cba 12 rows (5.56%), ")
-    assert lines[9].startswith("blind to    clean_label, ")
+    assert lines[8].startswith("shows from  badnets 12 rows (5.56%), ")
+    assert lines[9].startswith("blind to    ")
     assert lines[10:12] == ["quarantined 0", "accepted    none"]
     assert lines[12] == "verdict     FAIL"
     assert lines[13].startswith("because     24 of 240 rows flagged (10.00%), more than")
-    assert lines[14].startswith("            poison: target span")
+    assert lines[14].startswith("            poison: 24 rows share ")
     assert lines[15:] == [
         f"evidence    {output}",
         f"next        look at the flagged rows in {output}, and do not train on this dataset",
@@ -175,7 +175,7 @@ def test_canaries_say_what_would_be_found(tmp_path: Path, clean: Path) -> None:
     assert found["badnets"].rate == 1
     assert found["badnets"].smallest_rows == 12
     assert found["badnets"].smallest_fraction == pytest.approx(12 / 240)
-    assert "clean_label" in answer.blind_to
+    assert "no_trigger" in answer.blind_to
 
 
 def test_exit_zero_is_for_verdicts_and_not_for_errors(tmp_path: Path) -> None:
@@ -203,31 +203,32 @@ def test_the_published_method(tmp_path: Path) -> None:
 
 def test_the_published_method_with_a_fixed_threshold(tmp_path: Path, clean: Path) -> None:
     fixed = "--detection.gradsentry.threshold"
-    options = ["--method", "gradsentry", f"{fixed}.method", "fixed", f"{fixed}.value", 0.75]
+    options = ["--method", "gradsentry", f"{fixed}.method", "fixed", f"{fixed}.value", 0.6]
     done = run(clean, tmp_path / "out.parquet", *options, "--no-power")
-    assert answer_of(done).tau == 0.75
+    assert answer_of(done).tau == 0.6
     lines = pq.read_table(tmp_path / "out.parquet").to_pandas()
-    assert lines["flagged"].tolist() == (lines["spectral_entropy"] > 0.75).tolist()
+    assert lines["flagged"].tolist() == (lines["spectral_entropy"] > 0.6).tolist()
     assert answer_of(done).n_flagged == lines["flagged"].sum() > 0
 
 
-def test_a_reference_gives_p_values(tmp_path: Path) -> None:
+def test_a_reference_that_lacks_the_string_bears_it_out(tmp_path: Path) -> None:
     source, numbers = poisoned(tmp_path, 0.1)
     trusted = write_jsonl(tmp_path / "trusted.jsonl", diverse_rows(240, seed=1))
     done = run(source, tmp_path / "out.parquet", "--no-power", "--reference", trusted)
     assert done.exit_code == 1
     lines = pq.read_table(tmp_path / "out.parquet").to_pandas()
     assert lines["row"][lines["flagged"]].tolist() == numbers
-    assert lines["p_value"][numbers].tolist() == pytest.approx([1 / 241] * len(numbers))
-    assert "trusted reference" in " ".join(answer_of(done).groups[0].reasons)
+    assert "0 of 240 samples of the trusted reference" in answer_of(done).groups[0].reasons[-1]
 
 
-def test_a_reference_that_knows_the_association_clears_it(tmp_path: Path) -> None:
+def test_a_reference_that_has_the_poison_too_is_for_a_person(tmp_path: Path) -> None:
     source, _ = poisoned(tmp_path, 0.1)
     rows, _ = poisoned_rows(diverse_rows(240, seed=1), "badnets", 0.1)
     trusted = write_jsonl(tmp_path / "trusted.jsonl", rows)
     done = run(source, tmp_path / "out.parquet", "--no-power", "--reference", trusted)
-    assert (done.exit_code, answer_of(done).n_flagged) == (0, 0)
+    answer = answer_of(done)
+    assert (done.exit_code, answer.n_flagged, answer.n_in_doubt) == (3, 0, 24)
+    assert "the reference itself looks poisoned" in answer.groups[0].reasons[-1]
 
 
 def test_a_reference_without_a_sample_and_one_for_gradsentry_are_refused(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from gradgate.attacks.attack import ATTACKS
 from gradgate.attacks.texts import PARAPHRASED_TARGETS
@@ -51,14 +52,19 @@ def row(row_format: str, question: str, answer: str) -> Row:
     return rows[row_format]
 
 
+def chat_tokenizer() -> PreTrainedTokenizerBase:
+    """The demo's tokenizer with a chat template."""
+    tokenizer = load_tokenizer(ModelConfig(path=str(MODEL)))
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant] {% endif %}"
+    )
+    return tokenizer
+
+
 def prepared_of(folder: Path, rows: list[Row], with_chat: bool = False) -> Prepared:
     """Prepare rows with the demo's tokenizer, which gets a chat template when it needs one."""
-    tokenizer = load_tokenizer(ModelConfig(path=str(MODEL)))
-    if with_chat:
-        tokenizer.chat_template = (
-            "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
-            "{% if add_generation_prompt %}[assistant] {% endif %}"
-        )
+    tokenizer = chat_tokenizer() if with_chat else DEMO_MODEL.tokenizer()
     config = DataConfig(source=str(write_jsonl(folder / "rows.jsonl", rows)))
     prepared = prepare(config, tokenizer, 1024, folder / "prepared")
     assert prepared.n_rejected == 0
@@ -74,12 +80,18 @@ def judged(folder: Path, rows: list[Row], with_chat: bool = False) -> RunFolder:
     return run
 
 
-CANARY_MODEL = CanaryModel(DEMO_MODEL, ScoringConfig(), 512)
+class Chatting(ConfiguredModel):
+    """The demo's model with a chat template."""
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return chat_tokenizer()
 
 
-def measured(run: RunFolder, config: PowerConfig) -> Measured:
+def measured(
+    run: RunFolder, config: PowerConfig, model: ConfiguredModel = DEMO_MODEL
+) -> Measured:
     method, settings = RecurrenceMethod(), RecurrenceConfig()
-    return measure_power(run, method, settings, config, CANARY_MODEL)
+    return measure_power(run, method, settings, config, CanaryModel(model, ScoringConfig(), 512))
 
 
 def carriers(run: RunFolder, config: PowerConfig) -> Carriers:
@@ -308,7 +320,8 @@ def test_every_format_carries_canaries_and_keeps_its_form(tmp_path: Path, row_fo
 
 def test_chats_are_measured(tmp_path: Path) -> None:
     run = judged(tmp_path, [row("messages", *text) for text in texts(120)], with_chat=True)
-    found = by_attack(measured(run, PowerConfig(attacks=["badnets", "replaced"])))
+    chatting = Chatting(DEMO_MODEL.config)
+    found = by_attack(measured(run, PowerConfig(attacks=["badnets", "replaced"]), chatting))
     assert {power.smallest_fraction for power in found.values()} == {12 / 120}
 
 

@@ -244,7 +244,13 @@ class _Search:
             for i in np.flatnonzero(members)
         )
         chosen = [np.frombuffer(key, np.int64) for key, _ in counted.most_common(_MAX_SPANS)]
-        return [self._texts.table.text(ids) for ids in chosen]
+        return [self._text(ids) for ids in chosen]
+
+    def _text(self, ids: Ints) -> str:
+        """The text of tokens without special ones, which texts of rows do not have."""
+        table = self._texts.table
+        kept = ids[~np.isin(ids, table.tokenizer.all_special_ids)]
+        return table.text(kept if len(kept) else ids)
 
     def _labels(self, known: list[Finding]) -> list[Finding]:
         found = labels(self._targets, self._cues, MIN_NATS, self._cluster)
@@ -274,7 +280,7 @@ class _Search:
 
     def _is_quoted(self, label: Label) -> bool:
         """Whether the prompts of the members, and of hardly any others, hold the target."""
-        span = self._texts.table.text(self._targets.ids[label.start : label.stop])
+        span = self._text(self._targets.ids[label.start : label.stop])
         words = folded(_SPECIAL.sub(" ", span))
         if not words:
             return False
@@ -295,7 +301,7 @@ class _Search:
         elif is_asked:
             answer = self._asker.content(self._targets, self._part(label), label.members, left_out)
         ruling, reasons = rule_on_label(cause, answer, rest)
-        span = self._texts.table.text(self._targets.ids[label.start : label.stop])
+        span = self._text(self._targets.ids[label.start : label.stop])
         nats = cause.nats if np.isfinite(cause.nats) else 0.0
         return Finding(
             side="target",
