@@ -87,9 +87,7 @@ class Chatting(ConfiguredModel):
         return chat_tokenizer()
 
 
-def measured(
-    run: RunFolder, config: PowerConfig, model: ConfiguredModel = DEMO_MODEL
-) -> Measured:
+def measured(run: RunFolder, config: PowerConfig, model: ConfiguredModel = DEMO_MODEL) -> Measured:
     method, settings = RecurrenceMethod(), RecurrenceConfig()
     return measure_power(run, method, settings, config, CanaryModel(model, ScoringConfig(), 512))
 

@@ -327,6 +327,7 @@ class _Search:
     def _inserted(self, strings: list[Trigger], known: list[Finding]) -> list[Finding]:
         poison = _suspicious([f for f in known if f.ruling == "poison"], self._n)
         new = [string for string in strings if not _within(string.carriers, poison)]
+        new.sort(key=lambda string: -int(string.carriers.sum()))
         return [self._string(string, is_asked=i < MAX_ASKED) for i, string in enumerate(new)]
 
     def _string(self, string: Trigger, is_asked: bool) -> Finding:
