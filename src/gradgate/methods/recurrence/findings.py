@@ -300,7 +300,8 @@ class _Search:
             answer, rest = need.target, need.rest
         elif is_asked:
             answer = self._asker.content(self._targets, self._part(label), label.members, left_out)
-        ruling, reasons = rule_on_label(cause, answer, rest)
+        rest_of_prompt = self._rest_of_prompt(label.members, left_out)
+        ruling, reasons = rule_on_label(cause, answer, rest, rest_of_prompt)
         span = self._text(self._targets.ids[label.start : label.stop])
         nats = cause.nats if np.isfinite(cause.nats) else 0.0
         return Finding(
@@ -314,6 +315,13 @@ class _Search:
             cues=cause.cues,
             association=cause.association,
         )
+
+    def _rest_of_prompt(self, members: Marks, left_out: Callable[[int], Marks]) -> float:
+        """How much the members' prompts say besides: their tokens over those of other prompts."""
+        judged = self._words.number >= 0
+        lengths = np.bincount(self._prompts.sample[judged], minlength=self._n)
+        rest = [int(lengths[i] - left_out(i).sum()) for i in np.flatnonzero(members).tolist()]
+        return float(np.median(rest) / max(1.0, float(np.median(lengths[~members]))))
 
     def _part(self, label: Label) -> Segments:
         """The shared part of the targets, in each member's own target."""
