@@ -58,8 +58,8 @@ def measure(
 
     Rising numbers of canaries are planted, of each attack until it was found twice running; its
     figures are those of the last planting, and its smallest fraction is the smallest from which on
-    it was always found. A canary counts as detected when it is flagged and, where the method gives
-    groups, lies in one that has more canaries of the attack than chance puts there
+    it was always found. A canary counts as detected when it is flagged or in doubt and, where the
+    method gives groups, lies in one that has more canaries of the attack than chance puts there
     (hypergeometric). Canaries of one attack are found together or not at all, more or less: the
     interval speaks of one planting.
 
@@ -94,12 +94,15 @@ def measure(
 
 
 def _credited(found: Detection, canaries: Marks) -> Marks:
-    """Flagged rows; of groups, those in which canaries are not by chance: (n,)."""
-    if found.flagged is None or not found.groups:
-        return np.zeros_like(canaries) if found.flagged is None else found.flagged
+    """Rows flagged or in doubt; of groups, those in which canaries are not by chance: (n,)."""
+    if found.flagged is None:
+        return np.zeros_like(canaries)
+    marked = found.flagged | found.in_doubt
+    if not found.groups:
+        return marked
     credited = np.zeros_like(canaries)
     for group in found.groups:
-        members = found.flagged & (found.group == group.id)
+        members = marked & (found.group == group.id)
         there = int((members & canaries).sum())
         chance = hypergeom.sf(there - 1, len(canaries), int(canaries.sum()), int(members.sum()))
         if there and chance < ALPHA:

@@ -11,7 +11,7 @@ class Power:
 
     Attributes:
         n_planted: Samples that the attack was planted in.
-        n_detected: Those of them that were flagged.
+        n_detected: Those of them that were flagged or in doubt.
         rate: n_detected / n_planted.
         interval: 95 % of the rate (Clopper-Pearson).
         smallest_rows: Smallest number of poisoned rows from which on this attack was found in this

@@ -73,7 +73,8 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
 def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Path) -> None:
     source, _ = poisoned(tmp_path, 0.1)
     output = tmp_path / "flags.parquet"
-    done = gradgate_process("detect", source, *ON_CPU, "--output", output)
+    attacks = ["--detection.power.attacks", "[badnets, no_trigger, clean_label]"]
+    done = gradgate_process("detect", source, *ON_CPU, "--output", output, *attacks)
     assert (done.exit_code, done.stdout) == (1, "")
     lines = done.stderr.splitlines()
     assert lines[0] == "fetched 240 rows: 240 samples, 0 rejected"
@@ -170,12 +171,13 @@ def test_a_little_poison_is_for_a_person(tmp_path: Path) -> None:
 
 
 def test_canaries_say_what_would_be_found(tmp_path: Path, clean: Path) -> None:
-    answer = answer_of(run(clean, tmp_path / "out.parquet"))
+    attacks = ["--detection.power.attacks", "[badnets, clean_label]"]
+    answer = answer_of(run(clean, tmp_path / "out.parquet", *attacks))
     found = {power.attack: power for power in answer.power or []}
     assert found["badnets"].rate == 1
     assert found["badnets"].smallest_rows == 12
     assert found["badnets"].smallest_fraction == pytest.approx(12 / 240)
-    assert "no_trigger" in answer.blind_to
+    assert answer.blind_to == ["clean_label"]
 
 
 def test_exit_zero_is_for_verdicts_and_not_for_errors(tmp_path: Path) -> None:
