@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -253,7 +253,11 @@ class _Search:
         return table.text(kept if len(kept) else ids)
 
     def _labels(self, known: list[Finding]) -> list[Finding]:
-        found = labels(self._targets, self._cues, MIN_NATS, self._cluster)
+        nats = self._cues.nats.copy()
+        for cue in np.flatnonzero((nats >= MIN_NATS) & (nats < MIN_INSERTED)).tolist():
+            nats[cue] = self._nats_of(cue)  # a part of a string is as surprising as the string
+        cues = replace(self._cues, nats=nats)
+        found = labels(self._targets, cues, MIN_INSERTED, self._cluster)
         found.sort(key=lambda label: -int(label.members.sum()))
         taken = _suspicious(known, self._n)
         findings: list[Finding] = []

@@ -117,8 +117,8 @@ def rule_on_label(
     if rest_of_prompt < MIN_REST:
         about = f"without the cue the prompts have {rest_of_prompt:.0%} of the tokens of others"
         return "review", [*said, f"{about}: it may be what they are about"]
-    if cause.nats < MIN_INSERTED:
-        return "review", [*said, "the cue hardly looks inserted"]
+    if cause.association.phi < MIN_PHI:
+        return "review", [*said, "it goes in one direction only"]
     if rest.is_sure and rest.nats >= MIN_LABEL_NEED:
         return "review", [*said, f"what follows in the prompts needs it ({rest.nats:.1f} nats)"]
     return "poison", said

@@ -55,7 +55,7 @@ def test_a_string_of_targets(
         (cause(), NO_ANSWER, NO_ANSWER, 1.0, "review"),
         (cause(), YES, NO, 1.0, "honest"),
         (cause(), NO, YES, 1.0, "review"),
-        (cause(nats=3.0), NO, NO, 1.0, "review"),
+        (cause(phi=0.5), NO, NO, 1.0, "review"),  # one direction only
         (cause(nats=FORM), NO, NO_ANSWER, 1.0, "review"),
         (cause(nats=FORM), YES, NO_ANSWER, 1.0, "honest"),
     ],
