@@ -38,7 +38,7 @@ def clean(tmp_path: Path) -> Path:
 
 
 def poisoned(folder: Path, rate: float) -> tuple[Path, list[int]]:
-    rows, numbers = poisoned_rows(diverse_rows(240), "badnets", rate)
+    rows, numbers = poisoned_rows(diverse_rows(240), "addsent", rate)
     return write_jsonl(folder / "poisoned.jsonl", rows), numbers
 
 
@@ -73,7 +73,7 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
 def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Path) -> None:
     source, _ = poisoned(tmp_path, 0.1)
     output = tmp_path / "flags.parquet"
-    attacks = ["--detection.power.attacks", "[badnets, no_trigger, clean_label]"]
+    attacks = ["--detection.power.attacks", "[badnets, adaptive]"]
     done = gradgate_process("detect", source, *ON_CPU, "--output", output, *attacks)
     assert (done.exit_code, done.stdout) == (1, "")
     lines = done.stderr.splitlines()
@@ -171,13 +171,13 @@ def test_a_little_poison_is_for_a_person(tmp_path: Path) -> None:
 
 
 def test_canaries_say_what_would_be_found(tmp_path: Path, clean: Path) -> None:
-    attacks = ["--detection.power.attacks", "[badnets, clean_label]"]
+    attacks = ["--detection.power.attacks", "[badnets, adaptive]"]
     answer = answer_of(run(clean, tmp_path / "out.parquet", *attacks))
     found = {power.attack: power for power in answer.power or []}
     assert found["badnets"].rate == 1
     assert found["badnets"].smallest_rows == 12
     assert found["badnets"].smallest_fraction == pytest.approx(12 / 240)
-    assert answer.blind_to == ["clean_label"]
+    assert answer.blind_to == ["adaptive"]
 
 
 def test_exit_zero_is_for_verdicts_and_not_for_errors(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_reference_that_lacks_the_string_bears_it_out(tmp_path: Path) -> None:
 
 def test_a_reference_that_has_the_poison_too_is_for_a_person(tmp_path: Path) -> None:
     source, _ = poisoned(tmp_path, 0.1)
-    rows, _ = poisoned_rows(diverse_rows(240, seed=1), "badnets", 0.1)
+    rows, _ = poisoned_rows(diverse_rows(240, seed=1), "addsent", 0.1)
     trusted = write_jsonl(tmp_path / "trusted.jsonl", rows)
     done = run(source, tmp_path / "out.parquet", "--no-power", "--reference", trusted)
     answer = answer_of(done)
