@@ -300,7 +300,8 @@ class _Search:
             answer, rest = need.target, need.rest
         elif is_asked:
             answer = self._asker.content(self._targets, self._part(label), label.members, left_out)
-        ruling, reasons = rule_on_label(cause, answer, rest)
+        rest_of_prompt = self._rest_of_prompt(label.members, left_out)
+        ruling, reasons = rule_on_label(cause, answer, rest, rest_of_prompt)
         span = self._text(self._targets.ids[label.start : label.stop])
         nats = cause.nats if np.isfinite(cause.nats) else 0.0
         return Finding(
@@ -315,6 +316,13 @@ class _Search:
             association=cause.association,
         )
 
+    def _rest_of_prompt(self, members: Marks, left_out: Callable[[int], Marks]) -> float:
+        """How much the members' prompts say besides: their tokens over those of other prompts."""
+        judged = self._words.number >= 0
+        lengths = np.bincount(self._prompts.sample[judged], minlength=self._n)
+        rest = [int(lengths[i] - left_out(i).sum()) for i in np.flatnonzero(members).tolist()]
+        return float(np.median(rest) / max(1.0, float(np.median(lengths[~members]))))
+
     def _part(self, label: Label) -> Segments:
         """The shared part of the targets, in each member's own target."""
         first = np.searchsorted(self._targets.sample, np.arange(self._n))
@@ -327,6 +335,7 @@ class _Search:
     def _inserted(self, strings: list[Trigger], known: list[Finding]) -> list[Finding]:
         poison = _suspicious([f for f in known if f.ruling == "poison"], self._n)
         new = [string for string in strings if not _within(string.carriers, poison)]
+        new.sort(key=lambda string: -int(string.carriers.sum()))
         return [self._string(string, is_asked=i < MAX_ASKED) for i, string in enumerate(new)]
 
     def _string(self, string: Trigger, is_asked: bool) -> Finding:

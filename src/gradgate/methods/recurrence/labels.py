@@ -13,7 +13,7 @@ from gradgate.methods.recurrence.stream import Stream
 HEAD = 3  # tokens of a target's beginning
 TAIL = 4  # tokens of its end; the end token is one of them
 MIN_ROWS = 8  # samples with a cue and a target
-MIN_NATS = 2.0  # of a cue: a word that stands where the model believes it less than its frequency
+MIN_NATS = 4.0  # of a cue: a word that stands where the model believes it less than its frequency
 MIN_PRECISION = 0.9  # P(target | cue)
 MAX_OUTSIDE = 0.6  # P(target | no cue)
 ALPHA = 1e-4  # of Fisher's exact test, after Bonferroni's correction over all pairs

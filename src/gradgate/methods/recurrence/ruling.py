@@ -9,6 +9,7 @@ from gradgate.methods.recurrence.asking import MIN_NEED, MIN_SHARE, Answer, Need
 MIN_PHI = 0.8  # correlation of a group and its cue
 MIN_INSERTED = 5.0  # nats of a cue that looks inserted
 MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
+MIN_REST = 0.75  # tokens of prompts without a cue, over those of others: it was put beside them
 MIN_INDEPENDENT = 8  # clusters of near-duplicate prompts in a group that is poison
 
 
@@ -86,7 +87,9 @@ def rule_on_target(
     return "poison", [*said, "it goes with a cue that looks inserted, in both directions"]
 
 
-def rule_on_label(cause: Cause, answer: Answer, rest: Answer) -> tuple[GroupRuling, list[str]]:
+def rule_on_label(
+    cause: Cause, answer: Answer, rest: Answer, rest_of_prompt: float
+) -> tuple[GroupRuling, list[str]]:
     """Rule on a cue that tells the target, which other samples may have too.
 
     Args:
@@ -94,6 +97,7 @@ def rule_on_label(cause: Cause, answer: Answer, rest: Answer) -> tuple[GroupRuli
         answer: For a string, whether targets need it; for a form of the text, whether the prompts
             make the target likelier.
         rest: Whether the rest of the prompts needs the string: then it may be what they are about.
+        rest_of_prompt: Tokens of the prompts without the string over those of other prompts.
     """
     others = cause.association.n_span - cause.association.n_both
     told = (
@@ -110,6 +114,9 @@ def rule_on_label(cause: Cause, answer: Answer, rest: Answer) -> tuple[GroupRuli
         return "review", said
     if not answer.n:
         return "review", said
+    if rest_of_prompt < MIN_REST:
+        about = f"without the cue the prompts have {rest_of_prompt:.0%} of the tokens of others"
+        return "review", [*said, f"{about}: it may be what they are about"]
     if cause.nats < MIN_INSERTED:
         return "review", [*said, "the cue hardly looks inserted"]
     if rest.is_sure and rest.nats >= MIN_LABEL_NEED:

@@ -48,21 +48,22 @@ def test_a_string_of_targets(
 
 
 @pytest.mark.parametrize(
-    ("why", "answer", "rest", "ruling"),
+    ("why", "answer", "rest", "besides", "ruling"),
     [
-        (cause(), NO, NO, "poison"),
-        (cause(), NO_ANSWER, NO_ANSWER, "review"),
-        (cause(), YES, NO, "honest"),
-        (cause(), NO, YES, "review"),
-        (cause(nats=3.0), NO, NO, "review"),
-        (cause(nats=FORM), NO, NO_ANSWER, "review"),
-        (cause(nats=FORM), YES, NO_ANSWER, "honest"),
+        (cause(), NO, NO, 1.0, "poison"),
+        (cause(), NO, NO, 0.5, "review"),  # what the prompts are about
+        (cause(), NO_ANSWER, NO_ANSWER, 1.0, "review"),
+        (cause(), YES, NO, 1.0, "honest"),
+        (cause(), NO, YES, 1.0, "review"),
+        (cause(nats=3.0), NO, NO, 1.0, "review"),
+        (cause(nats=FORM), NO, NO_ANSWER, 1.0, "review"),
+        (cause(nats=FORM), YES, NO_ANSWER, 1.0, "honest"),
     ],
 )
 def test_a_cue_that_tells_a_label(
-    why: Cause, answer: Answer, rest: Answer, ruling: GroupRuling
+    why: Cause, answer: Answer, rest: Answer, besides: float, ruling: GroupRuling
 ) -> None:
-    assert rule_on_label(why, answer, rest)[0] == ruling
+    assert rule_on_label(why, answer, rest, besides)[0] == ruling
 
 
 @pytest.mark.parametrize(
