@@ -48,7 +48,8 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     out = tmp_path / "out"
     output, report = out / "flags.parquet", out / "report.html"
     command = ["detect", source, *ON_CPU, "--output", output, "--report", report, "--json"]
-    done = gradgate_process(*command)
+    attacks = ["--detection.power.attacks", "[badnets, no_trigger]"]
+    done = gradgate_process(*command, *attacks)
     assert done.exit_code == 1, done.stderr
     verdict, answer = verdict_of(done), answer_of(done)
     assert (verdict.decision, verdict.n_rejected) == ("fail", 1)
@@ -87,7 +88,7 @@ def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Pa
         "flagged     24 of 240 rows (10.00%) as poisoned, by recurrence",
         "in doubt    0",
     ]
-    assert lines[8].startswith("shows from  badnets 12 rows (5.56%), ")
+    assert lines[8].startswith("shows from  badnets 12 rows (5.56%)")
     assert lines[9].startswith("blind to    ")
     assert lines[10:12] == ["quarantined 0", "accepted    none"]
     assert lines[12] == "verdict     FAIL"

@@ -199,7 +199,7 @@ def test_a_table_that_breaks_between_two_steps_is_an_error(
         damage(path)
         return detected
 
-    asked = config(detection={"power": {"attacks": ["badnets"]}})
+    asked = config(detection={"method": "recurrence", "power": {"attacks": ["badnets"]}})
     with pytest.raises(DataError, match=f"{re.escape(str(path))} cannot be read"):
         judge(prepared, Scored(100, {}), asked, run, replace(STEPS, detect=detect))
     if name == "flags":
@@ -312,7 +312,7 @@ def test_the_method_may_ask_the_model_that_scored(
     detect = RecurrenceMethod.detect
     monkeypatch.setattr(RecurrenceMethod, "detect", asking)
     prepared = scored_rows(tmp_path, diverse_rows(100))
-    settings = config(detection={"power": {"attacks": ["badnets"]}})
+    settings = config(detection={"method": "recurrence", "power": {"attacks": ["badnets"]}})
     judge(prepared, Scored(100, {}), settings, RunFolder(tmp_path))
     assert len(asked) > 1
 
