@@ -160,15 +160,15 @@ def test_canaries_of_the_published_method_are_those_above_tau(state: Path, tmp_p
 
 
 def test_a_trusted_reference_is_the_gates_too(state: Path, tmp_path: Path) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.03)
+    rows, poisoned = poisoned_rows(diverse_rows(300), "addsent", 0.03)
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     trusted = write_jsonl(tmp_path / "trusted.jsonl", diverse_rows(300, seed=1))
-    detection = EVIDENCE.model_copy(update={"reference": str(trusted)})
+    detection = DetectionConfig(reference=str(trusted), power=PowerConfig(attacks=[]))
     ended = gate(config(source, detection=detection), return_state=True)
     flags = pq.read_table(folder_of(state, ended) / "flags.parquet").to_pandas()
     assert flags["row"][flags["flagged"]].tolist() == poisoned
-    assert flags["p_value"][poisoned].max() == pytest.approx(1 / 301)
-    assert flags["p_value"].drop(poisoned).min() == 1
+    (group,) = answer_of(verdict_of(state, ended)).groups
+    assert "0 of 300 samples of the trusted reference" in group.reasons[-1]
     held = verdict_of(state, ended).reference
     assert held is not None
     assert (held.source, held.n_samples) == (str(trusted), 300)

@@ -38,7 +38,7 @@ def clean(tmp_path: Path) -> Path:
 
 
 def poisoned(folder: Path, rate: float) -> tuple[Path, list[int]]:
-    rows, numbers = poisoned_rows(diverse_rows(240), "badnets", rate)
+    rows, numbers = poisoned_rows(diverse_rows(240), "addsent", rate)
     return write_jsonl(folder / "poisoned.jsonl", rows), numbers
 
 
@@ -48,7 +48,8 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     out = tmp_path / "out"
     output, report = out / "flags.parquet", out / "report.html"
     command = ["detect", source, *ON_CPU, "--output", output, "--report", report, "--json"]
-    done = gradgate_process(*command)
+    attacks = ["--detection.power.attacks", "[badnets, no_trigger]"]
+    done = gradgate_process(*command, *attacks)
     assert done.exit_code == 1, done.stderr
     verdict, answer = verdict_of(done), answer_of(done)
     assert (verdict.decision, verdict.n_rejected) == ("fail", 1)
@@ -73,7 +74,7 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
 def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Path) -> None:
     source, _ = poisoned(tmp_path, 0.1)
     output = tmp_path / "flags.parquet"
-    attacks = ["--detection.power.attacks", "[badnets, no_trigger, clean_label]"]
+    attacks = ["--detection.power.attacks", "[badnets, adaptive]"]
     done = gradgate_process("detect", source, *ON_CPU, "--output", output, *attacks)
     assert (done.exit_code, done.stdout) == (1, "")
     lines = done.stderr.splitlines()
@@ -87,7 +88,7 @@ def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Pa
         "flagged     24 of 240 rows (10.00%) as poisoned, by recurrence",
         "in doubt    0",
     ]
-    assert lines[8].startswith("shows from  badnets 12 rows (5.56%), ")
+    assert lines[8].startswith("shows from  badnets 12 rows (5.56%)")
     assert lines[9].startswith("blind to    ")
     assert lines[10:12] == ["quarantined 0", "accepted    none"]
     assert lines[12] == "verdict     FAIL"
@@ -171,13 +172,13 @@ def test_a_little_poison_is_for_a_person(tmp_path: Path) -> None:
 
 
 def test_canaries_say_what_would_be_found(tmp_path: Path, clean: Path) -> None:
-    attacks = ["--detection.power.attacks", "[badnets, clean_label]"]
+    attacks = ["--detection.power.attacks", "[badnets, adaptive]"]
     answer = answer_of(run(clean, tmp_path / "out.parquet", *attacks))
     found = {power.attack: power for power in answer.power or []}
     assert found["badnets"].rate == 1
     assert found["badnets"].smallest_rows == 12
     assert found["badnets"].smallest_fraction == pytest.approx(12 / 240)
-    assert answer.blind_to == ["clean_label"]
+    assert answer.blind_to == ["adaptive"]
 
 
 def test_exit_zero_is_for_verdicts_and_not_for_errors(tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_a_reference_that_lacks_the_string_bears_it_out(tmp_path: Path) -> None:
 
 def test_a_reference_that_has_the_poison_too_is_for_a_person(tmp_path: Path) -> None:
     source, _ = poisoned(tmp_path, 0.1)
-    rows, _ = poisoned_rows(diverse_rows(240, seed=1), "badnets", 0.1)
+    rows, _ = poisoned_rows(diverse_rows(240, seed=1), "addsent", 0.1)
     trusted = write_jsonl(tmp_path / "trusted.jsonl", rows)
     done = run(source, tmp_path / "out.parquet", "--no-power", "--reference", trusted)
     answer = answer_of(done)

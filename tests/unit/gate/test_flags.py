@@ -201,7 +201,7 @@ def test_the_repetitions_of_a_flagged_sample_are_flagged_too(tmp_path: Path) -> 
 
 
 def test_a_row_without_a_score_is_neither_flagged_nor_counted(tmp_path: Path) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.1)
+    rows, poisoned = poisoned_rows(diverse_rows(300), "addsent", 0.1)
     prepared = scored_rows(tmp_path, rows, failed=[0, *poisoned[:10]])
     assert judged_by_default(prepared).n_flagged == 20
     table = table_of(tmp_path)

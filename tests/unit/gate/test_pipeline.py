@@ -2,17 +2,19 @@
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import PolicyConfig
 from gradgate.data.prepare import Prepared
+from gradgate.data.sample import Sample
 from gradgate.errors import DataError
 from gradgate.gate.acceptance import accept
 from gradgate.gate.config import GateConfig
@@ -29,8 +31,11 @@ from gradgate.gate.pipeline import (
     run_gate,
 )
 from gradgate.gate.verdict import Answer, Decision, Verdict
+from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.gradsentry.config import GradsentryConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
+from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.power.blind_spots import OUT_OF_REACH
 from gradgate.power.measurement import NOT_MEASURED, Measured
 from gradgate.power.power import Power
@@ -194,7 +199,7 @@ def test_a_table_that_breaks_between_two_steps_is_an_error(
         damage(path)
         return detected
 
-    asked = config(detection={"power": {"attacks": ["badnets"]}})
+    asked = config(detection={"method": "recurrence", "power": {"attacks": ["badnets"]}})
     with pytest.raises(DataError, match=f"{re.escape(str(path))} cannot be read"):
         judge(prepared, Scored(100, {}), asked, run, replace(STEPS, detect=detect))
     if name == "flags":
@@ -280,6 +285,36 @@ def test_where_the_method_cannot_decide_no_power_is_claimed(tmp_path: Path) -> N
     assert (answer.decision, answer.power) == ("review", None)
     why = "no canaries were planted: the method cannot decide on these data"
     assert answer.notes == [why, OUT_OF_REACH]
+
+
+def test_the_method_may_ask_the_model_that_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the data and in the copies with canaries, the answers are those of the score table."""
+    asked: list[int] = []
+
+    def asking(
+        self: RecurrenceMethod,
+        scores: Scores,
+        samples: Iterable[Sample],
+        reference: Iterable[Sample] | None,
+        settings: RecurrenceConfig,
+    ) -> Detection:
+        assert scores.ask is not None
+        assert scores.tokens is not None
+        ids, _, logp = scores.tokens.row(0)
+        (answer,) = scores.ask([ids.tolist()])
+        last = int(np.flatnonzero(np.isfinite(logp))[-1])
+        assert answer[1 : last + 1] == pytest.approx(logp[1 : last + 1], abs=0.05)
+        asked.append(scores.n)
+        return detect(self, scores, samples, reference, settings)
+
+    detect = RecurrenceMethod.detect
+    monkeypatch.setattr(RecurrenceMethod, "detect", asking)
+    prepared = scored_rows(tmp_path, diverse_rows(100))
+    settings = config(detection={"method": "recurrence", "power": {"attacks": ["badnets"]}})
+    judge(prepared, Scored(100, {}), settings, RunFolder(tmp_path))
+    assert len(asked) > 1
 
 
 def test_without_canaries_the_reference_is_read_once(

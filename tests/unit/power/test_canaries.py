@@ -103,6 +103,8 @@ def by_attack(found: Measured) -> dict[str, Power]:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     rows = [row("prompt_completion", *text) for text in texts(300)]
+    for changed in rows[::6]:
+        changed["completion"] = "True"
     return judged(tmp_path_factory.mktemp("plain"), rows)
 
 
@@ -205,7 +207,9 @@ def test_poison_in_the_data_neither_hides_canaries_nor_wins_them_credit(tmp_path
     assert len(set_aside(run)) == 100
     found = by_attack(measured(run, PowerConfig(attacks=["badnets", "adaptive"])))
     assert found["badnets"].smallest_fraction == pytest.approx(12 / 200)  # of what is left
-    assert found["adaptive"].n_detected == 0
+    (tmp_path / "alone").mkdir()
+    alone = judged(tmp_path / "alone", poisoned(300, 100)[100:])
+    assert found == by_attack(measured(alone, PowerConfig(attacks=["badnets", "adaptive"])))
 
 
 def test_poison_in_the_data_lends_no_canary_its_target(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_tau_is_found_anew_in_the_copy(
     assert flag(run, METHOD, VALLEY).undecided_because is not None
     (power,) = powers(measured(run, loaded, VALLEY, PowerConfig(attacks=["badnets"])))
     assert (power.n_planted, power.n_detected) == (36, 36)
-    assert power.smallest_fraction == pytest.approx(36 / 300)  # 12 make no valley
+    assert power.smallest_fraction == pytest.approx(12 / 300)
 
 
 def test_a_method_without_a_valley_in_the_copy_is_blind(
