@@ -28,6 +28,19 @@ def _keys(stream: Stream, base: int) -> Ints:
     return np.where(place >= 2, keys, -1)
 
 
+def follows_expected(targets: Stream) -> Marks:
+    """Which tokens of the targets have a token before them, in their gram, that is not open: (N,).
+
+    What stands directly behind a text that the owner vouches for is read off that text.
+    """
+    place = np.arange(targets.n) - np.flatnonzero(targets.begins)[np.cumsum(targets.begins) - 1]
+    found = np.zeros(targets.n, bool)
+    for k in (1, 2):
+        at = np.flatnonzero(place >= k)
+        found[at] |= ~targets.is_open[at - k]
+    return found
+
+
 def is_format(targets: Stream, memory: Memory) -> Marks:
     """Which tokens of the targets end a gram that almost all samples have: (N,)."""
     pairs = np.unique(memory.gram * targets.n_samples + targets.sample)

@@ -10,7 +10,7 @@ import numpy as np
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
-from gradgate.methods.recurrence.copied import is_copied, is_format
+from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
 from gradgate.methods.recurrence.inserted import Words, inserted_words
 from gradgate.methods.recurrence.labels import MIN_NATS, Label, labels
@@ -108,6 +108,7 @@ class _Search:
         )
         self._memory: Memory = remember(self._targets, self._cluster)
         known = is_copied(self._targets, self._prompts) | is_format(self._targets, self._memory)
+        known |= follows_expected(self._targets)
         gain = gains(self._targets, self._memory, known)
         self._segments: Segments = best_segments(
             gain, self._targets.begins, self._targets.sample, self._n

@@ -1,0 +1,37 @@
+"""Tokens of targets that are no surprise, whatever the model says."""
+
+from dataclasses import replace
+
+import numpy as np
+from recurrence_helpers import stream
+
+from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
+from gradgate.methods.recurrence.memory import remember
+
+
+def test_a_gram_of_the_own_prompt_is_copied_and_one_of_another_is_not() -> None:
+    prompts = stream([[1, 2, 3, 4], [7, 8, 9]])
+    targets = stream([[5, 2, 3, 4], [5, 2, 3, 4]])
+    assert is_copied(targets, prompts).tolist() == [False, False, False, True] + [False] * 4
+
+
+def test_a_gram_does_not_reach_over_a_turn() -> None:
+    prompts = stream([[2, 3, 4]])
+    turns = replace(stream([[2, 3, 4]]), begins=np.array([True, False, True]))
+    assert not is_copied(turns, prompts).any()
+
+
+def test_what_almost_all_targets_have_is_their_format() -> None:
+    rows = [[100 + i, 5, 6, 7] for i in range(100)]
+    targets = stream(rows)
+    found = is_format(targets, remember(targets, np.arange(100)))
+    assert found.reshape(100, 4)[:, 3].all()
+    assert not found.reshape(100, 4)[:, :3].any()
+
+
+def test_two_tokens_behind_what_the_owner_expects_are_read_off_it() -> None:
+    targets = replace(
+        stream([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]),
+        is_open=np.array([False, True, True, True, True] + [True] * 4 + [False]),
+    )
+    assert np.flatnonzero(follows_expected(targets)).tolist() == [1, 2]
