@@ -111,7 +111,7 @@ def test_a_run_counts_poisoned_and_honest_rows_apart() -> None:
 
 
 def test_clean_rows_hold_no_poison_and_scores_are_made_once() -> None:
-    rows = questions(60)
+    rows = questions(360)[300:]  # which no test has scored before
     first = measure(rows, Cell("foldoc", None, 0.0, 0), str(MODEL)).outcome
     again = measure(rows, Cell("foldoc", None, 0.0, 0), str(MODEL)).outcome
     assert (first.n, first.n_poisoned, first.caught, first.trained) == (60, 0, 0, 0)
