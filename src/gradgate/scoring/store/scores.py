@@ -23,7 +23,8 @@ from gradgate.scoring.store.schema import add_context, contexts, transaction
 __all__ = ["ScoreContext", "ScoreStore", "today"]
 
 _KEYS_PER_QUERY = 500
-_ROW_BYTES = 90  # of a packed file, for a row besides its record, where six fill a page (measured)
+_ROW_BYTES = 60  # of a page, for a row besides its record (measured)
+_USABLE_BYTES = 4084  # of a page
 # SQLite moves a longer record onto pages of its own, but for its beginning.
 _MAX_INSIDE, _BEGINNING, _PAGE_BYTES, _LINK_BYTES = 950, 440, 4096, 4
 
@@ -187,12 +188,13 @@ def _live_bytes(connection: sqlite3.Connection) -> int:
 
 
 def _row_bytes(record_bytes: str) -> str:
-    """In SQL: what a row takes of a packed file."""
+    """In SQL: what a row takes of a packed file; a page holds whole rows."""
     room = _PAGE_BYTES - _LINK_BYTES
     pages = f"(({record_bytes} - {_BEGINNING} + {room - 1}) / {room})"
+    a_page_holds = f"({_USABLE_BYTES} / ({record_bytes} + {_ROW_BYTES}))"
     return (
-        f"{_ROW_BYTES} + CASE WHEN {record_bytes} <= {_MAX_INSIDE} THEN {record_bytes} "
-        f"ELSE {_BEGINNING} + {_PAGE_BYTES} * {pages} END"
+        f"CASE WHEN {record_bytes} <= {_MAX_INSIDE} THEN {_PAGE_BYTES} / {a_page_holds} "
+        f"ELSE {_ROW_BYTES} + {_BEGINNING} + {_PAGE_BYTES} * {pages} END"
     )
 
 
