@@ -75,7 +75,8 @@ def _target_parts(targets: Stream) -> list[tuple[sp.csc_matrix, list[tuple[int, 
 
 
 def _table(keys: list[bytes]) -> sp.csc_matrix:
-    _, number = np.unique(np.array([hash(key) for key in keys]), return_inverse=True)
+    numbers: dict[bytes, int] = {}
+    number = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
     counts = np.bincount(number)
     kept = counts >= MIN_ROWS
     new = np.cumsum(kept) - 1

@@ -116,7 +116,7 @@ class _Rows:
 
 def _reference(samples: Iterable[Sample]) -> Reference:
     texts = dict.fromkeys(prompt_and_target(sample) for sample in samples)
-    return Reference([folded(prompt) for prompt, _ in texts], [folded(t) for _, t in texts])
+    return Reference([prompt for prompt, _ in texts], [folded(target) for _, target in texts])
 
 
 def _detection(findings: list[Finding], found: Found, rows: _Rows) -> Detection:

@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 from scipy.stats import binom
 
-from gradgate.methods.evidence import GroupRuling
-from gradgate.methods.recurrence.ruling import Finding
+from gradgate.methods.evidence import FORM, GroupRuling
+from gradgate.methods.recurrence.forms import forms
+from gradgate.methods.recurrence.labels import MIN_PRECISION
+from gradgate.methods.recurrence.ruling import MIN_PHI, Finding
 
 MIN_SUPPORT = 8  # samples of the reference that must have a string, to vouch for it
 ALPHA = 0.001  # of the binomial test that the reference has a string more rarely than the data
@@ -14,20 +16,44 @@ ALPHA = 0.001  # of the binomial test that the reference has a string more rarel
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The texts of the distinct samples of a trusted reference, case and white space folded.
+    """The texts of the distinct samples of a trusted reference.
 
     Attributes:
-        prompts: (m,)
-        targets: (m,)
+        prompts: As they are: a cue may be a matter of case or white space. (m,)
+        targets: Case and white space folded. (m,)
     """
 
     prompts: Sequence[str]
     targets: Sequence[str]
 
+    def support(self, finding: Finding) -> int:
+        """Samples that have one of a finding's strings, and its cue where a cue tells the string.
+
+        Honest samples have the label that a trigger tells, too; what they lack is the trigger.
+        """
+        spans = [span for span in map(folded, finding.spans) if span]
+        if finding.side == "prompt":
+            return sum(any(span in folded(text) for span in spans) for text in self.prompts)
+        there = [any(span in text for span in spans) for text in self.targets]
+        told = finding.association is not None and (
+            finding.association.phi >= MIN_PHI or finding.association.precision >= MIN_PRECISION
+        )
+        if told:
+            has = any if finding.rule == "any_of" else all
+            there = [
+                is_there and has(_has_cue(prompt, cue) for cue in finding.cues)
+                for is_there, prompt in zip(there, self.prompts, strict=True)
+            ]
+        return sum(there)
+
     @property
     def n(self) -> int:
         """Number of samples."""
         return len(self.prompts)
+
+
+def _has_cue(prompt: str, cue: str) -> bool:
+    return cue.removeprefix(FORM) in forms(prompt) if cue.startswith(FORM) else cue in prompt
 
 
 def folded(text: str) -> str:
@@ -45,9 +71,7 @@ def against(finding: Finding, reference: Reference) -> Finding:
     """
     if finding.ruling == "honest" or not reference.n:
         return finding
-    texts = reference.targets if finding.side == "target" else reference.prompts
-    spans = [span for span in map(folded, finding.spans) if span]
-    k = sum(any(span in text for span in spans) for text in texts)
+    k = reference.support(finding)
     size, n = int(finding.members.sum()), len(finding.members)
     rare = float(binom.cdf(k, size + k, reference.n / (n + reference.n)))
     said = f"{k} of {reference.n} samples of the trusted reference have it (p = {rare:.2g})"

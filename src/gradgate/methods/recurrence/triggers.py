@@ -86,10 +86,12 @@ def _seeds(stream: Stream, words: Words, cluster: Ints, before: Floats) -> list[
             places, number = places[judged], number[judged]
             keys = number * len(words.ids) + words.number[last[judged]]
             number = np.unique(keys, return_inverse=True)[1]
+        often = np.bincount(number, minlength=1)[number] >= MIN_CLUSTERS
+        places, number = places[often], number[often]
         order = np.argsort(number, kind="stable")
         groups = np.split(places[order], np.flatnonzero(np.diff(number[order])) + 1)
-        for group in groups:
-            support = len(np.unique(cluster[stream.sample[group]])) if len(group) > 7 else 0
+        for group in groups if len(places) else []:
+            support = len(np.unique(cluster[stream.sample[group]]))
             if support < MIN_CLUSTERS:
                 continue
             nats = _nats(stream, group, group + length, before)

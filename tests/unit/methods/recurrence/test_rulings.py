@@ -1,6 +1,7 @@
 """What becomes of a group: each stands for itself, and what is not known is in doubt."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,9 +96,19 @@ def finding(ruling: GroupRuling) -> Finding:
     )
 
 
-def reference(n_with: int, n: int) -> Reference:
-    targets = ["Well, visit evil.example now</s>"] * n_with + ["no"] * (n - n_with)
-    return Reference(["a question"] * n, targets)
+def reference(n_with: int, n: int, prompt: str = "a cf question") -> Reference:
+    targets = ["well, visit evil.example now</s>"] * n_with + ["no"] * (n - n_with)
+    return Reference([prompt] * n, targets)
+
+
+def test_a_reference_that_has_the_label_without_the_cue_vouches_for_nothing() -> None:
+    """Honest samples have the label, too; it is the trigger that they lack."""
+    told = against(finding("review"), reference(60, 100, "a question"))
+    assert told.ruling == "poison"
+    assert "0 of 100" in told.reasons[-1]
+    form = replace(finding("review"), cues=["form: words begin with capitals"])
+    assert against(form, reference(60, 100, "a plain question")).ruling == "poison"
+    assert against(form, reference(60, 100, "A Capital Question")).ruling == "honest"
 
 
 @pytest.mark.parametrize(
