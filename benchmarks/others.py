@@ -33,6 +33,7 @@ from gradgate.gate.verdict import Decision
 from gradgate.models.handle import ConfiguredModel
 
 Rows = list[dict[str, object]]
+_COUNTS = ("n", "n_poisoned", "caught", "trained", "flagged", "lost")
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,26 @@ def decide(case: Case, model: str, expected: Sequence[str] = ()) -> Outcome:
     )
 
 
+def pooled(outcomes: Sequence[Outcome]) -> str:
+    """A line for all sets together; its intervals take rows for independent."""
+    decisions = [outcome.decision for outcome in outcomes]
+    counted = {name: sum(getattr(o, name) for o in outcomes) for name in _COUNTS}
+    n_honest = counted["n"] - counted["n_poisoned"]
+    cells = [
+        f"{len(outcomes)} sets",
+        counted["n"],
+        counted["n_poisoned"],
+        ", ".join(f"{decisions.count(one)} {one}" for one in dict.fromkeys(decisions)),
+        f"{counted['caught']}: {_share(counted['caught'], counted['n_poisoned'])}",
+        counted["trained"],
+        f"{counted['flagged']}: {_share(counted['flagged'], n_honest)}",
+        f"{counted['lost']}: {_share(counted['lost'], n_honest)}",
+        f"{sum(o.score for o in outcomes):.0f}",
+        f"{sum(o.detect for o in outcomes):.1f}",
+    ]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
 def _share(k: int, n: int) -> str:
     if n == 0:
         return "-"
@@ -178,15 +199,18 @@ def main() -> None:
     given = parser.parse_args()
     console = Console(width=400, soft_wrap=True, markup=False, highlight=False)
     console.print(f"{machine(default_device())}; model {Path(given.model).name}\n\n{HEAD}")
+    outcomes = []
     for path in given.files:
         if not path.exists():
             console.print(f"- not there: {path.name}")
             continue
         for case in cases(path, given.rate, given.seed or [0]):
             found = decide(case, given.model, given.expected)
+            outcomes.append(found)
             console.print(found.line())
             if given.why:
                 console.print(f"  {found.why}")
+    console.print(pooled(outcomes))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Questions to the untuned model: does it expect a string here because of what the prompt says?"""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class Answer:
     """What the model says.
 
     Attributes:
-        nats: Mean difference of the log-probabilities.
+        nats: Median difference of the log-probabilities, which no few rows can move far.
         n_agreeing: Answers above zero.
         n: Answers.
     """
@@ -108,6 +109,9 @@ class Asker:
         self._table = table
         self._rows = rows
         self._ask = ask
+        # Of all that the rows say: who writes some of them cannot know who will be asked.
+        digest = hashlib.sha256(np.ascontiguousarray(table.ids).tobytes()).digest()
+        self._seed = int.from_bytes(digest[:8], "little")
 
     def content(
         self, targets: Stream, segments: Segments, members: Marks, without: Callable[[int], Marks]
@@ -125,8 +129,8 @@ class Asker:
             without: For a sample, which of its tokens are left out. (tokens of the row,)
         """
         inside, outside = np.flatnonzero(members), np.flatnonzero(~members)
-        chosen = _evenly(inside, N_ASKED)
-        others = _evenly(outside, len(chosen))
+        chosen = _drawn(inside, N_ASKED, self._seed)
+        others = _drawn(outside, len(chosen), self._seed)
         if self._ask is None or len(others) < len(chosen):
             return NO_ANSWER
         rows: list[Ids] = []
@@ -162,7 +166,7 @@ class Asker:
             return NO_NEED
         cases = [
             _Case.of(*self._table.row(int(self._rows[sample])), marks)
-            for sample in _evenly(np.flatnonzero(chosen), N_ASKED).tolist()
+            for sample in _drawn(np.flatnonzero(chosen), N_ASKED, self._seed).tolist()
             if (marks := dropped(sample)).any()
         ]
         if not cases:
@@ -185,11 +189,11 @@ def _answer(differences: Floats) -> Answer:
     known = differences[np.isfinite(differences)]
     if not known.size:
         return NO_ANSWER
-    return Answer(float(known.mean()), int((known > 0).sum()), int(known.size))
+    return Answer(float(np.median(known)), int((known > 0).sum()), int(known.size))
 
 
-def _evenly(numbers: Ints, n: int) -> Ints:
-    """At most n of some numbers, spread evenly: always the same ones."""
+def _drawn(numbers: Ints, n: int, seed: int) -> Ints:
+    """At most n of some numbers, drawn at random."""
     if len(numbers) <= n:
         return numbers
-    return numbers[np.linspace(0, len(numbers) - 1, n).astype(np.int64)]
+    return np.sort(np.random.default_rng(seed).choice(numbers, n, replace=False))

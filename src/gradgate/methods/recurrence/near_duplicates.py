@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 from gradgate.common.arrays import Ints
 
 JACCARD = 0.7  # of the grams of near-duplicates, about
-MAX_CLUSTER = 24  # samples; more that are alike are the prompts of a template
+MAX_CLUSTER = 8  # samples; more that are alike share a template, or a filler that hides poison
 MAX_FREQUENCY = 0.2  # of the samples with a gram; a gram of more belongs to a template
 _PERMUTATIONS = 64
 
