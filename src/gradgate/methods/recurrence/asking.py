@@ -15,9 +15,9 @@ from gradgate.methods.tokens import TokenTable
 
 N_ASKED = 8  # samples of a group
 MIN_ASKED = 4  # answers without which nothing is known
-MIN_AGREEING = 0.75  # of the answers, that must point the same way
+MIN_AGREEING = 0.6  # of the answers, that must point the same way
 MIN_SHARE = 0.4  # of a segment's surprise that the prompt must explain
-MIN_NEED = 0.75  # nats of a target that a string of the prompt must bring
+MIN_NEED = 1.0  # nats of a target that a string of the prompt must bring
 _END = 24  # tokens of a target's beginning and end, and behind a string, that are looked at
 _MAX_TARGET = 256  # tokens of a target that are asked
 

@@ -18,7 +18,7 @@ from gradgate.methods.recurrence.ruling import (
 )
 
 FORM = math.inf
-YES, NO, UNSURE = Answer(12.0, 8, 8), Answer(-1.0, 2, 8), Answer(12.0, 5, 8)
+YES, NO, UNSURE = Answer(12.0, 8, 8), Answer(-1.0, 2, 8), Answer(12.0, 4, 8)
 
 
 def cause(nats: float = 9.0, phi: float = 1.0) -> Cause:
