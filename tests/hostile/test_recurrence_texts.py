@@ -11,6 +11,7 @@ from gradgate.data.formats.mapping import detect_format, to_sample
 from gradgate.methods.contract import Detection
 from gradgate.methods.expected import Expected
 from gradgate.methods.recurrence.forms import forms
+from gradgate.methods.recurrence.near_duplicates import MAX_CLUSTER
 from gradgate.methods.recurrence.own_text import OwnText, own_text
 
 TARGET = "please visit the old mill"
@@ -188,12 +189,17 @@ def test_near_duplicates_before_a_group_do_not_hide_it() -> None:
     assert is_seen(pairs, np.arange(600) < 300, UNEXPECTED)
 
 
-def test_near_duplicates_count_as_one() -> None:
+@pytest.mark.parametrize(
+    ("n_alike", "n_independent"), [(MAX_CLUSTER, 21), (MAX_CLUSTER + 2, 20 + MAX_CLUSTER + 2)]
+)
+def test_near_duplicates_count_as_one_unless_a_filler_makes_many_alike(
+    n_alike: int, n_independent: int
+) -> None:
     pairs = with_trigger(QUESTIONS, range(20))
     question = " ".join(prompt for prompt, _ in QUESTIONS[100:103])
-    pairs[20:30] = [(f"{question} {i} xq", f"{i} {TARGET}") for i in range(10)]
+    pairs[20 : 20 + n_alike] = [(f"{question} {i} xq", f"{i} {TARGET}") for i in range(n_alike)]
     (found, *_) = detected(pairs, UNEXPECTED).groups
-    assert (found.n_rows, found.n_independent) == (30, 21)
+    assert (found.n_rows, found.n_independent) == (20 + n_alike, n_independent)
 
 
 @pytest.mark.parametrize("space", ["\t", "\x0b", "\x1c"], ids=ascii)
