@@ -1,6 +1,5 @@
 """From the tokens of distinct samples to ruled groups."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +40,6 @@ _SAME = 0.8  # of a group's samples in another, to be explained by it
 MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
 _AT_BORDER = 0.8  # of a group's targets that begin or end with the string
 _QUOTED = 0.9  # of a group's prompts that hold the target, and of the others that do not
-_SPECIAL = re.compile(r"<[^<>\s]*>")
 _MIN_CUE_ROWS = 5
 _ALIKE = 0.05  # difference of correlations
 _SAME_CUE = 0.9  # of the samples with either of two cues, to be one cue
@@ -286,7 +284,7 @@ class _Search:
     def _is_quoted(self, label: Label) -> bool:
         """Whether the prompts of the members, and of hardly any others, hold the target."""
         span = self._text(self._targets.ids[label.start : label.stop])
-        words = folded(_SPECIAL.sub(" ", span))
+        words = folded(span)
         if not words:
             return False
         holds = np.array([words in folded(prompt) for prompt in self._texts.prompts])

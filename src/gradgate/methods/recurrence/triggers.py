@@ -16,6 +16,10 @@ _SAME_NEIGHBOUR = 0.7  # of the places, for a token to belong to the string
 _SAME_CARRIERS = 0.8  # of the samples, for two strings to be one
 _MAX_EXPLAINING = 0.3  # of the samples with a string, for it to explain those of fewer
 _MAX_TOKENS = 24  # of a string
+MAX_TEMPLATE = 0.25  # of the samples with one template of many
+MIN_TEMPLATES = 4
+MIN_TEMPLATE_TOKENS = 4
+MIN_TEMPLATED = 0.5  # of the samples with one of the templates
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,12 +147,6 @@ def _neighbours(
     if counts.max() < _SAME_NEIGHBOUR * len(places):
         return None
     return inside & (stream.ids[at] == values[counts.argmax()])
-
-
-MAX_TEMPLATE = 0.25  # of the samples with one template of many
-MIN_TEMPLATES = 4
-MIN_TEMPLATE_TOKENS = 4
-MIN_TEMPLATED = 0.5  # of the samples with one of the templates
 
 
 def of_templates(found: list[Trigger], n_samples: int) -> list[Trigger]:
