@@ -20,10 +20,10 @@ from gradgate.gate.copies import count_copies, describe, doubt_surplus
 from gradgate.gate.listing import write_listing
 from gradgate.gate.quarantine import write_quarantined
 from gradgate.methods.checks import require_contract, require_signals
-from gradgate.methods.contract import AskModel, Detection, Method, Question, Scores
+from gradgate.methods.contract import Detection, Method, ModelAccess, Question, Scores
 from gradgate.methods.evidence import Group
 from gradgate.methods.expected import Expected
-from gradgate.methods.tokens import LoadTokenizer, TokenTable
+from gradgate.methods.tokens import TokenTable
 
 DEFAULT_POLICY = PolicyConfig()
 
@@ -61,8 +61,7 @@ def flag(
     settings: Section,
     reference: Path | None = None,
     policy: PolicyConfig = DEFAULT_POLICY,
-    tokenizer: LoadTokenizer | None = None,
-    ask: AskModel | None = None,
+    model: ModelAccess | None = None,
 ) -> Flagging:
     """Let a method judge a scored data set, and write the three tables of what came of it.
 
@@ -75,8 +74,7 @@ def flag(
         settings: Its own.
         reference: Samples of the trusted data set.
         policy: What the owner vouches for, how many copies may stay, and what becomes of doubt.
-        tokenizer: Loads that of the model that scored; called if the method needs tokens.
-        ask: Asks that model, if the method needs tokens.
+        model: That scored; for a method that needs tokens, the model or other samples' scores.
 
     Raises:
         ConfigError: A pattern that the owner vouches for takes too long on these texts.
@@ -86,9 +84,8 @@ def flag(
     """
     scores = Scores.read(run.scores, (*method.needs, *method.reports))
     scores = replace(scores, expected=expected_by(policy))
-    if method.needs_tokens and tokenizer is not None:
-        tokens = TokenTable.read(run, scores, tokenizer())
-        scores = replace(scores, tokens=tokens, ask=ask)
+    if model is not None:
+        scores = with_model(run, method, scores, model)
     require_signals(method, scores)
     trusted = None if reference is None else SampleFile(reference)
     found = method.detect(scores, SampleFile(run.samples), trusted, settings)
@@ -103,6 +100,19 @@ def flag(
     write_quarantined(run, policy.in_doubt)
     flagging = flagging_of(method, found, scores)
     return replace(flagging, n_surplus=int(surplus.sum()), remarks=remarks)
+
+
+def with_model(run: RunFolder, method: Method[Any], scores: Scores, model: ModelAccess) -> Scores:
+    """The scores with as much of the model as the method needs.
+
+    Raises:
+        DataError: samples.parquet and the scores do not belong together.
+    """
+    scores = replace(scores, score=model.score)
+    if method.needs_tokens:
+        tokens = TokenTable.read(run, scores, model.handle.tokenizer())
+        scores = replace(scores, tokens=tokens, ask=model.ask)
+    return replace(scores, model=model.handle) if method.needs_model else scores
 
 
 def expected_by(policy: PolicyConfig) -> Expected | None:

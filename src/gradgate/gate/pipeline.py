@@ -19,6 +19,7 @@ from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
 from gradgate.gate.flags import Flagging, expected_by, flag
 from gradgate.gate.verdict import TrustedReference, Verdict
+from gradgate.methods.contract import ModelAccess
 from gradgate.methods.registry import method_named
 from gradgate.models.handle import ConfiguredModel, ModelHandle
 from gradgate.power.copy_scores import CanaryModel
@@ -98,10 +99,10 @@ def detect(
     name = config.detection.method
     method, settings = method_named(name), config.detection.settings_of(name)
     held = model or ConfiguredModel(config.model)
-    ask = Likelihood(held, config.scoring, _store(config))
+    access = ModelAccess(held, Likelihood(held, config.scoring, _store(config)))
     with _trusted(config, held) as trusted:
         path = None if trusted is None else trusted.samples_path
-        flagging = flag(run, method, settings, path, config.policy, held.tokenizer, ask)
+        flagging = flag(run, method, settings, path, config.policy, access)
         if trusted is None:
             return Detected([flagging])
         reference = TrustedReference(trusted.source, trusted.fingerprint, trusted.n_samples)

@@ -17,6 +17,7 @@ from gradgate.data.sample import Sample
 from gradgate.methods.evidence import Group
 from gradgate.methods.expected import Expected
 from gradgate.methods.tokens import TokenTable
+from gradgate.models.handle import ModelHandle
 
 Question = Literal["poisoned", "harmful"]
 SettingsT = TypeVar("SettingsT", bound=Section)
@@ -25,7 +26,26 @@ SettingsT = TypeVar("SettingsT", bound=Section)
 # for the first one, and for all of a sequence that cannot be scored.
 AskModel = Callable[[Sequence[Sequence[int]]], list[Floats]]
 
+# Samples that are no rows, such as those of a reference -> their lines, with the signals that the
+# method needs.
+ScoreSamples = Callable[[Sequence[Sample]], "Scores"]
+
 _READ_ROWS = 8_192
+
+
+@dataclass(frozen=True)
+class ModelAccess:
+    """The untuned model, for methods that need more of it than the score table.
+
+    Attributes:
+        handle: Gives its tokenizer, and loads it.
+        ask: As in `Scores`.
+        score: As in `Scores`.
+    """
+
+    handle: ModelHandle
+    ask: AskModel | None = None
+    score: ScoreSamples | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +61,8 @@ class Scores:
         tokens: Of the same rows; only for a method that needs them.
         ask: The log-probabilities of token sequences under the untuned model; only for a method
             that needs tokens. A later step may ask a rehearsed model in the same way.
+        score: Scores other samples with the same model and settings, through the score store.
+        model: Loads the untuned model; only for a method that needs it.
     """
 
     rows: Ints
@@ -50,6 +72,8 @@ class Scores:
     expected: Expected | None = None
     tokens: TokenTable | None = None
     ask: AskModel | None = None
+    score: ScoreSamples | None = None
+    model: ModelHandle | None = None
 
     @property
     def n(self) -> int:
@@ -124,6 +148,8 @@ class Method(ABC, Generic[SettingsT]):
         needs: Signals of the score table without which it cannot flag.
         needs_tokens: Whether it needs the tokens and their log-probabilities, `Scores.tokens`.
             Where it needs neither these nor a signal, its canaries need no model.
+        needs_model: Whether it sends the samples through the model itself, `Scores.model`.
+        needs_safety: Whether it needs the signals that are taken against a probing set.
         reports: Signals that it only holds beside its evidence; they may be missing.
         settings: Its section of the configuration, `detection.<name>`.
         takes_reference: Whether it can hold its findings against a trusted data set.
@@ -133,6 +159,8 @@ class Method(ABC, Generic[SettingsT]):
     question: ClassVar[Question]
     needs: ClassVar[tuple[str, ...]] = ()
     needs_tokens: ClassVar[bool] = False
+    needs_model: ClassVar[bool] = False
+    needs_safety: ClassVar[bool] = False
     reports: ClassVar[tuple[str, ...]] = ()
     settings: type[SettingsT]
     takes_reference: ClassVar[bool] = False

@@ -1,6 +1,6 @@
 """The tokens of a run's rows, and how likely the model finds each of them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -27,7 +27,6 @@ _LOGP = pa.list_(pa.float16())
 
 TokenRow = tuple[npt.NDArray[np.int32], Marks, npt.NDArray[np.float32]]  # ids, marks, ln p
 NO_TOKENS: TokenRow = (np.empty(0, np.int32), np.empty(0, bool), np.empty(0, np.float32))
-LoadTokenizer = Callable[[], "PreTrainedTokenizerBase"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from gradgate.gate.decide import Checked, Scored, decide
 from gradgate.gate.flags import Flagging, flag, top_flagged
 from gradgate.gate.pipeline import n_scored_rows
 from gradgate.gate.verdict import Answer, Decision, Verdict
-from gradgate.methods.contract import Method
+from gradgate.methods.contract import Method, ModelAccess
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
 from gradgate.methods.recurrence.config import RecurrenceConfig
@@ -59,7 +59,7 @@ def table_of(folder: Path) -> pd.DataFrame:
 def judged_by_default(prepared: Prepared) -> Flagging:
     ask = Likelihood(DEMO_MODEL, ScoringConfig(), None)
     run = RunFolder(prepared.folder)
-    return flag(run, RECURRENCE, DEFAULTS, tokenizer=DEMO_MODEL.tokenizer, ask=ask)
+    return flag(run, RECURRENCE, DEFAULTS, model=ModelAccess(DEMO_MODEL, ask))
 
 
 def verdict_on(
@@ -108,7 +108,7 @@ def test_the_table_is_that_of_the_scores_with_what_the_method_says(
 ) -> None:
     run = RunFolder(scored_rows(tmp_path, diverse_rows(4)).folder)
     scores = pq.read_table(run.scores).select(REPEATED)
-    flag(run, method, settings, tokenizer=DEMO_MODEL.tokenizer)
+    flag(run, method, settings, model=ModelAccess(DEMO_MODEL))
     table = pq.read_table(run.flags)
     own = set() if method is SENTRY else SURPRISES
     assert table.select(REPEATED).equals(scores)

@@ -15,8 +15,8 @@ from gradgate.config import ModelConfig, Section
 from gradgate.data.sample import Sample
 from gradgate.errors import DataError, MethodError
 from gradgate.gate.flags import flag
-from gradgate.methods.contract import Detection, Method, Question, Scores
-from gradgate.models.loading import load_tokenizer
+from gradgate.methods.contract import Detection, Method, ModelAccess, Question, Scores
+from gradgate.models.handle import ConfiguredModel
 from helpers import MODEL, diverse_rows, scored_rows
 
 N = 6
@@ -135,28 +135,31 @@ class NeedingTokens(Answering):
         return super().detect(scores, *others)
 
 
-def the_tokenizer() -> PreTrainedTokenizerBase:
-    return load_tokenizer(ModelConfig(path=str(MODEL)))
+DEMO = ModelConfig(path=str(MODEL))
+ACCESS = ModelAccess(ConfiguredModel(DEMO))
 
 
-def no_tokenizer() -> PreTrainedTokenizerBase:
-    raise AssertionError("nobody needs the tokens")
+class Untouched(ConfiguredModel):
+    """A model that must not be loaded."""
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        raise AssertionError("nobody needs the tokens")
 
 
 def test_only_a_method_that_needs_tokens_gets_them(run: RunFolder) -> None:
-    assert flag(run, NeedingTokens(), Nothing(), tokenizer=the_tokenizer).n_flagged == 0
-    assert flag(run, Answering(), Nothing(), tokenizer=no_tokenizer).n_flagged == 0
+    assert flag(run, NeedingTokens(), Nothing(), model=ACCESS).n_flagged == 0
+    assert flag(run, Answering(), Nothing(), model=ModelAccess(Untouched(DEMO))).n_flagged == 0
     with pytest.raises(DataError, match="needs token_logp, which 6 of 6 rows lack"):
         flag(run, NeedingTokens(), Nothing())
 
 
 def test_rows_without_the_probability_of_a_token_are_an_error(run: RunFolder) -> None:
     scored_rows(run.path, diverse_rows(N), failed=[1])  # a row without a score needs none
-    assert flag(run, NeedingTokens(), Nothing(), tokenizer=the_tokenizer).n_flagged == 0
+    assert flag(run, NeedingTokens(), Nothing(), model=ACCESS).n_flagged == 0
     table = pq.read_table(run.scores)
     lines = table.to_pylist()
     lines[3]["token_logp"][2] = None
     lines[4]["token_logp"] = None
     pq.write_table(pa.Table.from_pylist(lines, schema=table.schema), run.scores)
     with pytest.raises(DataError, match="answering needs token_logp, which 2 of 6 rows lack"):
-        flag(run, NeedingTokens(), Nothing(), tokenizer=the_tokenizer)
+        flag(run, NeedingTokens(), Nothing(), model=ACCESS)
