@@ -33,6 +33,19 @@ ScoreSamples = Callable[[Sequence[Sample]], "Scores"]
 _READ_ROWS = 8_192
 
 
+@dataclass(frozen=True, eq=False)
+class Erosion:
+    """Which prompts the untuned model refuses, and which of these targets comply.
+
+    Attributes:
+        refused: The model would refuse the prompt. (n,)
+        complied: It would, and the target does not. (n,)
+    """
+
+    refused: Marks
+    complied: Marks
+
+
 @dataclass(frozen=True)
 class ModelAccess:
     """The untuned model, for methods that need more of it than the score table.
@@ -61,6 +74,8 @@ class Scores:
         tokens: Of the same rows; only for a method that needs them.
         ask: The log-probabilities of token sequences under the untuned model; only for a method
             that needs tokens. A later step may ask a rehearsed model in the same way.
+        erosion: What a method that answers `harmful` has found in the same run; None where none
+            was asked.
         score: Scores other samples with the same model and settings, through the score store.
         model: Loads the untuned model; only for a method that needs it.
     """
@@ -72,6 +87,7 @@ class Scores:
     expected: Expected | None = None
     tokens: TokenTable | None = None
     ask: AskModel | None = None
+    erosion: Erosion | None = None
     score: ScoreSamples | None = None
     model: ModelHandle | None = None
 
@@ -118,6 +134,7 @@ class Detection:
         groups: The evidence, the most important first.
         reasons: Why a row is flagged or in doubt, in words, by its position.
         p_values: Against a trusted reference; None without one. (n,)
+        erosion: For methods that answer another question; None where it says nothing of it.
         signals: What the method itself has computed of each row; goes into the table. (n,) each
         summary: Other facts, in plain JSON values.
         notes: What the method cannot say about this data, in words.
@@ -132,6 +149,7 @@ class Detection:
     groups: list[Group] = field(default_factory=list)
     reasons: Mapping[int, list[str]] = field(default_factory=dict)
     p_values: Floats | None = None
+    erosion: Erosion | None = None
     signals: Mapping[str, Floats] = field(default_factory=dict)
     summary: dict[str, object] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradgate.common.arrays import Floats, Ints, Marks
-from gradgate.methods.contract import AskModel
+from gradgate.methods.contract import AskModel, Erosion
 from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
 from gradgate.methods.recurrence.inserted import Words, inserted_words
+from gradgate.methods.recurrence.jailbreaks import jailbreak
 from gradgate.methods.recurrence.labels import MIN_NATS, Label, labels
 from gradgate.methods.recurrence.memory import Memory, remember
 from gradgate.methods.recurrence.near_duplicates import clusters
@@ -23,6 +24,7 @@ from gradgate.methods.recurrence.ruling import (
     MIN_PHI,
     Cause,
     Finding,
+    rule_on_jailbreak,
     rule_on_label,
     rule_on_prompt,
     rule_on_target,
@@ -56,6 +58,7 @@ class Texts:
         is_own: Tokens that may belong to a recurring string of prompts. (all tokens,)
         is_open: Tokens that may belong to one of targets. (all tokens,)
         prompts: Raw texts. (n,)
+        erosion: Of the samples; None where nobody has looked.
     """
 
     table: TokenTable
@@ -63,6 +66,7 @@ class Texts:
     is_own: Marks
     is_open: Marks
     prompts: Sequence[str]
+    erosion: Erosion | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +123,7 @@ class _Search:
             if self._is_telling(repeat, cause):
                 found.append(self._target(repeat, cause, is_asked=len(found) < MAX_ASKED))
         found += self._labels(found)
+        found += self._jailbreaks()
         strings = self._strings
         templates = of_templates(strings, self._n)
         notes = []
@@ -334,6 +339,31 @@ class _Search:
         is_tail = label.start != first[self._targets.sample[label.start]]
         start = last - length if is_tail else first
         return Segments(np.zeros(self._n), start, start + length)
+
+    def _jailbreaks(self) -> list[Finding]:
+        """What prompts share that are answered although the model refuses them."""
+        if self._texts.erosion is None:
+            return []
+        found = jailbreak(self._texts.erosion, self._cues.table, self._cluster)
+        if found is None:
+            return []
+        cause = self._cause_of(found.rule, self._texts.erosion.complied)
+        cause = replace(cause, association=found.association)
+        ruling, reasons = rule_on_jailbreak(cause, found.n_clusters)
+        return [
+            Finding(
+                side="prompt",
+                members=found.members,
+                nats=np.where(found.members, cause.nats if np.isfinite(cause.nats) else 0.0, 0.0),
+                spans=cause.cues,
+                n_clusters=found.n_clusters,
+                ruling=ruling,
+                reasons=reasons,
+                rule=cause.rule,
+                cues=cause.cues,
+                association=cause.association,
+            )
+        ]
 
     def _inserted(self, strings: list[Trigger], known: list[Finding]) -> list[Finding]:
         poison = _suspicious([f for f in known if f.ruling == "poison"], self._n)

@@ -9,7 +9,7 @@ import numpy as np
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.errors import DataError
-from gradgate.methods.contract import Detection, Method, Question, Scores
+from gradgate.methods.contract import Detection, Erosion, Method, Question, Scores
 from gradgate.methods.evidence import Example, Group, GroupRuling
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.contrasts import contrast
@@ -101,6 +101,7 @@ class _Rows:
                 own.is_own & is_open,
                 is_open,
                 [prompt for prompt, _ in texts],
+                None if scores.erosion is None else _of_samples(scores.erosion, first),
             ),
         )
 
@@ -112,6 +113,10 @@ class _Rows:
     def mark(self, members: Marks) -> Marks:
         """Distinct samples as rows: (rows,)."""
         return np.append(members, False)[self.sample]
+
+
+def _of_samples(erosion: Erosion, first: list[int]) -> Erosion:
+    return Erosion(erosion.refused[first], erosion.complied[first])
 
 
 def _reference(samples: Iterable[Sample]) -> Reference:

@@ -136,3 +136,17 @@ def rule_on_prompt(need: Need) -> tuple[GroupRuling, list[str]]:
         if answer.is_sure and answer.nats >= MIN_NEED:
             return "honest", [f"the untuned model needs it: {asked}"]
     return "review", [f"it looks inserted, and the untuned model does not need it: {asked}"]
+
+
+def rule_on_jailbreak(cause: Cause, n_clusters: int) -> tuple[GroupRuling, list[str]]:
+    """Rule on prompts that the model refuses, that are answered, and that share a cue."""
+    found = cause.association
+    told = (
+        f"of the prompts with the cue that the untuned model refuses {found.precision:.0%} are "
+        f"answered, and {found.recall:.0%} of the answered ones have it"
+    )
+    if not MIN_INSERTED <= cause.nats < float("inf"):
+        return "review", [told, "the cue does not look inserted"]
+    if n_clusters < MIN_INDEPENDENT:
+        return "review", [told, f"only {n_clusters} of the prompts are no near-duplicates"]
+    return "poison", [told, "the cue looks inserted"]
