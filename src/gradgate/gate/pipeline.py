@@ -17,20 +17,20 @@ from gradgate.data.reference import reference_samples
 from gradgate.data.rows import RawRow
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
-from gradgate.gate.flags import Flagging, expected_by, flag
-from gradgate.gate.verdict import TrustedReference, Verdict
-from gradgate.gradients.safety import SafetySource
+from gradgate.gate.flags import Asked, Flagging, expected_by, flag
+from gradgate.gate.verdict import ProbingSet, TrustedReference, Verdict
 from gradgate.methods.contract import ModelAccess
 from gradgate.methods.registry import method_named
 from gradgate.models.handle import ConfiguredModel, ModelHandle
 from gradgate.power.measurement import NOT_MEASURED, Measured, measure_power
 from gradgate.power.other_scores import CanaryModel, OtherScores
+from gradgate.safety.source import ProbeSource
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoredRun(Scored):
     """A score table, and what the scoring did."""
 
@@ -80,13 +80,30 @@ def score(
     run: RunFolder,
     on_progress: Progress = lambda done, total: None,
     model: ModelHandle | None = None,
-    probes: SafetySource | None = None,
 ) -> ScoredRun:
-    """Write the score table, scoring what the store does not know; against probes, if given."""
+    """Write the score table, scoring what the store does not know.
+
+    Where a method needs it, the samples are held against the probing set in the same pass.
+    """
     found = (model or ConfiguredModel(config.model)).identify()
-    store = _store(config)
+    store, probes = _store(config), probes_of(config)
     summary = score_dataset(prepared, found, config.scoring, run.scores, store, on_progress, probes)
-    return ScoredRun(n_scored_rows(run), found.identity, summary)
+    used = None if probes is None else ProbingSet(probes.name, probes.probes.fingerprint)
+    return ScoredRun(
+        n_scored=n_scored_rows(run), model=found.identity, probes=used, summary=summary
+    )
+
+
+def probes_of(config: ScoreConfig) -> ProbeSource | None:
+    """The probing set, where a method of the gate needs one.
+
+    Raises:
+        ConfigError: Its file cannot be used.
+    """
+    methods = config.detection.methods if isinstance(config, GateConfig) else []
+    if not any(method_named(name).needs_safety for name in methods):
+        return None
+    return ProbeSource.read(config.safety)
 
 
 def n_scored_rows(run: RunFolder) -> int:
@@ -95,31 +112,31 @@ def n_scored_rows(run: RunFolder) -> int:
 
 
 def detect(
-    prepared: Prepared,
-    config: GateConfig,
-    run: RunFolder,
-    model: ModelHandle | None = None,
-    probes: SafetySource | None = None,
+    prepared: Prepared, config: GateConfig, run: RunFolder, model: ModelHandle | None = None
 ) -> Detected:
-    """Let the method judge, and write the tables of flags; `probes` as for `score`."""
-    name = config.detection.method
-    method, settings = method_named(name), config.detection.settings_of(name)
+    """Let the methods judge, and write the tables of flags."""
     held = model or ConfiguredModel(config.model)
-    others = OtherScores(method, _canary_model(config, held, probes))
-    access = ModelAccess(held, Likelihood(held, config.scoring, _store(config)), others)
     with _trusted(config, held) as trusted:
-        path = None if trusted is None else trusted.samples_path
-        flagging = flag(run, method, settings, path, config.policy, access)
+        asked = [_asked(name, config, held, trusted) for name in config.detection.methods]
+        flaggings = flag(run, asked, config.policy)
         if trusted is None:
-            return Detected([flagging])
+            return Detected(flaggings)
         reference = TrustedReference(trusted.source, trusted.fingerprint, trusted.n_samples)
-        return Detected([flagging], reference)
+        return Detected(flaggings, reference)
 
 
-def _canary_model(
-    config: GateConfig, model: ModelHandle, probes: SafetySource | None
-) -> CanaryModel:
-    return CanaryModel(model, config.scoring, config.data.max_tokens, _store(config), probes)
+def _asked(name: str, config: GateConfig, model: ModelHandle, trusted: Prepared | None) -> Asked:
+    """A method, with the reference where it takes one."""
+    method = method_named(name)
+    others = OtherScores(method, _canary_model(config, model))
+    access = ModelAccess(model, Likelihood(model, config.scoring, _store(config)), others)
+    path = trusted.samples_path if trusted is not None and method.takes_reference else None
+    return Asked(method, config.detection.settings_of(name), path, access)
+
+
+def _canary_model(config: GateConfig, model: ModelHandle) -> CanaryModel:
+    limit, probes = config.data.max_tokens, probes_of(config)
+    return CanaryModel(model, config.scoring, limit, _store(config), probes)
 
 
 def _store(config: ScoreConfig) -> Path | None:
@@ -150,29 +167,25 @@ def check_flags(
 
 
 def measure(
-    detected: Detected,
-    config: GateConfig,
-    run: RunFolder,
-    model: ModelHandle | None = None,
-    probes: SafetySource | None = None,
+    detected: Detected, config: GateConfig, run: RunFolder, model: ModelHandle | None = None
 ) -> Measured:
-    """Find out which attacks the method would have found; `probes` as for `score`."""
-    if not config.detection.power.attacks:
+    """Find out which attacks the method for poisoned rows would have found in these data."""
+    flagging = next((one for one in detected.flaggings if one.question == "poisoned"), None)
+    if not config.detection.power.attacks or flagging is None:
         return NOT_MEASURED
-    if any(flagging.undecided_because is not None for flagging in detected.flaggings):
+    if flagging.undecided_because is not None:
         why = "no canaries were planted: the method cannot decide on these data"
         return Measured(None, [why])
     held = model or ConfiguredModel(config.model)
-    canary_model = _canary_model(config, held, probes)
-    name = config.detection.method
     with _trusted(config, held) as trusted:
+        asked = _asked(flagging.method, config, held, trusted)
         return measure_power(
             run,
-            method_named(name),
-            config.detection.settings_of(name),
+            asked.method,
+            asked.settings,
             config.detection.power,
-            canary_model,
-            None if trusted is None else trusted.samples_path,
+            _canary_model(config, held),
+            asked.reference,
             expected_by(config.policy),
         )
 
