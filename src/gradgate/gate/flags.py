@@ -21,6 +21,7 @@ from gradgate.gate.quarantine import write_quarantined
 from gradgate.methods.checks import require_contract, require_own_signals, require_signals
 from gradgate.methods.contract import (
     Detection,
+    Erosion,
     Method,
     ModelAccess,
     Question,
@@ -99,8 +100,8 @@ def flag(
         MethodError: A method broke its contract.
     """
     surplus, said, flaggings = None, list[Said](), list[Flagging]()
-    for one in asked:
-        scores, found = _judged(run, one, policy)
+    judged = _judge_all(run, asked, policy)
+    for one, (scores, found) in zip(asked, judged, strict=True):
         remarks: list[str] = []
         if surplus is None:
             found, surplus, remarks = _with_copies(run, found, scores, policy.max_copies)
@@ -118,11 +119,25 @@ def flag(
     return flaggings
 
 
-def _judged(run: RunFolder, asked: Asked, policy: PolicyConfig) -> tuple[Scores, Detection]:
+def _judge_all(
+    run: RunFolder, asked: Sequence[Asked], policy: PolicyConfig
+) -> list[tuple[Scores, Detection]]:
+    """What the methods say, in their order; the others hear what is harmful."""
+    judged: dict[str, tuple[Scores, Detection]] = {}
+    erosion: Erosion | None = None
+    for one in sorted(asked, key=lambda one: one.method.question != "harmful"):
+        judged[one.method.question] = _judged(run, one, policy, erosion)
+        erosion = judged[one.method.question][1].erosion or erosion
+    return [judged[one.method.question] for one in asked]
+
+
+def _judged(
+    run: RunFolder, asked: Asked, policy: PolicyConfig, erosion: Erosion | None
+) -> tuple[Scores, Detection]:
     """What a method makes of the scores; errors as for `flag`."""
     method = asked.method
     scores = Scores.read(run.scores, (*method.needs, *method.reports))
-    scores = replace(scores, expected=expected_by(policy))
+    scores = replace(scores, expected=expected_by(policy), erosion=erosion)
     if asked.model is not None:
         scores = with_model(run, method, scores, asked.model)
     require_signals(method, scores)
@@ -149,7 +164,7 @@ def with_model(run: RunFolder, method: Method[Any], scores: Scores, model: Model
     Raises:
         DataError: samples.parquet and the scores do not belong together.
     """
-    scores = replace(scores, score=model.score)
+    scores = replace(scores, score=model.score, probes=model.probes)
     if method.needs_tokens:
         tokens = TokenTable.read(run, scores, model.handle.tokenizer())
         scores = replace(scores, tokens=tokens, ask=model.ask)

@@ -129,7 +129,8 @@ def _asked(name: str, config: GateConfig, model: ModelHandle, trusted: Prepared 
     """A method, with the reference where it takes one."""
     method = method_named(name)
     others = OtherScores(method, _canary_model(config, model))
-    access = ModelAccess(model, Likelihood(model, config.scoring, _store(config)), others)
+    ask, source = Likelihood(model, config.scoring, _store(config)), probes_of(config)
+    access = ModelAccess(model, ask, others, None if source is None else source.probes)
     path = trusted.samples_path if trusted is not None and method.takes_reference else None
     return Asked(method, config.detection.settings_of(name), path, access)
 

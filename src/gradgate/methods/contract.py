@@ -18,6 +18,7 @@ from gradgate.methods.evidence import Group
 from gradgate.methods.expected import Expected
 from gradgate.methods.tokens import TokenTable
 from gradgate.models.handle import ModelHandle
+from gradgate.safety.probes import ProbeSet
 
 Question = Literal["poisoned", "harmful"]
 # What a method's settings make of it that it cannot say which rows are flagged; `error`: what it
@@ -57,11 +58,13 @@ class ModelAccess:
         handle: Gives its tokenizer, and loads it.
         ask: As in `Scores`.
         score: As in `Scores`.
+        probes: As in `Scores`.
     """
 
     handle: ModelHandle
     ask: AskModel | None = None
     score: ScoreSamples | None = None
+    probes: ProbeSet | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,7 @@ class Scores:
             was asked.
         score: Scores other samples with the same model and settings, through the score store.
         model: Loads the untuned model; only for a method that needs it.
+        probes: The probing set that the signals were taken against; None where there was none.
     """
 
     rows: Ints
@@ -93,6 +97,7 @@ class Scores:
     erosion: Erosion | None = None
     score: ScoreSamples | None = None
     model: ModelHandle | None = None
+    probes: ProbeSet | None = None
 
     @property
     def n(self) -> int:
