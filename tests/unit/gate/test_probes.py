@@ -1,4 +1,4 @@
-"""A method that needs the probing set: one pass holds the samples against it, the verdict says so."""
+"""A method that needs the probing set: one pass serves all questions, and the verdict names it."""
 
 import json
 from collections.abc import Iterable, Iterator
