@@ -35,6 +35,8 @@ ALIASES = {
     "scoring.store": "--store",
     "detection.method": "--method",
     "detection.reference": "--reference",
+    "compare.methods": "--methods",
+    "compare.labels": "--labels",
     "poison.attack": "--attack",
     "poison.rate": "--rate",
     "poison.seed": "--seed",
