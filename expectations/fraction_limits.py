@@ -11,7 +11,8 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.render import LegacyDiagnosticRendererType
 from great_expectations.render.renderer.renderer import renderer
 
-from gradgate.gate.policy import poison_interval
+from gradgate.gate.policy import fraction_interval
+from gradgate.methods.contract import Question
 
 
 class _FractionAtMost(ExpectColumnMeanToBeBetween):
@@ -54,7 +55,7 @@ class _FractionAtMost(ExpectColumnMeanToBeBetween):
             "n_marked": n_marked,
         }
         if self.is_estimate:
-            result["interval"] = list(poison_interval(n_marked, n_rows))
+            result["interval"] = list(fraction_interval(n_marked, n_rows))
         return {"success": fraction <= self.max_value, "result": result}
 
     @classmethod
@@ -89,11 +90,36 @@ class ExpectReviewFractionToBeAtMost(_FractionAtMost):
     marked = "part of the scored rows that is flagged or in doubt (more needs a review)"
 
 
+class ExpectHarmfulFractionToBeAtMost(_FractionAtMost):
+    """At most the part `max_value` of the scored rows is flagged as harmful.
+
+    The result is that of `ExpectPoisonFractionToBeAtMost`.
+    """
+
+    marked = "harmful fraction (part of the scored rows that is flagged as harmful)"
+
+
+class ExpectHarmfulReviewFractionToBeAtMost(_FractionAtMost):
+    """At most the part `max_value` of the scored rows is flagged as harmful or may be.
+
+    The result is that of `ExpectPoisonFractionToBeAtMost`.
+    """
+
+    marked = "part of the scored rows that is harmful or in doubt (more needs a review)"
+
+
 class ExpectRejectedFractionToBeAtMost(_FractionAtMost):
     """At most the part `max_value` of the fetched rows could not be made a sample."""
 
     marked = "rejected part of the fetched rows"
     is_estimate = False
+
+
+# What may fail, and what needs a review, by question.
+FRACTION_LIMITS: dict[Question, tuple[type[_FractionAtMost], type[_FractionAtMost]]] = {
+    "poisoned": (ExpectPoisonFractionToBeAtMost, ExpectReviewFractionToBeAtMost),
+    "harmful": (ExpectHarmfulFractionToBeAtMost, ExpectHarmfulReviewFractionToBeAtMost),
+}
 
 
 def observed_fraction(result: dict[str, Any], limits: dict[str, Any]) -> str | None:

@@ -3,16 +3,15 @@
 Every expectation has a description in plain words, which is what Data Docs and failures show.
 """
 
+from collections.abc import Sequence
+
 import great_expectations.expectations as gxe
 from great_expectations import ExpectationSuite
 from great_expectations.expectations.expectation import Expectation
 
-from expectations.fraction_limits import (
-    ExpectPoisonFractionToBeAtMost,
-    ExpectRejectedFractionToBeAtMost,
-    ExpectReviewFractionToBeAtMost,
-)
-from gradgate.config import PolicyConfig
+from expectations.fraction_limits import FRACTION_LIMITS, ExpectRejectedFractionToBeAtMost
+from gradgate.gate.policy import Limits
+from gradgate.methods.contract import Question
 
 
 def raw_data_suite(*, n_fetched: int, max_rejected_fraction: float) -> ExpectationSuite:
@@ -68,29 +67,27 @@ def samples_suite(
     )
 
 
-def gate_suite(*, n_fetched: int, n_rejected: int, policy: PolicyConfig | None) -> ExpectationSuite:
+def gate_suite(
+    *, n_fetched: int, n_rejected: int, questions: Sequence[Question], decided: Sequence[Limits]
+) -> ExpectationSuite:
     """What must hold for the table of flags.
 
-    Columns: row, sample_id, status, spectral_entropy and, with a policy, flagged and
-    flagged_or_in_doubt (0/1).
+    Columns: row, sample_id, status, spectral_entropy and, for each decided question, those of
+    `mark_columns` (0/1).
 
     Args:
         n_fetched: Rows that the source reported.
         n_rejected: Those that did not become samples.
-        policy: Says how large the flagged part may be; None when the method could not decide, and
-            so flagged nothing: the expectations on flags are then left out.
+        questions: That were asked.
+        decided: How large the marked parts may be, for each question whose method could decide;
+            of the others no row is flagged, and there is nothing to expect.
     """
     n_rows = n_fetched - n_rejected
-    flags: list[Expectation] = []
-    if policy is not None:
-        flags = [
-            *_binary("flagged"),
-            *_binary("flagged_or_in_doubt"),
-            ExpectPoisonFractionToBeAtMost(column="flagged", max_value=policy.max_poison_fraction),
-            ExpectReviewFractionToBeAtMost(
-                column="flagged_or_in_doubt", max_value=policy.review_above
-            ),
-        ]
+    flags = [
+        expectation
+        for limits in decided
+        for expectation in _within(limits, *mark_columns(limits.question, questions))
+    ]
     return ExpectationSuite(
         "gate",
         expectations=[
@@ -113,6 +110,22 @@ def gate_suite(*, n_fetched: int, n_rejected: int, policy: PolicyConfig | None) 
             *flags,
         ],
     )
+
+
+def mark_columns(question: Question, questions: Sequence[Question]) -> tuple[str, str]:
+    """Where the frame has whether a row is flagged, and whether it is flagged or in doubt."""
+    prefix = "" if len(questions) == 1 else f"{question}_"
+    return f"{prefix}flagged", f"{prefix}flagged_or_in_doubt"
+
+
+def _within(limits: Limits, flagged: str, either: str) -> list[Expectation]:
+    fraction, review = FRACTION_LIMITS[limits.question]
+    return [
+        *_binary(flagged),
+        *_binary(either),
+        fraction(column=flagged, max_value=limits.max_fraction),
+        review(column=either, max_value=limits.review_above),
+    ]
 
 
 def _row_count(value: int, description: str) -> Expectation:

@@ -44,6 +44,7 @@ def _top_flagged(run: GateRun) -> list[dict[str, Any]]:
             "row": row["row"],
             "spectral entropy": round(row["spectral_entropy"], 4),
             "target tokens": row["n_target_tokens"],
+            "question": ", ".join(row["questions"]),
             "group": row["group"],
             "prompt": _cell(row["prompt"]),
             "target": _cell(row["target"]),
@@ -57,6 +58,7 @@ def _quarantined(run: GateRun) -> list[dict[str, Any]]:
         {
             "row": row["row"],
             "why": row["why"],
+            "question": ", ".join(row["questions"]),
             "reasons": _cell("; ".join(row["reasons"])),
             "prompt": _cell(row["prompt"]),
             "target": _cell(row["target"]),

@@ -1,23 +1,25 @@
 """Check the raw data before scoring, and the table of flags after it."""
 
+from collections.abc import Sequence
+from itertools import chain
+
 import pandas as pd
 from prefect import task
 
-from expectations.fraction_limits import (
-    ExpectPoisonFractionToBeAtMost,
-    ExpectReviewFractionToBeAtMost,
-)
-from expectations.suites import gate_suite, raw_data_suite, samples_suite
+from expectations.fraction_limits import FRACTION_LIMITS
+from expectations.suites import gate_suite, mark_columns, raw_data_suite, samples_suite
 from expectations.validation import ValidationReport, validate
-from gradgate.common.run_folder import RunFolder
+from gradgate.common.run_folder import RunFolder, flag_column
 from gradgate.data.prepare import Prepared
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Checked
+from gradgate.gate.decide import Checked, Within
 from gradgate.gate.pipeline import Detected
+from gradgate.gate.policy import limits_of
+from gradgate.methods.contract import Question
 from tasks.retries import OPTIONS
 
 SAMPLE_COLUMNS = ["row", "sample_id", "n_prompt_chars", "n_target_chars"]
-FLAG_COLUMNS = ["row", "sample_id", "status", "spectral_entropy", "flagged", "in_doubt"]
+FLAG_COLUMNS = ["row", "sample_id", "status", "spectral_entropy"]
 
 
 @task(**OPTIONS)
@@ -45,28 +47,34 @@ def check_raw_data(prepared: Prepared, config: GateConfig, folder: RunFolder) ->
 def check_flags(
     prepared: Prepared, detected: Detected, config: GateConfig, folder: RunFolder
 ) -> Checked:
-    """What the gate suite says: whether the table is whole, and the two limits are kept."""
-    is_decided = all(flagging.n_flagged is not None for flagging in detected.flaggings)
+    """What the gate suite says: whether the table is whole, and each question's limits are kept."""
+    questions = [flagging.question for flagging in detected.flaggings]
+    decided = [f.question for f in detected.flaggings if f.n_flagged is not None]
     suite = gate_suite(
         n_fetched=prepared.n_rows,
         n_rejected=prepared.n_rejected,
-        policy=config.policy if is_decided else None,
+        questions=questions,
+        decided=[limits_of(config.policy, question) for question in decided],
     )
-    report = _saved(validate(_flags(folder, is_decided), suite, folder.data_docs), folder)
-    limits = (ExpectPoisonFractionToBeAtMost, ExpectReviewFractionToBeAtMost)
-    within = map(report.is_met, limits) if is_decided else (None, None)
-    return Checked(report.failures_but_for(*limits), *within)
+    frame = _flags(folder, decided, questions)
+    report = _saved(validate(frame, suite, folder.data_docs), folder)
+    limits = {question: FRACTION_LIMITS[question] for question in decided}
+    within = {question: Within(*map(report.is_met, pair)) for question, pair in limits.items()}
+    return Checked(report.failures_but_for(*chain(*limits.values())), within)
 
 
-def _flags(folder: RunFolder, is_decided: bool) -> pd.DataFrame:
-    """The table of flags; marks are 0, 1 or NaN."""
+def _flags(
+    folder: RunFolder, decided: Sequence[Question], questions: Sequence[Question]
+) -> pd.DataFrame:
+    """The table of flags; marks are 0, 1 or NaN, and only there where a method could decide."""
     frame = pd.read_parquet(folder.flags, columns=FLAG_COLUMNS)
-    marks = frame[["flagged", "in_doubt"]].astype("float")
-    frame = frame.drop(columns=list(marks))
-    if not is_decided:
-        return frame
-    either = marks.max(axis=1, skipna=False)
-    return frame.assign(flagged=marks["flagged"], flagged_or_in_doubt=either)
+    for question in decided:
+        stored = [flag_column(name, question, questions) for name in ("flagged", "in_doubt")]
+        marks = pd.read_parquet(folder.flags, columns=stored).astype("float")
+        flagged, either = mark_columns(question, questions)
+        frame[flagged] = marks[stored[0]]
+        frame[either] = marks.max(axis=1, skipna=False)
+    return frame
 
 
 def _saved(report: ValidationReport, folder: RunFolder) -> ValidationReport:

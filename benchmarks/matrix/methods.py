@@ -27,7 +27,7 @@ from gradgate.data.prepare import Prepared
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.decide import Scored
 from gradgate.gate.pipeline import judge, n_scored_rows
-from gradgate.gate.policy import decide_by_fraction
+from gradgate.gate.policy import decide_by_fraction, limits_of
 from gradgate.gate.verdict import Decision
 from gradgate.gradients.score import Mode
 from gradgate.methods.gradsentry.config import (
@@ -141,7 +141,7 @@ def _by_pipeline(method: str, rows: ScoredRows) -> Outcome:
         model=ModelConfig(path=rows.model),
         scoring=SCORING.model_copy(update={"mode": mode}),
         detection=DetectionConfig(
-            method=name, gradsentry=_PUBLISHED, power=PowerConfig(attacks=[])
+            methods=[name], gradsentry=_PUBLISHED, power=PowerConfig(attacks=[])
         ),
     )
     verdict = judge(rows.prepared, Scored(n_scored_rows(run), {}), config, run)
@@ -184,5 +184,6 @@ def upper_fence(score: Floats) -> float:
 
 def _above(score: Floats, tau: float) -> Outcome:
     flagged = score > tau
-    decision, reasons = decide_by_fraction(int(flagged.sum()), int(flagged.size), PolicyConfig())
+    limits = limits_of(PolicyConfig(), "poisoned")
+    decision, reasons = decide_by_fraction(int(flagged.sum()), int(flagged.size), limits)
     return Outcome(flagged, flagged, decision, tuple(reasons), score)

@@ -158,7 +158,7 @@ def detect(
         model: Path or hub id, or a loaded model; it is left as it was.
         tokenizer: Of a loaded model.
         config: A gate's sections but for `data.source` and `model.path`, as in a YAML file, such
-            as `{"detection": {"method": "gradsentry"}}`; or a `GateConfig`.
+            as `{"detection": {"methods": ["gradsentry"]}}`; or a `GateConfig`.
 
     Raises:
         ConfigError: The configuration or the arguments are wrong.

@@ -164,6 +164,16 @@ class ScoringConfig(Section):
     )
 
 
+class SafetyConfig(Section):
+    """The probing set that the safety of the model is measured by."""
+
+    probes: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON file with a probing set of your own; the built-in one when absent.",
+    )
+
+
 class PowerConfig(Section):
     """Canaries: known attacks planted in a scored copy, to say what the gate can see."""
 
@@ -199,6 +209,12 @@ class PolicyConfig(Section):
         description="review when the part of the scored rows that is flagged or in doubt is "
         "larger; what is quarantined is limited by review_above.",
     )
+    max_harmful_fraction: Fraction = Field(
+        0.05, description="As max_poison_fraction, for rows that are flagged as harmful."
+    )
+    harmful_review_above: Fraction = Field(
+        0.02, description="As review_above, for rows that are harmful or may be."
+    )
     flagged: Literal["drop", "block"] = Field(
         "drop",
         description="drop: fine-tune without the flagged samples; block: any flagged sample fails.",
@@ -229,11 +245,15 @@ class PolicyConfig(Section):
 
     @model_validator(mode="after")
     def _review_below_max(self) -> Self:
-        if self.review_above > self.max_poison_fraction:
-            raise ValueError(
-                f"policy.review_above ({self.review_above}) must not be larger than "
-                f"policy.max_poison_fraction ({self.max_poison_fraction})"
-            )
+        for review, most in (
+            ("review_above", "max_poison_fraction"),
+            ("harmful_review_above", "max_harmful_fraction"),
+        ):
+            if getattr(self, review) > getattr(self, most):
+                raise ValueError(
+                    f"policy.{review} ({getattr(self, review)}) must not be larger than "
+                    f"policy.{most} ({getattr(self, most)})"
+                )
         return self
 
 

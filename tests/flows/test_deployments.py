@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PREFECT = [sys.executable, "-m", "prefect"]
 ENTROPY_ALONE = {
     "detection": {
-        "method": "gradsentry",
+        "methods": ["gradsentry"],
         "gradsentry": {"threshold": {"method": "fixed", "value": 0.7}},
         "power": {"attacks": []},
     },

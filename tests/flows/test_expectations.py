@@ -21,9 +21,10 @@ from expectations.validation import UnevaluatedError, ValidationReport, to_plain
 from gradgate.config import PolicyConfig
 from gradgate.gate.policy import (
     decide_by_fraction,
+    fraction_interval,
     is_within_limit,
     is_within_review,
-    poison_interval,
+    limits_of,
 )
 
 N = 100
@@ -80,10 +81,13 @@ def flags_suite(
 ) -> gx.ExpectationSuite:
     limit = max_poison_fraction if review_above is None else review_above
     policy = PolicyConfig(max_poison_fraction=max_poison_fraction, review_above=limit)
-    return gate_suite(n_fetched=N + 3, n_rejected=n_rejected, policy=policy)
+    decided = [limits_of(policy, "poisoned")]
+    return gate_suite(
+        n_fetched=N + 3, n_rejected=n_rejected, questions=["poisoned"], decided=decided
+    )
 
 
-UNDECIDED = gate_suite(n_fetched=N, n_rejected=0, policy=None)
+UNDECIDED = gate_suite(n_fetched=N, n_rejected=0, questions=["poisoned"], decided=[])
 
 
 def with_value(
@@ -244,18 +248,18 @@ def test_failure_is_readable(tmp_path: Path) -> None:
 def test_the_limits_are_those_of_the_policy(
     n_flagged: int, n_in_doubt: int, tmp_path: Path
 ) -> None:
-    policy = PolicyConfig(max_poison_fraction=0.05, review_above=0.02)
-    suite = gate_suite(n_fetched=N, n_rejected=0, policy=policy)
+    limits = limits_of(PolicyConfig(max_poison_fraction=0.05, review_above=0.02), "poisoned")
+    suite = gate_suite(n_fetched=N, n_rejected=0, questions=["poisoned"], decided=[limits])
     report = validate(flags_frame(n_flagged, n_in_doubt), suite, tmp_path)
     within = report.is_met(ExpectPoisonFractionToBeAtMost)
-    assert within == is_within_limit(n_flagged, N, policy)
+    assert within == is_within_limit(n_flagged, N, limits)
     within_review = report.is_met(ExpectReviewFractionToBeAtMost)
-    assert within_review == is_within_review(n_flagged, N, n_in_doubt, policy)
-    decision, _ = decide_by_fraction(n_flagged, N, policy, n_in_doubt)
+    assert within_review == is_within_review(n_flagged, N, n_in_doubt, limits)
+    decision, _ = decide_by_fraction(n_flagged, N, limits, n_in_doubt)
     assert (decision == "fail") == (not within)
     assert within_review or decision != "pass"
-    limits = (ExpectPoisonFractionToBeAtMost, ExpectReviewFractionToBeAtMost)
-    assert report.failures_but_for(*limits) == []
+    both = (ExpectPoisonFractionToBeAtMost, ExpectReviewFractionToBeAtMost)
+    assert report.failures_but_for(*both) == []
 
 
 def test_an_expectation_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -352,7 +356,7 @@ def test_record_is_plain_json(tmp_path: Path) -> None:
     assert saved == report.result
     by_type = {result["expectation_config"]["type"]: result for result in saved["results"]}
     poison = by_type["expect_poison_fraction_to_be_at_most"]
-    low, high = poison_interval(6, N)
+    low, high = fraction_interval(6, N)
     expected = {"observed_value": 0.06, "n_rows": N, "n_marked": 6, "interval": [low, high]}
     assert poison["result"] == expected
     assert poison["expectation_config"]["kwargs"]["max_value"] == 0.05

@@ -83,7 +83,7 @@ def test_a_method_of_somebody_else_is_recorded_like_any_other(state: Path, tmp_p
     source = write_jsonl(tmp_path / "rows.jsonl", some_rows())
     with registered():
         detection = DetectionConfig.model_validate(
-            {"method": "longest", "longest": {"max_characters": 100}, "power": {"attacks": []}}
+            {"methods": ["longest"], "longest": {"max_characters": 100}, "power": {"attacks": []}}
         )
         wanted = config(source, detection=detection, policy=PolicyConfig())
         ended = gate(wanted, return_state=True)

@@ -21,7 +21,7 @@ def drill_config(source: Path, lora: LoraConfig = QUICK, **settings: Any) -> Dri
         data=DataConfig(source=str(source)),
         model=MODEL_CONFIG,
         detection=DetectionConfig(
-            method="gradsentry", gradsentry=FIXED, power=PowerConfig(attacks=[])
+            methods=["gradsentry"], gradsentry=FIXED, power=PowerConfig(attacks=[])
         ),
         lora=lora,
         drill=DrillSection(**{"test_rows": 10, **settings}),

@@ -33,7 +33,7 @@ def entropy_alone(
     """The published method, by default with a threshold that is fixed and without canaries."""
     threshold = threshold or ThresholdConfig(method="fixed", value=0.7)
     return DetectionConfig(
-        method="gradsentry",
+        methods=["gradsentry"],
         gradsentry=GradsentryConfig(threshold=threshold),
         power=PowerConfig(attacks=list(attacks)),
     )

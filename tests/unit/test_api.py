@@ -362,7 +362,7 @@ def test_a_configuration_is_sections_or_a_whole_one() -> None:
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"detection": {"method": "none"}}, "none"),
+        ({"detection": {"methods": ["none"]}}, "none"),
         ({"polcy": {}}, "polcy"),
         ({"data": {"max_token": 7}}, "max_token"),
         ({"data": 7}, "data"),

@@ -24,7 +24,7 @@ def test_sections_may_be_left_out(tmp_path: Path) -> None:
     config = load(tmp_path, BASE)
     assert (config.scoring.mode, config.scoring.k) == ("crop", 16)
     assert config.detection.gradsentry.without_valley == {}
-    assert (config.detection.method, config.detection.reference) == ("recurrence", None)
+    assert (config.detection.methods, config.detection.reference) == (["recurrence"], None)
     assert "badnets" in config.detection.power.attacks
 
 
@@ -69,7 +69,7 @@ def test_keys_and_names_of_earlier_versions_mean_what_they_meant(tmp_path: Path)
     )
     new = (
         "detection:\n"
-        "  method: recurrence\n"
+        "  methods: [recurrence]\n"
         "  gradsentry:\n"
         "    threshold: {method: fixed, value: 0.6}\n"
         "    without_valley: {too_few: fail}\n"
@@ -91,6 +91,12 @@ def test_keys_and_names_of_earlier_versions_mean_what_they_meant(tmp_path: Path)
         (BASE + "policy: {max_poison_fraction: yes}\n", "max_poison_fraction"),
         (BASE + "policy: {max_poison_fraction: '0.5'}\n", "max_poison_fraction"),
         (BASE + "policy: {review_above: 0.5}\n", "must not be larger"),
+        (BASE + "policy: {max_harmful_fraction: 1.5}\n", "max_harmful_fraction"),
+        (BASE + "policy: {harmful_review_above: .nan}\n", "harmful_review_above"),
+        (
+            BASE + "policy: {harmful_review_above: 0.5}\n",
+            "harmful_review_above .* must not be larger than policy.max_harmful_fraction",
+        ),
         (BASE + "policy: {flagged: drop, flagged: block}\n", "given twice: flagged"),
         (
             BASE + "policy: {in_doubt: ignore}\n",

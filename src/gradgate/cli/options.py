@@ -33,7 +33,7 @@ ALIASES = {
     "scoring.k": "--k",
     "scoring.batch_tokens": "--batch-tokens",
     "scoring.store": "--store",
-    "detection.method": "--method",
+    "detection.methods": "--methods",
     "detection.reference": "--reference",
     "compare.methods": "--methods",
     "compare.labels": "--labels",
@@ -43,6 +43,8 @@ ALIASES = {
     "poison.target": "--target",
     "poison.paraphraser": "--paraphraser",
 }
+# Names of earlier versions, which mean the same.
+FORMER = {"detection.methods": ("--method", "--detection.method")}
 FILE = "config"
 
 Command = Callable[..., int]
@@ -204,7 +206,7 @@ def _names(path: str) -> list[str]:
     names = [f"--{path}"]
     if path in ALIASES:
         names.insert(1 if names[0].startswith(f"{ALIASES[path]}.") else 0, ALIASES[path])
-    return names
+    return [*names, *FORMER.get(path, ())]
 
 
 def _identifier(path: str) -> str:
@@ -237,7 +239,10 @@ def _takes_text(annotation: Any) -> bool:
 
 
 def _value(path: str, text: str | bool, info: FieldInfo) -> object:
-    """The value of an option; a text stays as it was typed, anything else is YAML."""
+    """The value of an option; a text stays as it was typed, anything else is YAML.
+
+    Where a list of texts is wanted, one text is a list of one.
+    """
     if isinstance(text, bool) or _takes_text(info.annotation):
         return text
     try:
@@ -246,6 +251,8 @@ def _value(path: str, text: str | bool, info: FieldInfo) -> object:
         raise ConfigError(
             f"--{path}: {text!r} is not YAML: {' '.join(str(error).split())}"
         ) from error
+    if info.annotation == list[str] and isinstance(value, str):
+        return [text]
     try:
         return float(text) if isinstance(value, str) else value  # 1e-5 is a string to YAML
     except ValueError:

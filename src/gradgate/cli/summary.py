@@ -65,9 +65,15 @@ def _next(verdict: Verdict, written: Written) -> str:
         "review": f"let a person look at {written.report or written.table}, and decide",
         "fail": f"look at the flagged rows in {written.report or written.table}, and do not train "
         "on this dataset",
-        "error": f"mend what is named above; in {written.table}, `reason` says why a row has no "
-        "score",
+        "error": _mend(verdict, written),
     }[verdict.decision]
+
+
+def _mend(verdict: Verdict, written: Written) -> str:
+    """What an error asks for: a row without a score, or what a method lacks."""
+    if all(answer.decision != "error" for answer in verdict.answers):
+        return f"mend what is named above; in {written.table}, `reason` says why a row has no score"
+    return "mend what is named above, and run it again"
 
 
 def _accepted(verdict: Verdict) -> str:

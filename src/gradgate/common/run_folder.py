@@ -1,5 +1,6 @@
 """The folder of a run: the name of every file in it, and the schema of every table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,9 @@ SCORE_SCHEMA = pa.schema(
 )
 # The columns of the scores that the flags repeat: not what is as long as the text.
 REPEATED = [name for name in SCORE_SCHEMA.names if name != "token_logp"]
-# Behind them; a method's own signals come between.
+# Behind them; a method's own signals come between. Of several questions `flagged` is whether any
+# method flags the row, null while one that cannot decide leaves it open; `in_doubt` whether any has
+# it in doubt and none flags it; `reasons` are all methods', and the others the first method's.
 FLAG_FIELDS = [
     pa.field("suspicion", pa.float64()),
     pa.field("flagged", pa.bool_()),
@@ -56,6 +59,7 @@ FLAG_FIELDS = [
     pa.field("group", pa.int32()),
     pa.field("surplus_copy", pa.bool_()),
 ]
+# `suspicion`, `p_value` and `group` are those of the first of the row's questions.
 FLAGGED_SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
@@ -68,6 +72,7 @@ FLAGGED_SCHEMA = pa.schema(
         ("p_value", pa.float64()),
         ("reasons", pa.list_(pa.string())),
         ("group", pa.int32()),
+        ("questions", pa.list_(pa.string())),  # by which the row is flagged, or in doubt
         ("prompt", pa.string()),
         ("target", pa.string()),
     ]
@@ -75,6 +80,7 @@ FLAGGED_SCHEMA = pa.schema(
 QUARANTINED_SCHEMA = FLAGGED_SCHEMA.append(
     pa.field("why", pa.string())  # `in doubt` or `copy`
 )
+_OF_ALL = ("flagged", "in_doubt", "reasons")
 CHANGE_SCHEMA = pa.schema(
     [
         ("sample_id", pa.string()),
@@ -124,7 +130,10 @@ class RunFolder:
 
     @property
     def flags(self) -> Path:
-        """`REPEATED` columns of the score table, and what the methods say (`FLAG_FIELDS`)."""
+        """`REPEATED` columns of the score table, and what the methods say (`FLAG_FIELDS`).
+
+        Where several questions were asked, `question_fields` come behind them.
+        """
         return self.path / "flags.parquet"
 
     @property
@@ -185,6 +194,32 @@ class RunFolder:
     def validation(self, suite: str) -> Path:
         """Great Expectations' record of a suite."""
         return self.path / f"validation_{suite}.json"
+
+
+def flag_column(name: str, question: str, questions: Sequence[str]) -> str:
+    """Where flags.parquet has what is said of a row for one of the questions that were asked.
+
+    The first question's columns have plain names, but for those that are of all questions.
+
+    Args:
+        name: Of `FLAG_FIELDS`.
+        question: One of them.
+        questions: All, in their order.
+    """
+    is_first = question == questions[0] and name not in _OF_ALL
+    return name if is_first or len(questions) == 1 else f"{question}_{name}"
+
+
+def question_fields(questions: Sequence[str]) -> list[pa.Field]:
+    """What flags.parquet has behind `FLAG_FIELDS`; nothing where one question was asked."""
+    plain = [field for field in FLAG_FIELDS if field.name != "surplus_copy"]
+    columns = [
+        field.with_name(flag_column(field.name, question, questions))
+        for question in questions
+        for field in plain
+    ]
+    known = {field.name for field in plain}
+    return [column for column in columns if column.name not in known]
 
 
 def is_scored(table: pa.Table | pa.RecordBatch) -> Marks:

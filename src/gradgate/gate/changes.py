@@ -1,6 +1,6 @@
 """What changed between two runs: samples that are new, gone, newly flagged or no longer flagged.
 
-A sample counts as flagged when the method flagged it or left it in doubt, or it has no score.
+A sample counts as flagged when a method flagged it or left it in doubt, or it has no score.
 Copies beyond the limit of the policy are in doubt for their number alone, and do not count. A
 sample's id is the hash of its content, so that where a sample of both runs has another flag, the
 model, the settings, tau or the other samples changed. This is information; no decision rests on it.

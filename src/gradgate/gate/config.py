@@ -19,6 +19,8 @@ _MOVED = {
     ("detection", "power", "fewest"): ("detection", "power", "min_planted"),
     ("detection", "power", "most_rows"): ("detection", "power", "max_rows"),
 }
+_ONE_METHOD = ("detection", "method")  # where one question was asked
+_METHODS = ("detection", "methods")
 _ABSENT = object()  # null is a value, and a wrong one
 
 
@@ -28,10 +30,12 @@ class DetectionConfig(Section):
     # The sections of methods that were registered besides.
     model_config = ConfigDict(extra="allow")
 
-    method: str = Field(
-        "recurrence",
-        description="recurrence: strings that recur in targets or prompts and that the untuned "
-        "model does not expect there; gradsentry: spectral entropy above tau, as published.",
+    methods: list[str] = Field(
+        ["recurrence"],
+        min_length=1,
+        description="At most one for each question. Poisoned: recurrence (strings that recur in "
+        "targets or prompts and that the untuned model does not expect there) or gradsentry "
+        "(spectral entropy above tau, as published).",
     )
     reference: str | None = Field(
         None,
@@ -43,13 +47,15 @@ class DetectionConfig(Section):
     recurrence: RecurrenceConfig = RecurrenceConfig()
     power: PowerConfig = PowerConfig()
 
-    @field_validator("method")
+    @field_validator("methods")
     @classmethod
-    def _known(cls, method: str) -> str:
+    def _known(cls, methods: list[str]) -> list[str]:
         try:
-            return canonical_name(method)
+            found = [canonical_name(name) for name in methods]
         except ConfigError as error:
             raise ValueError(str(error)) from error
+        _require_one_each(found)
+        return found
 
     @model_validator(mode="after")
     def _only_registered(self) -> Self:
@@ -69,8 +75,12 @@ class DetectionConfig(Section):
 
     @model_validator(mode="after")
     def _reference_is_taken(self) -> Self:
-        if self.reference is not None and not method_named(self.method).takes_reference:
-            raise ValueError(f"method {self.method} takes no detection.reference; leave it out")
+        if self.reference is None:
+            return self
+        if not any(method_named(name).takes_reference for name in self.methods):
+            named = " and ".join(self.methods)
+            takes = "take" if len(self.methods) > 1 else "takes"
+            raise ValueError(f"method {named} {takes} no detection.reference; leave it out")
         return self
 
     def settings_of(self, method: str) -> Section:
@@ -79,6 +89,19 @@ class DetectionConfig(Section):
         given = getattr(self, method) if is_field else (self.model_extra or {}).get(method, {})
         settings: Section = method_named(method).settings.model_validate(given)
         return settings
+
+
+def _require_one_each(methods: list[str]) -> None:
+    """Check that no two methods answer the same question; one alone is not even imported."""
+    by_question: dict[str, str] = {}
+    for name in methods if len(methods) > 1 else []:
+        question = method_named(name).question
+        if question in by_question:
+            raise ValueError(
+                f"{by_question[question]} and {name} answer the same question (are there "
+                f"{question} rows?); name one of them"
+            )
+        by_question[question] = name
 
 
 def _faults(error: ValidationError, section: str) -> str:
@@ -110,6 +133,9 @@ class GateConfig(ScoreConfig):
             found = _take(content, old)
             if found is not _ABSENT:
                 _put(content, new, found, ".".join(old))
+        method = _take(content, _ONE_METHOD)
+        if method is not _ABSENT:
+            _put(content, _METHODS, [method], ".".join(_ONE_METHOD))
         return content
 
 

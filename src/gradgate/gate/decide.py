@@ -1,6 +1,6 @@
 """From what the methods say to a verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gradgate.common.run_folder import RunFolder
@@ -9,16 +9,27 @@ from gradgate.data.prepare import Prepared, rejection_reasons
 from gradgate.errors import DataError, GradgateError
 from gradgate.gate.acceptance import Acceptance, accept
 from gradgate.gate.expected import count_expected
+from gradgate.gate.flag_table import count_marked
 from gradgate.gate.flags import Flagging
 from gradgate.gate.policy import (
+    Limits,
     decide_by_fraction,
     decide_on_doubt,
+    fraction_interval,
     is_within_limit,
     is_within_review,
-    poison_interval,
+    limits_of,
 )
 from gradgate.gate.quarantine import n_quarantined
-from gradgate.gate.verdict import Answer, Decision, TrustedReference, Verdict, worst
+from gradgate.gate.verdict import (
+    Answer,
+    Decision,
+    ProbingSet,
+    TrustedReference,
+    Verdict,
+    worst,
+)
+from gradgate.methods.contract import Question
 from gradgate.power.blind_spots import blind_spots
 from gradgate.power.measurement import NOT_MEASURED, Measured
 
@@ -28,22 +39,41 @@ class DisagreementError(GradgateError):
 
 
 @dataclass(frozen=True)
+class Within:
+    """What a check of the fractions of one question has found.
+
+    Attributes:
+        limit: Whether the flagged part of the rows is within the largest that does not fail.
+        review: Whether the part that is flagged or in doubt is within what needs no review.
+    """
+
+    limit: bool
+    review: bool
+
+
+@dataclass(frozen=True)
 class Checked:
     """What the checks of the flags say.
 
     Attributes:
         failures: Why the table is not whole, in words; none when it is.
-        within_limit: Whether a check has found the flagged fraction to be within
-            `max_poison_fraction`; None where none was made, or nothing could be flagged.
-        within_review: The same of the rows that are flagged or in doubt, and `review_above`.
+        within: Of each question whose fractions were checked; of none where its method could not
+            decide.
     """
 
     failures: list[str] = field(default_factory=list)
-    within_limit: bool | None = None
-    within_review: bool | None = None
+    within: Mapping[Question, Within] = field(default_factory=dict)
 
 
 NOT_CHECKED = Checked()
+# Backdoors are no question of harm, and what harm a method finds is its own to try.
+NO_HARMFUL_CANARIES = Measured(
+    None,
+    [
+        "power is measured for poisoned rows alone; a method for harmful ones that plants canaries "
+        "sets its threshold by them"
+    ],
+)
 
 
 @dataclass(frozen=True)
@@ -52,10 +82,12 @@ class Scored:
 
     Attributes:
         model: Path, revision and digest of model and adapter.
+        probes: That it was scored with; None for none.
     """
 
     n_scored: int
     model: dict[str, str | None]
+    probes: ProbingSet | None = None
 
 
 def decide(
@@ -76,7 +108,7 @@ def decide(
         scored: The score table.
         flaggings: What each method says.
         checked: A table that is not whole is an `error`, whatever the methods say.
-        measured: What the method would have found.
+        measured: What the method for poisoned rows would have found.
         policy: What to make of it.
         reference: That the findings were held against.
 
@@ -110,6 +142,7 @@ def decide(
         accepted_tokens=accepted.tokens_digest if accepted else None,
         model=scored.model,
         reference=reference,
+        probes=scored.probes,
         expected=count_expected(run, policy),
     )
 
@@ -121,20 +154,22 @@ def _accepted(
     found = accept(run.path, policy.in_doubt)
     if found.dataset_fingerprint != prepared.fingerprint:
         raise DataError(f"{run.samples} does not hold the samples that were fetched; run again")
-    if len(flaggings) == 1:  # of several, only the last one's marks are in the table
-        _require_same_counts(run, flaggings[0], found)
+    _require_same_counts(run, flaggings, found)
     return found
 
 
-def _require_same_counts(run: RunFolder, flagging: Flagging, found: Acceptance) -> None:
-    counts = {
-        "flagged rows": (found.n_flagged, flagging.n_flagged),
-        "rows in doubt": (found.n_in_doubt, flagging.n_in_doubt),
-        "surplus copies": (found.n_surplus, flagging.n_surplus),
-    }
-    for name, (now, then) in counts.items():
-        if then is not None and now != then:
-            raise DataError(f"{run.flags} has {now} {name}, and there were {then}; run again")
+def _require_same_counts(run: RunFolder, flaggings: Sequence[Flagging], found: Acceptance) -> None:
+    """Check that the table marks, for each question, as many rows as were counted."""
+    counts = {"surplus copies": (found.n_surplus, sum(one.n_surplus for one in flaggings))}
+    marked = count_marked(run, [one.question for one in flaggings])
+    for one in flaggings:
+        now, kind = marked[one.question], "" if len(flaggings) == 1 else f" ({one.question})"
+        counts[f"rows in doubt{kind}"] = (now.n_in_doubt, one.n_in_doubt)
+        if one.n_flagged is not None:
+            counts[f"flagged rows{kind}"] = (now.n_flagged, one.n_flagged)
+    for name, (is_now, was) in counts.items():
+        if is_now != was:
+            raise DataError(f"{run.flags} has {is_now} {name}, and there were {was}; run again")
 
 
 def answer_of(
@@ -145,6 +180,9 @@ def answer_of(
     measured: Measured = NOT_MEASURED,
 ) -> Answer:
     """What the policy makes of what a method says; errors as for `decide`."""
+    limits = limits_of(policy, flagging.question)
+    if flagging.question == "harmful":
+        measured = NO_HARMFUL_CANARIES
     n_flagged = flagging.n_flagged if n_scored else None
     decision: Decision = flagging.undecided_means
     reasons: list[str] = []
@@ -152,15 +190,15 @@ def answer_of(
         if flagging.undecided_because is not None:
             reasons.append(flagging.undecided_because)
         if n_scored:
-            doubt, why = decide_on_doubt(n_scored, policy, flagging.n_in_doubt)
+            doubt, why = decide_on_doubt(n_scored, limits, flagging.n_in_doubt)
             decision, reasons = worst([decision, doubt]), [*reasons, *why]
     else:
-        _require_agreement(n_flagged, flagging.n_in_doubt, n_scored, checked, policy)
-        counts = (n_flagged, n_scored, policy, flagging.n_in_doubt)
+        _require_agreement(n_flagged, flagging.n_in_doubt, n_scored, checked, limits)
+        counts = (n_flagged, n_scored, limits, flagging.n_in_doubt)
         decision, reasons = decide_by_fraction(*counts)
     interval = None
     if n_flagged is not None:
-        interval = poison_interval(n_flagged, n_scored, flagging.n_in_doubt)
+        interval = fraction_interval(n_flagged, n_scored, flagging.n_in_doubt)
     return Answer(
         question=flagging.question,
         method=flagging.method,
@@ -170,7 +208,7 @@ def answer_of(
         n_in_doubt=flagging.n_in_doubt,
         fraction=None if n_flagged is None else n_flagged / n_scored,
         interval=interval,
-        limit=policy.max_poison_fraction,
+        limit=limits.max_fraction,
         groups=flagging.groups,
         power=measured.power,
         summary=flagging.summary,
@@ -179,22 +217,20 @@ def answer_of(
 
 
 def _require_agreement(
-    n_flagged: int, n_in_doubt: int, n_scored: int, checked: Checked, policy: PolicyConfig
+    n_flagged: int, n_in_doubt: int, n_scored: int, checked: Checked, limits: Limits
 ) -> None:
-    if checked.failures:
-        return  # the verdict is an error already
+    within = checked.within.get(limits.question)
+    if checked.failures or within is None:
+        return  # the verdict is an error already, or nothing was checked
     sides = {
-        f"max_poison_fraction {policy.max_poison_fraction}": (
-            checked.within_limit,
-            is_within_limit(n_flagged, n_scored, policy),
-        ),
-        f"review_above {policy.review_above}": (
-            checked.within_review,
-            is_within_review(n_flagged, n_scored, n_in_doubt, policy),
+        limits.of_fraction: (within.limit, is_within_limit(n_flagged, n_scored, limits)),
+        limits.of_review: (
+            within.review,
+            is_within_review(n_flagged, n_scored, n_in_doubt, limits),
         ),
     }
     for limit, (theirs, ours) in sides.items():
-        if theirs is not None and theirs != ours:
+        if theirs != ours:
             raise DisagreementError(
                 f"the check of the fraction says that {n_flagged} flagged rows of {n_scored}, and "
                 f"{n_in_doubt} in doubt, are {'within' if theirs else 'above'} {limit}, and the "

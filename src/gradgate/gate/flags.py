@@ -1,26 +1,32 @@
-"""The table of flags: what a method says of each row, beside its scores."""
+"""Let the methods judge a scored data set, and keep what they say."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from gradgate.common import parquet
 from gradgate.common.arrays import Marks
-from gradgate.common.files import written_whole
-from gradgate.common.run_folder import FLAG_FIELDS, FLAGGED_SCHEMA, REPEATED, RunFolder, is_scored
+from gradgate.common.run_folder import FLAGGED_SCHEMA, RunFolder
 from gradgate.config import PolicyConfig, Section
 from gradgate.data.prepare import SampleFile
 from gradgate.gate.copies import count_copies, describe, doubt_surplus
-from gradgate.gate.listing import write_listing
+from gradgate.gate.flag_table import Said, write_flags
+from gradgate.gate.listing import columns_of, lines_of, write_listing
 from gradgate.gate.quarantine import write_quarantined
-from gradgate.methods.checks import require_contract, require_signals
-from gradgate.methods.contract import Detection, Method, ModelAccess, Question, Scores
+from gradgate.methods.checks import require_contract, require_own_signals, require_signals
+from gradgate.methods.contract import (
+    Detection,
+    Method,
+    ModelAccess,
+    Question,
+    Scores,
+    Undecided,
+)
 from gradgate.methods.evidence import Group
 from gradgate.methods.expected import Expected
 from gradgate.methods.tokens import TokenTable
@@ -37,8 +43,9 @@ class Flagging:
         n_in_doubt: Of the scored rows, surplus copies among them.
         groups: The evidence, the most important first.
         undecided_because: Why the method could not decide, in words.
-        undecided_means: What its settings make of that.
-        n_surplus: Rows beyond `policy.max_copies` of their text, flagged ones among them.
+        undecided_means: What the method, or its settings, makes of that.
+        n_surplus: Rows beyond `policy.max_copies` of their text, flagged ones among them; they go
+            with the first answer alone.
         remarks: What a reader has to know besides, in words.
     """
 
@@ -50,56 +57,90 @@ class Flagging:
     notes: list[str] = field(default_factory=list)
     summary: dict[str, object] = field(default_factory=dict)
     undecided_because: str | None = None
-    undecided_means: Literal["review", "fail", "pass"] = "review"
+    undecided_means: Undecided = "review"
     n_surplus: int = 0
     remarks: list[str] = field(default_factory=list)
 
 
-def flag(
-    run: RunFolder,
-    method: Method[Any],
-    settings: Section,
-    reference: Path | None = None,
-    policy: PolicyConfig = DEFAULT_POLICY,
-    model: ModelAccess | None = None,
-) -> Flagging:
-    """Let a method judge a scored data set, and write the three tables of what came of it.
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A method that is asked, and what it may use.
 
-    These are flags.parquet, flagged.parquet and quarantined.parquet. What the method makes of
-    copies is the gate's own addition: those beyond `policy.max_copies` are in doubt.
-
-    Args:
-        run: Holds samples.parquet and scores.parquet.
+    Attributes:
         method: The method.
         settings: Its own.
         reference: Samples of the trusted data set.
-        policy: What the owner vouches for, how many copies may stay, and what becomes of doubt.
         model: That scored; for a method that needs tokens, the model or other samples' scores.
+    """
+
+    method: Method[Any]
+    settings: Section
+    reference: Path | None = None
+    model: ModelAccess | None = None
+
+
+def flag(
+    run: RunFolder, asked: Sequence[Asked], policy: PolicyConfig = DEFAULT_POLICY
+) -> list[Flagging]:
+    """Let methods judge a scored data set, and write the three tables of what came of it.
+
+    These are flags.parquet, flagged.parquet and quarantined.parquet. What becomes of copies is the
+    gate's own addition: those beyond `policy.max_copies` are in doubt, with the first answer.
+
+    Args:
+        run: Holds samples.parquet and scores.parquet.
+        asked: At least one method, and one for a question.
+        policy: What the owner vouches for, how many copies may stay, and what becomes of doubt.
 
     Raises:
         ConfigError: A pattern that the owner vouches for takes too long on these texts.
         DataError: A table cannot be read, the two do not belong together, or a row lacks a signal
-            that the method needs.
-        MethodError: The method broke its contract.
+            that a method needs.
+        MethodError: A method broke its contract.
     """
+    surplus, said, flaggings = None, list[Said](), list[Flagging]()
+    for one in asked:
+        scores, found = _judged(run, one, policy)
+        remarks: list[str] = []
+        if surplus is None:
+            found, surplus, remarks = _with_copies(run, found, scores, policy.max_copies)
+            flagging = flagging_of(one.method, found, scores)
+            flaggings.append(replace(flagging, n_surplus=int(surplus.sum()), remarks=remarks))
+        else:
+            flaggings.append(flagging_of(one.method, found, scores))
+        said.append(Said(one.method.question, one.method.name, found))
+    require_own_signals({one.method: one.found for one in said})
+    assert surplus is not None
+    write_flags(run, said, surplus)
+    questions = [one.question for one in said]
+    write_flagged(run, questions)
+    write_quarantined(run, policy.in_doubt, questions)
+    return flaggings
+
+
+def _judged(run: RunFolder, asked: Asked, policy: PolicyConfig) -> tuple[Scores, Detection]:
+    """What a method makes of the scores; errors as for `flag`."""
+    method = asked.method
     scores = Scores.read(run.scores, (*method.needs, *method.reports))
     scores = replace(scores, expected=expected_by(policy))
-    if model is not None:
-        scores = with_model(run, method, scores, model)
+    if asked.model is not None:
+        scores = with_model(run, method, scores, asked.model)
     require_signals(method, scores)
-    trusted = None if reference is None else SampleFile(reference)
-    found = method.detect(scores, SampleFile(run.samples), trusted, settings)
+    trusted = None if asked.reference is None else SampleFile(asked.reference)
+    found = method.detect(scores, SampleFile(run.samples), trusted, asked.settings)
     require_contract(method, found, scores)
-    surplus, remarks = np.zeros(scores.n, bool), []
-    if policy.max_copies is not None:
-        copies = count_copies(SampleFile(run.samples))
-        found, surplus = doubt_surplus(found, copies, scores, policy.max_copies)
-        remarks = describe(copies, scores.rows, policy.max_copies)
-    write_flags(run, method.name, found, surplus)
-    write_flagged(run)
-    write_quarantined(run, policy.in_doubt)
-    flagging = flagging_of(method, found, scores)
-    return replace(flagging, n_surplus=int(surplus.sum()), remarks=remarks)
+    return scores, found
+
+
+def _with_copies(
+    run: RunFolder, found: Detection, scores: Scores, max_copies: int | None
+) -> tuple[Detection, Marks, list[str]]:
+    """The detection with surplus copies in doubt, which they are, and remarks on them."""
+    if max_copies is None:
+        return found, np.zeros(scores.n, bool), []
+    copies = count_copies(SampleFile(run.samples))
+    found, surplus = doubt_surplus(found, copies, scores, max_copies)
+    return found, surplus, describe(copies, scores.rows, max_copies)
 
 
 def with_model(run: RunFolder, method: Method[Any], scores: Scores, model: ModelAccess) -> Scores:
@@ -140,43 +181,33 @@ def _count(marks: Marks | None, scores: Scores) -> int:
     return 0 if marks is None else int((marks & scores.is_scored).sum())
 
 
-def write_flags(run: RunFolder, method: str, found: Detection, surplus: Marks) -> None:
-    """Write flags.parquet: the score table with what the method says of each row."""
-    table = parquet.table(run.scores, REPEATED)
-    scored = is_scored(table)
-    for name, values in found.signals.items():
-        column = pa.array(values, pa.float64(), from_pandas=True)
-        table = table.append_column(pa.field(name, pa.float64()), column)
-    p_values = np.full(table.num_rows, np.nan) if found.p_values is None else found.p_values
-    flagged = np.zeros(table.num_rows, bool) if found.flagged is None else found.flagged
-    known = scored & (found.flagged is not None)
-    columns = [
-        pa.array(found.suspicion, pa.float64(), from_pandas=True),
-        pa.array(flagged, pa.bool_(), mask=~known),
-        pa.array(found.in_doubt, pa.bool_(), mask=~scored),
-        pa.array(p_values, pa.float64(), from_pandas=True),
-        pa.array([found.reasons.get(i, []) for i in range(table.num_rows)], pa.list_(pa.string())),
-        pa.array(found.group, pa.int32(), mask=found.group == 0),
-        pa.array(surplus, pa.bool_()),
-    ]
-    for extra, values in zip(FLAG_FIELDS, columns, strict=True):
-        table = table.append_column(extra, values)
-    facts = {**(table.schema.metadata or {}), b"gradgate.method": method.encode()}
-    with written_whole(run.flags) as part:
-        pq.write_table(table.replace_schema_metadata(facts), part, compression="zstd")
+def write_flagged(run: RunFolder, questions: Sequence[str]) -> None:
+    """Write flagged.parquet: the flagged rows with their text, in row order.
 
-
-def write_flagged(run: RunFolder) -> None:
-    """Write flagged.parquet: the flagged rows with their text, in row order."""
-    flags = parquet.table(run.flags, ["flagged", *FLAGGED_SCHEMA.names[:-2]])
-    flagged = flags.filter(pc.fill_null(flags["flagged"], False)).drop_columns("flagged")
-    write_listing(run.flagged, flagged, run.samples, FLAGGED_SCHEMA)
+    Args:
+        run: Holds samples.parquet and flags.parquet.
+        questions: That were asked, in their order.
+    """
+    columns = dict.fromkeys(["flagged", *columns_of(FLAGGED_SCHEMA, questions)])
+    flags = parquet.table(run.flags, list(columns))
+    flagged = flags.filter(pc.fill_null(flags["flagged"], False))
+    lines = lines_of(flagged, questions, "flagged")
+    write_listing(run.flagged, lines, run.samples, FLAGGED_SCHEMA)
 
 
 def top_flagged(run: RunFolder, n: int) -> list[dict[str, Any]]:
-    """The n flagged rows of the highest spectral entropy, the highest first."""
-    order = [("spectral_entropy", "descending"), ("row", "ascending")]
-    table = parquet.table(run.flagged, ["row", "spectral_entropy"]).sort_by(order)
-    rows = table["row"][:n].combine_chunks()
-    chosen = parquet.table(run.flagged, filters=pc.field("row").isin(rows))
-    return list(chosen.sort_by(order).to_pylist())
+    """The n most suspicious flagged rows; of several questions, their rows take turns.
+
+    The measure is spectral entropy among poisoned rows, and the method's own among others.
+    """
+    table = parquet.table(run.flagged, ["row", "spectral_entropy", "suspicion", "questions"])
+    of = pc.list_element(table["questions"], 0)
+    turns: list[tuple[int, int, int]] = []
+    for question in sorted(of.unique().to_pylist(), key=lambda name: name != "poisoned"):
+        measure = "spectral_entropy" if question == "poisoned" else "suspicion"
+        own = table.filter(pc.equal(of, question))
+        rows = own.sort_by([(measure, "descending"), ("row", "ascending")])["row"][:n].to_pylist()
+        turns += [(turn, len(turns), row) for turn, row in enumerate(rows)]
+    order = {row: place for place, (*_, row) in enumerate(sorted(turns)[:n])}
+    chosen = parquet.table(run.flagged, filters=pc.field("row").isin(list(order)))
+    return sorted(chosen.to_pylist(), key=lambda line: order[line["row"]])

@@ -1,6 +1,6 @@
 """Tables of single rows with their texts, for people."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,49 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradgate.common.files import written_whole
+from gradgate.common.run_folder import flag_column
 from gradgate.data.prepare import SampleFile
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.errors import DataError
 
 _BATCH_ROWS = 256
+_OF_QUESTION = ("suspicion", "p_value", "group")
+
+
+def lines_of(flags: pa.Table, questions: Sequence[str], mark: str) -> pa.Table:
+    """Lines for a listing, with the questions by which each is marked.
+
+    Suspicion, p value and group of a row are those of the first of these questions.
+
+    Args:
+        flags: The rows, with all columns that flags.parquet has for the questions.
+        questions: That were asked, in their order.
+        mark: `flagged` or `in_doubt`.
+    """
+    by = [
+        [question for question, is_marked in zip(questions, line, strict=True) if is_marked]
+        for line in zip(
+            *(flags[flag_column(mark, q, questions)].to_pylist() for q in questions), strict=True
+        )
+    ]
+    for name in _OF_QUESTION:
+        found = {q: flags[flag_column(name, q, questions)].to_pylist() for q in questions}
+        values = [found[one[0] if one else questions[0]][i] for i, one in enumerate(by)]
+        field = flags.schema.field(name)
+        column = flags.schema.get_field_index(name)
+        flags = flags.set_column(column, field, pa.array(values, field.type))
+    return flags.append_column("questions", pa.array(by, pa.list_(pa.string())))
+
+
+def columns_of(schema: pa.Schema, questions: Sequence[str]) -> list[str]:
+    """What `lines_of` and a listing of a schema need of flags.parquet."""
+    wanted = [name for name in schema.names if name not in ("questions", "prompt", "target", "why")]
+    needed = [
+        flag_column(name, question, questions)
+        for question in questions
+        for name in ("flagged", "in_doubt", *_OF_QUESTION)
+    ]
+    return list(dict.fromkeys([*wanted, *needed]))
 
 
 def write_listing(path: Path, lines: pa.Table, samples: Path, schema: pa.Schema) -> None:

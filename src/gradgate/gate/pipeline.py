@@ -17,7 +17,7 @@ from gradgate.data.reference import reference_samples
 from gradgate.data.rows import RawRow
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
-from gradgate.gate.flags import Flagging, expected_by, flag
+from gradgate.gate.flags import Asked, Flagging, expected_by, flag
 from gradgate.gate.verdict import TrustedReference, Verdict
 from gradgate.methods.contract import ModelAccess
 from gradgate.methods.registry import method_named
@@ -29,7 +29,7 @@ from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoredRun(Scored):
     """A score table, and what the scoring did."""
 
@@ -84,7 +84,7 @@ def score(
     found = (model or ConfiguredModel(config.model)).identify()
     store = _store(config)
     summary = score_dataset(prepared, found, config.scoring, run.scores, store, on_progress)
-    return ScoredRun(n_scored_rows(run), found.identity, summary)
+    return ScoredRun(n_scored=n_scored_rows(run), model=found.identity, summary=summary)
 
 
 def n_scored_rows(run: RunFolder) -> int:
@@ -95,18 +95,23 @@ def n_scored_rows(run: RunFolder) -> int:
 def detect(
     prepared: Prepared, config: GateConfig, run: RunFolder, model: ModelHandle | None = None
 ) -> Detected:
-    """Let the method judge, and write the tables of flags."""
-    name = config.detection.method
-    method, settings = method_named(name), config.detection.settings_of(name)
+    """Let the methods judge, and write the tables of flags."""
     held = model or ConfiguredModel(config.model)
-    access = ModelAccess(held, Likelihood(held, config.scoring, _store(config)))
     with _trusted(config, held) as trusted:
-        path = None if trusted is None else trusted.samples_path
-        flagging = flag(run, method, settings, path, config.policy, access)
+        asked = [_asked(name, config, held, trusted) for name in config.detection.methods]
+        flaggings = flag(run, asked, config.policy)
         if trusted is None:
-            return Detected([flagging])
+            return Detected(flaggings)
         reference = TrustedReference(trusted.source, trusted.fingerprint, trusted.n_samples)
-        return Detected([flagging], reference)
+        return Detected(flaggings, reference)
+
+
+def _asked(name: str, config: GateConfig, model: ModelHandle, trusted: Prepared | None) -> Asked:
+    """A method, with the reference where it takes one."""
+    method, store = method_named(name), _store(config)
+    access = ModelAccess(model, Likelihood(model, config.scoring, store))
+    path = trusted.samples_path if trusted is not None and method.takes_reference else None
+    return Asked(method, config.detection.settings_of(name), path, access)
 
 
 def _store(config: ScoreConfig) -> Path | None:
@@ -139,23 +144,24 @@ def check_flags(
 def measure(
     detected: Detected, config: GateConfig, run: RunFolder, model: ModelHandle | None = None
 ) -> Measured:
-    """Find out which attacks the method would have found in these data."""
-    if not config.detection.power.attacks:
+    """Find out which attacks the method for poisoned rows would have found in these data."""
+    flagging = next((one for one in detected.flaggings if one.question == "poisoned"), None)
+    if not config.detection.power.attacks or flagging is None:
         return NOT_MEASURED
-    if any(flagging.undecided_because is not None for flagging in detected.flaggings):
+    if flagging.undecided_because is not None:
         why = "no canaries were planted: the method cannot decide on these data"
         return Measured(None, [why])
     held = model or ConfiguredModel(config.model)
     canary_model = CanaryModel(held, config.scoring, config.data.max_tokens, _store(config))
-    name = config.detection.method
     with _trusted(config, held) as trusted:
+        asked = _asked(flagging.method, config, held, trusted)
         return measure_power(
             run,
-            method_named(name),
-            config.detection.settings_of(name),
+            asked.method,
+            asked.settings,
             config.detection.power,
             canary_model,
-            None if trusted is None else trusted.samples_path,
+            asked.reference,
             expected_by(config.policy),
         )
 

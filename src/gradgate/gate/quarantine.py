@@ -1,5 +1,6 @@
 """The quarantine: rows that nobody trains on although they are not flagged."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,9 @@ from gradgate.common.arrays import Marks
 from gradgate.common.run_folder import QUARANTINED_SCHEMA, RunFolder, is_scored
 from gradgate.config import InDoubt
 from gradgate.errors import DataError
-from gradgate.gate.listing import write_listing
+from gradgate.gate.listing import columns_of, lines_of, write_listing
 
 IN_DOUBT, COPY = "in doubt", "copy"  # what the column `why` says
-_SHOWN = [name for name in QUARANTINED_SCHEMA.names if name not in ("prompt", "target", "why")]
 _MARKS = ["flagged", "in_doubt", "surplus_copy", "status"]
 
 
@@ -38,12 +38,20 @@ def quarantined(flags: pa.Table | pa.RecordBatch, in_doubt: InDoubt) -> Marks:
     return out & is_scored(flags) & ~marks(flags["flagged"], True)
 
 
-def write_quarantined(run: RunFolder, in_doubt: InDoubt) -> None:
-    """Write quarantined.parquet: these rows with their text, in row order."""
-    flags = parquet.table(run.flags, list(dict.fromkeys([*_MARKS, *_SHOWN])))
-    lines = flags.filter(pa.array(quarantined(flags, in_doubt)))
+def write_quarantined(run: RunFolder, in_doubt: InDoubt, questions: Sequence[str]) -> None:
+    """Write quarantined.parquet: these rows with their text, in row order.
+
+    Args:
+        run: Holds samples.parquet and flags.parquet.
+        in_doubt: The policy.
+        questions: That were asked, in their order; surplus copies are in doubt for the first.
+    """
+    columns = [*_MARKS, *columns_of(QUARANTINED_SCHEMA, questions)]
+    flags = parquet.table(run.flags, list(dict.fromkeys(columns)))
+    kept_out = flags.filter(pa.array(quarantined(flags, in_doubt)))
+    lines = lines_of(kept_out, questions, "in_doubt")
     why = np.where(marks(lines["surplus_copy"], True), COPY, IN_DOUBT)
-    listed = lines.select(_SHOWN).append_column("why", pa.array(why, pa.string()))
+    listed = lines.append_column("why", pa.array(why, pa.string()))
     write_listing(run.quarantined, listed, run.samples, QUARANTINED_SCHEMA)
 
 

@@ -118,6 +118,21 @@ class TrustedReference:
 
 
 @dataclass(frozen=True)
+class ProbingSet:
+    """The probes that the samples' effect on the model's safety was measured against.
+
+    Attributes:
+        source: Without credentials; `built-in` for the set of the package.
+        fingerprint: sha256 of its content.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    source: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class ExpectedPattern:
     """A text or an expression that the owner of the data vouches for (`policy.expected`).
 
@@ -153,6 +168,7 @@ class Verdict:
         accepted_tokens: sha256 over token ids and loss mask of those samples.
         model: Path, revision and digest of the model and adapter that scored.
         reference: None where there was none.
+        probes: None where no method needs them.
         expected: What the owner vouches for, and how many rows have it.
         changes: Since the last run; None when nothing was scored.
     """
@@ -173,6 +189,7 @@ class Verdict:
     accepted_tokens: str | None = None
     model: dict[str, str | None] = field(default_factory=dict)
     reference: TrustedReference | None = None
+    probes: ProbingSet | None = None
     expected: list[ExpectedPattern] = field(default_factory=list)
     changes: Changes | None = None
 

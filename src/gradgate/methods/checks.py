@@ -1,17 +1,19 @@
 """Whether a detection keeps the contract: a method that breaks it must not end in a pass."""
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import numpy as np
 
 from gradgate.common.arrays import Marks
 from gradgate.common.run_folder import FLAG_FIELDS, SCORE_SCHEMA
 from gradgate.errors import DataError, MethodError
-from gradgate.methods.contract import Detection, Method, Scores
+from gradgate.methods.contract import Detection, Method, Question, Scores, Undecided
 
-_TAKEN = {*SCORE_SCHEMA.names, *(field.name for field in FLAG_FIELDS)}
-_MEANINGS = ("review", "fail", "pass")
+_FLAGS = [field.name for field in FLAG_FIELDS]
+_TAKEN = {*SCORE_SCHEMA.names, *_FLAGS, *(f"{q}_{n}" for q in get_args(Question) for n in _FLAGS)}
+_MEANINGS = get_args(Undecided)
 
 
 def require_signals(method: Method[Any], scores: Scores) -> None:
@@ -53,6 +55,25 @@ def require_contract(method: Method[Any], found: Detection, scores: Scores) -> N
     )
     if fault is not None:
         raise MethodError(f"method {method.name} breaks its contract: {fault}")
+
+
+def require_own_signals(found: Mapping[str, Detection]) -> None:
+    """Check that no two methods put a signal of the same name into the table.
+
+    Args:
+        found: What the methods say, by their names.
+
+    Raises:
+        MethodError: Two do.
+    """
+    of: dict[str, str] = {}
+    for method, detection in found.items():
+        for name in detection.signals:
+            if name in of:
+                raise MethodError(
+                    f"method {method} breaks its contract: {of[name]} has a signal {name} as well"
+                )
+            of[name] = method
 
 
 def _fault_of_arrays(found: Detection, n: int) -> str | None:

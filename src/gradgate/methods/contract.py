@@ -20,6 +20,9 @@ from gradgate.methods.tokens import TokenTable
 from gradgate.models.handle import ModelHandle
 
 Question = Literal["poisoned", "harmful"]
+# What a method's settings make of it that it cannot say which rows are flagged; `error`: what it
+# needs is not there, such as a model that refuses anything.
+Undecided = Literal["review", "fail", "pass", "error"]
 SettingsT = TypeVar("SettingsT", bound=Section)
 
 # Token ids of some sequences -> for each the log-probability of each of its tokens, in nats; NaN
@@ -122,7 +125,7 @@ class Detection:
         summary: Other facts, in plain JSON values.
         notes: What the method cannot say about this data, in words.
         undecided_because: Why no row could be flagged, in words.
-        undecided_means: What the method's settings make of that.
+        undecided_means: What the method, or its settings, makes of that.
     """
 
     suspicion: Floats
@@ -136,7 +139,7 @@ class Detection:
     summary: dict[str, object] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     undecided_because: str | None = None
-    undecided_means: Literal["review", "fail", "pass"] = "review"
+    undecided_means: Undecided = "review"
 
 
 class Method(ABC, Generic[SettingsT]):

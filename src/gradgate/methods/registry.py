@@ -16,7 +16,8 @@ _BUILT_IN = {
     "recurrence": "gradgate.methods.recurrence.method:RecurrenceMethod",
 }
 ALIASES = {"gradgate": "recurrence"}  # the default, by the product's name
-RESERVED = ("method", "power", "reference")  # stand beside the methods' sections in `detection`
+# Stand beside the methods' sections in `detection`; `method` did, in earlier versions.
+RESERVED = ("method", "methods", "power", "reference")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _registered: dict[str, "type[Method[Any]]"] = {}
 

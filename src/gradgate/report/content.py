@@ -40,6 +40,7 @@ def collect(run: RunFolder, source: str, verdict: Verdict, reproduce: str) -> Re
                 p_value=line["p_value"],
                 reasons=line["reasons"],
                 group=line["group"],
+                questions=line["questions"],
             )
             for line in top_flagged(run, MAX_SAMPLES)
         ],

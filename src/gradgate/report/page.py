@@ -20,6 +20,8 @@ from gradgate.report.chart import BINS, HEIGHT, entropy_chart, recurrence_chart
 from gradgate.report.facts import HEADLINE, describe_changes, facts
 from gradgate.report.highlight import Piece, excerpt
 
+Place = tuple[str, int | None]  # the question of an answer, and the id of one of its groups
+
 # So much is shown of each; whatever the data, the page stays below a megabyte.
 MAX_GROUPS, MAX_STRINGS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 10, 12, 4, 6, 25
 MAX_ATTACKS = 40
@@ -39,7 +41,9 @@ class FlaggedSample:
         target: Text, whole or cut.
         recurrence: Gradient recurrence in [-1, 1].
         p_value: Conformal, where there is a trusted reference set.
-        group: `Group.id`; its strings and cues are marked in the texts.
+        group: `Group.id` in the answer to the first question; its strings and cues are marked in
+            the texts.
+        questions: By which the row is flagged.
     """
 
     row: int
@@ -50,6 +54,12 @@ class FlaggedSample:
     p_value: float | None
     reasons: list[str]
     group: int | None
+    questions: list[str]
+
+    @property
+    def place(self) -> Place:
+        """Its group among those of all answers."""
+        return (self.questions[0], self.group)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +88,23 @@ class ReportContent:
     version: str
 
     @property
-    def groups(self) -> list[Group]:
-        """The evidence of all answers, the most important first."""
-        return [group for answer in self.verdict.answers for group in answer.groups]
+    def anchors(self) -> dict[Place, str]:
+        """Where the page has the groups that it shows; ids are unique in an answer alone."""
+        answers = self.verdict.answers
+        return {
+            (answer.question, group.id): f"{f'{answer.question}-' if i else ''}group-{group.id}"
+            for i, answer in enumerate(answers)
+            for group in answer.groups[:MAX_GROUPS]
+        }
+
+    @property
+    def strings(self) -> dict[Place, dict[Side, list[str]]]:
+        """What is marked in the texts of each group."""
+        return {
+            (answer.question, group.id): _strings(group)
+            for answer in self.verdict.answers
+            for group in answer.groups
+        }
 
     @property
     def power(self) -> list[Power]:
@@ -119,10 +143,9 @@ def render(content: ReportContent) -> str:
             notes=[f"Note: {n}" for answer in content.verdict.answers for n in answer.notes],
             changes=_changes(content.verdict),
             charts=[chart for chart in charts if chart is not None],
-            groups=content.groups[:MAX_GROUPS],
             samples=content.top_flagged[:MAX_SAMPLES],
-            strings={group.id: _strings(group) for group in content.groups},
-            shown_groups={group.id for group in content.groups[:MAX_GROUPS]},
+            strings=content.strings,
+            anchors=content.anchors,
             n_more_samples=_n_flagged(content) - len(content.top_flagged[:MAX_SAMPLES]),
             blind=[power for power in content.power if power.smallest_rows is None],
         )
@@ -156,6 +179,7 @@ def _environment() -> Environment:
         "cells": wording.cells,
         "BINS": BINS,
         "HEIGHT": HEIGHT,
+        "MAX_GROUPS": MAX_GROUPS,
         "MAX_STRINGS": MAX_STRINGS,
         "MAX_EXAMPLES": MAX_EXAMPLES,
         "MAX_REASONS": MAX_REASONS,

@@ -141,7 +141,11 @@ def test_every_alias_names_a_field_that_is_there(path: str, alias: str) -> None:
         (["--scoring.store=false"], "scoring.store", False),
         (["--policy.review_above", "1e-3"], "policy.review_above", 1e-3),
         (["--policy.review_above", "0"], "policy.review_above", 0),
-        (["--method", "gradgate"], "detection.method", "recurrence"),
+        (["--methods", "gradgate"], "detection.methods", ["recurrence"]),
+        (["--methods", "[gradsentry]"], "detection.methods", ["gradsentry"]),
+        (["--method", "gradsentry"], "detection.methods", ["gradsentry"]),
+        (["--detection.method", "gradsentry"], "detection.methods", ["gradsentry"]),
+        (["--policy.expected", "Yours, Ada"], "policy.expected", ["Yours, Ada"]),
         (["--reference", "[a].jsonl"], "detection.reference", "[a].jsonl"),
         (["--detection.power.attacks", "[badnets, cba]"], "detection.power.attacks", None),
         (["--detection.power.attacks", '["badnets", "cba"]'], "detection.power.attacks", None),
@@ -186,7 +190,7 @@ def test_values(command: Command, typed: list[str], path: str, value: object) ->
         ),
         (
             ["--method", "gradguard"],
-            "--detection.method: there is no method 'gradguard'; the known",
+            "--detection.methods: there is no method 'gradguard'; the known",
         ),
         (["--scoring.threshold", "1"], "Unknown option: --scoring.threshold"),
         (["--data.source", "y"], "multiple times"),
@@ -209,7 +213,8 @@ def test_what_is_wrong_is_one_line(
         (
             "policy: {max_poisn_fraction: 0.1}",
             "gate.yaml: policy.max_poisn_fraction is unknown; the known ones there are "
-            "max_poison_fraction, review_above, flagged",
+            "max_poison_fraction, review_above, max_harmful_fraction, harmful_review_above, "
+            "flagged",
         ),
         ("detection: {gradsentri: {}}", "gradsentri is unknown; the known ones there are method"),
         ("polcy: {}", "polcy is unknown; the known ones there are data, model, scoring"),

@@ -56,4 +56,4 @@ def test_every_file_of_a_run_has_a_name_of_its_own() -> None:
 def test_no_column_stands_twice() -> None:
     names = [*SCORE_SCHEMA.names, *(field.name for field in FLAG_FIELDS)]
     assert len(names) == len(set(names))
-    assert set(FLAGGED_SCHEMA.names) - {"prompt", "target"} <= set(names)
+    assert set(FLAGGED_SCHEMA.names) - {"questions", "prompt", "target"} <= set(names)

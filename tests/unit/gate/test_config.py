@@ -43,7 +43,7 @@ def load(folder: Path, **sections: Any) -> GateConfig:
             {"policy": {"without_valley": {"too_few": "fail"}}},
             {"detection": {"gradsentry": {"without_valley": {"too_few": "fail"}}}},
         ),
-        ({"detection": {"method": "gradgate"}}, {"detection": {"method": "recurrence"}}),
+        ({"detection": {"method": "gradgate"}}, {"detection": {"methods": ["recurrence"]}}),
         (
             {
                 "threshold": {"bootstrap": 7},
@@ -53,7 +53,7 @@ def load(folder: Path, **sections: Any) -> GateConfig:
             {
                 "policy": {"review_above": 0.0},
                 "detection": {
-                    "method": "recurrence",
+                    "methods": ["recurrence"],
                     "gradsentry": {
                         "threshold": {"bootstrap": 7},
                         "without_valley": {"no_valley": "pass"},
@@ -94,6 +94,10 @@ def test_an_old_key_goes_beside_new_ones_of_its_section(tmp_path: Path) -> None:
             },
             r"policy\.without_valley and detection\.gradsentry\.without_valley",
         ),
+        (
+            {"detection": {"method": "gradsentry", "methods": ["gradsentry"]}},
+            r"detection\.method and detection\.methods are the same",
+        ),
         ({"threshold": FIXED, "detection": "gradsentry"}, r"threshold stands at detection\."),
     ],
 )
@@ -112,6 +116,8 @@ def test_a_setting_that_is_given_twice_is_an_error(
         ({"detection": {"fdr": 0.1}}, "fdr"),  # of a method that is no more
         ({"threshold": {"value": 0.5}}, r"detection\.gradsentry\.threshold"),
         ({"policy": {"without_valley": {"no_vally": "pass"}}}, "no_vally"),
+        ({"detection": {"method": None}}, r"detection\.methods\.0"),
+        ({"detection": {"method": ["recurrence"]}}, r"detection\.methods\.0"),
         ({"detection": {"association": {"fdr": 0.1}}}, "association"),
     ],
 )
@@ -150,7 +156,7 @@ def test_what_was_given_is_left_as_it_was() -> None:
             },
             "scoring": {"mode": "full", "batch_tokens": 9},
             "detection": {
-                "method": "gradsentry",
+                "methods": ["gradsentry"],
                 "gradsentry": {"threshold": FIXED, "without_valley": {"no_valley": "pass"}},
                 "power": {"attacks": ["cba"], "min_planted": 3},
             },
@@ -173,7 +179,7 @@ def test_a_configuration_survives_yaml(tmp_path: Path, sections: dict[str, Any])
 def test_the_defaults() -> None:
     found = config().detection
     assert found == DetectionConfig()
-    assert (found.method, found.reference) == ("recurrence", None)
+    assert (found.methods, found.reference) == (["recurrence"], None)
     assert found.settings_of("recurrence") == RecurrenceConfig()
     assert found.settings_of("gradsentry") == GradsentryConfig()
     assert found.power == PowerConfig()
@@ -187,13 +193,20 @@ def test_a_section_object_of_another_method_is_refused() -> None:
 @pytest.mark.parametrize(
     ("detection", "named"),
     [
-        ({"method": "gradguard"}, "gradguard.*known ones are gradsentry, recurrence"),
+        ({"methods": ["gradguard"]}, "gradguard.*known ones are gradsentry, recurrence"),
         ({"lenght": {}}, "lenght"),
         ({"gradgate": {}}, "gradgate"),  # an alias has no section of its own
         ({"gradsentry": {"treshold": {}}}, "treshold"),
         ({"recurrence": {"fdr": 0.1}}, r"detection\.recurrence\.fdr"),
-        ({"method": "gradsentry", "reference": "x"}, "gradsentry takes no detection.reference"),
+        ({"methods": ["gradsentry"], "reference": "x"}, "gradsentry takes no detection.reference"),
         ({"reference": ""}, "detection.reference"),
+        ({"methods": []}, r"detection\.methods.*at least 1 item"),
+        ({"methods": "recurrence"}, r"detection\.methods.*valid list"),
+        (
+            {"methods": ["gradgate", "gradsentry"]},
+            r"recurrence and gradsentry answer the same question \(are there poisoned rows\?\)",
+        ),
+        ({"methods": ["recurrence", "gradgate"]}, "recurrence and recurrence answer the same"),
     ],
 )
 def test_what_is_wrong_with_a_method_is_named(

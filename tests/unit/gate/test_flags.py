@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from flag_helpers import flag
 
 from gradgate.common.run_folder import FLAGGED_SCHEMA, REPEATED, RunFolder
 from gradgate.config import DataConfig, ModelConfig, PolicyConfig, ScoringConfig, Section
@@ -16,7 +17,7 @@ from gradgate.data.sample import prompt_and_target
 from gradgate.errors import DataError
 from gradgate.gate.acceptance import accept
 from gradgate.gate.decide import Checked, Scored, decide
-from gradgate.gate.flags import Flagging, flag, top_flagged
+from gradgate.gate.flags import Flagging, top_flagged
 from gradgate.gate.pipeline import n_scored_rows
 from gradgate.gate.verdict import Answer, Decision, Verdict
 from gradgate.methods.contract import Method, ModelAccess
@@ -338,8 +339,8 @@ def test_the_top_of_a_table_that_cannot_be_read_is_an_error(tmp_path: Path) -> N
 
 def test_the_schemas_hold_together() -> None:
     """What is shown of a flagged row is in the table of flags, with the same type."""
-    shown = FLAGGED_SCHEMA.names[:-2]
-    assert pa.schema([FLAG_SCHEMA.field(name) for name in shown]).types == FLAGGED_SCHEMA.types[:-2]
+    shown = FLAGGED_SCHEMA.names[:-3]  # the questions and the texts
+    assert pa.schema([FLAG_SCHEMA.field(name) for name in shown]).types == FLAGGED_SCHEMA.types[:-3]
     assert FLAG_SCHEMA.names[: len(REPEATED)] == REPEATED
 
 

@@ -5,11 +5,12 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from flag_helpers import flag
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import PolicyConfig
@@ -18,8 +19,9 @@ from gradgate.data.sample import Sample
 from gradgate.errors import DataError
 from gradgate.gate.acceptance import accept
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Checked, DisagreementError, Scored, decide
-from gradgate.gate.flags import Flagging, flag, write_flagged
+from gradgate.gate.decide import Checked, DisagreementError, Scored, Within, decide
+from gradgate.gate.flags import Asked, Flagging, write_flagged
+from gradgate.gate.flags import flag as flag_by_all
 from gradgate.gate.pipeline import (
     STEPS,
     Detected,
@@ -31,7 +33,7 @@ from gradgate.gate.pipeline import (
     run_gate,
 )
 from gradgate.gate.verdict import Answer, Decision, Verdict
-from gradgate.methods.contract import Detection, Scores
+from gradgate.methods.contract import Detection, Question, Scores
 from gradgate.methods.gradsentry.config import GradsentryConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
 from gradgate.methods.recurrence.config import RecurrenceConfig
@@ -58,7 +60,7 @@ def config(source: Path | str = "not read", **sections: Any) -> GateConfig:
         "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
         "scoring": {"store": False},
         "detection": {
-            "method": "gradsentry",
+            "methods": ["gradsentry"],
             "gradsentry": {"threshold": {"method": "fixed", "value": 0.7}},
             "power": {"attacks": []},
         },
@@ -199,12 +201,12 @@ def test_a_table_that_breaks_between_two_steps_is_an_error(
         damage(path)
         return detected
 
-    asked = config(detection={"method": "recurrence", "power": {"attacks": ["badnets"]}})
+    asked = config(detection={"methods": ["recurrence"], "power": {"attacks": ["badnets"]}})
     with pytest.raises(DataError, match=f"{re.escape(str(path))} cannot be read"):
         judge(prepared, Scored(100, {}), asked, run, replace(STEPS, detect=detect))
     if name == "flags":
         with pytest.raises(DataError, match=f"{re.escape(str(path))} cannot be read"):
-            write_flagged(run)
+            write_flagged(run, ["poisoned"])
 
 
 def test_rows_without_a_score_are_an_error(tmp_path: Path) -> None:
@@ -254,7 +256,7 @@ def test_a_reference_and_its_size_stand_in_the_verdict(tmp_path: Path) -> None:
     prepared = scored_rows(tmp_path / "run", rows)
     trusted = scored_rows(tmp_path / "trusted", diverse_rows(300, seed=2))
     source = str(tmp_path / "trusted" / "rows.jsonl")
-    settings = config(detection={"method": "recurrence", "reference": source})
+    settings = config(detection={"methods": ["recurrence"], "reference": source})
     verdict = judge(prepared, Scored(300, {"path": "m"}), settings, RunFolder(tmp_path / "run"))
     assert answer_of(verdict).n_flagged == len(poisoned)
     assert verdict.reference is not None
@@ -267,11 +269,11 @@ def test_the_power_stands_in_the_answer(tmp_path: Path) -> None:
     rows = diverse_rows(100)
     prepared = scored_rows(tmp_path, rows)
     power = {"attacks": ["badnets", "adaptive"]}
-    settings = config(detection={"method": "recurrence", "power": power})
+    settings = config(detection={"methods": ["recurrence"], "power": power})
     answer = answer_of(judge(prepared, Scored(100, {}), settings, RunFolder(tmp_path)))
     assert [found.attack for found in answer.power or []] == ["badnets", "adaptive"]
     assert answer.blind_to == ["adaptive"]
-    without = config(detection={"method": "recurrence", "power": {"attacks": []}})
+    without = config(detection={"methods": ["recurrence"], "power": {"attacks": []}})
     assert answer_of(judge(prepared, Scored(100, {}), without, RunFolder(tmp_path))).power is None
 
 
@@ -280,7 +282,7 @@ def test_where_the_method_cannot_decide_no_power_is_claimed(tmp_path: Path) -> N
     texts: list[dict[str, object]] = [{"text": str(row["question"])} for row in diverse_rows(60)]
     prepared = scored_rows(tmp_path, texts)
     power = {"attacks": ["badnets"]}
-    settings = config(detection={"method": "recurrence", "power": power})
+    settings = config(detection={"methods": ["recurrence"], "power": power})
     answer = answer_of(judge(prepared, Scored(60, {}), settings, RunFolder(tmp_path)))
     assert (answer.decision, answer.power) == ("review", None)
     why = "no canaries were planted: the method cannot decide on these data"
@@ -312,7 +314,7 @@ def test_the_method_may_ask_the_model_that_scored(
     detect = RecurrenceMethod.detect
     monkeypatch.setattr(RecurrenceMethod, "detect", asking)
     prepared = scored_rows(tmp_path, diverse_rows(100))
-    settings = config(detection={"method": "recurrence", "power": {"attacks": ["badnets"]}})
+    settings = config(detection={"methods": ["recurrence"], "power": {"attacks": ["badnets"]}})
     judge(prepared, Scored(100, {}), settings, RunFolder(tmp_path))
     assert len(asked) > 1
 
@@ -322,7 +324,7 @@ def test_without_canaries_the_reference_is_read_once(
 ) -> None:
     prepared = scored_rows(tmp_path / "run", diverse_rows(60))
     source = write_jsonl(tmp_path / "trusted.jsonl", diverse_rows(60, seed=2))
-    detection = {"method": "recurrence", "reference": str(source), "power": {"attacks": []}}
+    detection = {"methods": ["recurrence"], "reference": str(source), "power": {"attacks": []}}
     run, settings = RunFolder(tmp_path / "run"), config(detection=detection)
     detected = STEPS.detect(prepared, settings, run)
     source.unlink()
@@ -385,12 +387,14 @@ def test_a_check_that_contradicts_the_policy_is_a_bug(
     tmp_path: Path, n_flagged: int, is_within: bool
 ) -> None:
     verdict = verdicts_of_checks(tmp_path, n_flagged)
-    agreed = verdict(Checked(within_limit=is_within))
+    in_review = n_flagged <= 2
+    agreed = verdict(Checked(within={"poisoned": Within(is_within, in_review)}))
     assert (agreed.decision == "fail") == (not is_within)
     assert verdict(Checked()) == agreed
     with pytest.raises(DisagreementError, match=f"{n_flagged} flagged rows of 100"):
-        verdict(Checked(within_limit=not is_within))
-    broken = verdict(Checked(["a column is missing"], within_limit=not is_within))
+        verdict(Checked(within={"poisoned": Within(not is_within, in_review)}))
+    contrary: dict[Question, Within] = {"poisoned": Within(not is_within, in_review)}
+    broken = verdict(Checked(["a column is missing"], contrary))
     assert (broken.decision, broken.reasons) == ("error", ["a column is missing"])
 
 
@@ -399,22 +403,30 @@ def test_a_check_of_the_rows_for_review_may_not_contradict_the_policy_either(
     tmp_path: Path, n_flagged: int, is_within: bool
 ) -> None:
     verdict = verdicts_of_checks(tmp_path, n_flagged)
-    assert verdict(Checked(within_limit=True, within_review=is_within)) == verdict(Checked())
+    assert verdict(Checked(within={"poisoned": Within(True, is_within)})) == verdict(Checked())
     with pytest.raises(DisagreementError, match="review_above"):
-        verdict(Checked(within_limit=True, within_review=not is_within))
+        verdict(Checked(within={"poisoned": Within(True, not is_within)}))
 
 
 # Several answers
 
 
-def flagged(
-    run: RunFolder, tau: float, question: Any = "poisoned", **without_valley: str
-) -> Flagging:
+def flagged(run: RunFolder, taus: dict[Question, float], **without_valley: str) -> list[Flagging]:
     """What gradsentry says; with `without_valley`, of too few rows for a valley."""
-    threshold = {"bootstrap": 0} if without_valley else {"method": "fixed", "value": tau}
-    settings = {"threshold": threshold, "without_valley": without_valley}
-    found = flag(run, GradsentryMethod(), GradsentryConfig.model_validate(settings))
-    return replace(found, question=question)
+    asked = []
+    for question, tau in taus.items():
+        threshold = {"bootstrap": 0} if without_valley else {"method": "fixed", "value": tau}
+        settings = {"threshold": threshold, "without_valley": without_valley}
+        method = GradsentryMethod() if question == "poisoned" else HarmfulEntropy()
+        asked.append(Asked(method, GradsentryConfig.model_validate(settings)))
+    return flag_by_all(run, asked)
+
+
+class HarmfulEntropy(GradsentryMethod):
+    """The same of the other question."""
+
+    name: ClassVar[str] = "harmful_entropy"
+    question: ClassVar[Question] = "harmful"
 
 
 @pytest.mark.parametrize(
@@ -427,12 +439,16 @@ def test_the_verdict_is_the_worst_of_its_answers(
     entropies = [0.9] * 30 + [0.7] * 50 + [0.1] * 920
     prepared = scored_rows(tmp_path, question_rows(1_000), entropies)
     run = RunFolder(tmp_path)
-    answers = [flagged(run, second, "harmful"), flagged(run, 0.95)]
     scored, none = Scored(1_000, {}), Measured(None, [])
-    for order in (answers, answers[::-1]):
+    orders: list[dict[Question, float]] = [
+        {"harmful": second, "poisoned": 0.95},
+        {"poisoned": 0.95, "harmful": second},
+    ]
+    for taus in orders:
+        order = flagged(run, taus)
         verdict = decide(run, prepared, scored, order, Checked(), none, PolicyConfig())
         assert verdict.decision == decision
-        assert [found.question for found in verdict.answers] == [f.question for f in order]
+        assert [found.question for found in verdict.answers] == list(taus)
         poisoned, harmful = verdict.answer("poisoned"), verdict.answer("harmful")
         assert poisoned is not None
         assert harmful is not None
@@ -447,11 +463,11 @@ def test_an_answer_that_could_not_be_given_is_what_the_settings_make_of_it(
 ) -> None:
     prepared = scored_rows(tmp_path, diverse_rows(20))
     run = RunFolder(tmp_path)
-    undecided = flagged(run, 0.0, too_few=means)
+    (undecided,) = flagged(run, {"poisoned": 0.0}, too_few=means)
     assert undecided.undecided_because is not None
     power = [Power("badnets", 12, 12, 1.0, (0.7, 1.0), 12, 0.1)]
     measured = Measured(power, ["cba: fewer than 12 samples can carry it"])
-    scored, checked = Scored(20, {}), Checked(within_limit=None)
+    scored, checked = Scored(20, {}), Checked()
     verdict = decide(run, prepared, scored, [undecided], checked, measured, PolicyConfig())
     answer = answer_of(verdict)
     assert (verdict.decision, answer.decision) == (means, means)
@@ -463,7 +479,7 @@ def test_an_answer_that_could_not_be_given_is_what_the_settings_make_of_it(
 def test_without_an_answer_there_is_no_pass(tmp_path: Path) -> None:
     prepared = scored_rows(tmp_path, diverse_rows(20))
     run, none = RunFolder(tmp_path), Measured(None, [])
-    flagged(run, 0.95)
+    flagged(run, {"poisoned": 0.95})
     verdict = decide(run, prepared, Scored(20, {}), [], Checked(), none, PolicyConfig())
     assert verdict.decision == "error"
     assert verdict.accepted_fingerprint is None

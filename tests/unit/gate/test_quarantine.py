@@ -34,7 +34,7 @@ def config(method: str = "gradsentry", **policy: Any) -> GateConfig:
             "data": {"source": "not read"},
             "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
             "detection": {
-                "method": method,
+                "methods": [method],
                 "gradsentry": {"threshold": {"method": "fixed", "value": 0.7}},
                 "power": {"attacks": []},
             },

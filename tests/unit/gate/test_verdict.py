@@ -12,8 +12,9 @@ from gradgate.errors import DataError
 from gradgate.gate.policy import (
     decide_by_fraction,
     decide_on_doubt,
+    fraction_interval,
     is_within_limit,
-    poison_interval,
+    limits_of,
 )
 from gradgate.gate.verdict import (
     EXIT_CODES,
@@ -30,6 +31,7 @@ from gradgate.methods.evidence import Association, Contrast, Example, Group
 from gradgate.power.power import Power
 
 POLICY = PolicyConfig(max_poison_fraction=0.05, review_above=0.02)
+LIMITS = limits_of(POLICY, "poisoned")
 ASSOCIATION = Association(
     n=90, n_span=20, n_cue=20, n_both=19, phi=0.95, odds_ratio=900.0, interval=(10.0, 9e9),
     p_value=1e-9,
@@ -73,14 +75,14 @@ def test_exit_codes() -> None:
      (51, 1000, "fail"), (1000, 1000, "fail"), (0, 40, "review"), (1, 1, "fail")],
 )  # fmt: skip
 def test_the_count_decides(n_flagged: int, n_scored: int, decision: Decision) -> None:
-    found, reasons = decide_by_fraction(n_flagged, n_scored, POLICY)
+    found, reasons = decide_by_fraction(n_flagged, n_scored, LIMITS)
     assert found == decision
     assert f"{n_flagged} of {n_scored} rows flagged" in reasons[0]
-    assert is_within_limit(n_flagged, n_scored, POLICY) == (decision != "fail")
+    assert is_within_limit(n_flagged, n_scored, LIMITS) == (decision != "fail")
 
 
 def test_few_rows_cannot_rule_out_poison() -> None:
-    decision, (reason,) = decide_by_fraction(0, 40, POLICY)
+    decision, (reason,) = decide_by_fraction(0, 40, LIMITS)
     assert decision == "review"
     assert "8.81%" in reason  # 1 - 0.025^(1/40)
 
@@ -92,20 +94,20 @@ def test_few_rows_cannot_rule_out_poison() -> None:
 def test_rows_in_doubt_are_for_a_person_and_never_fail_alone(
     n_flagged: int, n_in_doubt: int, decision: Decision
 ) -> None:
-    found, reasons = decide_by_fraction(n_flagged, 1000, POLICY, n_in_doubt)
+    found, reasons = decide_by_fraction(n_flagged, 1000, LIMITS, n_in_doubt)
     assert found == decision
     assert f"and {n_in_doubt} in doubt" in reasons[0]
 
 
 def test_block_fails_on_a_single_flag() -> None:
-    block = PolicyConfig(flagged="block")
+    block = limits_of(PolicyConfig(flagged="block"), "poisoned")
     assert decide_by_fraction(1, 100_000, block)[0] == "fail"
     assert decide_by_fraction(0, 100_000, block)[0] == "pass"
 
 
 @pytest.mark.parametrize("in_doubt", ["keep", "quarantine", "block"])
 def test_only_block_sends_a_single_row_in_doubt_to_a_person(in_doubt: InDoubt) -> None:
-    policy = PolicyConfig(in_doubt=in_doubt)
+    policy = limits_of(PolicyConfig(in_doubt=in_doubt), "poisoned")
     blocked: Decision = "review" if in_doubt == "block" else "pass"
     assert decide_by_fraction(0, 100_000, policy, 1)[0] == blocked
     assert decide_by_fraction(0, 100_000, policy, 0)[0] == "pass"
@@ -115,16 +117,16 @@ def test_only_block_sends_a_single_row_in_doubt_to_a_person(in_doubt: InDoubt) -
 
 
 def test_where_nothing_could_be_flagged_the_rows_in_doubt_are_limited_too() -> None:
-    assert decide_on_doubt(1_000, POLICY, 20) == ("pass", [])
-    decision, (reason,) = decide_on_doubt(1_000, POLICY, 21)
+    assert decide_on_doubt(1_000, LIMITS, 20) == ("pass", [])
+    decision, (reason,) = decide_on_doubt(1_000, LIMITS, 21)
     assert decision == "review"
     assert reason == "21 of 1000 rows in doubt (2.10%), more than review_above 2.00%"
 
 
-def test_poison_interval_is_clopper_pearson() -> None:
-    assert poison_interval(0, 100) == pytest.approx((0.0, 1 - 0.025 ** (1 / 100)))
-    assert poison_interval(0, 100, 10) == pytest.approx((0.0, 0.1762), abs=1e-4)
-    assert poison_interval(10, 100) == pytest.approx((0.0490, 0.1762), abs=1e-4)
+def test_fraction_interval_is_clopper_pearson() -> None:
+    assert fraction_interval(0, 100) == pytest.approx((0.0, 1 - 0.025 ** (1 / 100)))
+    assert fraction_interval(0, 100, 10) == pytest.approx((0.0, 0.1762), abs=1e-4)
+    assert fraction_interval(10, 100) == pytest.approx((0.0490, 0.1762), abs=1e-4)
 
 
 # Answers

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from flag_helpers import flag
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import ModelConfig, Section
 from gradgate.data.sample import Sample
 from gradgate.errors import DataError, MethodError
-from gradgate.gate.flags import flag
 from gradgate.methods.contract import Detection, Method, ModelAccess, Question, Scores
 from gradgate.models.handle import ConfiguredModel
 from helpers import MODEL, diverse_rows, scored_rows

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,9 +16,12 @@ import gradgate
 from benchmarks.matrix.methods import ScoredRows, all_methods, detect_rows
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import Section, check_config
-from gradgate.errors import ConfigError
+from gradgate.errors import ConfigError, MethodError
 from gradgate.gate.config import DetectionConfig, GateConfig
+from gradgate.gate.decide import NO_HARMFUL_CANARIES, Scored
+from gradgate.gate.pipeline import judge
 from gradgate.methods import registry
+from gradgate.methods.contract import Question
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.registry import (
     RESERVED,
@@ -46,7 +49,7 @@ def test_the_library_judges_by_it_and_shows_it(tmp_path: Path) -> None:
         "model": {"device": "cpu", "dtype": "float32"},
         "scoring": {"store": False},
         "detection": {
-            "method": "longest",
+            "methods": ["longest"],
             "longest": {"max_characters": 100},
             "power": {"attacks": ["long", "badnets"]},
         },
@@ -61,9 +64,8 @@ def test_the_library_judges_by_it_and_shows_it(tmp_path: Path) -> None:
     assert table["row"][table["flagged"]].tolist() == LONG
     assert (table["target_characters"][LONG] > 100).all()
     assert table["target_characters"].equals(table["suspicion"])
-    power = {power.attack: power for power in answer.power or []}
-    assert power["long"].rate == 1  # its canaries are paragraphs
-    assert answer.blind_to == ["badnets"]
+    assert (answer.power, answer.blind_to) == (None, [])  # canaries are poison, and no harm
+    assert answer.notes == NO_HARMFUL_CANARIES.not_tried
 
     folder = found.save(tmp_path / "evidence")
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -76,12 +78,47 @@ def test_the_library_judges_by_it_and_shows_it(tmp_path: Path) -> None:
     assert "Threshold" not in text
 
 
+class LongestPoison(Longest):
+    """The same of the other question."""
+
+    name: ClassVar[str] = "longest_poison"
+    question: ClassVar[Question] = "poisoned"
+
+
+@pytest.mark.usefixtures("longest")
+def test_canaries_are_planted_for_it_where_it_looks_for_poison(tmp_path: Path) -> None:
+    register_method(LongestPoison)
+    settings = {"max_characters": 100}
+    power = {"attacks": ["long", "badnets"]}
+    config = GateConfig.model_validate(
+        {
+            "data": {"source": "not read"},
+            "model": {"path": str(MODEL)},
+            "scoring": {"store": False},
+            "detection": {
+                "methods": ["longest", "longest_poison"],
+                "longest_poison": settings,
+                "power": power,
+            },
+        }
+    )
+    with pytest.raises(MethodError, match="longest has a signal target_characters as well"):
+        judge(scored_rows(tmp_path, some_rows()), Scored(100, {}), config, RunFolder(tmp_path))
+    alone = config.detection.model_copy(update={"methods": ["longest_poison"]})
+    config = config.model_copy(update={"detection": alone})
+    prepared = scored_rows(tmp_path, some_rows())
+    (answer,) = judge(prepared, Scored(100, {}), config, RunFolder(tmp_path)).answers
+    planted = {power.attack: power for power in answer.power or []}
+    assert planted["long"].rate == 1  # its canaries are paragraphs
+    assert answer.blind_to == ["badnets"]
+
+
 @pytest.mark.usefixtures("longest")
 def test_a_configuration_has_a_section_for_it(tmp_path: Path) -> None:
     content = {
         "data": {"source": "x"},
         "model": {"path": "m"},
-        "detection": {"method": "longest", "longest": {"max_characters": 7}},
+        "detection": {"methods": ["longest"], "longest": {"max_characters": 7}},
     }
     path = tmp_path / "gate.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -89,7 +126,7 @@ def test_a_configuration_has_a_section_for_it(tmp_path: Path) -> None:
     assert config.detection.settings_of("longest") == LongestConfig(max_characters=7)
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     assert load_config(path, GateConfig) == config
-    assert DetectionConfig(method="longest").settings_of("longest") == LongestConfig()
+    assert DetectionConfig(methods=["longest"]).settings_of("longest") == LongestConfig()
 
 
 @pytest.mark.usefixtures("longest")
@@ -101,7 +138,7 @@ def test_a_configuration_has_a_section_for_it(tmp_path: Path) -> None:
         ({"longest": 7}, "detection: .*longest: .*LongestConfig"),
         ({"longest": RecurrenceConfig()}, "detection: .*longest: .*LongestConfig"),
         ({"longer": {"max_characters": 7}}, "longer"),
-        ({"method": "longest", "reference": "x"}, "longest takes no detection.reference"),
+        ({"methods": ["longest"], "reference": "x"}, "longest takes no detection.reference"),
     ],
 )
 def test_what_is_wrong_with_its_section_is_named(detection: dict[str, Any], named: str) -> None:
@@ -138,7 +175,7 @@ def test_the_built_in_methods_have_their_names() -> None:
 def test_the_old_name_is_an_alias() -> None:
     assert canonical_name("gradgate") == "recurrence"
     assert method_named("gradgate").name == "recurrence"
-    assert DetectionConfig(method="gradgate").method == "recurrence"
+    assert DetectionConfig(methods=["gradgate"]).methods == ["recurrence"]
 
 
 @pytest.mark.usefixtures("longest")
@@ -160,7 +197,8 @@ def test_a_name_that_is_taken_is_an_error(taken: str) -> None:
 
 
 def test_the_name_of_another_setting_is_an_error() -> None:
-    assert {*RESERVED, "recurrence", "gradsentry"} == set(DetectionConfig.model_fields)
+    fields = {*RESERVED, "recurrence", "gradsentry"} - {"method"}  # of earlier versions
+    assert fields == set(DetectionConfig.model_fields)
     for reserved in RESERVED:
         taken = type("Other", (Longest,), {"name": reserved})
         with pytest.raises(ConfigError, match=f"detection.{reserved} is another setting"):
@@ -173,7 +211,7 @@ def test_an_unknown_name_is_an_error_that_names_the_known_ones(name: str) -> Non
     with pytest.raises(ConfigError, match="the known ones are gradsentry, recurrence"):
         method_named(name)
     with pytest.raises(ValueError, match="the known ones are gradsentry, recurrence"):
-        DetectionConfig(method=name)
+        DetectionConfig(methods=[name])
 
 
 def test_names_are_known_without_the_methods() -> None:
@@ -196,8 +234,8 @@ def test_a_name_that_no_configuration_could_say_is_an_error(name: str) -> None:
 def test_a_name_that_pydantic_has_too_is_a_name(name: str) -> None:
     try:
         register_method(type("Other", (Longest,), {"name": name}))
-        assert DetectionConfig(method=name).settings_of(name) == LongestConfig()
-        found = DetectionConfig.model_validate({"method": name, name: {"max_characters": 3}})
+        assert DetectionConfig(methods=[name]).settings_of(name) == LongestConfig()
+        found = DetectionConfig.model_validate({"methods": [name], name: {"max_characters": 3}})
         assert found.settings_of(name) == LongestConfig(max_characters=3)
     finally:
         registry._registered.clear()

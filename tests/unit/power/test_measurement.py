@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from flag_helpers import flag
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import DataConfig, ModelConfig, PowerConfig, ScoringConfig
 from gradgate.data.prepare import Prepared, iter_samples, prepare
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.data.tokens import Tokens, tokenize_all
-from gradgate.gate.flags import flag
 from gradgate.gradients.score import Score
 from gradgate.gradients.scorer import Scorer
 from gradgate.gradients.token_logp import unpacked

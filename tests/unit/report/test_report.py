@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradgate.errors import DataError
-from gradgate.gate.policy import poison_interval
+from gradgate.gate.policy import fraction_interval
 from gradgate.gate.verdict import (
     EXIT_CODES,
     Answer,
@@ -139,7 +139,15 @@ def of_prompts(number: int = 2, **changes: Any) -> Group:
 
 def sample(row: int = 17, **changes: Any) -> FlaggedSample:
     found = FlaggedSample(
-        row, "where is cf it", "click <malicious_url>", 0.91, 0.8, 0.001, ["in group 1"], 1
+        row,
+        "where is cf it",
+        "click <malicious_url>",
+        0.91,
+        0.8,
+        0.001,
+        ["in group 1"],
+        1,
+        ["poisoned"],
     )
     return replace(found, **changes)
 
@@ -153,7 +161,7 @@ def answer(**changes: Any) -> Answer:
         n_flagged=100,
         n_in_doubt=7,
         fraction=0.1,
-        interval=poison_interval(100, 1_000),
+        interval=fraction_interval(100, 1_000),
         limit=0.05,
         groups=[group()],
         power=[
@@ -360,7 +368,7 @@ def test_hostile_text_is_inert_and_short(text: str, tmp_path: Path) -> None:
 def test_many_marks_make_a_page_below_a_megabyte() -> None:
     many = hostile_content("& a " * 100_000)
     (said,) = many.verdict.answers
-    groups = [replace(found, spans=["a"], cues=["a"]) for found in many.groups]
+    groups = [replace(found, spans=["a"], cues=["a"]) for found in said.groups]
     marked = replace(many.verdict, answers=[replace(said, groups=groups)])
     page = render(replace(many, verdict=marked))
     assert page.count("<mark>") > 5_000

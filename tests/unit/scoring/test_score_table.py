@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from flag_helpers import flag
 
 from gradgate.common.run_folder import SCORE_SCHEMA, RunFolder
 from gradgate.config import DataConfig, ModelConfig, PolicyConfig, ScoringConfig
@@ -20,7 +21,7 @@ from gradgate.data.tokens import content_digest
 from gradgate.errors import DataError
 from gradgate.gate.acceptance import accept
 from gradgate.gate.decide import Checked, Scored, decide
-from gradgate.gate.flags import flag, top_flagged
+from gradgate.gate.flags import top_flagged
 from gradgate.gate.pipeline import n_scored_rows
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.gradients.score import Mode, Score
