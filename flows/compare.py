@@ -42,5 +42,5 @@ def run_compare(run: ComparisonRun, config: CompareConfig) -> Comparison:
     """The steps of a comparison."""
     fetched = fetch_labelled(run, config)
     scores = score_once(run, fetched.prepared, config)
-    judged = [judge(run, method, fetched, scores, config) for method in config.methods]
+    judged = [judge(run, method, fetched, scores, config) for method in config.detection.methods]
     return publish_comparison(run, config, fetched, scores, judged)

@@ -14,12 +14,13 @@ from gradgate.compare.config import CompareConfig
 from helpers import MODEL
 
 
-def config(source: Path, **settings: object) -> CompareConfig:
+def config(source: Path, methods: list[str], labels: str | None = None) -> CompareConfig:
     return CompareConfig.model_validate(
         {
             "data": {"source": str(source)},
             "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
-            "compare": settings,
+            "detection": {"methods": methods},
+            "compare": {"labels": labels},
         }
     )
 
@@ -32,7 +33,7 @@ def test_a_comparison_is_one_run_with_a_table_and_metrics_by_method(
     source = labelled_file(tmp_path / "rows.jsonl")
     with registered():
         methods = ["gradsentry", "abstains", "breaks"]
-        ended = compare(config(source, methods=methods), return_state=True)
+        ended = compare(config(source, methods), return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("Completed", 0), ended.message
     assert ended.message == "3 methods on 130 rows (1 undecided, 1 failed)"
     folder = state / "comparisons" / str(ended.state_details.flow_run_id)
@@ -65,7 +66,7 @@ def test_a_comparison_that_breaks_ends_as_failed_also_in_mlflow(
     state: Path, tmp_path: Path
 ) -> None:
     source = labelled_file(tmp_path / "rows.jsonl", n=12)
-    ended = compare(config(source, labels="bad"), return_state=True)
+    ended = compare(config(source, ["gradsentry"], "bad"), return_state=True)
     assert exit_code_of(ended) == 2
     assert "no column 'bad'" in str(ended.message)
     (run,) = mlflow_runs(state, "gradgate-compare")

@@ -46,7 +46,7 @@ def _compare(config: CompareConfig, run: RunFolder, output: Path) -> Comparison:
     )
     scores = _score(prepared, config, run)
     judged = []
-    for method in config.methods:
+    for method in config.detection.methods:
         judged.append(judge(method, fetched, scores.scored, config, run))
         say_phase(_of_method(judged[-1].result))
     return draw_up(fetched, scores, judged, config, run)

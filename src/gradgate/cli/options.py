@@ -35,7 +35,6 @@ ALIASES = {
     "scoring.store": "--store",
     "detection.methods": "--methods",
     "detection.reference": "--reference",
-    "compare.methods": "--methods",
     "compare.labels": "--labels",
     "poison.attack": "--attack",
     "poison.rate": "--rate",

@@ -6,18 +6,13 @@ from pydantic import Field, field_validator, model_validator
 
 from gradgate.config import Section, TrackingConfig
 from gradgate.errors import ConfigError
-from gradgate.gate.config import GateConfig
+from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.methods.registry import canonical_name, method_names
 
 
 class CompareSection(Section):
-    """Which methods are compared, and what they are held against."""
+    """What the methods are held against."""
 
-    methods: list[str] | None = Field(
-        None,
-        min_length=1,
-        description="Names of methods, also as one text with commas; every one when absent.",
-    )
     labels: str | None = Field(
         None,
         min_length=1,
@@ -26,37 +21,43 @@ class CompareSection(Section):
     )
     seed: int = Field(0, ge=0, description="Seed of the bootstrap of F1 and AUROC.")
 
+
+class ComparedMethods(DetectionConfig):
+    """The methods that are compared, and the settings that each works by; no canaries."""
+
+    methods: list[str] = Field(
+        default_factory=method_names,
+        min_length=1,
+        description="Names of methods, also as one text with commas; every one when absent. "
+        "Several may answer the same question.",
+    )
+
     @field_validator("methods", mode="before")
     @classmethod
     def _split(cls, given: object) -> object:
-        return [name.strip() for name in given.split(",")] if isinstance(given, str) else given
+        if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+            return given
+        return [name.strip() for text in given for name in text.split(",")]
 
     @field_validator("methods")
     @classmethod
-    def _known(cls, given: list[str] | None) -> list[str] | None:
+    def _known(cls, methods: list[str]) -> list[str]:
         try:
-            names = None if given is None else [canonical_name(name) for name in given]
+            names = [canonical_name(name) for name in methods]
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        twice = sorted({name for name in names or [] if (names or []).count(name) > 1})
+        twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} is named twice; name each method once")
         return names
 
 
 class CompareConfig(GateConfig):
-    """A comparison: a gate's sections for every method, and what is compared.
+    """A comparison: a gate's sections for every method, and what the methods are held against."""
 
-    `detection` says by which settings each method works; no canaries are planted.
-    """
-
+    detection: ComparedMethods = Field(default_factory=ComparedMethods)
     tracking: TrackingConfig = TrackingConfig(experiment="gradgate-compare")
     compare: CompareSection = CompareSection()
-
-    @property
-    def methods(self) -> list[str]:
-        """The names of the methods, in the order of the table."""
-        return self.compare.methods or method_names()
 
     @model_validator(mode="after")
     def _labels_are_no_text(self) -> Self:

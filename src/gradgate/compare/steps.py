@@ -126,7 +126,7 @@ def judge(
 def gate_config(config: CompareConfig, method: str) -> GateConfig:
     """The gate that asks one method alone, without canaries."""
     given = {name: getattr(config, name) for name in GateConfig.model_fields}
-    update: dict[str, object] = {"method": method, "power": PowerConfig(attacks=[])}
+    update: dict[str, object] = {"methods": [method], "power": PowerConfig(attacks=[])}
     if not method_named(method).takes_reference:
         update["reference"] = None
     detection = config.detection.model_copy(update=update)

@@ -195,7 +195,7 @@ def test_each_method_is_held_against_the_labels_of_its_question(tmp_path: Path) 
     [
         (["--methods", "gradsentri"], "there is no method 'gradsentri'; the known ones are"),
         (["--methods", "gradgate,recurrence"], "recurrence is named twice"),
-        (["--methods", ""], "compare.methods"),
+        (["--methods", "[]"], "--detection.methods: List should have at least 1 item"),
         (["--labels", "bad"], "there is no column 'bad' for the labels; the columns found are"),
         (["--labels", "question"], "row 0: column 'question' holds"),
         (
