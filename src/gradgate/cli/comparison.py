@@ -34,16 +34,26 @@ def render(comparison: Comparison) -> str:
     out = Console(file=text, width=width, highlight=False, color_system=None)
     fits = out.measure(wide, options=out.options.update(width=_UNBOUNDED)).maximum <= width
     out.print(wide if fits else _one_below_another(lines))
+    out.print(f"\n{_of_scoring(comparison)}", soft_wrap=not is_bounded)
     if len(lines) > 1:
         out.print(f"\n{_AGREEMENT}", soft_wrap=not is_bounded)
         out.print(_agreement(comparison, width))
     return "".join(f"{line.rstrip()}\n" for line in text.getvalue().strip().splitlines())
 
 
+def _of_scoring(comparison: Comparison) -> str:
+    shared = comparison.scoring
+    return (
+        f"Scoring, which all share: {1e3 * comparison.per_sample(shared.cost):.3g} "
+        f"ms/sample, {shared.cost.peak_mib:.0f} MiB; {shared.n_scored:,} samples scored, "
+        f"{shared.n_known:,} rows known before"
+    )
+
+
 def _cells(comparison: Comparison, found: MethodResult) -> Cells:
     """What the table says of a method, by column."""
     flags, kept_out = figures_of(found.quality), figures_of(found.quality_kept_out)
-    own = comparison.per_sample(found.cost)
+    own = None if found.cost is None else comparison.per_sample(found.cost)
     cells = [("method", found.method), ("verdict", found.verdict)]
     cells += [("flagged", _shown(found.flagged)), ("in doubt", _shown(found.in_doubt))]
     if comparison.n_positive:

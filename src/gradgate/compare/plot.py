@@ -141,11 +141,11 @@ def kappas(comparison: Comparison) -> Floats:
 
 def _plot_seconds(axes: Axes, comparison: Comparison) -> None:
     """Milliseconds a sample of each method, and of the scoring that all share."""
-    shared = 1e3 * (comparison.per_sample(comparison.scoring.cost) or 0.0)
+    shared = 1e3 * comparison.per_sample(comparison.scoring.cost)
     for i, found in enumerate(comparison.methods):
-        own = comparison.per_sample(found.cost)
-        if own is not None:
-            axes.plot([1e3 * own], [i], "o", markersize=4, color=INK)
+        if found.cost is not None:
+            own = 1e3 * comparison.per_sample(found.cost)
+            axes.plot([own], [i], "o", markersize=4, color=INK)
     axes.axvline(shared, color=_MUTED, linewidth=1, label="the scoring that all share")
     axes.set_xscale("log")
     low, high = axes.get_xlim()

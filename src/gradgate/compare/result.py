@@ -112,16 +112,16 @@ class Comparison:
         more = f" ({', '.join(counted)})" if counted else ""
         return f"{len(states)} methods on {self.n_scored:,} rows{more}"
 
-    def per_sample(self, cost: Cost | None) -> float | None:
+    def per_sample(self, cost: Cost) -> float:
         """Seconds a sample of a cost."""
-        return None if cost is None else cost.seconds / self.n_samples
+        return cost.seconds / self.n_samples
 
     def to_json(self) -> str:
         """All of it; what is not known is null."""
         content = asdict(self)
         content["scoring"]["seconds_per_sample"] = self.per_sample(self.scoring.cost)
         for line, found in zip(content["methods"], self.methods, strict=True):
-            line["seconds_per_sample"] = self.per_sample(found.cost)
+            line["seconds_per_sample"] = found.cost and self.per_sample(found.cost)
         return json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
 
 
@@ -176,10 +176,10 @@ def _cells(comparison: Comparison, found: MethodResult) -> Iterator[tuple[str, o
             yield from _estimate(f"{name}{suffix}", figures.get(name))
     yield from _estimate("auroc", found.auroc)
     yield "silent", found.n_silent
-    yield "seconds", None if found.cost is None else found.cost.seconds
-    yield "seconds_per_sample", comparison.per_sample(found.cost)
+    yield "seconds", found.cost and found.cost.seconds
+    yield "seconds_per_sample", found.cost and comparison.per_sample(found.cost)
     yield "scoring_seconds_per_sample", comparison.per_sample(comparison.scoring.cost)
-    yield "peak_mib", None if found.cost is None else found.cost.peak_mib
+    yield "peak_mib", found.cost and found.cost.peak_mib
     yield "reasons", printable("; ".join(found.reasons)).replace("\n", r"\n")
 
 

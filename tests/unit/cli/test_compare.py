@@ -116,6 +116,7 @@ def test_the_table_on_a_file_is_as_wide_as_it_needs(labelled: tuple[Done, Path])
     assert names.split()[:3] == ["method", "verdict", "flagged"]
     assert first.split()[:6] == ["recurrence", "review", "0.000", "0.123", "0.000", "1.000"]
     assert interval.split()[0] == "0.00-0.03"
+    assert "130 samples scored, 0 rows known before" in done.stdout
     assert "Cohen's kappa" in done.stdout
     assert imread(labelled[1] / "compare.png").shape[2] == 4
 
