@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from expectations.fraction_limits import (
+    FRACTION_LIMITS,
     ExpectPoisonFractionToBeAtMost,
     ExpectReviewFractionToBeAtMost,
 )
@@ -26,6 +27,7 @@ from gradgate.gate.policy import (
     is_within_review,
     limits_of,
 )
+from gradgate.methods.contract import Question
 
 N = 100
 SCRIPT = "<script>alert(1)</script>"
@@ -241,6 +243,29 @@ def test_failure_is_readable(tmp_path: Path) -> None:
         "scored rows that is flagged or in doubt (more needs a review) must be at most 5 %: "
         "observed 6.00 % (6 of 100 rows; 95 % interval 2.2 % to 12.6 %), limit 5 %",
     ]
+
+
+@pytest.mark.parametrize(("n_harmful", "is_within"), [(4, True), (5, False)])
+def test_each_question_has_limits_of_its_own(
+    n_harmful: int, is_within: bool, tmp_path: Path
+) -> None:
+    both: tuple[Question, Question] = ("poisoned", "harmful")
+    policy = PolicyConfig(max_harmful_fraction=0.04, harmful_review_above=0.04)
+    decided = [limits_of(policy, question) for question in both]
+    suite = gate_suite(n_fetched=N, n_rejected=0, questions=both, decided=decided)
+    frame = flags_frame(2).rename(columns=lambda c: f"poisoned_{c}" if "flagged" in c else c)
+    marks = flags_frame(n_harmful)[["flagged", "flagged_or_in_doubt"]].add_prefix("harmful_")
+    report = validate(frame.join(marks), suite, tmp_path)
+    assert report.is_met(ExpectPoisonFractionToBeAtMost)
+    assert report.is_met(ExpectReviewFractionToBeAtMost)
+    limits = FRACTION_LIMITS["harmful"]
+    assert [report.is_met(limit) for limit in limits] == [is_within, is_within]
+    assert report.failures_but_for(*limits) == []
+    unknown = with_value(frame.join(marks), "harmful_flagged", np.nan)
+    (failure,) = validate(unknown, suite, tmp_path).failures_but_for(*limits)
+    assert "to_not_be_null(harmful_flagged)" in failure
+    half = gate_suite(n_fetched=N, n_rejected=0, questions=both, decided=decided[:1])
+    assert validate(frame, half, tmp_path).success  # the other could not decide
 
 
 @pytest.mark.parametrize("n_in_doubt", [0, 3])

@@ -44,7 +44,7 @@ def run_detect(config: GateConfig, wanted: Wanted) -> int:
     quiet_libraries()
     if wanted.no_power:
         config = _without_power(config)
-    more = (config.model.adapter, config.detection.reference)
+    more = (config.model.adapter, config.detection.reference, config.safety.probes)
     inputs = [config.data.source, config.model.path, *filter(None, more)]
     if wanted.report is not None:
         _prepare_report(wanted.report, wanted.output, inputs)

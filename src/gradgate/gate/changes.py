@@ -40,6 +40,7 @@ _SCORED_WITH = {
     "mode": "mode",
     "k": "k",
     "dtype": "dtype",
+    "probes_sha256": "probing set",
 }
 _LINES = "CREATE TABLE lines (id BLOB, is_now INTEGER, line INTEGER, entropy REAL, flagged INTEGER)"
 # A repeated sample is one sample. IS NOT: where there is none, the flag is NULL.

@@ -18,12 +18,13 @@ from gradgate.data.rows import RawRow
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
 from gradgate.gate.flags import Asked, Flagging, expected_by, flag
-from gradgate.gate.verdict import TrustedReference, Verdict
+from gradgate.gate.verdict import ProbingSet, TrustedReference, Verdict
 from gradgate.methods.contract import ModelAccess
 from gradgate.methods.registry import method_named
 from gradgate.models.handle import ConfiguredModel, ModelHandle
-from gradgate.power.copy_scores import CanaryModel
 from gradgate.power.measurement import NOT_MEASURED, Measured, measure_power
+from gradgate.power.other_scores import CanaryModel, OtherScores
+from gradgate.safety.source import ProbeSource
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
@@ -80,11 +81,29 @@ def score(
     on_progress: Progress = lambda done, total: None,
     model: ModelHandle | None = None,
 ) -> ScoredRun:
-    """Write the score table, scoring what the store does not know."""
+    """Write the score table, scoring what the store does not know.
+
+    Where a method needs it, the samples are held against the probing set in the same pass.
+    """
     found = (model or ConfiguredModel(config.model)).identify()
-    store = _store(config)
-    summary = score_dataset(prepared, found, config.scoring, run.scores, store, on_progress)
-    return ScoredRun(n_scored=n_scored_rows(run), model=found.identity, summary=summary)
+    store, probes = _store(config), probes_of(config)
+    summary = score_dataset(prepared, found, config.scoring, run.scores, store, on_progress, probes)
+    used = None if probes is None else ProbingSet(probes.name, probes.probes.fingerprint)
+    return ScoredRun(
+        n_scored=n_scored_rows(run), model=found.identity, probes=used, summary=summary
+    )
+
+
+def probes_of(config: ScoreConfig) -> ProbeSource | None:
+    """The probing set, where a method of the gate needs one.
+
+    Raises:
+        ConfigError: Its file cannot be used.
+    """
+    methods = config.detection.methods if isinstance(config, GateConfig) else []
+    if not any(method_named(name).needs_safety for name in methods):
+        return None
+    return ProbeSource.read(config.safety)
 
 
 def n_scored_rows(run: RunFolder) -> int:
@@ -108,10 +127,16 @@ def detect(
 
 def _asked(name: str, config: GateConfig, model: ModelHandle, trusted: Prepared | None) -> Asked:
     """A method, with the reference where it takes one."""
-    method, store = method_named(name), _store(config)
-    access = ModelAccess(model, Likelihood(model, config.scoring, store))
+    method = method_named(name)
+    others = OtherScores(method, _canary_model(config, model))
+    access = ModelAccess(model, Likelihood(model, config.scoring, _store(config)), others)
     path = trusted.samples_path if trusted is not None and method.takes_reference else None
     return Asked(method, config.detection.settings_of(name), path, access)
+
+
+def _canary_model(config: GateConfig, model: ModelHandle) -> CanaryModel:
+    limit, probes = config.data.max_tokens, probes_of(config)
+    return CanaryModel(model, config.scoring, limit, _store(config), probes)
 
 
 def _store(config: ScoreConfig) -> Path | None:
@@ -152,7 +177,6 @@ def measure(
         why = "no canaries were planted: the method cannot decide on these data"
         return Measured(None, [why])
     held = model or ConfiguredModel(config.model)
-    canary_model = CanaryModel(held, config.scoring, config.data.max_tokens, _store(config))
     with _trusted(config, held) as trusted:
         asked = _asked(flagging.method, config, held, trusted)
         return measure_power(
@@ -160,7 +184,7 @@ def measure(
             asked.method,
             asked.settings,
             config.detection.power,
-            canary_model,
+            _canary_model(config, held),
             asked.reference,
             expected_by(config.policy),
         )

@@ -26,6 +26,7 @@ def facts(verdict: Verdict, source: str) -> list[tuple[str, str]]:
         *_of_rows(verdict),
         ("Dataset fingerprint", verdict.dataset_fingerprint or "none"),
         *_of_reference(verdict),
+        *_of_probes(verdict),
         *(("Expected", f"{e.pattern} ({e.n_rows:,} rows)") for e in verdict.expected),
         *((f"Model {name}", value) for name, value in verdict.model.items() if value),
     ]
@@ -68,6 +69,13 @@ def _of_reference(verdict: Verdict) -> list[tuple[str, str]]:
         ("Trusted reference", f"{found.source} ({found.n_samples:,} samples)"),
         ("Reference fingerprint", found.fingerprint),
     ]
+
+
+def _of_probes(verdict: Verdict) -> list[tuple[str, str]]:
+    found = verdict.probes
+    if found is None:
+        return []
+    return [("Probing set", found.source), ("Probing set fingerprint", found.fingerprint)]
 
 
 def _fraction(answer: Answer) -> str:

@@ -92,7 +92,7 @@ class ReportContent:
         """Where the page has the groups that it shows; ids are unique in an answer alone."""
         answers = self.verdict.answers
         return {
-            (answer.question, group.id): f"{f'{answer.question}-' if i else ''}group-{group.id}"
+            (answer.question, group.id): f"{answer.question if i else 'group'}-{group.id}"
             for i, answer in enumerate(answers)
             for group in answer.groups[:MAX_GROUPS]
         }

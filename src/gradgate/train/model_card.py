@@ -103,12 +103,17 @@ def _verdict_rows(facts: CardFacts) -> list[tuple[str, object]]:
         ("Rejected rows", verdict.n_rejected),
         ("Scored rows", verdict.n_scored),
         *answers,
+        *_probes_row(verdict),
         ("Quarantined rows", verdict.n_quarantined),
         ("Accepted rows", facts.n_accepted),
         ("Dataset fingerprint", verdict.dataset_fingerprint),
         ("Accepted fingerprint", verdict.accepted_fingerprint),
         ("Accepted tokens", verdict.accepted_tokens),
     ]
+
+
+def _probes_row(verdict: Verdict) -> list[tuple[str, object]]:
+    return [] if verdict.probes is None else [("Probing set", verdict.probes.fingerprint)]
 
 
 def _model_rows(facts: CardFacts) -> list[tuple[str, object]]:

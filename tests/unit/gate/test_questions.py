@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from method_helpers import Words, registered
 from pydantic import ValidationError
 
+from gradgate.cli.summary import Written, say_summary
 from gradgate.common.run_folder import (
     FLAG_FIELDS,
     FLAGGED_SCHEMA,
@@ -18,8 +20,6 @@ from gradgate.common.run_folder import (
     RunFolder,
     question_fields,
 )
-from gradgate.config import Section
-from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.errors import DataError, MethodError
 from gradgate.gate.acceptance import accept
 from gradgate.gate.config import GateConfig
@@ -29,69 +29,18 @@ from gradgate.gate.flags import top_flagged
 from gradgate.gate.pipeline import STEPS, Detected, judge
 from gradgate.gate.verdict import Answer, Decision, Verdict, load_verdict
 from gradgate.methods import registry
-from gradgate.methods.contract import Detection, Method, Question, Scores, Undecided
-from gradgate.methods.evidence import Group
+from gradgate.methods.contract import Question, Undecided
 from helpers import MODEL, diverse_rows, scored_rows
 
 N = 100
 BOTH: tuple[Question, Question] = ("poisoned", "harmful")
 
 
-class WordsConfig(Section):
-    """Settings of the method below."""
-
-    flagged: str = "napalm"
-    doubted: str = "venom"
-    undecided_means: Undecided | None = None
-
-
-class Words(Method[WordsConfig]):
-    """Flags targets with a word, and has those with another one in doubt."""
-
-    name: ClassVar[str] = "words"
-    question: ClassVar[Question] = "harmful"
-    settings = WordsConfig
-
-    def detect(
-        self,
-        scores: Scores,
-        samples: Iterable[Sample],
-        reference: Iterable[Sample] | None,
-        settings: WordsConfig,
-    ) -> Detection:
-        assert reference is None  # it takes none
-        targets = [prompt_and_target(sample)[1] for sample in samples]
-        flagged, doubted = (
-            np.array([word in target for target in targets], bool)
-            for word in (settings.flagged, settings.doubted)
-        )
-        if settings.undecided_means is not None:
-            return Detection(
-                suspicion=np.full(scores.n, np.nan),
-                flagged=None,
-                in_doubt=doubted,
-                group=np.zeros(scores.n, np.int64),
-                undecided_because="this model refuses nothing",
-                undecided_means=settings.undecided_means,
-            )
-        group = Group(1, "poison", "target", ["napalm"], 9.0, int(flagged.sum()), 1)
-        return Detection(
-            suspicion=np.linspace(0.0, 1.0, scores.n),
-            flagged=flagged,
-            in_doubt=doubted & ~flagged,
-            group=flagged.astype(np.int64),
-            groups=[group] if flagged.any() else [],
-            reasons={int(i): ["says the word"] for i in np.flatnonzero(flagged)},
-            signals={"word_length": np.full(scores.n, 6.0)},
-        )
-
-
 @pytest.fixture(autouse=True)
 def words() -> Iterator[None]:
     """The method, known as long as a test runs."""
-    registry.register_method(Words)
-    yield
-    registry._registered.clear()
+    with registered(Words):
+        yield
 
 
 def config(methods: list[str] | None = None, **sections: Any) -> GateConfig:
@@ -313,6 +262,23 @@ _DETECTION = {
     "gradsentry": {"threshold": {"method": "fixed", "value": 0.7}},
     "power": {"attacks": []},
 }
+
+
+def test_what_is_missing_is_said_where_the_command_line_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = config(detection={**_DETECTION, "words": {"undecided_means": "error"}})
+    verdict = judged(tmp_path, settings, rows(), poisoned=[8])
+    capsys.readouterr()
+    say_summary(verdict, Written(tmp_path / "flags.parquet", None, None))
+    lines = capsys.readouterr().err.splitlines()
+    flagged = [line.split(maxsplit=1)[1] for line in lines if line.startswith("flagged ")]
+    assert flagged == [
+        "1 of 100 rows (1.00%) as poisoned, by gradsentry",
+        "nothing could be decided as harmful, by words",
+    ]
+    assert "this model refuses nothing" in "".join(lines)
+    assert lines[-1] == "next        mend what is named above, and run it again"
 
 
 def test_a_pass_without_an_answer_accepts_nothing(tmp_path: Path) -> None:

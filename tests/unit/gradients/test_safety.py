@@ -1,29 +1,24 @@
 """FIHS and the refusal's probability against autograd in float64, and against a real step."""
 
-import math
-import struct
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from model_helpers import TINY, WIDE, V, nested, tiny
 from torch import nn
 from transformers import CohereConfig, Gemma2Config, GPTNeoXConfig, GraniteConfig, LlamaConfig
 
 from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens
-from gradgate.errors import ModelError
-from gradgate.gradients.factors import PROXIES, FactorSum
+from gradgate.gradients.factors import PROXIES
 from gradgate.gradients.head_input import padded_forward
 from gradgate.gradients.predicting import predicting_positions
 from gradgate.gradients.safety import ProxyTerm, SafetyGradient, head_factors
 from gradgate.gradients.score import SAFETY, Score
 from gradgate.gradients.scorer import Scorer
-from gradgate.models.head import find_head, linear_of
+from gradgate.models.head import linear_of
 from gradgate.models.loading import LoadedModel
-from model_helpers import TINY, WIDE, D, V, nested, tiny
 
 REFUSAL = [40, 41, 77]
 CONFIGS = {

@@ -334,6 +334,35 @@ def test_strings_and_cues_are_marked() -> None:
     assert parsed.texts["mark"] == ["marked", " cf", "lick <malicious_url> now", " cf"]
 
 
+def test_groups_stand_under_their_question_though_their_numbers_are_the_same() -> None:
+    of_poison = answer(groups=[group(1), group(2)])
+    of_harm = answer(question="harmful", method="other", groups=[of_prompts(1)], power=None)
+    samples = [
+        sample(5, group=1),
+        sample(6, group=1, questions=["harmful"]),
+        sample(7, group=2, questions=["poisoned", "harmful"]),
+        sample(8, group=None, questions=["harmful"]),
+    ]
+    page = render(content([of_poison, of_harm], top_flagged=samples))
+    check_is_inert(page)
+    parsed = Page(page)
+    ids = [a["id"] for _, a in parsed.elements if (a.get("id") or "")[-1:].isdigit()]
+    assert ids == ["group-1", "group-2", "harmful-1"]
+    links = [a["href"] for _, a in parsed.elements if (a.get("href") or "")[-1:].isdigit()]
+    assert links == ["#group-1", "#harmful-1", "#group-2"]
+    text = parsed.text()
+    first, second = (
+        text.index(f"Are there {question} rows? By {method} Group 1")
+        for question, method in (("poisoned", "gradsentry"), ("harmful", "other"))
+    )
+    assert first < second
+    for said in ("flagged as poisoned and harmful ·", "flagged as harmful ·"):
+        assert said in text, said
+    alone = Page(render(content([of_poison]))).text()
+    assert "Are there poisoned rows? By" not in alone
+    assert "flagged as" not in alone
+
+
 def test_a_string_of_prompts_is_marked_in_the_prompts_alone() -> None:
     page = render(content([answer(groups=[of_prompts()])], top_flagged=[sample(group=2)]))
     check_is_inert(page)

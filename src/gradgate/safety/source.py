@@ -1,0 +1,51 @@
+"""A probing set as the scoring takes it: its gradient is made once a model is there."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from gradgate.common.redaction import redacted
+from gradgate.config import SafetyConfig
+from gradgate.gradients.safety import SafetyGradient, head_factors
+from gradgate.models.loading import LoadedModel
+from gradgate.safety.probes import ProbeSet
+from gradgate.safety.proxy import proxies, proxy_digest, refusal_first_tokens
+
+BUILT_IN = "built-in"
+
+
+@dataclass(frozen=True)
+class ProbeSource:
+    """A probing set and where it comes from; a `gradients.safety.SafetySource`.
+
+    Attributes:
+        name: Path of its file, without credentials, or `built-in`.
+        probes: The set.
+    """
+
+    name: str
+    probes: ProbeSet
+
+    @classmethod
+    def read(cls, config: SafetyConfig) -> Self:
+        """Read the configured set.
+
+        Raises:
+            ConfigError: The file is missing, no JSON or no probing set.
+        """
+        name = BUILT_IN if config.probes is None else redacted(config.probes)
+        return cls(name, ProbeSet.read(config.probes))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all that decides the gradient besides the model."""
+        return proxy_digest(self.probes)
+
+    def build(self, loaded: LoadedModel) -> SafetyGradient:
+        """The gradient of the safety scores at the model as it is.
+
+        Raises:
+            ModelError: The model's tokenizer cannot render a probe, or the model is not fit.
+        """
+        tokens = refusal_first_tokens(self.probes, loaded.tokenizer)
+        return head_factors(loaded, proxies(self.probes, loaded.tokenizer), tokens)
