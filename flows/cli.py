@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from prefect.client.schemas.objects import State
 from transformers.utils import logging as transformers_logging
 
+from flows.compare import compare
 from flows.demo import run_demo
 from flows.drill import drill
 from flows.gate import gate
@@ -18,10 +19,12 @@ from flows.outcome import exit_code_of
 from gradgate.cli.options import FILE, configured
 from gradgate.cli.running import run
 from gradgate.common.escaping import printable
+from gradgate.compare.config import CompareConfig
 from gradgate.drill.config import DrillConfig
 from gradgate.errors import TransientError
 from gradgate.gate.config import GateConfig
 from gradgate.train.config import GatedFinetuneConfig
+from tasks.compare import comparison_folder
 from tasks.drill import drill_folder
 from tasks.run import run_folder
 
@@ -74,6 +77,22 @@ def _drill(config: DrillConfig) -> int:
     if state.is_completed():
         print(printable(page.read_text(encoding="utf-8")))
         print(f"report: {page.parent}")
+    print(printable(f"{state.name}: {state.message}"))
+    return exit_code_of(state)
+
+
+@app.command(name="compare")
+@configured(CompareConfig, FILE)
+def _compare(config: CompareConfig) -> int:
+    """Let several methods judge the same rows, and put side by side what they find and cost.
+
+    Exits with 0 when it went through, whatever the methods say.
+    """
+    with _silent_server_named():
+        state = compare(config, return_state=True)
+    folder = comparison_folder(str(state.state_details.flow_run_id))
+    if state.is_completed():
+        print(f"written to: {folder}")
     print(printable(f"{state.name}: {state.message}"))
     return exit_code_of(state)
 

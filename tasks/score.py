@@ -19,10 +19,10 @@ from tasks.retries import OPTIONS
 @task(**OPTIONS)
 def score(prepared: Prepared, config: GateConfig, folder: RunFolder) -> ScoredRun:
     """Write scores.parquet into `folder`, scoring what the store does not know."""
-    return gradgate.gate.pipeline.score(prepared, config, folder, _progress_artifact())
+    return gradgate.gate.pipeline.score(prepared, config, folder, progress_artifact())
 
 
-def _progress_artifact() -> Progress:
+def progress_artifact() -> Progress:
     """An artifact in Prefect's UI that follows the scoring, at most one update a second."""
     # Prefect types the call for coroutines as well; here it is a plain one.
     artifact = cast(UUID, create_progress_artifact(progress=0.0, key="scoring"))

@@ -28,7 +28,7 @@ from gradgate.gate.verdict import Answer, Verdict
 from tasks.mlflow_store import client_of, open_experiment, tracking_uri, translated
 from tasks.processes import Process
 
-Kind = Literal["gate", "finetune", "drill"]
+Kind = Literal["gate", "finetune", "drill", "compare"]
 
 # MLflow's limits, below which it cuts without a trace.
 _MAX_PARAM = 6_000
@@ -152,6 +152,12 @@ def log_files(run: TrackedRun, path: Path, artifact_path: str | None = None) -> 
         client = client_of(run.uri)
         log = client.log_artifacts if path.is_dir() else client.log_artifact
         log(run.run_id, str(path), artifact_path)
+
+
+def log_table(run: TrackedRun, columns: dict[str, list[Any]], artifact_file: str) -> None:
+    """Log a table by its columns, which MLflow shows as one; `artifact_file` ends with .json."""
+    with translated(run.uri):
+        client_of(run.uri).log_table(run.run_id, columns, artifact_file)
 
 
 def set_tags(run: TrackedRun, tags: Mapping[str, str]) -> None:

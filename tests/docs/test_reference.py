@@ -13,6 +13,7 @@ from markdown_helpers import ROOT, Document
 import gradgate
 from gradgate.attacks.attack import ATTACKS
 from gradgate.common.run_folder import FLAG_FIELDS, SCORE_SCHEMA, RunFolder
+from gradgate.compare.config import CompareConfig
 from gradgate.config import Section
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.verdict import Answer, Changes, ExpectedPattern, TrustedReference, Verdict
@@ -84,7 +85,8 @@ def test_every_file_of_a_run_is_explained() -> None:
 
 
 def test_every_section_of_the_configuration_is_explained() -> None:
-    assert set(API.first_column("Command line")) == set(sections(DrillConfig, ""))
+    known = {*sections(DrillConfig, ""), *sections(CompareConfig, "")}
+    assert set(API.first_column("Command line")) == known
 
 
 def test_every_attack_is_explained() -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
 
+from gradgate.compare.config import CompareConfig
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.config import GateConfig
 from gradgate.gate.verdict import load_verdict
@@ -52,8 +53,10 @@ def test_prefect_yaml_has_no_key_that_prefect_would_ignore() -> None:
 
 def test_the_deployments_have_valid_parameters_and_wait_for_nobody() -> None:
     content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    assert [d["name"] for d in content["deployments"]] == ["gate", "gated-finetune", "drill"]
-    configs = (GateConfig, GatedFinetuneConfig, DrillConfig)
+    assert [d["name"] for d in content["deployments"]] == [
+        *("gate", "gated-finetune", "drill", "compare")
+    ]
+    configs = (GateConfig, GatedFinetuneConfig, DrillConfig, CompareConfig)
     for deployment, model in zip(content["deployments"], configs, strict=True):
         model.model_validate(deployment["parameters"]["config"])
         assert [s["active"] for s in deployment["schedules"]] == [False]
@@ -124,9 +127,11 @@ def test_a_worker_runs_the_deployed_gate(server: dict[str, str], tmp_path: Path)
     prefect(server, "--no-prompt", "deploy", "--all")
     api = server["PREFECT_API_URL"]
     deployments = httpx.post(f"{api}/deployments/filter", json={}).json()
-    assert sorted(d["name"] for d in deployments) == ["drill", "gate", "gated-finetune"]
+    assert sorted(d["name"] for d in deployments) == [
+        *("compare", "drill", "gate", "gated-finetune")
+    ]
     assert not any(schedule["active"] for d in deployments for schedule in d["schedules"])
-    assert [d["global_concurrency_limit"]["limit"] for d in deployments] == [1, 1, 1]
+    assert [d["global_concurrency_limit"]["limit"] for d in deployments] == [1, 1, 1, 1]
     rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(50, n_poisoned=10))
     config = {
         "data": {"source": str(rows)},

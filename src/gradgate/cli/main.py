@@ -11,6 +11,7 @@ from gradgate.cli.cache import app as cache_app
 from gradgate.cli.lines import tell
 from gradgate.cli.options import configured
 from gradgate.cli.running import run
+from gradgate.compare.config import CompareConfig
 from gradgate.gate.config import GateConfig
 from gradgate.scoring.config import ScoreConfig
 
@@ -74,6 +75,23 @@ def score(config: ScoreConfig, *, output: Path) -> int:
     from gradgate.cli.score import run_score
 
     return run_score(config, output)
+
+
+@app.command
+@configured(CompareConfig, "data.source", _KEEP_STORE)
+def compare(config: CompareConfig, *, output: Path = Path("comparison")) -> int:
+    """Let several methods judge the same rows, and put side by side what they find and cost.
+
+    With labels that is recall, precision, F1, false-positive rate and AUROC; without them what each
+    flags, and how far they agree. The exit code is 0 when it ran, whatever the methods say.
+
+    Args:
+        config: What is read, by which model it is judged, and which methods are compared.
+        output: Folder for compare.csv, compare.json and compare.png; rejected rows go there too.
+    """
+    from gradgate.cli.compare import run_compare
+
+    return run_compare(config, output)
 
 
 @app.command

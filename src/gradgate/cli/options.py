@@ -35,6 +35,7 @@ ALIASES = {
     "scoring.store": "--store",
     "detection.methods": "--methods",
     "detection.reference": "--reference",
+    "compare.labels": "--labels",
     "poison.attack": "--attack",
     "poison.rate": "--rate",
     "poison.seed": "--seed",

@@ -15,6 +15,13 @@ _BUILT_IN = {
     "gradsentry": "gradgate.methods.gradsentry.method:GradsentryMethod",
     "gradshield_published": "gradgate.methods.gradshield.published:GradshieldPublishedMethod",
     "recurrence": "gradgate.methods.recurrence.method:RecurrenceMethod",
+    "graceful": "gradgate.methods.peers.graceful:GracefulMethod",
+    "cube": "gradgate.methods.peers.cube:CubeMethod",
+    "spectral_signatures": "gradgate.methods.peers.spectral_signatures:SpectralSignaturesMethod",
+    "activation_clustering": (
+        "gradgate.methods.peers.activation_clustering:ActivationClusteringMethod"
+    ),
+    "spectre": "gradgate.methods.peers.spectre:SpectreMethod",
 }
 ALIASES = {"gradgate": "recurrence"}  # the default, by the product's name
 # Stand beside the methods' sections in `detection`; `method` did, in earlier versions.

@@ -1,0 +1,141 @@
+"""The table of `gradgate compare`; on a narrow terminal the figures stand below one another."""
+
+import os
+from collections.abc import Iterator
+from io import StringIO
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gradgate.cli.lines import one_line
+from gradgate.compare.plot import kappas
+from gradgate.compare.result import Comparison, MethodResult, figures_of
+from gradgate.evaluation.comparison import Estimate
+from gradgate.evaluation.rates import Rate
+
+_UNBOUNDED = 10_000  # columns of a file, which no terminal breaks
+_NONE = "-"
+_AGREEMENT = (
+    "Agreement on the rows flagged or in doubt: Cohen's kappa, and how many rows both keep out"
+)
+Cells = list[tuple[str, str]]
+
+
+def render(comparison: Comparison) -> str:
+    """The tables as text, as wide as the terminal allows; as they need where there is none."""
+    console = Console()
+    is_bounded = console.is_terminal or "COLUMNS" in os.environ
+    width = console.width if is_bounded else _UNBOUNDED
+    lines = [_cells(comparison, found) for found in comparison.methods]
+    wide, text = _side_by_side(lines), StringIO()
+    out = Console(file=text, width=width, highlight=False, color_system=None)
+    fits = out.measure(wide, options=out.options.update(width=_UNBOUNDED)).maximum <= width
+    out.print(wide if fits else _one_below_another(lines))
+    out.print(f"\n{_of_scoring(comparison)}", soft_wrap=not is_bounded)
+    if len(lines) > 1:
+        out.print(f"\n{_AGREEMENT}", soft_wrap=not is_bounded)
+        out.print(_agreement(comparison, width))
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().strip().splitlines())
+
+
+def _of_scoring(comparison: Comparison) -> str:
+    shared = comparison.scoring
+    return (
+        f"Scoring, which all share: {1e3 * comparison.per_sample(shared.cost):.3g} "
+        f"ms/sample, {shared.cost.peak_mib:.0f} MiB; {shared.n_scored:,} samples scored, "
+        f"{shared.n_known:,} rows known before"
+    )
+
+
+def _cells(comparison: Comparison, found: MethodResult) -> Cells:
+    """What the table says of a method, by column."""
+    flags, kept_out = figures_of(found.quality), figures_of(found.quality_kept_out)
+    own = None if found.cost is None else comparison.per_sample(found.cost)
+    cells = [("method", found.method), ("verdict", found.verdict)]
+    cells += [("flagged", _shown(found.flagged)), ("in doubt", _shown(found.in_doubt))]
+    if comparison.n_positive:
+        cells += [
+            ("recall\nflagged", _shown(flags.get("recall"))),
+            ("recall\nkept out", _shown(kept_out.get("recall"))),
+            ("precision", _shown(flags.get("precision"))),
+            ("F1", _shown(flags.get("f1"))),
+            ("false pos.\nflagged", _shown(flags.get("false_positive_rate"))),
+            ("false pos.\nkept out", _shown(kept_out.get("false_positive_rate"))),
+            ("AUROC", _shown(found.auroc)),
+        ]
+    cells.append(("ms/sample", _NONE if own is None else f"{1e3 * own:.3g}"))
+    cells.append(("MiB", _NONE if found.cost is None else f"{found.cost.peak_mib:.0f}"))
+    return cells
+
+
+def _shown(value: Rate | Estimate | None) -> str:
+    """A figure, and its interval in a second line."""
+    if value is None or np.isnan(value.value):
+        return _NONE
+    return f"{value.value:.3f}\n{value.low:.2f}-{value.high:.2f}"
+
+
+def _side_by_side(lines: list[Cells]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, (name, _) in enumerate(lines[0]):
+        table.add_column(name, no_wrap=True, justify="left" if i < 2 else "right")
+    for cells in lines:
+        table.add_row(*(Text(one_line_of(text)) for _, text in cells))
+    return table
+
+
+def _one_below_another(lines: list[Cells]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for cells in lines:
+        for name, text in cells:
+            value, _, interval = text.partition("\n")
+            shown = f"{value}  {interval}" if interval else value
+            indent = "" if name == "method" else "  "
+            table.add_row(indent + name.replace("\n", ", "), Text(one_line(shown)))
+    return table
+
+
+def one_line_of(text: str) -> str:
+    """Foreign text that is harmless, with the line break of our own."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def _agreement(comparison: Comparison, width: int) -> Table:
+    """Below the diagonal Cohen's kappa, above it the rows that both keep out; or a line a pair."""
+    pairs = {(one.first, one.second): one.kept_out for one in comparison.agreement}
+    names = [found.method for found in comparison.methods]
+    if max(map(len, names)) + 4 + 8 * len(names) > width:
+        return _pairs(comparison)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("", *(str(i + 1) for i in range(len(names)))):
+        table.add_column(name, justify="right" if name else "left")
+    kappa = kappas(comparison)
+    for i, row in enumerate(names):
+        cells = []
+        for j, column in enumerate(names):
+            both = pairs.get((row, column))
+            above = _NONE if both is None else f"{both.both:,}"
+            below = _NONE if np.isnan(kappa[i, j]) else f"{kappa[i, j]:.2f}"
+            cells.append(above if i < j else below if i > j else "")
+        table.add_row(f"{i + 1} {row}", *cells)
+    return table
+
+
+def _pairs(comparison: Comparison) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("methods", "kappa", "both"):
+        table.add_column(name, justify="left" if name == "methods" else "right", overflow="fold")
+    for first, second, kappa, both in _known_pairs(comparison):
+        table.add_row(f"{first}, {second}", f"{kappa:.2f}", f"{both:,}")
+    return table
+
+
+def _known_pairs(comparison: Comparison) -> Iterator[tuple[str, str, float, int]]:
+    for one in comparison.agreement:
+        if one.kept_out is not None:
+            yield one.first, one.second, one.kept_out.kappa, one.kept_out.both
