@@ -134,7 +134,7 @@ def test_fihs_equals_autograd_in_float64(name: str) -> None:
     loaded = tiny(CONFIGS[name])
     safety = head_factors(loaded, terms(), REFUSAL)
     assert max(safety.residual.values()) < 1e-6
-    samples = nested()[:24]
+    samples = nested()[:12]
     assert_equal_to_autograd(loaded, samples, scored(loaded, samples, safety))
 
 
@@ -159,7 +159,7 @@ def with_lora_on_the_head() -> LoadedModel:
 @pytest.mark.parametrize("make", [biased, with_lora_on_the_head])
 def test_fihs_of_a_head_that_is_more_than_a_weight(make: Callable[[], LoadedModel]) -> None:
     loaded = make()
-    samples = nested()[:24]
+    samples = nested()[:12]
     found = scored(loaded, samples, head_factors(loaded, terms(), REFUSAL))
     assert_equal_to_autograd(loaded, samples, found)
 
