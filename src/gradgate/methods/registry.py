@@ -14,6 +14,15 @@ MethodT = TypeVar("MethodT", bound="type[Method[Any]]")
 _BUILT_IN = {
     "gradsentry": "gradgate.methods.gradsentry.method:GradsentryMethod",
     "recurrence": "gradgate.methods.recurrence.method:RecurrenceMethod",
+    "onion": "gradgate.methods.peers.onion:OnionMethod",
+    "anchoring": "gradgate.methods.peers.anchoring:AnchoringMethod",
+    "larf": "gradgate.methods.peers.larf:LarfMethod",
+    "length": "gradgate.methods.peers.baselines:LengthMethod",
+    "loss": "gradgate.methods.peers.baselines:LossMethod",
+    "random": "gradgate.methods.peers.baselines:RandomMethod",
+    "gradient_norm": "gradgate.methods.peers.baselines:GradientNormMethod",
+    "refusal_first": "gradgate.methods.peers.baselines:RefusalFirstMethod",
+    "keyword": "gradgate.methods.peers.baselines:KeywordMethod",
 }
 ALIASES = {"gradgate": "recurrence"}  # the default, by the product's name
 RESERVED = ("method", "power", "reference")  # stand beside the methods' sections in `detection`
