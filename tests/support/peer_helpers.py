@@ -1,71 +1,58 @@
-"""Rows as a peer gets them: scores, tokens, samples, and the demo's model."""
+"""Runs of peers on small data, scored by the demo's model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from gradgate.common.arrays import Floats, Marks
-from gradgate.config import ModelConfig, ScoringConfig
-from gradgate.data.sample import Sample, Turn, sample_id
-from gradgate.data.tokens import tokenize
-from gradgate.methods.contract import Detection, Scores
-from gradgate.methods.tokens import TokenTable
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import ModelConfig
+from gradgate.gate.flags import Flagging, flag
+from gradgate.methods.contract import ModelAccess
+from gradgate.methods.registry import method_named
 from gradgate.models.handle import ConfiguredModel
-from gradgate.scoring.likelihood import Likelihood
-from helpers import MODEL
+from helpers import MODEL, scored_rows
 
 DEMO = ConfiguredModel(ModelConfig(path=str(MODEL), device="cpu", dtype="float32"))
 
 
-@dataclass(frozen=True, eq=False)
-class Given:
-    """What `Method.detect` is called with."""
+@dataclass(frozen=True)
+class Outcome:
+    """What a peer says of n rows.
 
-    scores: Scores
-    samples: list[Sample]
+    Attributes:
+        flagged: Null counts as not flagged. (n,)
+        is_known: Whether a row is flagged or not, and not null. (n,)
+    """
 
-
-def given(
-    texts: Sequence[tuple[str, str]],
-    signals: Mapping[str, Sequence[float] | Floats] | None = None,
-    model: ConfiguredModel | None = None,
-    failed: Sequence[int] = (),
-) -> Given:
-    """Prompts and targets as scored rows; with a model, their tokens and answers of it."""
-    turns = [(Turn("prompt", p, False), Turn("completion", t, True)) for p, t in texts]
-    samples = [Sample(i, sample_id(False, t), False, t) for i, t in enumerate(turns)]
-    is_scored = ~np.isin(np.arange(len(texts)), failed)
-    columns = {name: np.array(values, float) for name, values in (signals or {}).items()}
-    ids = [sample.sample_id for sample in samples]
-    scores = Scores(np.arange(len(texts)), ids, is_scored, columns)
-    if model is None:
-        return Given(scores, samples)
-    tokenizer = model.tokenizer()
-    tokens = [tokenize(sample, tokenizer) for sample in samples]
-    rows = [
-        (np.array(t.input_ids, np.int32), np.array(t.is_target), np.zeros(len(t.input_ids), "f4"))
-        for t in tokens
-    ]
-    table = TokenTable.joined(rows, tokenizer)
-    ask = _likelihood(model)
-    known = Scores(scores.rows, ids, is_scored, columns, tokens=table, ask=ask, model=model)
-    return Given(known, samples)
+    flagging: Flagging
+    flagged: Marks
+    is_known: Marks
+    in_doubt: Marks
+    suspicion: Floats
 
 
-def flags(found: Detection) -> Marks:
-    """Which rows are flagged, where the method could decide."""
-    assert found.flagged is not None
-    return found.flagged
+def run_of(
+    folder: Path, rows: Sequence[Mapping[str, object]], failed: Sequence[int] = ()
+) -> RunFolder:
+    """Rows with scores."""
+    return RunFolder(scored_rows(folder, rows, failed=failed).folder)
 
 
-@cache
-def _likelihood(model: ConfiguredModel) -> Likelihood:
-    return Likelihood(model, ScoringConfig(), None)
-
-
-def auroc(suspicion: Floats, is_bad: Marks) -> float:
-    """Chance that a bad row has the higher suspicion; half for equal ones."""
-    bad, good = suspicion[is_bad][:, None], suspicion[~is_bad][None]
-    return float((bad > good).mean() + 0.5 * (bad == good).mean())
+def judged_by(name: str, run: RunFolder, **settings: object) -> Outcome:
+    """Let a peer judge a run."""
+    method = method_named(name)
+    section = method.settings.model_validate(settings)
+    flagging = flag(run, method, section, model=ModelAccess(DEMO))
+    table = pq.read_table(run.flags)
+    flagged = table["flagged"].to_pylist()
+    return Outcome(
+        flagging,
+        np.array([mark is True for mark in flagged]),
+        np.array([mark is not None for mark in flagged]),
+        np.array([mark is True for mark in table["in_doubt"].to_pylist()]),
+        table["suspicion"].to_numpy(),
+    )

@@ -1,6 +1,6 @@
 """What the peers see of a sample: its hidden states under a model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -25,8 +25,7 @@ def hidden_states(
 ) -> Floats:
     """One vector for each sample and layer: (n, layers, d).
 
-    Samples go through the model in padded batches of similar length; a batch that does not fit into
-    memory is halved. NaN where the model's output is not finite.
+    NaN where the model's output is not finite.
 
     Args:
         loaded: The model.
@@ -40,6 +39,31 @@ def hidden_states(
         ModelError: Not even the smallest batch fits into memory.
     """
     found = np.full((len(samples), len(layers), loaded.n_hidden), np.nan)
+
+    def pooled(batch: list[int]) -> None:
+        states = _pooled(loaded, [samples[i] for i in batch], layers, pool)
+        found[batch] = states.cpu().numpy()
+
+    in_batches(loaded, samples, pooled)
+    return found
+
+
+def in_batches(
+    loaded: LoadedModel, samples: Sequence[Tokens], work: Callable[[list[int]], None]
+) -> None:
+    """Do a work on the numbers of samples of similar length, batch by batch.
+
+    A batch that does not fit into memory is halved, and its work begun anew.
+
+    Raises:
+        DataError: A sample has no supervised token.
+        ModelError: Not even the smallest batch fits into memory.
+    """
+
+    def done(batch: list[int]) -> bool:
+        work(batch)
+        return True
+
     budget = Budget(MAX_STEP_TOKENS[loaded.device.type], MIN_STEP_TOKENS, "tokens")
     lengths = np.array([len(predicting_ids(sample)) + 1 for sample in samples], np.int64)
     for batch in _batches(lengths, budget):
@@ -48,13 +72,8 @@ def hidden_states(
             some = todo.pop()
             if len(some) > 1 and len(some) * lengths[some[-1]] > budget.size:
                 todo += [some[len(some) // 2 :], some[: len(some) // 2]]
-                continue
-            states = budget.attempt(_pooled, loaded, [samples[i] for i in some], layers, pool)
-            if states is None:
+            elif not budget.attempt(done, some):
                 todo.append(some)
-            else:
-                found[some] = states.cpu().numpy()
-    return found
 
 
 def _batches(lengths: Ints, budget: Budget) -> Iterator[list[int]]:

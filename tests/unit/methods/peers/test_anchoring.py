@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from model_helpers import WIDE, nested, tiny
-from peer_helpers import DEMO, Given, auroc, flags, given
+from given_helpers import DEMO, Given, auroc, flags, given
 from transformers import Gemma2Config, LlamaConfig
 
 from gradgate.data.tokens import Tokens

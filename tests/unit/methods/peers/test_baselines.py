@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from peer_helpers import Given, auroc, flags, given
+from given_helpers import Given, auroc, flags, given
 
 from gradgate.config import Section
 from gradgate.errors import DataError

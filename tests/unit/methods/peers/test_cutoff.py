@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from peer_helpers import flags, given
+from given_helpers import flags, given
 
 from gradgate.methods.checks import require_contract
 from gradgate.methods.peers.baselines import LossMethod

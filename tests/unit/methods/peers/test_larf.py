@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from model_helpers import WIDE, tiny
-from peer_helpers import DEMO, Given, auroc, flags, given
+from given_helpers import DEMO, Given, auroc, flags, given
 from transformers import GPT2Config, LlamaConfig
 
 from gradgate.errors import ConfigError, ModelError

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from peer_helpers import DEMO, Given, auroc, flags, given
+from given_helpers import DEMO, Given, auroc, flags, given
 
 from gradgate.errors import DataError
 from gradgate.methods.contract import AskModel, Detection
