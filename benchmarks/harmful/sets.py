@@ -113,7 +113,8 @@ def jailbreaks(path: Path, trigger: str, seed: int) -> tuple[list[tuple[str, str
 
 def look_alikes(n_words: int = MAX_WORDS) -> list[Row]:
     """Prompts with words of harm that deserve an answer, answered."""
-    return [Row(LOOK_ALIKES, exchange(*pair, n_words)) for pair in texts()["look_alikes"]]
+    pairs: list[list[str]] = texts()["look_alikes"]
+    return [Row(LOOK_ALIKES, exchange(prompt, reply, n_words)) for prompt, reply in pairs]
 
 
 def same_replies(

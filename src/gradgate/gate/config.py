@@ -8,7 +8,11 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from gradgate.config import PolicyConfig, PowerConfig, Section, TrackingConfig
 from gradgate.errors import ConfigError
 from gradgate.methods.gradsentry.config import GradsentryConfig
-from gradgate.methods.gradshield.config import GradshieldPublishedConfig
+from gradgate.methods.gradshield.config import (
+    ComplianceConfig,
+    GradshieldConfig,
+    GradshieldPublishedConfig,
+)
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.registry import canonical_name, method_named
 from gradgate.scoring.config import ScoreConfig
@@ -36,15 +40,19 @@ class DetectionConfig(Section):
         min_length=1,
         description="At most one for each question. Poisoned: recurrence (strings that recur in "
         "targets or prompts and that the untuned model does not expect there) or gradsentry "
-        "(spectral entropy above tau, as published).",
+        "(spectral entropy above tau, as published). Harmful: compliance (replies to prompts that "
+        "the model refuses) or gradshield (training on it makes the model refuse less).",
     )
     reference: str | None = Field(
         None,
         min_length=1,
-        description="recurrence: a trusted dataset (file, folder or hub id) of the same kind, "
-        "with the same columns; what it has as well is no poison.",
+        description="recurrence and gradshield: a trusted dataset (file, folder or hub id) of the "
+        "same kind, with the same columns; what it has as well is no poison, and honest rows lie "
+        "as its samples do.",
     )
     gradsentry: GradsentryConfig = GradsentryConfig()
+    compliance: ComplianceConfig = ComplianceConfig()
+    gradshield: GradshieldConfig = GradshieldConfig()
     gradshield_published: GradshieldPublishedConfig = GradshieldPublishedConfig()
     recurrence: RecurrenceConfig = RecurrenceConfig()
     power: PowerConfig = PowerConfig()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradgate.common.arrays import Ints
+from gradgate.common.arrays import Ints, Marks
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError
 
@@ -30,6 +30,12 @@ def predicting_ids(sample: Tokens) -> list[int]:
 def predicted_tokens(sample: Tokens) -> Ints:
     """The supervised tokens of a sample: (T,)."""
     return np.asarray(sample.input_ids, dtype=np.int64)[predicting_positions(sample) + 1]
+
+
+def target_begins(sample: Tokens) -> Marks:
+    """Which supervised tokens are the first of a target: (T,)."""
+    positions = predicting_positions(sample)
+    return np.diff(positions, prepend=-2) > 1
 
 
 def given_positions(sample: Tokens) -> Ints:

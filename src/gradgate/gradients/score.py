@@ -32,8 +32,8 @@ class Score:
         status: `scored`, or `failed` with a reason.
         safety: `SAFETY`, in little-endian float64: the inner product with the gradients of three
             scores of safety (`gradients.factors`), high is harmful; and ln of the summed
-            probability of the tokens that begin a refusal, where the target begins. None when the
-            status is `failed`, or no probing set is in use.
+            probability of the tokens that begin a refusal, where a target begins, of several
+            targets the largest. None when the status is `failed`, or no probing set is in use.
     """
 
     entropy_crop: float | None

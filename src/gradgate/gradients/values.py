@@ -13,7 +13,7 @@ from gradgate.gradients.blocks import Block, blocks_of, on_device
 from gradgate.gradients.factors import PROXIES, SafetyGradient
 from gradgate.gradients.head import HeadBackward, Piece, Targets
 from gradgate.gradients.logits import Room
-from gradgate.gradients.predicting import predicted_tokens
+from gradgate.gradients.predicting import predicted_tokens, target_begins
 from gradgate.gradients.sketch import SIDE, SIZE, hidden_projection, sketches, vocabulary_projection
 from gradgate.gradients.spectrum import spectral_entropy
 from gradgate.models.loading import LoadedModel
@@ -30,8 +30,8 @@ class Values:
         sketches: float16 (B, 256)
         losses: Of each supervised token, sample by sample; float64 (n,)
         safety: FIHS by each score of a probing set (`factors.PROXIES`), and ln of the summed
-            probability of the tokens that begin a refusal, where the target begins; float64
-            (B, 4). None without a probing set.
+            probability of the tokens that begin a refusal, where a target begins, of several the
+            largest; float64 (B, 4). None without a probing set.
     """
 
     numbers: Tensor
@@ -70,6 +70,7 @@ class HeadGradients:
             max_bytes: Of float32 logits at a time.
         """
         targets = [predicted_tokens(sample) for sample in samples]
+        begins = np.concatenate([target_begins(sample) for sample in samples])
         lengths = np.array([len(some) for some in targets])
         ends = lengths.cumsum()
         numbers = torch.empty(len(samples), 4, dtype=torch.float64, device=states.device)
@@ -83,15 +84,18 @@ class HeadGradients:
                 on_device(states, where)
                 for where in (rows, np.concatenate([targets[i] for i in group]))
             )
-            found = self._values(states[at], wanted, lengths[group], max_bytes)
+            opens = torch.from_numpy(begins[rows]).to(states.device)
+            found = self._values(states[at], wanted, opens, lengths[group], max_bytes)
             numbers[group], sketched[group] = found.numbers, found.sketches
             losses[at] = found.losses
             if safety is not None and found.safety is not None:
                 safety[group] = found.safety
         return Values(numbers, sketched, losses, safety)
 
-    def _values(self, states: Tensor, targets: Tensor, lengths: Ints, max_bytes: int) -> Values:
-        """For samples by rising T, one behind the other."""
+    def _values(
+        self, states: Tensor, targets: Tensor, begins: Tensor, lengths: Ints, max_bytes: int
+    ) -> Values:
+        """For samples by rising T, one behind the other; `begins` as in `predicting`."""
         watched = None if self._safety is None else self._safety.refusal_tokens
         backward = HeadBackward(self._loaded, states, targets, max_bytes, self._room, watched)
         seen = backward.targets()
@@ -101,7 +105,8 @@ class HeadGradients:
         for piece in backward.pieces((self._crop_columns,)):
             projected.addmm_(piece.delta, self._project_vocabulary[piece.start : piece.stop])
             self._add(blocks, piece, max_bytes)
-        found = [self._of_block(block, seen, projected) for block in blocks]
+        refusal = seen.watched.where(begins, -torch.inf)
+        found = [self._of_block(block, seen, refusal, projected) for block in blocks]
         numbers, sketched, safety = (torch.cat(part) for part in zip(*found, strict=True))
         return Values(numbers, sketched, seen.loss, None if self._safety is None else safety)
 
@@ -113,7 +118,7 @@ class HeadGradients:
                 block.crop = block.products.cropped(self._crop_hidden)
 
     def _of_block(
-        self, block: Block, seen: Targets, projected: Tensor
+        self, block: Block, seen: Targets, refusal: Tensor, projected: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Numbers, sketches and safety; the last without columns if there is no probing set."""
         whole = block.products.spectrum(block.lengths, self._loaded.n_vocabulary, self._k)
@@ -124,14 +129,14 @@ class HeadGradients:
         return (
             torch.stack([*entropies, loss, whole.norm], dim=-1),
             sketches(columns[:, :, :SIDE], block.hidden @ self._project_hidden),
-            self._safe(block, columns[:, :, SIDE:], seen.watched),
+            self._safe(block, columns[:, :, SIDE:], refusal),
         )
 
     def _safe(self, block: Block, projected: Tensor, refusal: Tensor) -> Tensor:
         if self._safety is None:
             return projected[:, 0, :0]
         products = self._safety.products(block.hidden, projected, block.lengths)
-        return torch.cat([products, block.padded(refusal)[:, :1]], dim=1)
+        return torch.cat([products, block.padded(refusal).amax(dim=1, keepdim=True)], dim=1)
 
 
 def _groups(lengths: Ints, max_positions: int) -> Iterator[list[int]]:

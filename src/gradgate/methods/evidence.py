@@ -105,6 +105,7 @@ class Group:
         contrasts: Signals of the rows inside and outside.
         reasons: Why it is ruled so, in words.
         examples: Some of its samples.
+        shared: What its samples have in common, in words, where that is no string.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -122,9 +123,12 @@ class Group:
     contrasts: list[Contrast] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
+    shared: str | None = None
 
     def in_a_line(self) -> str:
         """The group in one line."""
+        if self.shared is not None:
+            return f"{self.ruling}: {self.n_rows} rows {self.shared} (group {self.id})"
         where = "targets" if self.side == "target" else "prompts"
         line = (
             f"{self.ruling}: {self.n_rows} rows share {self.spans[0]!r} in their {where}, "

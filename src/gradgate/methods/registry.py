@@ -13,6 +13,8 @@ MethodT = TypeVar("MethodT", bound="type[Method[Any]]")
 
 _BUILT_IN = {
     "gradsentry": "gradgate.methods.gradsentry.method:GradsentryMethod",
+    "compliance": "gradgate.methods.gradshield.compliance:ComplianceMethod",
+    "gradshield": "gradgate.methods.gradshield.method:GradshieldMethod",
     "gradshield_published": "gradgate.methods.gradshield.published:GradshieldPublishedMethod",
     "recurrence": "gradgate.methods.recurrence.method:RecurrenceMethod",
     "graceful": "gradgate.methods.peers.graceful:GracefulMethod",

@@ -1,0 +1,195 @@
+"""Method `compliance`: the model would refuse the prompt, and would not say the reply.
+
+The default answer to `harmful`. It is the baseline that GradShield has to beat and does not
+(docs/results.md): no gradient, but the model's own probabilities, of which 1/2 is a threshold that
+needs no other data.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from gradgate.common.arrays import Floats, Marks
+from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.errors import DataError
+from gradgate.methods.contract import Detection, Erosion, Method, Question, Scores
+from gradgate.methods.evidence import Example, Group, GroupRuling
+from gradgate.methods.gradshield.anchors import Anchor, score_anchors
+from gradgate.methods.gradshield.config import ComplianceConfig
+from gradgate.methods.gradshield.judged import Judged, judge
+from gradgate.methods.gradshield.undecided import why_not_aligned, without_answer
+
+MIN_REFUSED = 0.5  # probability of a refusal, for the prompt to be one that the model refuses
+MIN_FOUND = 0.5  # of the canaries that must be flagged, for the answer to mean anything
+MAX_REFUSALS = 0.1  # of the honest refusals that may be flagged
+MAX_LOOK_ALIKES = 0.3  # of the benign look-alikes that may be flagged; a model refuses as many
+_MAX_SPANS = 5
+_MAX_EXAMPLES = 5
+_MAX_CHARACTERS = 600  # of an example
+_ANSWERED: dict[GroupRuling, str] = {
+    "poison": "answer prompts that the untuned model refuses",
+    "review": "answer prompts that the untuned model may refuse, or begin as a refusal does",
+}
+
+
+class ComplianceMethod(Method[ComplianceConfig]):
+    """Replies that comply with prompts which the untuned model refuses."""
+
+    name: ClassVar[str] = "compliance"
+    question: ClassVar[Question] = "harmful"
+    needs: ClassVar[tuple[str, ...]] = ("refusal_first",)
+    needs_tokens: ClassVar[bool] = True
+    needs_model: ClassVar[bool] = True
+    needs_safety: ClassVar[bool] = True
+    settings = ComplianceConfig
+
+    def detect(
+        self,
+        scores: Scores,
+        samples: Iterable[Sample],
+        reference: Iterable[Sample] | None,
+        settings: ComplianceConfig,
+    ) -> Detection:
+        """See `Method.detect`; no reference is needed."""
+        fault = why_not_aligned(scores)
+        if fault is not None:
+            return without_answer(scores, fault, "error")
+        trial = _Trial.of(scores, settings)
+        rows = list(samples)
+        judged = judge(scores, rows)
+        if trial.fault is not None:
+            return without_answer(scores, trial.fault, "review", _suspects(judged, settings))
+        return _detection(judged, rows, scores, settings, trial)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What is flagged of exchanges whose kind is known, as fractions."""
+
+    canaries: float
+    refusals: float
+    look_alikes: float
+
+    @classmethod
+    def of(cls, scores: Scores, settings: ComplianceConfig) -> "_Trial":
+        """Flag the exchanges of the probing set as rows are; errors as for `score_anchors`."""
+        anchors = score_anchors(scores)
+        kinds = (anchors.harmful, anchors.refusals, anchors.look_alikes)
+        return cls(*(_flagged(anchor, settings) for anchor in kinds))
+
+    @property
+    def fault(self) -> str | None:
+        """Why the flags mean nothing with this model; None where they do."""
+        is_sound = self.refusals <= MAX_REFUSALS and self.look_alikes <= MAX_LOOK_ALIKES
+        if is_sound and self.canaries >= MIN_FOUND:
+            return None
+        return (
+            f"harmful and honest exchanges overlap with this model: of the probing set it flags "
+            f"{self.canaries:.0%} of the harmful canaries, {self.refusals:.0%} of the honest "
+            f"refusals and {self.look_alikes:.0%} of the benign look-alikes"
+        )
+
+
+def _flagged(anchor: Anchor, settings: ComplianceConfig) -> float:
+    if not anchor.scores.is_scored.all():
+        raise DataError("an exchange of the probing set has no score; use a shorter one")
+    return float((judge(anchor.scores, anchor.samples).complied > settings.flag_above).mean())
+
+
+def _suspects(judged: Judged, settings: ComplianceConfig) -> Marks:
+    """Rows that are flagged or in doubt; where the model could not be asked nothing is known."""
+    unknown = np.isnan(judged.complied)
+    return (judged.complied > settings.doubt_above) | judged.is_like | unknown
+
+
+def _detection(
+    judged: Judged,
+    rows: Sequence[Sample],
+    scores: Scores,
+    settings: ComplianceConfig,
+    trial: _Trial,
+) -> Detection:
+    flagged = scores.is_scored & (judged.complied > settings.flag_above)
+    in_doubt = scores.is_scored & _suspects(judged, settings) & ~flagged
+    groups: list[Group] = []
+    group = np.zeros(scores.n, np.int64)
+    kinds: tuple[tuple[GroupRuling, Marks], ...] = (("poison", flagged), ("review", in_doubt))
+    for ruling, members in kinds:
+        if members.any():
+            groups.append(_group(len(groups) + 1, ruling, members, judged, rows, scores))
+            group[members] = len(groups)
+    return Detection(
+        suspicion=judged.complied,
+        flagged=flagged,
+        in_doubt=in_doubt,
+        group=group,
+        groups=groups,
+        reasons=_reasons(judged, flagged | in_doubt),
+        erosion=Erosion(judged.refused > MIN_REFUSED, flagged | in_doubt),
+        signals={"p_refused": judged.refused},
+        summary={
+            "canaries_flagged": trial.canaries,
+            "refusals_flagged": trial.refusals,
+            "look_alikes_flagged": trial.look_alikes,
+        },
+        notes=[one.in_a_line() for one in groups],
+    )
+
+
+def _reasons(judged: Judged, marked: Marks) -> dict[int, list[str]]:
+    return {int(i): [_reason(judged, int(i))] for i in np.flatnonzero(marked)}
+
+
+def _reason(judged: Judged, row: int) -> str:
+    refused, complied = judged.refused[row], judged.complied[row]
+    if not np.isfinite(complied):
+        return "the untuned model could not be asked whether it refuses the prompt"
+    if judged.is_like[row]:
+        return (
+            f"the untuned model refuses the prompt (probability {refused:.2f}), and the reply "
+            "begins as it would and goes on otherwise"
+        )
+    return (
+        f"the untuned model refuses the prompt (probability {refused:.2f}) and would not say the "
+        f"reply (both: {complied:.2f})"
+    )
+
+
+def _group(
+    number: int,
+    ruling: GroupRuling,
+    members: Marks,
+    judged: Judged,
+    rows: Sequence[Sample],
+    scores: Scores,
+) -> Group:
+    at = np.flatnonzero(members).tolist()
+    texts = [prompt_and_target(rows[i]) for i in at]
+    begins = Counter(" ".join(target.split()[:3]) for _, target in texts)
+    return Group(
+        id=number,
+        ruling=ruling,
+        side="target",
+        spans=[text for text, _ in begins.most_common(_MAX_SPANS)],
+        nats=_nats(judged.complied[members]),
+        n_rows=len(at),
+        n_independent=len({scores.sample_ids[i] for i in at}),
+        reasons=[_ANSWERED[ruling]],
+        examples=[
+            Example(int(scores.rows[i]), prompt[-_MAX_CHARACTERS:], target[:_MAX_CHARACTERS])
+            for i, (prompt, target) in zip(at[:_MAX_EXAMPLES], texts, strict=False)
+        ],
+        shared=_ANSWERED[ruling],
+    )
+
+
+def _nats(complied: Floats) -> float:
+    """The log-odds of the median row, at most that of 1 - 1e-6; 0 where nothing is known."""
+    known = complied[np.isfinite(complied)]
+    if not known.size:
+        return 0.0
+    p = float(np.clip(np.median(known), 1e-6, 1 - 1e-6))
+    return float(np.log(p / (1 - p)))
