@@ -129,7 +129,7 @@ def test_the_matrix_compares_it(tmp_path: Path) -> None:
 
 
 def test_the_built_in_methods_have_their_names() -> None:
-    assert method_names() == ["gradsentry", "recurrence"]
+    assert method_names() == ["gradsentry", "gradshield_published", "recurrence"]
     for name in method_names():
         assert method_named(name).name == canonical_name(name) == name
         assert issubclass(method_named(name).settings, Section)
@@ -143,7 +143,7 @@ def test_the_old_name_is_an_alias() -> None:
 
 @pytest.mark.usefixtures("longest")
 def test_a_registered_method_is_made_by_its_name() -> None:
-    assert method_names() == ["gradsentry", "recurrence", "longest"]
+    assert method_names() == ["gradsentry", "gradshield_published", "recurrence", "longest"]
     assert isinstance(method_named("longest"), Longest)
     assert register_method(Longest) is Longest  # once more is no collision
 
@@ -156,23 +156,25 @@ def test_a_name_that_is_taken_is_an_error(taken: str) -> None:
 
     with pytest.raises(ConfigError, match=f"a method '{taken}' already"):
         register_method(Other)
-    assert method_names() == ["gradsentry", "recurrence", "longest"]
+    assert method_names() == ["gradsentry", "gradshield_published", "recurrence", "longest"]
 
 
 def test_the_name_of_another_setting_is_an_error() -> None:
-    assert {*RESERVED, "recurrence", "gradsentry"} == set(DetectionConfig.model_fields)
+    built_in = {"recurrence", "gradsentry", "gradshield_published"}
+    assert {*RESERVED} | built_in == set(DetectionConfig.model_fields)
     for reserved in RESERVED:
         taken = type("Other", (Longest,), {"name": reserved})
         with pytest.raises(ConfigError, match=f"detection.{reserved} is another setting"):
             register_method(taken)
-    assert method_names() == ["gradsentry", "recurrence"]
+    assert method_names() == ["gradsentry", "gradshield_published", "recurrence"]
 
 
 @pytest.mark.parametrize("name", ["longest", "", "Recurrence", "power", "reference"])
 def test_an_unknown_name_is_an_error_that_names_the_known_ones(name: str) -> None:
-    with pytest.raises(ConfigError, match="the known ones are gradsentry, recurrence"):
+    known = "the known ones are gradsentry, gradshield_published, recurrence"
+    with pytest.raises(ConfigError, match=known):
         method_named(name)
-    with pytest.raises(ValueError, match="the known ones are gradsentry, recurrence"):
+    with pytest.raises(ValueError, match=known):
         DetectionConfig(method=name)
 
 
