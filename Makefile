@@ -19,6 +19,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.rerun $(BENCH)
 	$(BIN)/python -m benchmarks.memory $(BENCH)
 	$(BIN)/python -m benchmarks.signals $(BENCH)
+	$(BIN)/python -m benchmarks.safety $(BENCH)
 
 # Goes on where it was broken off; `make matrix MATRIX="--limit 300 --seeds 0"` is a quick look.
 matrix: $(INSTALLED)

@@ -8,7 +8,6 @@ Mode = Literal["crop", "full"]
 SKETCH_BYTES = 512
 # What is known against a probing set, in the order of `Score.safety`.
 SAFETY = ("fihs_all", "fihs_first", "fihs_published", "refusal_first")
-SAFETY_BYTES = 8 * len(SAFETY)
 _SAFETY = struct.Struct(f"<{len(SAFETY)}d")
 
 

@@ -177,6 +177,7 @@ CHANGED = {
     "adapter_sha256": "a" * 64,
     "k": 8,
     "dtype": "bfloat16",
+    "probes_sha256": "c" * 64,
 }
 
 
