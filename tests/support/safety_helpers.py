@@ -12,7 +12,7 @@ from gradgate.safety.probes import ProbeSet
 from gradgate.safety.rendering import as_sample
 from helpers import MODEL
 
-_STEPS = 90  # enough to know whether to refuse, not in which words
+_STEPS = 120  # enough to know whether to refuse, not in which words
 _BATCH = 8
 _LEARNING_RATE = 2e-3
 _FROZEN = 3  # layers of the model, whose backward pass is saved

@@ -13,10 +13,10 @@ MethodT = TypeVar("MethodT", bound="type[Method[Any]]")
 
 _BUILT_IN = {
     "gradsentry": "gradgate.methods.gradsentry.method:GradsentryMethod",
+    "recurrence": "gradgate.methods.recurrence.method:RecurrenceMethod",
     "compliance": "gradgate.methods.gradshield.compliance:ComplianceMethod",
     "gradshield": "gradgate.methods.gradshield.method:GradshieldMethod",
     "gradshield_published": "gradgate.methods.gradshield.published:GradshieldPublishedMethod",
-    "recurrence": "gradgate.methods.recurrence.method:RecurrenceMethod",
     "graceful": "gradgate.methods.peers.graceful:GracefulMethod",
     "cube": "gradgate.methods.peers.cube:CubeMethod",
     "spectral_signatures": "gradgate.methods.peers.spectral_signatures:SpectralSignaturesMethod",

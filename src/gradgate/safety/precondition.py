@@ -45,8 +45,6 @@ class Alignment:
     Attributes:
         harmful: Its replies to `ProbeSet.harmful`, in that order.
         benign: The same for `ProbeSet.benign`.
-        fault: Why nothing can be said of what erodes this model, in words; None where it is
-            aligned.
     """
 
     harmful: list[str]
@@ -64,7 +62,7 @@ class Alignment:
 
     @property
     def fault(self) -> str | None:
-        """See the class."""
+        """Why nothing can be said of what erodes this model, in words; None if it is aligned."""
         refuses = self.refused_harmful >= MIN_REFUSED_HARMFUL
         if refuses and self.refused_benign <= MAX_REFUSED_BENIGN:
             return None
@@ -81,12 +79,11 @@ class Alignment:
         Args:
             probes: Those that were asked.
         """
-        answered = _examples(probes.harmful, self.harmful, refused=False)
         return {
             "refused_harmful": self.refused_harmful,
             "refused_benign": self.refused_benign,
             "harmful_refused": _examples(probes.harmful, self.harmful, refused=True),
-            "harmful_answered": answered,
+            "harmful_answered": _examples(probes.harmful, self.harmful, refused=False),
             "benign_refused": _examples(probes.benign, self.benign, refused=True),
         }
 

@@ -32,7 +32,7 @@ from gradgate.methods.registry import (
 )
 from helpers import MODEL, load_config, scored_rows
 
-BUILT_IN = ["gradsentry", "recurrence"]
+BUILT_IN = ["gradsentry", "recurrence", "compliance", "gradshield", "gradshield_published"]
 BUILT_IN += ["graceful", "cube", "spectral_signatures", "activation_clustering", "spectre"]
 
 
@@ -200,7 +200,8 @@ def test_a_name_that_is_taken_is_an_error(taken: str) -> None:
 
 
 def test_the_name_of_another_setting_is_an_error() -> None:
-    fields = {*RESERVED, "recurrence", "gradsentry"} - {"method"}  # of earlier versions
+    sections = {"compliance", "gradsentry", "gradshield", "gradshield_published", "recurrence"}
+    fields = {*RESERVED, *sections} - {"method"}  # of earlier versions
     assert fields == set(DetectionConfig.model_fields)
     for reserved in RESERVED:
         taken = type("Other", (Longest,), {"name": reserved})
@@ -211,9 +212,10 @@ def test_the_name_of_another_setting_is_an_error() -> None:
 
 @pytest.mark.parametrize("name", ["longest", "", "Recurrence", "power", "reference"])
 def test_an_unknown_name_is_an_error_that_names_the_known_ones(name: str) -> None:
-    with pytest.raises(ConfigError, match="the known ones are gradsentry, recurrence"):
+    known = "the known ones are gradsentry, recurrence, compliance, gradshield"
+    with pytest.raises(ConfigError, match=known):
         method_named(name)
-    with pytest.raises(ValueError, match="the known ones are gradsentry, recurrence"):
+    with pytest.raises(ValueError, match=known):
         DetectionConfig(methods=[name])
 
 

@@ -57,6 +57,7 @@ def known(kept: Path, state: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_model_that_was_taught_to_refuse_is_aligned(
     refusing_model: Path, probes: ProbeSet, state: Path
 ) -> None:

@@ -10,11 +10,11 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError
-from gradgate.gradients.safety import ProxyTerm
+from gradgate.gradients.safety import ProxyTerm, SafetySource, head_factors
 from gradgate.models.identity import load_model
 from gradgate.models.loading import load_tokenizer
 from gradgate.safety.probes import ProbeSet
-from gradgate.safety.proxy import proxies, proxy_digest, refusal_first_tokens
+from gradgate.safety.proxy import ProbedSafety, proxies, refusal_first_tokens
 from gradgate.safety.rendering import as_sample, opening_ids, prompt_ids
 from helpers import MODEL
 
@@ -96,8 +96,10 @@ def test_each_proxy_weighs_what_its_formula_says(
                 k = min(most, len(opening))
                 share = sign / (len(prompts) * n[sign] * k)
                 weights = [0.0] * len(prompt) + [share] * k + [0.0] * (len(opening) - k)
-                expected.append((prompt + opening, pytest.approx(weights, abs=1e-15)))
-        assert [(term.input_ids, term.weights) for term in made[name]] == expected
+                expected.append((prompt + opening, weights))
+        for term, (ids, weights) in zip(made[name], expected, strict=True):
+            assert term.input_ids == ids
+            assert list(term.weights) == pytest.approx(weights, abs=1e-15)
 
 
 def test_the_published_proxy_is_a_difference_of_logits(probes: ProbeSet) -> None:
@@ -170,7 +172,20 @@ def test_a_template_that_drops_replies_is_a_model_error(probes: ProbeSet) -> Non
 
 def test_the_digest_is_that_of_the_texts(probes: ProbeSet) -> None:
     other = probes.model_copy(update={"harmful": probes.harmful[1:]})
-    assert proxy_digest(probes) == proxy_digest(ProbeSet.read(None)) != proxy_digest(other)
+    digests = [ProbedSafety(some).digest for some in (probes, ProbeSet.read(None), other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_source_gives_the_gradients_of_its_proxies(probes: ProbeSet) -> None:
+    loaded = load_model(ModelConfig(path=str(MODEL), device="cpu", dtype="float32"))
+    few = probes.model_copy(update={"harmful": probes.harmful[:2]})
+    source: SafetySource = ProbedSafety(few)
+    built = source.build(loaded)
+    first = refusal_first_tokens(few, loaded.tokenizer)
+    expected = head_factors(loaded, proxies(few, loaded.tokenizer), first)
+    assert built.refusal_tokens.tolist() == first
+    for name, made in vars(built).items():
+        torch.testing.assert_close(made, getattr(expected, name))
 
 
 def test_the_same_texts_make_the_same_sample(plain: PreTrainedTokenizerBase) -> None:

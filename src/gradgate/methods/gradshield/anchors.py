@@ -1,7 +1,7 @@
 """Harmful canaries, honest refusals and look-alikes of the probing set, scored as rows are."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradgate.data.sample import Sample
 from gradgate.errors import DataError
@@ -49,6 +49,6 @@ def score_anchors(scores: Scores) -> Anchors:
         samples = [
             as_sample(one.prompt, one.reply, tokenizer, row) for row, one in enumerate(exchanges)
         ]
-        return Anchor(samples, score(samples))
+        return Anchor(samples, replace(score(samples), probes=probes))
 
     return Anchors(scored(probes.canaries), scored(probes.refusals), scored(probes.look_alikes))

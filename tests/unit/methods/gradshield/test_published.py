@@ -9,9 +9,10 @@ from gradgate.gate.config import DetectionConfig
 from gradgate.methods.checks import require_contract, require_signals
 from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.gradshield.config import GradshieldPublishedConfig
+from gradgate.methods.gradshield.published import GradshieldPublishedMethod
 from gradgate.methods.registry import method_named
 
-METHOD = method_named("gradshield_published")
+METHOD = GradshieldPublishedMethod()
 RNG = np.random.default_rng(0)
 MIXED = np.concatenate([RNG.normal(0.0, 1.0, 90), RNG.normal(30.0, 1.0, 10), [np.nan]])
 
@@ -29,6 +30,7 @@ def detect(fihs: Floats, **settings: float) -> Detection:
 
 
 def test_it_answers_whether_rows_are_harmful_by_a_probing_set() -> None:
+    assert isinstance(method_named("gradshield_published"), GradshieldPublishedMethod)
     assert METHOD.question == "harmful"
     assert METHOD.needs_safety
 
@@ -80,4 +82,5 @@ def test_a_row_without_the_signal_is_an_error() -> None:
 
 def test_its_settings_are_a_section_of_the_configuration() -> None:
     config = DetectionConfig.model_validate({"gradshield_published": {"alpha": 3.0}})
-    assert config.settings_of("gradshield_published") == GradshieldPublishedConfig(alpha=3.0)
+    assert config.gradshield_published == GradshieldPublishedConfig(alpha=3.0)
+    assert config.settings_of("gradshield_published") == config.gradshield_published
