@@ -1,12 +1,14 @@
 """Each peer on data where its paper says that it works, and where it is known to fail."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from peer_helpers import Outcome, judged_by, run_of
 
+from gradgate.common.arrays import Marks
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate.flags import flag
@@ -19,18 +21,40 @@ PEERS = ["graceful", "cube", "spectral_signatures", "activation_clustering", "sp
 TRAINING = {"epochs": 0}
 SETTINGS: dict[str, dict[str, object]] = {
     "graceful": {},
-    "cube": {"training": TRAINING, "min_samples": 10, "n_neighbors": 15},
+    "cube": {"training": TRAINING, "min_samples": 10, "n_neighbors": 30},
     "spectral_signatures": {"training": TRAINING},
     "activation_clustering": {"training": TRAINING},
     "spectre": {"training": TRAINING},
 }
-N, N_POISONED = 120, 12
+N, N_POISONED = 200, 20
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """A run, and which of its rows are poisoned: (N,)."""
+
+    run: RunFolder
+    is_poisoned: Marks
+
+    def rates(self, found: Outcome) -> tuple[float, float]:
+        """Recall, and the honest rows that are flagged, as fractions."""
+        flagged = found.flagged
+        return float(flagged[self.is_poisoned].mean()), float(flagged[~self.is_poisoned].mean())
 
 
 @pytest.fixture(scope="module")
-def appended(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """Short answers; the last rows carry the published trigger and target."""
-    return run_of(tmp_path_factory.mktemp("appended"), question_rows(N, N_POISONED))
+def diverse(tmp_path_factory: pytest.TempPathFactory) -> Poisoned:
+    """Answers of all kinds; a tenth carries the published trigger and target."""
+    rows, poisoned = poisoned_rows(diverse_rows(N), "badnets", N_POISONED / N)
+    marks = np.isin(np.arange(N), poisoned)
+    return Poisoned(run_of(tmp_path_factory.mktemp("diverse"), rows), marks)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Poisoned:
+    """Answers that are alike, as those of one class; the last tenth is poisoned."""
+    run = run_of(tmp_path_factory.mktemp("short"), question_rows(N, N_POISONED))
+    return Poisoned(run, np.arange(N) >= N - N_POISONED)
 
 
 @pytest.fixture(scope="module")
@@ -38,46 +62,38 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run_of(tmp_path_factory.mktemp("clean"), diverse_rows(N))
 
 
-def rates(found: Outcome) -> tuple[float, float]:
-    """Recall, and the honest rows that are flagged, as fractions."""
-    return float(found.flagged[-N_POISONED:].mean()), float(found.flagged[:-N_POISONED].mean())
-
-
 # Where they work
 
 
-@pytest.mark.parametrize("name", ["graceful", "cube", "activation_clustering"])
-def test_clusters_hold_the_poison(appended: RunFolder, name: str) -> None:
-    found = judged_by(name, appended, **SETTINGS[name])
-    recall, false_alarms = rates(found)
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("graceful", "diverse"), ("cube", "diverse"), ("activation_clustering", "short")],
+)
+def test_clusters_hold_the_poison(name: str, data: str, request: pytest.FixtureRequest) -> None:
+    poisoned: Poisoned = request.getfixturevalue(data)
+    found = judged_by(name, poisoned.run, **SETTINGS[name])
+    recall, false_alarms = poisoned.rates(found)
     assert recall >= 0.8
     assert false_alarms <= 0.05
-    assert found.suspicion[-N_POISONED:].min() > np.median(found.suspicion)
+    lowest = found.suspicion[poisoned.is_poisoned].min()
+    assert lowest > np.median(found.suspicion[~poisoned.is_poisoned])
     assert found.is_known.all()
 
 
 @pytest.mark.parametrize("name", ["spectral_signatures", "spectre"])
-def test_outliers_are_the_poison_and_half_as_many_honest_rows(
-    appended: RunFolder, name: str
-) -> None:
-    recall, false_alarms = rates(judged_by(name, appended, **SETTINGS[name]))
+def test_outliers_are_the_poison_and_half_as_many_honest_rows(short: Poisoned, name: str) -> None:
+    recall, false_alarms = short.rates(judged_by(name, short.run, **SETTINGS[name]))
     assert recall >= 0.8
     assert false_alarms <= 0.5 * 0.1 / 0.9 + 0.03  # 1.5 epsilon n rows are removed
 
 
-def test_gradients_separate_poison_among_diverse_answers(tmp_path: Path) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(200), "badnets", 0.1)
-    found = judged_by("graceful", run_of(tmp_path, rows))
-    assert found.flagged[poisoned].mean() >= 0.8
-    assert np.delete(found.flagged, poisoned).mean() <= 0.05
-
-
-def test_cube_trains_before_it_clusters(appended: RunFolder) -> None:
-    training = {"epochs": 1, "learning_rate": 1e-3}
-    found = judged_by("cube", appended, **{**SETTINGS["cube"], "training": training})
-    untrained = judged_by("cube", appended, **SETTINGS["cube"])
-    assert rates(found)[0] >= 0.8
-    assert not np.array_equal(found.suspicion, untrained.suspicion)
+def test_cube_trains_before_it_clusters(tmp_path: Path) -> None:
+    run = run_of(tmp_path, question_rows(40, 4))
+    settings: dict[str, object] = {"min_samples": 5, "n_components": 5, "n_neighbors": 10}
+    training = {"epochs": 1, "learning_rate": 1e-2, "batch_size": 20}
+    trained = judged_by("cube", run, **settings, training=training)
+    as_it_is = judged_by("cube", run, **settings, training=TRAINING)
+    assert not np.array_equal(trained.suspicion, as_it_is.suspicion)
 
 
 # Where they are known to fail
@@ -153,7 +169,7 @@ def test_equal_rows_are_undecided(tmp_path: Path, name: str) -> None:
 
 
 def test_cube_without_a_cluster_is_undecided(clean: RunFolder) -> None:
-    found = judged_by("cube", clean, training=TRAINING, min_samples=100, n_neighbors=15)
+    found = judged_by("cube", clean, training=TRAINING, min_samples=100, n_neighbors=30)
     assert "no cluster" in str(found.flagging.undecided_because)
 
 
@@ -175,8 +191,8 @@ def test_a_run_without_the_model_is_an_error(clean: RunFolder, name: str) -> Non
         flag(clean, method, method.settings())
 
 
-@pytest.mark.parametrize("name", PEERS)
-def test_seeds_give_the_same_answer(appended: RunFolder, name: str) -> None:
-    first, again = (judged_by(name, appended, **SETTINGS[name]) for _ in range(2))
+@pytest.mark.parametrize("name", ["cube", "activation_clustering"])
+def test_seeds_give_the_same_answer(clean: RunFolder, name: str) -> None:
+    first, again = (judged_by(name, clean, **SETTINGS[name]) for _ in range(2))
     np.testing.assert_array_equal(first.flagged, again.flagged)
     np.testing.assert_allclose(first.suspicion, again.suspicion, rtol=1e-6)
