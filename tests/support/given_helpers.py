@@ -7,15 +7,13 @@ from functools import cache
 import numpy as np
 
 from gradgate.common.arrays import Floats, Marks
-from gradgate.config import ModelConfig, ScoringConfig
+from gradgate.config import ScoringConfig
 from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.data.tokens import tokenize
 from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.tokens import TokenTable
 from gradgate.models.handle import ConfiguredModel
 from gradgate.scoring.likelihood import Likelihood
-from peer_helpers import DEMO
-
 
 
 @dataclass(frozen=True, eq=False)

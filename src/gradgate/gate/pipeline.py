@@ -19,11 +19,12 @@ from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
 from gradgate.gate.flags import Flagging, expected_by, flag
 from gradgate.gate.verdict import TrustedReference, Verdict
+from gradgate.gradients.safety import SafetySource
 from gradgate.methods.contract import ModelAccess
 from gradgate.methods.registry import method_named
 from gradgate.models.handle import ConfiguredModel, ModelHandle
-from gradgate.power.copy_scores import CanaryModel
 from gradgate.power.measurement import NOT_MEASURED, Measured, measure_power
+from gradgate.power.other_scores import CanaryModel, OtherScores
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
@@ -79,11 +80,12 @@ def score(
     run: RunFolder,
     on_progress: Progress = lambda done, total: None,
     model: ModelHandle | None = None,
+    probes: SafetySource | None = None,
 ) -> ScoredRun:
-    """Write the score table, scoring what the store does not know."""
+    """Write the score table, scoring what the store does not know; against probes, if given."""
     found = (model or ConfiguredModel(config.model)).identify()
     store = _store(config)
-    summary = score_dataset(prepared, found, config.scoring, run.scores, store, on_progress)
+    summary = score_dataset(prepared, found, config.scoring, run.scores, store, on_progress, probes)
     return ScoredRun(n_scored_rows(run), found.identity, summary)
 
 
@@ -93,13 +95,18 @@ def n_scored_rows(run: RunFolder) -> int:
 
 
 def detect(
-    prepared: Prepared, config: GateConfig, run: RunFolder, model: ModelHandle | None = None
+    prepared: Prepared,
+    config: GateConfig,
+    run: RunFolder,
+    model: ModelHandle | None = None,
+    probes: SafetySource | None = None,
 ) -> Detected:
-    """Let the method judge, and write the tables of flags."""
+    """Let the method judge, and write the tables of flags; `probes` as for `score`."""
     name = config.detection.method
     method, settings = method_named(name), config.detection.settings_of(name)
     held = model or ConfiguredModel(config.model)
-    access = ModelAccess(held, Likelihood(held, config.scoring, _store(config)))
+    others = OtherScores(method, _canary_model(config, held, probes))
+    access = ModelAccess(held, Likelihood(held, config.scoring, _store(config)), others)
     with _trusted(config, held) as trusted:
         path = None if trusted is None else trusted.samples_path
         flagging = flag(run, method, settings, path, config.policy, access)
@@ -107,6 +114,12 @@ def detect(
             return Detected([flagging])
         reference = TrustedReference(trusted.source, trusted.fingerprint, trusted.n_samples)
         return Detected([flagging], reference)
+
+
+def _canary_model(
+    config: GateConfig, model: ModelHandle, probes: SafetySource | None
+) -> CanaryModel:
+    return CanaryModel(model, config.scoring, config.data.max_tokens, _store(config), probes)
 
 
 def _store(config: ScoreConfig) -> Path | None:
@@ -137,16 +150,20 @@ def check_flags(
 
 
 def measure(
-    detected: Detected, config: GateConfig, run: RunFolder, model: ModelHandle | None = None
+    detected: Detected,
+    config: GateConfig,
+    run: RunFolder,
+    model: ModelHandle | None = None,
+    probes: SafetySource | None = None,
 ) -> Measured:
-    """Find out which attacks the method would have found in these data."""
+    """Find out which attacks the method would have found; `probes` as for `score`."""
     if not config.detection.power.attacks:
         return NOT_MEASURED
     if any(flagging.undecided_because is not None for flagging in detected.flaggings):
         why = "no canaries were planted: the method cannot decide on these data"
         return Measured(None, [why])
     held = model or ConfiguredModel(config.model)
-    canary_model = CanaryModel(held, config.scoring, config.data.max_tokens, _store(config))
+    canary_model = _canary_model(config, held, probes)
     name = config.detection.method
     with _trusted(config, held) as trusted:
         return measure_power(

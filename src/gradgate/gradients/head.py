@@ -22,10 +22,13 @@ class Targets:
         loss: Cross-entropy, float64. (n,)
         factor: (1 - p of the target) * scale of the logits, by which `Piece.delta` is too large;
             float64. (n,)
+        watched: ln of the summed probability of the watched tokens, float64; -inf where none is
+            watched. (n,)
     """
 
     loss: Tensor
     factor: Tensor
+    watched: Tensor
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,13 @@ class HeadBackward:
     """
 
     def __init__(
-        self, loaded: LoadedModel, states: Tensor, targets: Tensor, max_bytes: int, room: Room
+        self,
+        loaded: LoadedModel,
+        states: Tensor,
+        targets: Tensor,
+        max_bytes: int,
+        room: Room,
+        watched: Tensor | None = None,
     ) -> None:
         """Take n positions.
 
@@ -66,6 +75,7 @@ class HeadBackward:
             targets: The tokens that are predicted. (n,)
             max_bytes: Of float32 logits at a time.
             room: For the logits; its former content is overwritten.
+            watched: Tokens whose summed probability is wanted. (m,)
         """
         self._loaded = loaded
         self._states = states
@@ -77,6 +87,8 @@ class HeadBackward:
         # logsumexp of all logits but the target's: 1 - p of an almost certain target is lost in
         # float32, as p and as the loss.
         self._others = torch.full_like(self._logit, -math.inf)
+        self._watched = targets[:0] if watched is None else watched
+        self._watched_logits = self._logit.new_empty(len(targets), len(self._watched))
         self._whole: Tensor | None = None
 
     def targets(self) -> Targets:
@@ -84,16 +96,20 @@ class HeadBackward:
         vocabulary = self._loaded.n_vocabulary
         if self._width >= vocabulary:
             self._whole = self._logits(0, vocabulary)
+            self._take_watched(self._whole, 0)
             self._take_targets(self._whole, 0)
             self._others = self._softmax(self._whole)
         else:
             for start in range(0, vocabulary, self._width):
                 logits = self._logits(start, min(start + self._width, vocabulary))
+                self._take_watched(logits, start)
                 self._take_targets(logits, start)
                 self._others = torch.logaddexp(self._others, _logsumexp(logits))
         below = self._others - self._logit  # ln((1 - p) / p)
         rest = torch.sigmoid(below.double()) * self._loaded.transform.scale
-        return Targets(nn.functional.softplus(below).double(), rest)
+        total = torch.logaddexp(self._others, self._logit)
+        watched = (torch.logsumexp(self._watched_logits, dim=1) - total).clamp(max=0.0)
+        return Targets(nn.functional.softplus(below).double(), rest, watched.double())
 
     def pieces(self, borders: tuple[int, ...]) -> Iterator[Piece]:
         """All columns of Delta, from the first one on; no piece goes beyond one of `borders`."""
@@ -105,6 +121,13 @@ class HeadBackward:
                     yield Piece(start, self._whole[:, start:stop])
                 else:
                     yield Piece(start, self._again(start, stop))
+
+    def _take_watched(self, logits: Tensor, start: int) -> None:
+        """Keep the logits of the watched tokens that lie in some columns."""
+        column = self._watched - start
+        inside = (column >= 0) & (column < logits.shape[1])
+        here = logits.index_select(1, column.clamp(0, logits.shape[1] - 1))
+        self._watched_logits = torch.where(inside, here, self._watched_logits)
 
     def _take_targets(self, logits: Tensor, start: int) -> None:
         """Keep the logits of the targets that lie in some columns, and put -inf in their place."""

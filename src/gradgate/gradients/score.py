@@ -1,10 +1,15 @@
 """The score of a sample: all signals of one pass of the model."""
 
+import struct
 from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["crop", "full"]
 SKETCH_BYTES = 512
+# What is known against a probing set, in the order of `Score.safety`.
+SAFETY = ("fihs_all", "fihs_first", "fihs_published", "refusal_first")
+SAFETY_BYTES = 8 * len(SAFETY)
+_SAFETY = struct.Struct(f"<{len(SAFETY)}d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,10 @@ class Score:
         token_logp: ln p of each token after those before it, in nats, little-endian float16: NaN
             for the first one and for those behind the last supervised one. None where the loss is.
         status: `scored`, or `failed` with a reason.
+        safety: `SAFETY`, in little-endian float64: the inner product with the gradients of three
+            scores of safety (`gradients.factors`), high is harmful; and ln of the summed
+            probability of the tokens that begin a refusal, where the target begins. None when the
+            status is `failed`, or no probing set is in use.
     """
 
     entropy_crop: float | None
@@ -37,6 +46,13 @@ class Score:
     token_logp: bytes | None
     status: str
     reason: str | None
+    safety: bytes | None = None
+
+    def against_probes(self) -> dict[str, float]:
+        """The values in `safety` by their names; nothing where there is none."""
+        if self.safety is None:
+            return {}
+        return dict(zip(SAFETY, _SAFETY.unpack(self.safety), strict=True))
 
     def entropy(self, mode: Mode) -> float | None:
         """The one that a mode decides by."""

@@ -3,7 +3,8 @@
 import logging
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ModelError
 from gradgate.gradients.evenness import evenness
+from gradgate.gradients.factors import SafetyGradient
 from gradgate.gradients.forward import Forward, Passed
 from gradgate.gradients.head_input import padded_forward
 from gradgate.gradients.logits import NextTokens, Room
@@ -72,6 +74,7 @@ class Scorer:
         config: ScoringConfig,
         longest: int | None = None,
         share_prefixes: bool = True,
+        safety: SafetyGradient | None = None,
     ) -> None:
         """Take the model as it is; it must be in eval mode on its device.
 
@@ -80,6 +83,7 @@ class Scorer:
             config: k and size of the steps.
             longest: Tokens of the longest sample that will come, when it is known.
             share_prefixes: Compute a prefix once for all samples that have it, if the model can.
+            safety: Of a probing set; each score then says how the sample stands to it.
 
         Raises:
             ModelError: A token's hidden state depends on later tokens, so that no position
@@ -104,7 +108,7 @@ class Scorer:
             NextTokens(loaded, self._logits, room),
         )
         self._k = config.k
-        self._gradients = HeadGradients(loaded, config.k, room)
+        self._gradients = HeadGradients(loaded, config.k, room, safety)
 
     @property
     def order(self) -> Order:
@@ -141,8 +145,7 @@ class Scorer:
             ModelError: Not even the smallest step fits into memory.
         """
         started: _Batch | None = None
-        pass_on = self.forward.shared if self.unshared_because is None else self.forward.padded
-        for passed in self._gathered(pass_on(samples)):
+        for passed in self._gathered(self.passed(samples)):
             coming = self._evaluate(passed)
             if self.loaded.device.type == "cpu":
                 yield self._scores(coming)
@@ -152,6 +155,12 @@ class Scorer:
             started = coming
         if started is not None:
             yield self._scores(started)
+
+    def passed(self, samples: Iterable[Tokens]) -> Iterator[Passed]:
+        """Run samples that come in `order` up to the head; errors as for `run`."""
+        if self.unshared_because is None:
+            return self.forward.shared(samples)
+        return self.forward.padded(samples)
 
     def _gathered(self, steps: Iterator[Passed]) -> Iterator[Passed]:
         """Put steps together until there are enough positions for the head."""
@@ -185,13 +194,16 @@ class Scorer:
         sketches = batch.values.sketches.cpu().numpy().astype("<f2")
         losses, given = batch.values.losses.cpu().numpy(), batch.given_logp.cpu().numpy()
         side = min(self.loaded.n_vocabulary, self.loaded.n_hidden)
+        safety = batch.values.safety
+        safe = repeat(None) if safety is None else iter(safety.cpu().numpy().astype("<f8"))
         lines = []
         for sample, found, sketch in zip(
             batch.samples, batch.values.numbers.tolist(), sketches, strict=True
         ):
             logp, n_targets, n_given = token_logp(sample, losses, given)
             losses, given = losses[n_targets:], given[n_given:]
-            lines.append(_line(n_targets, found, sketch, logp, self._k, side))
+            line = _line(n_targets, found, sketch, logp, self._k, side)
+            lines.append(_with_safety(line, next(safe)))
         return lines
 
     def _score_alone(self, samples: list[Tokens], scores: list[Score]) -> None:
@@ -254,3 +266,13 @@ def _line(
     even = evenness(full, n_target_tokens, k, smallest_side)
     packed = sketch.tobytes()
     return Score(there, full, even, n_target_tokens, loss, norm, packed, logp, "scored", None)
+
+
+def _with_safety(score: Score, safety: npt.NDArray[np.float64] | None) -> Score:
+    """A score with what was found against a probing set; failed where that is not finite."""
+    if safety is None or score.status != "scored":
+        return score
+    if not np.isfinite(safety).all():
+        n, why = score.n_target_tokens, "its place against the probing set is not finite"
+        return Score(None, None, None, n, None, None, None, None, "failed", why)
+    return replace(score, safety=safety.tobytes())

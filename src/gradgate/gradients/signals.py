@@ -20,9 +20,11 @@ class Signal:
         number: Stands for the signal in what is stored, for ever: no other may have it. 1 to 255.
         version: Of its computation; raised by a change of the encoding, or of any value beyond
             rounding. 0 to 255.
-        width: Numbers of a vector of little-endian float16, kept as bytes, where `per_token` is
+        width: Numbers of a vector of little-endian floats, kept as bytes, where `per_token` is
             one for each token of the sample; None for one float64.
         may_lack: Whether it may be undefined for a scored sample.
+        number_bytes: Of each number of a vector: 2 for float16, 8 for float64.
+        of_probes: Whether it is only computed against a probing set.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Signal:
     version: int
     width: Width | None = None
     may_lack: bool = False
+    number_bytes: int = 2
+    of_probes: bool = False
 
     @cached_property
     def id(self) -> tuple[int, int]:
@@ -43,7 +47,7 @@ class Signal:
         """
         if self.width == "per_token":
             return range(2 * (n_target_tokens + 1), 2**32, 2)
-        n_bytes = 8 if self.width is None else 2 * self.width
+        n_bytes = 8 if self.width is None else self.number_bytes * self.width
         return range(n_bytes, n_bytes + 1)
 
 
@@ -55,4 +59,5 @@ SIGNALS = (
     Signal("gradient_norm", number=5, version=2),
     Signal("sketch", number=6, version=2, width=256),
     Signal("token_logp", number=7, version=1, width="per_token"),
+    Signal("safety", number=8, version=1, width=4, number_bytes=8, of_probes=True),
 )

@@ -1,4 +1,4 @@
-"""Values of each sample from the gradient of the head: entropies, loss, norm and a sketch."""
+"""Values of each sample from the gradient of the head: entropies, loss, norm, sketch, safety."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from torch import Tensor
 from gradgate.common.arrays import Ints
 from gradgate.data.tokens import Tokens
 from gradgate.gradients.blocks import Block, blocks_of, on_device
-from gradgate.gradients.head import HeadBackward, Piece
+from gradgate.gradients.factors import PROXIES, SafetyGradient
+from gradgate.gradients.head import HeadBackward, Piece, Targets
 from gradgate.gradients.logits import Room
 from gradgate.gradients.predicting import predicted_tokens
-from gradgate.gradients.sketch import SIZE, hidden_projection, sketches, vocabulary_projection
+from gradgate.gradients.sketch import SIDE, SIZE, hidden_projection, sketches, vocabulary_projection
 from gradgate.gradients.spectrum import spectral_entropy
 from gradgate.models.loading import LoadedModel
 
@@ -28,24 +29,34 @@ class Values:
         numbers: Entropy of the crop and of all, loss and gradient norm. float64 (B, 4)
         sketches: float16 (B, 256)
         losses: Of each supervised token, sample by sample; float64 (n,)
+        safety: FIHS by each score of a probing set (`factors.PROXIES`), and ln of the summed
+            probability of the tokens that begin a refusal, where the target begins; float64
+            (B, 4). None without a probing set.
     """
 
     numbers: Tensor
     sketches: Tensor
     losses: Tensor
+    safety: Tensor | None
 
 
 class HeadGradients:
     """Gradients of the head's weight, for samples of one model."""
 
-    def __init__(self, loaded: LoadedModel, k: int, room: Room) -> None:
-        """Take the model, the number of singular values, and room for the logits."""
+    def __init__(
+        self, loaded: LoadedModel, k: int, room: Room, safety: SafetyGradient | None = None
+    ) -> None:
+        """Take the model, the number of singular values, room for the logits, and what is safe."""
         self._loaded = loaded
         self._k = k
         self._crop_columns = max(1, loaded.n_vocabulary // 8)
         self._crop_hidden = max(1, loaded.n_hidden // 8)
         project_vocabulary = vocabulary_projection(loaded.n_vocabulary)
         self._project_vocabulary = torch.from_numpy(project_vocabulary).to(loaded.device)
+        if safety is not None:  # one product gives the sketch and the safety
+            both = [self._project_vocabulary, safety.basis]
+            self._project_vocabulary = torch.cat(both, dim=1)
+        self._safety = safety
         project_hidden = hidden_projection(loaded.n_hidden)
         self._project_hidden = torch.from_numpy(project_hidden).to(loaded.device).double()
         self._room = room
@@ -64,6 +75,7 @@ class HeadGradients:
         numbers = torch.empty(len(samples), 4, dtype=torch.float64, device=states.device)
         sketched = torch.empty(len(samples), SIZE, dtype=torch.float16, device=states.device)
         losses = torch.empty(len(states), dtype=torch.float64, device=states.device)
+        safety = None if self._safety is None else numbers.new_empty(len(samples), len(PROXIES) + 1)
         max_positions = max(1, max_bytes // (4 * self._loaded.n_vocabulary))
         for group in _groups(lengths, max_positions):
             rows = np.concatenate([np.arange(ends[i] - lengths[i], ends[i]) for i in group])
@@ -74,11 +86,14 @@ class HeadGradients:
             found = self._values(states[at], wanted, lengths[group], max_bytes)
             numbers[group], sketched[group] = found.numbers, found.sketches
             losses[at] = found.losses
-        return Values(numbers, sketched, losses)
+            if safety is not None and found.safety is not None:
+                safety[group] = found.safety
+        return Values(numbers, sketched, losses, safety)
 
     def _values(self, states: Tensor, targets: Tensor, lengths: Ints, max_bytes: int) -> Values:
         """For samples by rising T, one behind the other."""
-        backward = HeadBackward(self._loaded, states, targets, max_bytes, self._room)
+        watched = None if self._safety is None else self._safety.refusal_tokens
+        backward = HeadBackward(self._loaded, states, targets, max_bytes, self._room, watched)
         seen = backward.targets()
         hidden = states.double() * seen.factor[:, None]
         blocks = list(blocks_of(hidden, lengths))
@@ -86,9 +101,9 @@ class HeadGradients:
         for piece in backward.pieces((self._crop_columns,)):
             projected.addmm_(piece.delta, self._project_vocabulary[piece.start : piece.stop])
             self._add(blocks, piece, max_bytes)
-        found = [self._of_block(block, seen.loss, projected.double()) for block in blocks]
-        numbers, sketched = zip(*found, strict=True)
-        return Values(torch.cat(numbers), torch.cat(sketched), seen.loss)
+        found = [self._of_block(block, seen, projected) for block in blocks]
+        numbers, sketched, safety = (torch.cat(part) for part in zip(*found, strict=True))
+        return Values(numbers, sketched, seen.loss, None if self._safety is None else safety)
 
     def _add(self, blocks: list[Block], piece: Piece, max_bytes: int) -> None:
         for block in blocks:
@@ -97,16 +112,26 @@ class HeadGradients:
             for block in blocks:
                 block.crop = block.products.cropped(self._crop_hidden)
 
-    def _of_block(self, block: Block, losses: Tensor, projected: Tensor) -> tuple[Tensor, Tensor]:
-        """Numbers and sketches."""
+    def _of_block(
+        self, block: Block, seen: Targets, projected: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Numbers, sketches and safety; the last without columns if there is no probing set."""
         whole = block.products.spectrum(block.lengths, self._loaded.n_vocabulary, self._k)
         crop = block.crop.spectrum(block.lengths, self._crop_columns, self._k)
-        loss = (block.padded(losses) * block.is_real).sum(dim=1) / block.lengths
+        loss = (block.padded(seen.loss) * block.is_real).sum(dim=1) / block.lengths
         entropies = spectral_entropy(crop.sigma), spectral_entropy(whole.sigma)
+        columns = block.padded(projected)
         return (
             torch.stack([*entropies, loss, whole.norm], dim=-1),
-            sketches(block.padded(projected), block.hidden @ self._project_hidden),
+            sketches(columns[:, :, :SIDE], block.hidden @ self._project_hidden),
+            self._safe(block, columns[:, :, SIDE:], seen.watched),
         )
+
+    def _safe(self, block: Block, projected: Tensor, refusal: Tensor) -> Tensor:
+        if self._safety is None:
+            return projected[:, 0, :0]
+        products = self._safety.products(block.hidden, projected, block.lengths)
+        return torch.cat([products, block.padded(refusal)[:, :1]], dim=1)
 
 
 def _groups(lengths: Ints, max_positions: int) -> Iterator[list[int]]:

@@ -10,10 +10,12 @@ from gradgate.common.run_folder import RunFolder
 from gradgate.config import PowerConfig, Section
 from gradgate.data.prepare import SampleFile
 from gradgate.data.sample import Sample
+from gradgate.gradients.score import SAFETY
 from gradgate.methods.contract import Method, Scores
 from gradgate.methods.expected import Expected
 from gradgate.power.canaries import CopyScorer, measure
-from gradgate.power.copy_scores import CanaryModel, CopyScores, Unscored
+from gradgate.power.copy_scores import CopyScores, Unscored
+from gradgate.power.other_scores import CanaryModel
 from gradgate.power.planting import Carriers
 from gradgate.power.power import Power
 
@@ -26,6 +28,7 @@ _OF_ONE_PASS = (
     "n_target_tokens",
     "loss",
     "gradient_norm",
+    *SAFETY,
 )
 
 

@@ -1,12 +1,15 @@
 """What decides a score besides the sample, as the score store knows it."""
 
 from gradgate.config import ScoringConfig
+from gradgate.gradients.safety import SafetySource
 from gradgate.models.identity import IdentifiedModel
 from gradgate.scoring.store.row import ScoreContext
 
 
-def score_context(model: IdentifiedModel, config: ScoringConfig) -> ScoreContext:
-    """The context of scores by a model."""
+def score_context(
+    model: IdentifiedModel, config: ScoringConfig, probes: SafetySource | None = None
+) -> ScoreContext:
+    """The context of scores by a model, held against a probing set if there is one."""
     identity = model.identity
     return ScoreContext(
         model_sha256=str(identity["sha256"]),
@@ -16,4 +19,5 @@ def score_context(model: IdentifiedModel, config: ScoringConfig) -> ScoreContext
         dtype=str(model.dtype).removeprefix("torch."),
         model_path=str(identity["path"]),
         adapter=identity["adapter"],
+        probes_sha256=None if probes is None else probes.digest,
     )

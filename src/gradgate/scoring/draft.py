@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from gradgate.common.parquet import batches
 from gradgate.common.run_folder import SCORE_SCHEMA, is_scored
 from gradgate.data.prepare import PreparedSample
-from gradgate.gradients.score import SKETCH_BYTES, Mode, Score
+from gradgate.gradients.score import SAFETY, SKETCH_BYTES, Mode, Score
 from gradgate.scoring.recurrence import gradient_recurrence
 
 _RECURRENCE = SCORE_SCHEMA.get_field_index("gradient_recurrence")
@@ -99,9 +99,10 @@ def _line(sample: PreparedSample, score: Score, mode: Mode) -> dict[str, Any]:
     """A line of the table; a failed one has no signal."""
     values = asdict(score)
     entropy = score.entropy(mode)
+    values |= score.against_probes()
     if score.status == "scored" and entropy is None:
         values |= {"status": "failed", "reason": f"the gradient vanishes in the {mode}"}
-        values |= dict.fromkeys(("entropy_crop", "entropy_full", "evenness"))
+        values |= dict.fromkeys(("entropy_crop", "entropy_full", "evenness", *SAFETY))
     return {"row": sample.row, "sample_id": sample.sample_id, "spectral_entropy": entropy} | values
 
 

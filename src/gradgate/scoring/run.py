@@ -18,6 +18,7 @@ from gradgate.config import ScoringConfig
 from gradgate.data.prepare import Prepared, iter_prepared
 from gradgate.data.tokens import content_digest
 from gradgate.errors import StoreError
+from gradgate.gradients.safety import SafetySource
 from gradgate.gradients.scorer import Scorer
 from gradgate.models.identity import IdentifiedModel
 from gradgate.scoring.context import score_context
@@ -71,6 +72,7 @@ def score_dataset(
     output: Path,
     store_path: Path | None = None,
     on_progress: Progress = lambda done, total: None,
+    probes: SafetySource | None = None,
 ) -> ScoringSummary:
     """Write the score table of a prepared dataset: one line per sample, in row order.
 
@@ -84,16 +86,19 @@ def score_dataset(
         output: The Parquet file to write.
         store_path: The score store; None for one that is thrown away afterwards.
         on_progress: Called after every step.
+        probes: What the samples are held against; its gradient is taken when something is scored.
 
     Raises:
         ModelError: The model cannot be loaded, or its logits are not those of a linear head.
         StoreError: The store cannot be used, or its disk is full; what was scored is kept.
     """
     started = time.perf_counter()
-    run = _Run(prepared, model, config, on_progress)
+    run = _Run(prepared, model, config, on_progress, probes)
     with (
         _work_folder(output) as folder,
-        ScoreStore(store_path or folder / "scores.db", score_context(model, config)) as store,
+        ScoreStore(
+            store_path or folder / "scores.db", score_context(model, config, probes)
+        ) as store,
     ):
         run.to_the_end(store, folder, output)
         _keep_within(store, config.store_max_mib)
@@ -145,11 +150,13 @@ class _Run:
         model: IdentifiedModel,
         config: ScoringConfig,
         on_progress: Progress,
+        probes: SafetySource | None,
     ) -> None:
         self._prepared = prepared
         self._model = model
         self._config = config
         self._on_progress = on_progress
+        self._probes = probes
         self._n_missing = self._n_scored = self._n_failed = 0
         self._n_tokens = self._n_computed = 0
         self._first_missing: int | None = None
@@ -196,7 +203,9 @@ class _Run:
         total = self._prepared.n_samples
         known = total - self._n_missing
         self._on_progress(known, total)
-        scorer = Scorer(self._model.load(), self._config, worklist.longest())
+        loaded = self._model.load()
+        safety = None if self._probes is None else self._probes.build(loaded)
+        scorer = Scorer(loaded, self._config, worklist.longest(), safety=safety)
         self._no_reuse = scorer.unshared_because
         done = 0
         # closed, so that nothing reads ahead any more when the worklist is deleted
@@ -216,6 +225,7 @@ class _Run:
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "device": self._model.device.type,
             "dataset_fingerprint": self._prepared.fingerprint,
+            "probes_sha256": None if self._probes is None else self._probes.digest,
             **{f"model_{name}": value for name, value in self._model.identity.items()},
         }
         return {f"gradgate.{name}": str(v) for name, v in facts.items() if v is not None}

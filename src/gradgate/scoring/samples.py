@@ -6,6 +6,7 @@ from pathlib import Path
 from gradgate.common.run_folder import SCORED
 from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens, content_digest
+from gradgate.gradients.safety import SafetyGradient, SafetySource
 from gradgate.gradients.score import Score
 from gradgate.gradients.scorer import Scorer
 from gradgate.models.handle import ModelHandle
@@ -19,7 +20,11 @@ class SampleScorer:
     """Scores samples, some at a time; model and scorer are made when something has to be scored."""
 
     def __init__(
-        self, model: ModelHandle, config: ScoringConfig, store_path: Path | None = None
+        self,
+        model: ModelHandle,
+        config: ScoringConfig,
+        store_path: Path | None = None,
+        probes: SafetySource | None = None,
     ) -> None:
         """Take what scores.
 
@@ -27,10 +32,14 @@ class SampleScorer:
             model: Identified at the first sample, loaded at the first that is not in the store.
             config: Mode, k and size of the steps.
             store_path: The score store; None for none.
+            probes: What the samples are held against; its gradient is taken when the model is
+                loaded.
         """
         self._handle = model
         self._config = config
         self._store_path = store_path
+        self._probes = probes
+        self._safety: SafetyGradient | None = None
         self._model: IdentifiedModel | None = None
         self._loaded: LoadedModel | None = None
         self._scorer: Scorer | None = None
@@ -51,7 +60,7 @@ class SampleScorer:
         if self._store_path is None:
             found = self._scored(by_key)
         else:
-            context = score_context(self._model, self._config)
+            context = score_context(self._model, self._config, self._probes)
             with ScoreStore(self._store_path, context) as store:
                 stored = store.get(list(by_key)).items()
                 found = {key: score for key, score in stored if score.status == SCORED}
@@ -67,7 +76,9 @@ class SampleScorer:
         if self._scorer is None or longest > self._longest:
             assert self._model is not None
             self._loaded = self._loaded or self._model.load()
+            if self._probes is not None and self._safety is None:
+                self._safety = self._probes.build(self._loaded)
             self._longest = 2 ** longest.bit_length()  # few longer ones make a new scorer
-            self._scorer = Scorer(self._loaded, self._config, self._longest)
+            self._scorer = Scorer(self._loaded, self._config, self._longest, safety=self._safety)
         found = self._scorer.score(list(samples.values()))
         return dict(zip(samples, found, strict=True))

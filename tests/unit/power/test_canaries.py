@@ -19,8 +19,8 @@ from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.models.handle import ConfiguredModel
 from gradgate.models.loading import load_tokenizer
-from gradgate.power.copy_scores import CanaryModel
 from gradgate.power.measurement import Measured, measure_power, set_aside
+from gradgate.power.other_scores import CanaryModel
 from gradgate.power.planting import TARGETS, Carriers
 from gradgate.power.power import Power
 from gradgate.scoring.likelihood import Likelihood

@@ -25,8 +25,8 @@ from gradgate.methods.gradsentry.method import GradsentryMethod
 from gradgate.models.handle import ConfiguredModel, HeldModel
 from gradgate.models.identity import IdentifiedModel, load_model
 from gradgate.models.loading import LoadedModel, load_tokenizer
-from gradgate.power.copy_scores import CanaryModel
 from gradgate.power.measurement import Measured, measure_power, set_aside
+from gradgate.power.other_scores import CanaryModel
 from gradgate.power.planting import TARGETS
 from gradgate.power.power import Power
 from gradgate.scoring.run import score_dataset

@@ -38,15 +38,19 @@ class Record:
     failure: Entries | None
 
     @classmethod
-    def of(cls, score: Score) -> Self:
+    def of(cls, score: Score, is_probed: bool = False) -> Self:
         """The record of one pass.
+
+        Args:
+            score: What the pass found.
+            is_probed: Whether it was held against a probing set.
 
         Raises:
             ValueError: The score has the status `scored` and lacks a finite value that no scored
                 sample may lack, or a vector has a wrong size.
         """
         entries: Entries = {}
-        for signal in SIGNALS:
+        for signal in _signals(is_probed):
             value = _packed(signal, score)
             if value or score.status == "scored":
                 entries[signal.id] = value
@@ -71,26 +75,31 @@ class Record:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every signal is there in the version of now."""
-        return all(signal.id in self.values for signal in SIGNALS)
+        """Whether every signal of any pass is there in the version of now."""
+        return all(signal.id in self.values for signal in _signals(is_probed=False))
 
-    def score(self) -> Score | None:
-        """The score; None when a signal is missing and no pass has failed."""
+    def score(self, is_probed: bool = False) -> Score | None:
+        """The score; None when a signal is missing and no pass has failed.
+
+        Args:
+            is_probed: Whether a score must be held against a probing set.
+        """
+        signals = _signals(is_probed)
         try:
-            return _score(self.n_target_tokens, self.values, "scored")
+            return _score(self.n_target_tokens, self.values, signals, "scored")
         except KeyError:
             pass
         if self.failure is None:
             return None
-        undefined = {signal.id: b"" for signal in SIGNALS}
-        return _score(self.n_target_tokens, undefined | self.failure, "failed")
+        undefined = {signal.id: b"" for signal in signals}
+        return _score(self.n_target_tokens, undefined | self.failure, signals, "failed")
 
     def joined(self, other: Self) -> "Record":
         """This record after another pass: what is stored stays, what was missing is added.
 
         A failure gives way to the other pass; so does a signal to a newer version of it.
         """
-        if self.is_complete:
+        if self.is_complete and not self._lacks_of_probes(other):
             return self
         newest = dict(sorted(other.values))  # number of a signal -> version
         kept = {
@@ -99,6 +108,14 @@ class Record:
             if version >= newest.get(number, version)
         }
         return Record(other.n_target_tokens, {**other.values, **kept}, other.failure)
+
+    def _lacks_of_probes(self, other: Self) -> bool:
+        ids = {signal.id for signal in SIGNALS if signal.of_probes}
+        return bool(ids & other.values.keys() - self.values.keys())
+
+
+def _signals(is_probed: bool) -> tuple[Signal, ...]:
+    return tuple(signal for signal in SIGNALS if is_probed or not signal.of_probes)
 
 
 def _packed(signal: Signal, score: Score) -> bytes:
@@ -120,11 +137,13 @@ def _packed(signal: Signal, score: Score) -> bytes:
     return _FLOAT.pack(value)
 
 
-def _score(n_target_tokens: int, entries: Entries, status: str) -> Score:
+def _score(
+    n_target_tokens: int, entries: Entries, signals: tuple[Signal, ...], status: str
+) -> Score:
     """What the entries say; a `KeyError` when they lack a signal. Written to be fast."""
     found: dict[str, Any] = {
         signal.name: None if not value else value if signal.width else _from_float(value)[0]
-        for signal, value in [(signal, entries[signal.id]) for signal in SIGNALS]
+        for signal, value in [(signal, entries[signal.id]) for signal in signals]
     }
     reason = entries.get(_REASON)
     return Score(

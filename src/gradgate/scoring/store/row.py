@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from gradgate.scoring.store.record import Record
 
 KEY_BYTES = 32
 SEAL_BYTES = 16
+_PROBES = "probes_sha256"
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class ScoreContext:
     Attributes:
         model_path: For people; decides nothing.
         adapter: The same.
+        probes_sha256: Digest of the probing set that scores are held against; None for none, which
+            decides nothing, so that such scores are found again by what always decided.
     """
 
     model_sha256: str
@@ -27,11 +30,25 @@ class ScoreContext:
     dtype: str
     model_path: str
     adapter: str | None
+    probes_sha256: str | None = None
 
     @cached_property
     def deciding(self) -> tuple[str | int | None, ...]:
         """The fields that decide."""
-        return (self.model_sha256, self.model_revision, self.adapter_sha256, self.k, self.dtype)
+        probes = () if self.probes_sha256 is None else (self.probes_sha256,)
+        model = (self.model_sha256, self.model_revision, self.adapter_sha256)
+        return (*model, self.k, self.dtype, *probes)
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether scores are held against a probing set."""
+        return self.probes_sha256 is not None
+
+    @property
+    def described(self) -> dict[str, str | int | None]:
+        """The fields as a file has them: without a probing set, as they always were."""
+        fields = asdict(self)
+        return fields if self.is_probed else {k: v for k, v in fields.items() if k != _PROBES}
 
     @cached_property
     def digest(self) -> bytes:

@@ -5,7 +5,6 @@ import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from gradgate.errors import StoreError
@@ -161,5 +160,5 @@ def add_context(connection: sqlite3.Connection, context: ScoreContext) -> None:
     connection.execute(
         "INSERT INTO contexts VALUES (?, ?) "
         "ON CONFLICT DO UPDATE SET fields = excluded.fields WHERE fields IS NOT excluded.fields",
-        (context.id, json.dumps(asdict(context))),
+        (context.id, json.dumps(context.described)),
     )

@@ -76,7 +76,8 @@ class ScoreStore(StoreFile):
                 self.path,
             )
         self.n_damaged += damaged
-        found = ((row.key, row.record.score()) for row in rows if row.record is not None)
+        is_probed = self.context.is_probed
+        found = ((row.key, row.record.score(is_probed)) for row in rows if row.record is not None)
         return {key: score for key, score in found if score is not None}
 
     def put(self, scores: Mapping[bytes, Score]) -> None:
@@ -89,7 +90,8 @@ class ScoreStore(StoreFile):
             ValueError: A score of status `scored` has a value that is missing or not finite.
         """
         if scores:
-            records = {key: Record.of(score) for key, score in scores.items()}
+            is_probed = self.context.is_probed
+            records = {key: Record.of(score, is_probed) for key, score in scores.items()}
             self.run(lambda connection: self._write(connection, records))
 
     def evict(self, max_bytes: int) -> int:

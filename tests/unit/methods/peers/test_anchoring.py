@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from model_helpers import WIDE, nested, tiny
 from given_helpers import DEMO, Given, auroc, flags, given
+from model_helpers import WIDE, nested, tiny
 from transformers import Gemma2Config, LlamaConfig
 
 from gradgate.data.tokens import Tokens

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from model_helpers import WIDE, tiny
 from given_helpers import DEMO, Given, auroc, flags, given
+from model_helpers import WIDE, tiny
 from transformers import GPT2Config, LlamaConfig
 
 from gradgate.errors import ConfigError, ModelError
@@ -54,7 +54,10 @@ def test_replies_that_comply_are_like_the_unsafe_references(tmp_path) -> None:
     assert auroc(found.suspicion, harmful) >= 0.75
     assert flags(found)[harmful].sum() >= flags(found)[~harmful].sum() + 2
     first = int(np.flatnonzero(flags(found))[0])
-    assert "behind layer 5 similarity to unsafe less that to safe references" in found.reasons[first][0]
+    assert (
+        "behind layer 5 similarity to unsafe less that to safe references"
+        in found.reasons[first][0]
+    )
     assert (found.summary["layer"], found.summary["n_layers"]) == (5, 6)
 
 

@@ -104,9 +104,7 @@ def test_one_pass_a_word_and_no_more_than_the_settings_say() -> None:
 
 def test_of_a_long_prompt_the_most_surprising_words_are_removed() -> None:
     prompts = poisoned()
-    few, all_words = (
-        detect(rows_of(prompts), max_words=n, quantile=0.9) for n in (3, 99)
-    )
+    few, all_words = (detect(rows_of(prompts), max_words=n, quantile=0.9) for n in (3, 99))
     assert np.array_equal(flags(few)[BAD], flags(all_words)[BAD])
     assert few.suspicion[BAD] == pytest.approx(all_words.suspicion[BAD])
 
