@@ -50,3 +50,14 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(scope="session")
+def refusing_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny aligned model: it refuses the built-in probes and answers the benign ones.
+
+    Teaching it takes some ten seconds.
+    """
+    from safety_helpers import teach_to_refuse
+
+    return teach_to_refuse(tmp_path_factory.mktemp("refusing"))

@@ -16,7 +16,14 @@ from gradgate.common.run_folder import FLAG_FIELDS, SCORE_SCHEMA, RunFolder
 from gradgate.compare.config import CompareConfig
 from gradgate.config import Section
 from gradgate.drill.config import DrillConfig
-from gradgate.gate.verdict import Answer, Changes, ExpectedPattern, TrustedReference, Verdict
+from gradgate.gate.verdict import (
+    Answer,
+    Changes,
+    ExpectedPattern,
+    ProbingSet,
+    TrustedReference,
+    Verdict,
+)
 from gradgate.methods.evidence import Association, Contrast, Example, Group
 from gradgate.power.blind_spots import OUT_OF_REACH
 from gradgate.power.power import Power
@@ -24,7 +31,7 @@ from gradgate.power.power import Power
 API = Document("docs/api.md")
 RECORDS = (
     *(Verdict, Answer, Group, Association, Contrast, Example, Power),
-    *(TrustedReference, ExpectedPattern, Changes),
+    *(TrustedReference, ProbingSet, ExpectedPattern, Changes),
 )
 
 

@@ -33,7 +33,7 @@ def test_each_answer_is_checked_recorded_and_shown(state: Path, tmp_path: Path) 
         ended = gate(config(source, detection=detection, policy=policy), return_state=True)
     assert ended.name == "NeedsReview"
     folder, verdict = folder_of(state, ended), verdict_of(state, ended)
-    assert [answer.decision for answer in verdict.answers] == ["review", "review"]
+    assert [answer.decision for answer in verdict.answers] == ["pass", "review"]
     why = "2 of 100 rows flagged as harmful (2.00%) and 1 in doubt (1.00%), more than "
     assert f"{why}harmful_review_above 2.50%" in verdict.reasons
     assert pq.read_table(folder / "flagged.parquet")["row"].to_pylist() == [7, 8]
@@ -66,7 +66,7 @@ def test_each_answer_is_checked_recorded_and_shown(state: Path, tmp_path: Path) 
     ]  # fmt: skip
     assert [(line["row"], line["question"]) for line in shown["quarantined"]] == [(20, "harmful")]
     page = (folder / "verdict.md").read_text()
-    for said in ("are there poisoned rows? review", "are there harmful rows? review"):
+    for said in ("are there poisoned rows? pass", "are there harmful rows? review"):
         assert said in page, said
     assert "flagged as harmful" in (folder / "report.html").read_text()
 

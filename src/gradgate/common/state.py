@@ -29,3 +29,8 @@ def state_dir() -> Path:
 def score_store() -> Path:
     """The file of the score store."""
     return state_dir() / "scores.db"
+
+
+def alignments() -> Path:
+    """The folder with the replies of models to probing sets; it need not be there."""
+    return state_dir() / "alignments"

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from gradgate.config import PolicyConfig, PowerConfig, Section, TrackingConfig
 from gradgate.errors import ConfigError
 from gradgate.methods.gradsentry.config import GradsentryConfig
+from gradgate.methods.gradshield.config import GradshieldPublishedConfig
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.registry import canonical_name, method_named
 from gradgate.scoring.config import ScoreConfig
@@ -44,6 +45,7 @@ class DetectionConfig(Section):
         "with the same columns; what it has as well is no poison.",
     )
     gradsentry: GradsentryConfig = GradsentryConfig()
+    gradshield_published: GradshieldPublishedConfig = GradshieldPublishedConfig()
     recurrence: RecurrenceConfig = RecurrenceConfig()
     power: PowerConfig = PowerConfig()
 

@@ -13,6 +13,7 @@ MethodT = TypeVar("MethodT", bound="type[Method[Any]]")
 
 _BUILT_IN = {
     "gradsentry": "gradgate.methods.gradsentry.method:GradsentryMethod",
+    "gradshield_published": "gradgate.methods.gradshield.published:GradshieldPublishedMethod",
     "recurrence": "gradgate.methods.recurrence.method:RecurrenceMethod",
     "graceful": "gradgate.methods.peers.graceful:GracefulMethod",
     "cube": "gradgate.methods.peers.cube:CubeMethod",

@@ -26,8 +26,8 @@ _QUOTED = 60  # characters of a text in a message
 def _readable(text: str) -> str:
     if not any(character.isalnum() for character in text):
         raise ValueError("a text is empty")
-    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in text):
-        raise ValueError(f"{_quoted(text)} holds a control character or half of a character")
+    if any(unicodedata.category(c) == "Cc" and c not in "\n\t" for c in text):
+        raise ValueError(f"{_quoted(text)} holds a control character")
     return text
 
 
