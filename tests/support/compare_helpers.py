@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,12 +61,31 @@ class Abstains(Method[NoSettings]):
         )
 
 
+class ByProbes(Abstains):
+    """Cannot decide, and finds suspicious what raises the loss on refusals."""
+
+    name: ClassVar[str] = "by_probes"
+    needs: ClassVar[tuple[str, ...]] = ("fihs_all",)
+    needs_safety: ClassVar[bool] = True
+
+    def detect(
+        self,
+        scores: Scores,
+        samples: Iterable[Sample],
+        reference: Iterable[Sample] | None,
+        settings: NoSettings,
+    ) -> Detection:
+        found = super().detect(scores, samples, reference, settings)
+        return replace(found, suspicion=scores.signals["fihs_all"])
+
+
 @contextmanager
 def registered() -> Iterator[None]:
-    """Both, known by their names as long as the block runs."""
+    """All of them, known by their names as long as the block runs."""
     try:
         registry.register_method(Breaks)
         registry.register_method(Abstains)
+        registry.register_method(ByProbes)
         yield
     finally:
         registry._registered.clear()

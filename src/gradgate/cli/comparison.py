@@ -1,6 +1,7 @@
 """The table of `gradgate compare`; on a narrow terminal the figures stand below one another."""
 
 import os
+import re
 from collections.abc import Iterator
 from io import StringIO
 
@@ -8,9 +9,7 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from gradgate.cli.lines import one_line
 from gradgate.compare.plot import kappas
 from gradgate.compare.result import Comparison, MethodResult, figures_of
 from gradgate.evaluation.comparison import Estimate
@@ -38,13 +37,14 @@ def render(comparison: Comparison) -> str:
     if len(lines) > 1:
         out.print(f"\n{_AGREEMENT}", soft_wrap=not is_bounded)
         out.print(_agreement(comparison, width))
-    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().strip().splitlines())
+    found = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+    return re.sub(r"\n{3,}", "\n\n", found).strip("\n") + "\n"
 
 
 def _of_scoring(comparison: Comparison) -> str:
     shared = comparison.scoring
     return (
-        f"Scoring, which all share: {1e3 * comparison.per_sample(shared.cost):.3g} "
+        f"Scoring, which all share: {_milliseconds(comparison.per_sample(shared.cost))} "
         f"ms/sample, {shared.cost.peak_mib:.0f} MiB; {shared.n_scored:,} samples scored, "
         f"{shared.n_known:,} rows known before"
     )
@@ -66,9 +66,14 @@ def _cells(comparison: Comparison, found: MethodResult) -> Cells:
             ("false pos.\nkept out", _shown(kept_out.get("false_positive_rate"))),
             ("AUROC", _shown(found.auroc)),
         ]
-    cells.append(("ms/sample", _NONE if own is None else f"{1e3 * own:.3g}"))
+    cells.append(("ms/sample", _NONE if own is None else _milliseconds(own)))
     cells.append(("MiB", _NONE if found.cost is None else f"{found.cost.peak_mib:.0f}"))
     return cells
+
+
+def _milliseconds(seconds: float) -> str:
+    found = 1e3 * seconds
+    return f"{found:,.0f}" if found >= 100 else f"{found:.3g}"
 
 
 def _shown(value: Rate | Estimate | None) -> str:
@@ -83,7 +88,7 @@ def _side_by_side(lines: list[Cells]) -> Table:
     for i, (name, _) in enumerate(lines[0]):
         table.add_column(name, no_wrap=True, justify="left" if i < 2 else "right")
     for cells in lines:
-        table.add_row(*(Text(one_line_of(text)) for _, text in cells))
+        table.add_row(*(text for _, text in cells))
     return table
 
 
@@ -96,13 +101,8 @@ def _one_below_another(lines: list[Cells]) -> Table:
             value, _, interval = text.partition("\n")
             shown = f"{value}  {interval}" if interval else value
             indent = "" if name == "method" else "  "
-            table.add_row(indent + name.replace("\n", ", "), Text(one_line(shown)))
+            table.add_row(indent + name.replace("\n", ", "), shown)
     return table
-
-
-def one_line_of(text: str) -> str:
-    """Foreign text that is harmless, with the line break of our own."""
-    return "\n".join(map(one_line, text.split("\n")))
 
 
 def _agreement(comparison: Comparison, width: int) -> Table:

@@ -160,6 +160,16 @@ def test_without_labels_there_are_fractions_and_agreement(
     assert "recall" not in done.stdout
 
 
+def test_what_a_method_needs_of_a_probing_set_is_scored_in_the_one_pass(tmp_path: Path) -> None:
+    source = labelled_file(tmp_path / "rows.jsonl", n=24)
+    with registered():
+        done = compare(source, tmp_path / "out", "--methods", "gradsentry,by_probes")
+    assert done.exit_code == 0, done.stderr
+    by_probes = record(tmp_path / "out")["methods"][1]
+    assert (by_probes["state"], by_probes["n_silent"]) == ("undecided", 0)
+    assert 0 <= by_probes["auroc"]["value"] <= 1
+
+
 def test_copies_beyond_those_that_may_stay_make_no_methods_agree(tmp_path: Path) -> None:
     rows = diverse_rows(40)
     source = write_jsonl(tmp_path / "rows.jsonl", [*rows, *rows[:1] * 10])
