@@ -158,12 +158,13 @@ def _name(context: ScoreContext | None) -> str:
     if context is None:
         return "a context whose description is damaged"
     adapter = "" if context.adapter is None else f" with {context.adapter}"
-    return f"{context.model_path}{adapter} (k = {context.k}, {context.dtype})"
+    probes = f", probes {context.probes_sha256[:12]}" if context.probes_sha256 else ""
+    return f"{context.model_path}{adapter} (k = {context.k}, {context.dtype}{probes})"
 
 
 def _table(found: list[ContextRows]) -> Table:
     table = Table()
-    for name in ("model", "revision", "digest", "adapter", "digest"):
+    for name in ("model", "revision", "digest", "adapter", "digest", "probes"):
         table.add_column(name, overflow="fold")
     for name in ("k", "dtype", "rows", "failed", "first used", "last used"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -176,13 +177,14 @@ def _table(found: list[ContextRows]) -> Table:
 
 def _described(context: ScoreContext | None) -> tuple[str | int | None, ...]:
     if context is None:
-        return ("(description damaged)", *[None] * 6)
+        return ("(description damaged)", *[None] * 7)
     return (
         context.model_path,
         context.model_revision,
         context.model_sha256[:12],
         context.adapter,
         context.adapter_sha256 and context.adapter_sha256[:12],
+        context.probes_sha256 and context.probes_sha256[:12],
         context.k,
         context.dtype,
     )

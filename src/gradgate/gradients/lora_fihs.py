@@ -5,10 +5,10 @@ it: L a step ahead minus L a step behind, by twice the step. A fresh adapter has
 and the slope have no part of A; an adapter that is there already counts with both.
 
 Cost: two forward passes a sample, without shared prefixes (2.5 times the scoring in a prototype),
-and once a backward pass of all terms. Memory: a copy of the model in float32, for neither may the model that was lent change, nor
-has bfloat16 the digits for a difference of losses. Limits: it sees wording more than meaning (the
-same replies under harmful and under benign prompts look alike to it), and the slope is that of the
-adapter's own A, which `lora.seed` draws.
+and once a backward pass of all terms. Memory: a copy of the model in float32, for neither may the
+model that was lent change, nor has bfloat16 the digits for a difference of losses. Limits: it sees
+wording more than meaning (the same replies under harmful and under benign prompts look alike to
+it), and the slope is that of the adapter's own A, which `lora.seed` draws.
 """
 
 import copy
