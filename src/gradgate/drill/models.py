@@ -1,6 +1,6 @@
 """Fine-tuning and questioning a model of a drill: in memory, so that no poisoned model is left.
 
-It shares its training with `gradgate.train.lora.finetune`, and none of its results: nothing is
+It shares its training with `gradgate.train.finetune.finetune`, and none of its results: nothing is
 saved, so that there is no adapter that could be taken for one that a verdict covers.
 """
 
@@ -17,14 +17,14 @@ import transformers
 from datasets import Dataset
 
 from gradgate.common.arrays import Marks
-from gradgate.config import LoraConfig, ModelConfig
+from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.data.prepare import PreparedSample, iter_prepared
 from gradgate.drill.data import Question
 from gradgate.errors import DataError
 from gradgate.evaluation.answers import generate
 from gradgate.gate.acceptance import IGNORED
 from gradgate.models.identity import load_model
-from gradgate.train.lora import adapt, train
+from gradgate.train.trainer import make_trainable, train
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Arm:
 def run_arm(
     name: str,
     model: ModelConfig,
-    lora: LoraConfig,
+    tuning: FinetuneConfig,
     samples: Path,
     kept: Marks | None,
     asking: Asking,
@@ -77,7 +77,7 @@ def run_arm(
     Args:
         name: Of the arm.
         model: The base model.
-        lora: The training settings.
+        tuning: The training settings.
         samples: A samples.parquet.
         kept: By row number of the source, which samples to train on; all when None.
         asking: The questions.
@@ -91,13 +91,13 @@ def run_arm(
     loaded = load_model(model)
     with TemporaryDirectory(prefix="gradgate-drill-") as work:
         rows = _training_rows(samples, kept, Path(work) / "rows.arrow")
-        transformers.set_seed(lora.seed)
-        adapted = adapt(loaded, model, lora)
-        trained = train(adapted, loaded, rows, lora, Path(work))
+        transformers.set_seed(tuning.seed)
+        tuned = make_trainable(loaded, model, tuning)
+        trained = train(tuned, loaded, rows, tuning, Path(work))
         n_samples = len(rows)
         del rows  # the file is mapped
     prompts = [question.prompt for question in asking.questions]
-    said = generate(adapted, loaded.tokenizer, prompts, asking.max_new_tokens, asking.batch_size)
+    said = generate(tuned, loaded.tokenizer, prompts, asking.max_new_tokens, asking.batch_size)
     hits = [question.is_met_by(text) for text, question in zip(said, asking.questions, strict=True)]
     _write_answers(answers, asking.questions, said, hits)
     arm = Arm(
