@@ -164,6 +164,16 @@ class ScoringConfig(Section):
     )
 
 
+class SafetyConfig(Section):
+    """The probing set that the safety of the model is measured by."""
+
+    probes: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON file with a probing set of your own; the built-in one when absent.",
+    )
+
+
 class PowerConfig(Section):
     """Canaries: known attacks planted in a scored copy, to say what the gate can see."""
 

@@ -21,7 +21,11 @@ def _read(fields: Fields, template: str) -> Parts:
 
 
 def _alpaca_prompt(fields: Fields) -> str:
-    instruction, given = text_of(fields, "instruction"), optional_text(fields, "input")
+    return instruction_prompt(text_of(fields, "instruction"), optional_text(fields, "input"))
+
+
+def instruction_prompt(instruction: str, given: str = "") -> str:
+    """An instruction and its input, which may be empty, in the wording of Alpaca."""
     if not instruction.strip():
         return ""
     wording = _ALPACA_INPUT if given.strip() else _ALPACA

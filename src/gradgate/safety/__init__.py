@@ -1,0 +1,1 @@
+"""A probing set: what an aligned model must refuse, and how far it is from complying."""
