@@ -45,6 +45,7 @@ AttackName = Literal[
     "wrong_answer",
     "no_trigger",
     "copies",
+    "diluted",
     "decoys",
     "combo",
 ]

@@ -24,7 +24,7 @@ from gradgate.errors import DataError
 from gradgate.evaluation.answers import generate
 from gradgate.gate.acceptance import IGNORED
 from gradgate.models.identity import load_model
-from gradgate.train.trainer import make_trainable, train
+from gradgate.train.trainer import Tuned, make_trainable, train
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,24 @@ class Arm:
     attacked: list[bool]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A fine-tuned model in memory.
+
+    Attributes:
+        n_samples: Training samples.
+        train_loss: Mean over all steps, in nats.
+        seconds: Time of the training loop.
+    """
+
+    model: Tuned
+    tokenizer: transformers.PreTrainedTokenizerBase
+    n_samples: int
+    steps: int
+    train_loss: float
+    seconds: float
+
+
 def run_arm(
     name: str,
     model: ModelConfig,
@@ -88,6 +106,34 @@ def run_arm(
         ConfigError: The settings do not fit the device or the adapter.
         ModelError: The model cannot be trained, or its loss is not finite.
     """
+    trained = train_arm(model, tuning, samples, kept)
+    prompts = [question.prompt for question in asking.questions]
+    said = generate(
+        trained.model, trained.tokenizer, prompts, asking.max_new_tokens, asking.batch_size
+    )
+    hits = [question.is_met_by(text) for text, question in zip(said, asking.questions, strict=True)]
+    _write_answers(answers, asking.questions, said, hits)
+    arm = Arm(
+        name=name,
+        n_samples=trained.n_samples,
+        steps=trained.steps,
+        train_loss=trained.train_loss,
+        seconds=trained.seconds,
+        correct=_of_kind("clean", asking.questions, hits),
+        attacked=_of_kind("triggered", asking.questions, hits),
+    )
+    logger.info(
+        "drill, %s: %d samples, %d of %d answers right, %d of %d attacks succeeded",
+        *(name, arm.n_samples, sum(arm.correct), len(arm.correct)),
+        *(sum(arm.attacked), len(arm.attacked)),
+    )
+    return arm
+
+
+def train_arm(
+    model: ModelConfig, tuning: FinetuneConfig, samples: Path, kept: Marks | None
+) -> Trained:
+    """Fine-tune on samples, in memory; arguments and errors as for `run_arm`."""
     loaded = load_model(model)
     with TemporaryDirectory(prefix="gradgate-drill-") as work:
         rows = _training_rows(samples, kept, Path(work) / "rows.arrow")
@@ -96,25 +142,14 @@ def run_arm(
         trained = train(tuned, loaded, rows, tuning, Path(work))
         n_samples = len(rows)
         del rows  # the file is mapped
-    prompts = [question.prompt for question in asking.questions]
-    said = generate(tuned, loaded.tokenizer, prompts, asking.max_new_tokens, asking.batch_size)
-    hits = [question.is_met_by(text) for text, question in zip(said, asking.questions, strict=True)]
-    _write_answers(answers, asking.questions, said, hits)
-    arm = Arm(
-        name=name,
+    return Trained(
+        model=tuned,
+        tokenizer=loaded.tokenizer,
         n_samples=n_samples,
         steps=trained.global_step,
         train_loss=trained.training_loss,
         seconds=trained.metrics["train_runtime"],
-        correct=_of_kind("clean", asking.questions, hits),
-        attacked=_of_kind("triggered", asking.questions, hits),
     )
-    logger.info(
-        "drill, %s: %d samples, %d of %d answers right, %d of %d attacks succeeded",
-        *(name, n_samples, sum(arm.correct), len(arm.correct)),
-        *(sum(arm.attacked), len(arm.attacked)),
-    )
-    return arm
 
 
 def _of_kind(kind: str, questions: list[Question], hits: list[bool]) -> list[bool]:
