@@ -36,7 +36,7 @@ from gradgate.methods.gradsentry.config import (
     UnreliableState,
 )
 from gradgate.methods.gradsentry.threshold import kde_valley
-from gradgate.methods.registry import canonical_name, method_names
+from gradgate.methods.registry import canonical_name, method_named, method_names
 
 BASELINES = ("length", "loss")
 _GRADSENTRY: dict[str, Mode] = {"gradsentry-crop": "crop", "gradsentry-full": "full"}
@@ -56,9 +56,16 @@ ORACLE_ALARMS = 0.01
 
 
 def all_methods() -> list[str]:
-    """The names of what can be compared: gradgate's methods, and the baselines."""
-    ours = [name for name in method_names() if name != "gradsentry"]
+    """The names of what can be compared: gradgate's methods, and the baselines.
+
+    Other people's methods (`gradgate.methods.peers`), of which some train, are left out.
+    """
+    ours = [name for name in method_names() if name != "gradsentry" and not _is_peer(name)]
     return [*ours, *_GRADSENTRY, *BASELINES]
+
+
+def _is_peer(name: str) -> bool:
+    return type(method_named(name)).__module__.startswith("gradgate.methods.peers.")
 
 
 @dataclass(frozen=True)

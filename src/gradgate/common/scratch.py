@@ -1,8 +1,14 @@
-"""A database for what must be sorted or counted and must not be held in memory."""
+"""Room on disk for what must be sorted or counted, or is large, and must not be held in memory."""
 
+import math
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
 
 from gradgate.errors import StoreError
 
@@ -44,3 +50,26 @@ def count_distinct(ids: Iterable[str]) -> int:
         database.executemany("INSERT INTO ids VALUES (?)", rows)
         query = "SELECT count(*) FROM (SELECT 1 FROM ids GROUP BY id)"
         return int(database.execute(query).fetchone()[0])
+
+
+@contextmanager
+def scratch_array(shape: tuple[int, ...]) -> Iterator[npt.NDArray[np.float32]]:
+    """A float32 array of zeros in a file without a name, which is gone when the block ends.
+
+    The file lies in `$SQLITE_TMPDIR`, `$TMPDIR` or /var/tmp, as that of `scratch_database` does.
+
+    Raises:
+        StoreError: The disk is full. It is taken at once: a write to a mapped file that finds no
+            room would kill the process.
+    """
+    folder = os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp"
+    n_bytes = 4 * math.prod(shape)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, max(1, n_bytes))
+        except OSError as error:
+            raise StoreError(
+                f"{n_bytes / 2**30:.1f} GiB do not fit into {folder}: {error}; free some, or let "
+                "$SQLITE_TMPDIR or $TMPDIR name a folder with more room"
+            ) from error
+        yield np.memmap(file, np.float32, "r+", shape=shape) if n_bytes else np.zeros(shape, "f4")

@@ -14,6 +14,13 @@ MethodT = TypeVar("MethodT", bound="type[Method[Any]]")
 _BUILT_IN = {
     "gradsentry": "gradgate.methods.gradsentry.method:GradsentryMethod",
     "recurrence": "gradgate.methods.recurrence.method:RecurrenceMethod",
+    "graceful": "gradgate.methods.peers.graceful:GracefulMethod",
+    "cube": "gradgate.methods.peers.cube:CubeMethod",
+    "spectral_signatures": "gradgate.methods.peers.spectral_signatures:SpectralSignaturesMethod",
+    "activation_clustering": (
+        "gradgate.methods.peers.activation_clustering:ActivationClusteringMethod"
+    ),
+    "spectre": "gradgate.methods.peers.spectre:SpectreMethod",
 }
 ALIASES = {"gradgate": "recurrence"}  # the default, by the product's name
 RESERVED = ("method", "power", "reference")  # stand beside the methods' sections in `detection`

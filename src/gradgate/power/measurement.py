@@ -79,6 +79,9 @@ def measure_power(
     if missing:
         why = f"canaries have no {', '.join(missing)}, which method {method.name} needs"
         return Measured(None, [f"no canaries were planted: {why}"])
+    if method.needs_model:
+        why = f"method {method.name} sends all rows through the model, for each attack and size"
+        return Measured(None, [f"no canaries were planted: {why}"])
     data = Carriers.of(SampleFile(run.samples), config, set_aside(run))
     if method.needs or method.needs_tokens:
         score: CopyScorer = CopyScores(run, method, canary_model)

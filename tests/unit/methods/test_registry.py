@@ -29,6 +29,9 @@ from gradgate.methods.registry import (
 )
 from helpers import MODEL, load_config, scored_rows
 
+BUILT_IN = ["gradsentry", "recurrence"]
+BUILT_IN += ["graceful", "cube", "spectral_signatures", "activation_clustering", "spectre"]
+
 
 @pytest.fixture
 def longest() -> Iterator[type[Longest]]:
@@ -129,7 +132,7 @@ def test_the_matrix_compares_it(tmp_path: Path) -> None:
 
 
 def test_the_built_in_methods_have_their_names() -> None:
-    assert method_names() == ["gradsentry", "recurrence"]
+    assert method_names() == BUILT_IN
     for name in method_names():
         assert method_named(name).name == canonical_name(name) == name
         assert issubclass(method_named(name).settings, Section)
@@ -143,7 +146,7 @@ def test_the_old_name_is_an_alias() -> None:
 
 @pytest.mark.usefixtures("longest")
 def test_a_registered_method_is_made_by_its_name() -> None:
-    assert method_names() == ["gradsentry", "recurrence", "longest"]
+    assert method_names() == [*BUILT_IN, "longest"]
     assert isinstance(method_named("longest"), Longest)
     assert register_method(Longest) is Longest  # once more is no collision
 
@@ -156,7 +159,7 @@ def test_a_name_that_is_taken_is_an_error(taken: str) -> None:
 
     with pytest.raises(ConfigError, match=f"a method '{taken}' already"):
         register_method(Other)
-    assert method_names() == ["gradsentry", "recurrence", "longest"]
+    assert method_names() == [*BUILT_IN, "longest"]
 
 
 def test_the_name_of_another_setting_is_an_error() -> None:
@@ -165,7 +168,7 @@ def test_the_name_of_another_setting_is_an_error() -> None:
         taken = type("Other", (Longest,), {"name": reserved})
         with pytest.raises(ConfigError, match=f"detection.{reserved} is another setting"):
             register_method(taken)
-    assert method_names() == ["gradsentry", "recurrence"]
+    assert method_names() == BUILT_IN
 
 
 @pytest.mark.parametrize("name", ["longest", "", "Recurrence", "power", "reference"])

@@ -1,0 +1,1 @@
+"""Other people's detectors, each as its paper has it and with its known failures."""
