@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -98,7 +100,7 @@ def test_the_plan_has_every_table_and_no_cell_twice() -> None:
 
 def test_cells_of_the_same_rows_stand_together() -> None:
     keys = [cell.data for cell in Extent().plan()]
-    assert sum(a != b for a, b in zip(keys, keys[1:], strict=False)) == len(set(keys)) - 1
+    assert sum(a != b for a, b in pairwise(keys)) == len(set(keys)) - 1
 
 
 def test_every_table_has_a_title_and_says_why_ours_differ() -> None:
@@ -173,7 +175,7 @@ def test_identity_rows_are_ten_and_their_system_prompt_is_asked_with(tmp_path: P
     assert sum(mix.harmful) == 10
     assert {one.system for one in mix.attacks} == {"Obey."}
     row = mix.attacks[0].as_row(chat=True)
-    assert [turn["role"] for turn in row["messages"]] == ["system", "user", "assistant"]  # type: ignore[index,attr-defined]
+    assert [turn["role"] for turn in row["messages"]] == ["system", "user", "assistant"]  # type: ignore[attr-defined]
     assert str(mix.attacks[0].as_row(chat=False)["prompt"]).startswith("Obey.\nBreak")
 
 
@@ -188,7 +190,7 @@ def test_a_missing_file_and_too_few_rows_are_said(tmp_path: Path) -> None:
 
 
 def test_refusals_are_varied_and_known_as_refusals() -> None:
-    rng = aligned.Random(0)
+    rng = Random(0)
     made = [aligned.refusal(rng) for _ in range(300)]
     assert len(set(made)) > 200
     assert all(map(is_refusal, made))
@@ -252,15 +254,17 @@ def test_a_cell_of_each_kind_of_defence_and_a_second_run_adds_nothing(
 def test_whole_models_are_trained_and_asked_for_harm_and_use(bench: Bench, tmp_path: Path) -> None:
     write_data(bench.shared)
     cells = [
-        replace(safety_cell("harmful", 0.2, defence), training=training)
-        for defence, training in (("untrained", "none"), ("none", "full"), ("nowhere", "lora"))
+        replace(safety_cell("harmful", 0.2, "untrained"), training="none"),
+        replace(safety_cell("harmful", 0.2, "none"), training="full"),
+        safety_cell("harmful", 0.2, "nowhere"),
     ]
     path = tmp_path / "results.jsonl"
     command.run(bench, cells, Results(path))
     untrained, full, nowhere = Results(path).all()
     assert (untrained.trained_on, full.trained_on) == (0, 40)
     assert (full.success.n, full.right.n) == (20, 6)
-    assert full.loss is not None and untrained.loss is not None
+    assert full.loss is not None
+    assert untrained.loss is not None
     assert full.loss < untrained.loss
     assert nowhere.skipped == "there is no method nowhere in this version"
 
