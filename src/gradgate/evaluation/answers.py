@@ -99,7 +99,7 @@ def _generate_batch(
     prompts: list[list[int]],
     max_new_tokens: int,
 ) -> list[str]:
-    ends = _ends(model, tokenizer)
+    ends = end_tokens(model, tokenizer)
     width = max(map(len, prompts))
     ids = torch.tensor([[ends[0]] * (width - len(p)) + p for p in prompts])  # (B, width)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
@@ -121,7 +121,7 @@ def _generate_batch(
     return [tokenizer.decode(_until(row, ends)) for row in made[:, width:].tolist()]
 
 
-def _ends(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def end_tokens(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The tokenizer's end of sequence, and the ends of a turn that chat models have besides."""
     own = model.generation_config.eos_token_id
     more = own if isinstance(own, list) else [own]

@@ -21,6 +21,15 @@ _BUILT_IN = {
         "gradgate.methods.peers.activation_clustering:ActivationClusteringMethod"
     ),
     "spectre": "gradgate.methods.peers.spectre:SpectreMethod",
+    "onion": "gradgate.methods.peers.onion:OnionMethod",
+    "anchoring": "gradgate.methods.peers.anchoring:AnchoringMethod",
+    "larf": "gradgate.methods.peers.larf:LarfMethod",
+    "length": "gradgate.methods.peers.baselines:LengthMethod",
+    "loss": "gradgate.methods.peers.baselines:LossMethod",
+    "random": "gradgate.methods.peers.baselines:RandomMethod",
+    "gradient_norm": "gradgate.methods.peers.baselines:GradientNormMethod",
+    "refusal_first": "gradgate.methods.peers.baselines:RefusalFirstMethod",
+    "keyword": "gradgate.methods.peers.baselines:KeywordMethod",
 }
 ALIASES = {"gradgate": "recurrence"}  # the default, by the product's name
 RESERVED = ("method", "power", "reference")  # stand beside the methods' sections in `detection`
