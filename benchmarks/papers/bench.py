@@ -35,7 +35,7 @@ _PUBLISHED = {
 
 @dataclass(frozen=True)
 class Flags:
-    """What a gate run says of n rows; all of shape (n,).
+    """What a gate run says of n rows; all of shape (n,). A row that is no sample is not flagged.
 
     Attributes:
         kept_out: Flagged or quarantined.
@@ -121,7 +121,8 @@ class Bench:
         seconds = time.perf_counter() - started
         columns = ["row", "flagged", "in_doubt", "suspicion"]
         table = parquet.table(run.flags, columns).to_pydict()
-        n = max(table["row"]) + 1
+        with source.open(encoding="utf-8") as file:
+            n = sum(1 for _ in file)
         flagged, in_doubt, suspicion = np.zeros(n, bool), np.zeros(n, bool), np.full(n, np.nan)
         flagged[table["row"]] = [mark is True for mark in table["flagged"]]
         in_doubt[table["row"]] = [mark is True for mark in table["in_doubt"]]

@@ -9,10 +9,12 @@ import torch
 from benchmarks.harness import machine
 from benchmarks.matrix.report import table
 from benchmarks.papers import published
-from benchmarks.papers.cells import TABLES, Table
+from benchmarks.papers.cells import BACKDOOR_DEFENCES, TABLES, Table
 from benchmarks.papers.figures import NOTHING, grouped, number, pooled, share, trained
 from benchmarks.papers.plots import plot
 from benchmarks.papers.results import Result
+from gradgate.attacks.attack import ATTACKS
+from gradgate.methods.registry import method_names
 
 PICTURE = "papers.png"
 HEADER = """# The papers' tables, in the small
@@ -96,7 +98,8 @@ def _settings(cells: Sequence[Result]) -> str:
 def _main(cells: Sequence[Result]) -> str:
     dataset = cells[0].cell.dataset
     flags, models = [], []
-    for (attack, defence), own in grouped(cells, lambda r: (r.cell.attack, r.cell.defence)):
+    ordered = sorted(cells, key=lambda r: (ATTACKS.index(r.cell.attack), _order(r)))
+    for (attack, defence), own in grouped(ordered, lambda r: (r.cell.attack, r.cell.defence)):
         judged = trained(own, "none")
         if judged:
             flags.append([str(attack), defence, *_flags(judged), *_paper(dataset, attack, defence)])
@@ -111,6 +114,12 @@ def _main(cells: Sequence[Result]) -> str:
     if models:
         text += "\n" + table([*tuned_heads, "paper: ASR"], models)
     return text
+
+
+def _order(result: Result) -> int:
+    """What does nothing first, then the filters, the product's methods before their peers."""
+    known = [*BACKDOOR_DEFENCES, *method_names()]
+    return known.index(result.cell.defence) if result.cell.defence in known else len(known)
 
 
 def _flags(own: Sequence[Result]) -> list[str]:

@@ -9,7 +9,7 @@ from benchmarks.papers.cells import Training
 from gradgate.common.arrays import Marks
 from gradgate.data.prepare import iter_prepared
 from gradgate.drill.models import Trained, train_arm
-from gradgate.errors import ModelError
+from gradgate.evaluation import cleangen
 from gradgate.evaluation.answers import generate
 from gradgate.gate.acceptance import IGNORED
 from gradgate.models.identity import load_model
@@ -63,10 +63,6 @@ class Tuning:
     def _clean_answers(
         self, trained: Trained, prompts: list[list[int]], max_new_tokens: int
     ) -> list[str]:
-        try:
-            from gradgate.evaluation import cleangen
-        except ImportError as error:
-            raise ModelError("there is no cleangen in this version") from error
         base = load_model(self._bench.model).model
         answers = cleangen.generate(trained.model, base, trained.tokenizer, prompts, max_new_tokens)
         return [answer.text for answer in answers]
