@@ -33,13 +33,6 @@ MODULES = {
 DILUTION = {"recall": "100 %", "F1": "72-99.9"}
 SAFETY = {"ASR": "below 6 %", "utility": "kept (GSM8K 87, AGNews 91, second-hand)"}
 
-SECONDS = {
-    "gradsentry": "29-42 ms a sample",
-    "graceful": "194-584 s a dataset",
-    "cube": "249-964 s a dataset",
-}
-"""On an H800, Llama-2-7B."""
-
 WHY = {
     "main": "The paper's model has 7 B parameters, and its loss on the answers is small; a small "
     "model is surprised by honest answers too, so that their gradients are as even as those of "
