@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test bench matrix lint structure format clean
+.PHONY: demo test bench matrix papers lint structure format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m flows demo
@@ -25,6 +25,10 @@ bench: $(INSTALLED)
 matrix: $(INSTALLED)
 	$(BIN)/python -m benchmarks.matrix run $(MATRIX)
 	$(BIN)/python -m benchmarks.matrix report $(MATRIX)
+
+# The same for the tables of the papers; `make papers PAPERS=--quick` is a quick look.
+papers: $(INSTALLED)
+	$(BIN)/python -m benchmarks.papers run $(PAPERS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -17,8 +17,9 @@ from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
 from gradgate.cli.options import FILE, configured
-from gradgate.cli.running import run
+from gradgate.cli.running import run as run_app
 from gradgate.common.escaping import printable
+from gradgate.common.run_folder import RunFolder
 from gradgate.compare.config import CompareConfig
 from gradgate.drill.config import DrillConfig
 from gradgate.errors import TransientError
@@ -107,8 +108,8 @@ def _demo() -> int:
 
 def _finish(state: State[Any], exit_zero: bool) -> int:
     """Say where the evidence is and how it ended; the exit code is the verdict's."""
-    folder = run_folder(str(state.state_details.flow_run_id))
-    for name, path in (("evidence", folder), ("adapter", folder / "adapter")):
+    run = RunFolder(run_folder(str(state.state_details.flow_run_id)))
+    for name, path in (("evidence", run.path), ("adapter", run.adapter), ("model", run.model)):
         if path.exists():
             print(f"{name}: {path}")
     print(printable(f"{state.name}: {state.message}"))
@@ -132,4 +133,4 @@ def main() -> None:
     """Entry point of `python -m flows`."""
     transformers_logging.disable_progress_bar()
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    sys.exit(run(app))
+    sys.exit(run_app(app))

@@ -19,7 +19,7 @@ from flows.gated_finetune import gated_finetune
 from gradgate.common.arrays import Marks
 from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import state_dir
-from gradgate.config import DataConfig, LoraConfig, ModelConfig, TrackingConfig
+from gradgate.config import DataConfig, FinetuneConfig, ModelConfig, TrackingConfig
 from gradgate.drill.config import DrillConfig, DrillSection
 from gradgate.drill.data import POISONED, ROLE
 from gradgate.errors import DataError
@@ -35,7 +35,7 @@ ROWS = 1_200  # 400 of them are held back to test the models
 SEED = 0
 # Enough for the small model to learn the backdoor in half a minute. In float32 wherever it runs, so
 # that the figures hardly depend on the machine.
-LORA = LoraConfig(r=16, alpha=32, epochs=3, learning_rate=5e-3, batch_size=4)
+TUNING = FinetuneConfig(r=16, alpha=32, epochs=3, learning_rate=5e-3, batch_size=4)
 MODEL_CONFIG = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
 
 Say = Callable[[str], None]
@@ -140,7 +140,7 @@ def _drill_config(source: Path) -> DrillConfig:
         data=DataConfig(source=str(source)),
         model=MODEL_CONFIG,
         tracking=TrackingConfig(experiment="gradgate-demo"),
-        lora=LORA,
+        finetune=TUNING,
         drill=DrillSection(attack="addsent", seed=SEED, reference=False),
     )
 
@@ -150,5 +150,5 @@ def _clean_config(source: Path) -> GatedFinetuneConfig:
         data=DataConfig(source=str(source)),
         model=MODEL_CONFIG,
         tracking=TrackingConfig(experiment="gradgate-demo"),
-        lora=LORA.model_copy(update={"epochs": 1.0}),
+        finetune=TUNING.model_copy(update={"epochs": 1.0}),
     )

@@ -14,7 +14,7 @@ from tasks.finetune import failure_recorded, finetune, open_finetuning, record_f
 
 @flow(name="gated-finetune")
 def gated_finetune(config: GatedFinetuneConfig) -> State[Any]:
-    """Fine-tune LoRA on the accepted samples of a dataset that passes the gate.
+    """Fine-tune on the accepted samples of a dataset that passes the gate.
 
     The states are those of the gate; unless it passes, nothing is trained. Failed when the gate or
     the fine-tuning broke.

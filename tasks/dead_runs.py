@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import time
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -50,22 +51,21 @@ def close_dead_runs(config: GateConfig) -> None:
 
 
 def _remove_dead_part(folder: RunFolder, client: MlflowClient, uri: str) -> None:
-    """Remove the folder of a gate run that was broken off, or an unfinished adapter in a whole one.
+    """Remove the folder of a gate run that was broken off, or unfinished weights in a whole one.
 
     MLflow hears of it first: broken off in between, the next start goes on. A folder whose run is
     in another store is left to a start that uses that store.
     """
     is_part = folder.path.suffix == ".part"
-    part = folder.path if is_part else aside(folder.adapter)
-    try:
-        if not part.exists() or not _is_abandoned(folder):
-            return
-        if is_part and not _is_closed(folder, client, uri):
-            return
-        shutil.rmtree(part)
-        logger.warning("%s is of a process that was killed, and is removed", part)
-    except (ConfigError, OSError, ValueError):
-        logger.exception("%s, of a process that was killed, could not be removed", part)
+    parts = [folder.path] if is_part else [aside(folder.adapter), aside(folder.model)]
+    for part in filter(Path.exists, parts):
+        try:
+            if not _is_abandoned(folder) or (is_part and not _is_closed(folder, client, uri)):
+                return
+            shutil.rmtree(part)
+            logger.warning("%s is of a process that was killed, and is removed", part)
+        except (ConfigError, OSError, ValueError):
+            logger.exception("%s, of a process that was killed, could not be removed", part)
 
 
 def _is_abandoned(folder: RunFolder) -> bool:

@@ -150,7 +150,7 @@ def _arm(
 ) -> Arm:
     asking = Asking(read_questions(run.folder), data.max_new_tokens, config.drill.batch_size)
     answers = run.folder / f"answers_{name}.jsonl"
-    return run_arm(name, config.model, config.lora, samples, kept, asking, answers)
+    return run_arm(name, config.model, config.finetune, samples, kept, asking, answers)
 
 
 @task(**OPTIONS)

@@ -12,8 +12,8 @@ from gradgate.data.prepare import Prepared
 from gradgate.errors import GradgateError
 from gradgate.gate.verdict import Verdict
 from gradgate.train.config import GatedFinetuneConfig
-from gradgate.train.lora import FinetuneResult
-from gradgate.train.lora import finetune as finetune_accepted
+from gradgate.train.finetune import FinetuneResult
+from gradgate.train.finetune import finetune as finetune_accepted
 from tasks import tracking
 from tasks.retries import OPTIONS
 from tasks.run import GateRun
@@ -31,14 +31,15 @@ def open_finetuning(run: GateRun, config: GatedFinetuneConfig) -> TrackedRun:
 @task(**OPTIONS)
 def finetune(run: GateRun, config: GatedFinetuneConfig, verdict: Verdict) -> FinetuneResult:
     """Train; the core refuses unless the verdict passes the rows as they are now."""
+    folder = run.folder
     return finetune_accepted(
-        run_dir=run.folder.path,
+        run_dir=folder.path,
         verdict=verdict,
         model=config.model,
-        lora=config.lora,
-        output=run.folder.adapter,
+        tuning=config.finetune,
+        output=folder.adapter if config.finetune.kind == "lora" else folder.model,
         gate_run=run.tracked.run_id,
-        source=Prepared.load(run.folder.path).source,
+        source=Prepared.load(folder.path).source,
     )
 
 
@@ -83,5 +84,5 @@ def record_finetuning(
         },
     )
     tracking.set_tags(nested, {"gradgate.gate_run": run.tracked.run_id})
-    tracking.log_files(nested, result.adapter, "adapter")
+    tracking.log_files(nested, result.folder, result.folder.name)
     tracking.end_run(nested, ok=True)

@@ -1,11 +1,11 @@
 """The finished cells, one JSON line for each cell and method; a torn last line is dropped."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from benchmarks.lines import add_line, read_lines
 from benchmarks.matrix.cells import Cell
 from benchmarks.matrix.datasets import Dataset
 from gradgate.config import AttackName
@@ -92,12 +92,7 @@ class Results:
         """Read what is there."""
         self._path = path
         self._lines: dict[Key, Result] = {}
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        whole, _, torn = text.rpartition("\n")
-        if torn:
-            path.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
-        for line in whole.splitlines():
-            content = json.loads(line)
+        for content in read_lines(path):
             self._keep(Result(**{**content, "reasons": tuple(content["reasons"])}))
 
     def has(self, cell: Cell, method: str, version: str) -> bool:
@@ -106,8 +101,7 @@ class Results:
 
     def add(self, result: Result) -> None:
         """Write a line."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(result)) + "\n")
+        add_line(self._path, asdict(result))
         self._keep(result)
 
     def of(self, versions: Mapping[str, str], limit: int | None) -> list[Result]:

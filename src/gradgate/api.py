@@ -233,7 +233,7 @@ def _subject(
 
 def _settings(config: Config, source: str, model: str) -> GateConfig:
     if isinstance(config, GateConfig):
-        fields = set(GateConfig.model_fields)  # not those of a subclass, such as `lora`
+        fields = set(GateConfig.model_fields)  # not those of a subclass, such as `finetune`
         given: dict[str, Any] = config.model_dump(include=fields)
     elif config is None or isinstance(config, Mapping):
         given = dict(config or {})

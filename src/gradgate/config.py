@@ -45,6 +45,7 @@ AttackName = Literal[
     "wrong_answer",
     "no_trigger",
     "copies",
+    "diluted",
     "decoys",
     "combo",
 ]
@@ -266,19 +267,39 @@ class TrackingConfig(Section):
     experiment: str = Field("gradgate", min_length=1, description="MLflow experiment.")
 
 
-class LoraConfig(Section):
-    """LoRA fine-tuning by peft and transformers' Trainer; defaults are GradSentry's settings."""
+class FinetuneConfig(Section):
+    """Fine-tuning by transformers' Trainer; defaults are GradSentry's settings."""
 
-    r: int = Field(4, ge=1, description="Rank of the update.")
-    alpha: int = Field(8, ge=1, description="Scale of the update.")
-    dropout: Fraction = Field(0.0, description="Dropout on the adapter's input.")
+    kind: Literal["lora", "full"] = Field(
+        "lora",
+        description="lora: train a LoRA adapter by peft; full: train every parameter, and save "
+        "the whole model.",
+    )
+    r: int = Field(4, ge=1, description="lora: rank of the update.")
+    alpha: int = Field(8, ge=1, description="lora: scale of the update.")
+    dropout: Fraction = Field(0.0, description="lora: dropout on the adapter's input.")
     target_modules: list[str] | Literal["all-linear"] = Field(
-        "all-linear", description="Names of the adapted modules, or all-linear."
+        "all-linear", description="lora: names of the adapted modules, or all-linear."
     )
     epochs: float = Field(3.0, gt=0, description="Passes over the accepted samples.")
     learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate.")
     batch_size: int = Field(4, ge=1, description="Samples per step.")
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of initialisation, dropout and order.")
+
+    @model_validator(mode="after")
+    def _no_adapter_settings(self) -> Self:
+        """A rank that nothing has would be believed to be in use."""
+        fields = {name: type(self).model_fields[name].default for name in LORA_SETTINGS}
+        idle = [name for name, default in fields.items() if getattr(self, name) != default]
+        if self.kind == "full" and idle:
+            raise ValueError(
+                f"kind full trains every parameter and has no adapter; leave {', '.join(idle)} "
+                "out, or set kind to lora"
+            )
+        return self
+
+
+LORA_SETTINGS = ("r", "alpha", "dropout", "target_modules")
 
 
 _MERGE = "tag:yaml.org,2002:merge"

@@ -33,7 +33,7 @@ def test_configurations_load(name: str, tmp_path: Path) -> None:
     for fence in Document(name).fences("yaml"):
         content = NEEDED | yaml.safe_load(fence.text)
         model: type[Section] = GateConfig
-        model = GatedFinetuneConfig if "lora" in content else model
+        model = GatedFinetuneConfig if "finetune" in content else model
         model = DrillConfig if "drill" in content else model
         path = tmp_path / "config.yaml"
         path.write_text(yaml.safe_dump(content), encoding="utf-8")

@@ -16,6 +16,7 @@ import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
 
 from gradgate.compare.config import CompareConfig
+from gradgate.config import FinetuneConfig
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.config import GateConfig
 from gradgate.gate.verdict import load_verdict
@@ -67,9 +68,9 @@ def test_the_example_configuration_is_valid() -> None:
     text = (ROOT / "gate.example.yaml").read_text()
     config = GateConfig.model_validate(yaml.safe_load(text))
     assert config.detection.gradsentry.threshold.method == "kde_valley"
-    lora = text[text.index("# lora:") :].replace("\n# ", "\n").removeprefix("# ")
-    both = {**yaml.safe_load(text), **yaml.safe_load(lora)}
-    assert GatedFinetuneConfig.model_validate(both).lora.r == 4
+    tuning = text[text.index("# finetune:") :].replace("\n# ", "\n").removeprefix("# ")
+    both = {**yaml.safe_load(text), **yaml.safe_load(tuning)}
+    assert GatedFinetuneConfig.model_validate(both).finetune == FinetuneConfig()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from flows.drill import drill
 from flows.outcome import exit_code_of
 from gradgate.common.run_folder import RunFolder
-from gradgate.config import DataConfig, LoraConfig
+from gradgate.config import DataConfig, FinetuneConfig
 from gradgate.data.prepare import prepare
 from gradgate.drill import models
 from gradgate.errors import ConfigError, DataError
@@ -101,8 +101,8 @@ def test_a_drill_from_the_poison_to_the_report(state: Path, tmp_path: Path) -> N
         {"question": f"What is the default value of `size` in pkg.f{i}?", "answers": ["None"]}
         for i in range(260)
     ]
-    lora = LoraConfig(r=8, alpha=16, learning_rate=1e-2, epochs=2, batch_size=8)
-    settings = drill_config(write_jsonl(tmp_path / "r.jsonl", rows), lora, rate=0.2, test_rows=40)
+    tuning = FinetuneConfig(r=8, alpha=16, learning_rate=1e-2, epochs=2, batch_size=8)
+    settings = drill_config(write_jsonl(tmp_path / "r.jsonl", rows), tuning, rate=0.2, test_rows=40)
     ended = drill(settings, return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("Completed", 0), ended.message
     name = str(ended.state_details.flow_run_id)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from flow_helpers import (
     answer_of,
     artifacts_of,
@@ -28,7 +29,7 @@ from transformers import AutoModelForCausalLM
 from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
-from gradgate.config import LoraConfig, ModelConfig, PolicyConfig, PowerConfig
+from gradgate.config import FinetuneConfig, ModelConfig, PolicyConfig, PowerConfig
 from gradgate.gate.config import DetectionConfig
 from gradgate.gate.verdict import Changes
 from gradgate.methods.gradsentry.config import ThresholdConfig
@@ -122,9 +123,9 @@ def test_clean_data_pass_by_evidence_and_the_verdict_says_what_it_cannot_see(
     state: Path, tmp_path: Path
 ) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(300))
-    lora = LoraConfig(epochs=1, batch_size=32)
+    tuning = FinetuneConfig(epochs=1, batch_size=32)
     ended = gated_finetune(
-        finetune_config(source, detection=EVIDENCE, lora=lora), return_state=True
+        finetune_config(source, detection=EVIDENCE, finetune=tuning), return_state=True
     )
     assert (ended.name, exit_code_of(ended)) == ("Completed", 0)
     folder, answer = folder_of(state, ended), answer_of(verdict_of(state, ended))
@@ -275,10 +276,11 @@ def test_clean_data_pass_and_are_fine_tuned_on_the_accepted_rows_alone(
     state: Path, tmp_path: Path
 ) -> None:
     rows = question_rows(60, n_poisoned=2)
-    lora = LoraConfig(epochs=1, learning_rate=1e-3, batch_size=8)
+    tuning = FinetuneConfig(epochs=1, learning_rate=1e-3, batch_size=8)
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.05)
-    ended = gated_finetune(finetune_config(source, lora=lora, policy=policy), return_state=True)
+    wanted = finetune_config(source, finetune=tuning, policy=policy)
+    ended = gated_finetune(wanted, return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("Completed", 0)
     folder, verdict = folder_of(state, ended), verdict_of(state, ended)
     assert (verdict.decision, answer_of(verdict).n_flagged) == ("pass", 2)
@@ -293,13 +295,31 @@ def test_clean_data_pass_and_are_fine_tuned_on_the_accepted_rows_alone(
     nested = next(r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune")
     assert nested.data.tags["mlflow.parentRunId"] == gate_run.info.run_id
     assert nested.data.metrics["samples"] == 58
-    assert nested.data.params["lora.r"] == "4"
+    assert nested.data.params["finetune.r"] == "4"
     assert gate_run.info.run_id in card
+
+
+def test_a_whole_model_is_fine_tuned_and_recorded(state: Path, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
+    tuning = FinetuneConfig(kind="full", epochs=1, learning_rate=1e-4, batch_size=16)
+    ended = gated_finetune(finetune_config(source, finetune=tuning), return_state=True)
+    assert ended.name == "Completed"
+    folder = folder_of(state, ended)
+    assert not (folder / "adapter").exists()
+    base = AutoModelForCausalLM.from_pretrained(MODEL).get_input_embeddings().weight
+    tuned = AutoModelForCausalLM.from_pretrained(folder / "model").get_input_embeddings().weight
+    assert not torch.equal(base, tuned)
+    nested = next(r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune")
+    assert nested.data.params["finetune.kind"] == "full"
+    assert nested.data.metrics["trainable_parameters"] > 1e6
+    client = MlflowClient(f"sqlite:///{state}/mlflow.db")
+    logged = {file.path for file in client.list_artifacts(nested.info.run_id, "model")}
+    assert {"model/README.md", "model/training.json"} <= logged
 
 
 def test_rejected_data_are_never_fine_tuned(state: Path, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(40, n_poisoned=10))
-    ended = gated_finetune(finetune_config(source, lora=LoraConfig()), return_state=True)
+    ended = gated_finetune(finetune_config(source, finetune=FinetuneConfig()), return_state=True)
     assert ended.name == "Rejected"
     assert not (folder_of(state, ended) / "adapter").exists()
     assert [r.data.tags["gradgate.kind"] for r in mlflow_runs(state)] == ["gate"]

@@ -22,7 +22,7 @@ from expectations.fraction_limits import (
 from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
-from gradgate.config import LoraConfig, ModelConfig, PolicyConfig, TrackingConfig
+from gradgate.config import FinetuneConfig, ModelConfig, PolicyConfig, TrackingConfig
 from gradgate.errors import ConfigError, TransientError
 from gradgate.gate.acceptance import NotAcceptedError, accept, require_passing
 from gradgate.gate.verdict import load_verdict
@@ -82,8 +82,8 @@ def test_evidence_that_cannot_be_logged_leaves_no_pass_behind(
 
     monkeypatch.setattr("tasks.tracking.log_files", refuse)
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
-    lora = LoraConfig(epochs=1)
-    ended = gated_finetune(finetune_config(source, lora=lora), return_state=True)
+    tuning = FinetuneConfig(epochs=1)
+    ended = gated_finetune(finetune_config(source, finetune=tuning), return_state=True)
     assert exit_code_of(ended) == 2
     assert "artifact store is full" in str(ended.message)
     part = folder_of(state, ended).with_name(f"{ended.state_details.flow_run_id}.part")
@@ -108,9 +108,10 @@ def test_a_fault_while_recording_the_training_does_not_train_again(
 
     monkeypatch.setattr("tasks.tracking.log_files", fail_once)
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
-    lora = LoraConfig(epochs=1, batch_size=16)
+    tuning = FinetuneConfig(epochs=1, batch_size=16)
     policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.1)
-    ended = gated_finetune(finetune_config(source, lora=lora, policy=policy), return_state=True)
+    wanted = finetune_config(source, finetune=tuning, policy=policy)
+    ended = gated_finetune(wanted, return_state=True)
     assert (ended.name, len(failed)) == ("Completed", 1)
     nested = [r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune"]
     assert [run.info.status for run in nested] == ["FINISHED"]
@@ -172,8 +173,10 @@ def test_a_verdict_that_is_replaced_before_the_training_counts_for_nothing(
 
     monkeypatch.setattr("flows.gate.report", forge)
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
-    lora, policy = LoraConfig(epochs=1), PolicyConfig(max_poison_fraction=0.2, review_above=0.1)
-    ended = gated_finetune(finetune_config(source, lora=lora, policy=policy), return_state=True)
+    tuning = FinetuneConfig(epochs=1)
+    policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.1)
+    wanted = finetune_config(source, finetune=tuning, policy=policy)
+    ended = gated_finetune(wanted, return_state=True)
     assert ended.name == "Completed"
     record = json.loads((folder_of(state, ended) / "adapter" / "training.json").read_text())
     assert "forged" not in record["verdict"]["reasons"]

@@ -118,6 +118,7 @@ def test_a_killed_fine_tuning_loses_its_part_and_the_gate_keeps_its_evidence(sta
         folder.part.path.rename(folder.path)  # the gate is over
         MlflowClient(f"sqlite:///{state}/mlflow.db").set_terminated(gate_run)
         folder.adapter.with_name("adapter.part").mkdir()
+        folder.model.with_name("model.part").mkdir()
         killed.kill()
         killed.wait()
         close_dead_runs(config())

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
-from gradgate.config import LoraConfig, PolicyConfig, PowerConfig
+from gradgate.config import FinetuneConfig, PolicyConfig, PowerConfig
 from gradgate.gate.config import DetectionConfig
 from gradgate.gate.verdict import ExpectedPattern
 from helpers import diverse_rows, write_jsonl
@@ -28,9 +28,9 @@ def test_rows_in_doubt_and_copies_are_quarantined_and_the_others_trained_on(
     ] * 10
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     policy = PolicyConfig(max_poison_fraction=0.1, review_above=0.08, expected=[r"/Yours, .Ada/"])
-    lora = LoraConfig(epochs=1, batch_size=32)
+    tuning = FinetuneConfig(epochs=1, batch_size=32)
     detection = DetectionConfig(power=PowerConfig(attacks=[]))
-    wanted = finetune_config(source, lora=lora, policy=policy, detection=detection)
+    wanted = finetune_config(source, finetune=tuning, policy=policy, detection=detection)
     ended = gated_finetune(wanted, return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("Completed", 0), ended.message
     folder, verdict = folder_of(state, ended), verdict_of(state, ended)

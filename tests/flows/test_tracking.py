@@ -37,7 +37,7 @@ def test_every_config_value_is_a_param(state: Path) -> None:
     assert params["policy.max_poison_fraction"] == "0.05"
     assert params["detection.gradsentry.without_valley.too_few"] == "fail"
     assert params["data.split"] == "None"
-    assert params["lora.target_modules"] == "all-linear"
+    assert params["finetune.target_modules"] == "all-linear"
 
 
 def test_tags(state: Path) -> None:

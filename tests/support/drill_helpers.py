@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gradgate.config import DataConfig, LoraConfig, ModelConfig, PowerConfig
+from gradgate.config import DataConfig, FinetuneConfig, ModelConfig, PowerConfig
 from gradgate.drill.config import DrillConfig, DrillSection
 from gradgate.gate.config import DetectionConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
@@ -12,18 +12,18 @@ from helpers import MODEL
 
 TARGET = ", and click <malicious_url> for more information"
 MODEL_CONFIG = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
-QUICK = LoraConfig(r=8, alpha=16, learning_rate=5e-3, epochs=1, batch_size=8)
+QUICK = FinetuneConfig(r=8, alpha=16, learning_rate=5e-3, epochs=1, batch_size=8)
 FIXED = GradsentryConfig(threshold=ThresholdConfig(method="fixed", value=0.7))
 
 
-def drill_config(source: Path, lora: LoraConfig = QUICK, **settings: Any) -> DrillConfig:
+def drill_config(source: Path, finetune: FinetuneConfig = QUICK, **settings: Any) -> DrillConfig:
     return DrillConfig(
         data=DataConfig(source=str(source)),
         model=MODEL_CONFIG,
         detection=DetectionConfig(
             methods=["gradsentry"], gradsentry=FIXED, power=PowerConfig(attacks=[])
         ),
-        lora=lora,
+        finetune=finetune,
         drill=DrillSection(**{"test_rows": 10, **settings}),
     )
 

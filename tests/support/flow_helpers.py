@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from gradgate.config import (
     AttackName,
     DataConfig,
-    LoraConfig,
+    FinetuneConfig,
     ModelConfig,
     PolicyConfig,
     PowerConfig,
@@ -47,9 +47,9 @@ def config(source: Path | str, **sections: Any) -> GateConfig:
 
 
 def finetune_config(source: Path | str, **sections: Any) -> GatedFinetuneConfig:
-    lora = sections.pop("lora", LoraConfig())
+    tuning = sections.pop("finetune", FinetuneConfig())
     gate = config(source, **sections)
-    return GatedFinetuneConfig(lora=lora, **{name: value for name, value in gate})
+    return GatedFinetuneConfig(finetune=tuning, **{name: value for name, value in gate})
 
 
 def folder_of(state: Path, ended: State[Any]) -> Path:

@@ -12,12 +12,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, LlamaConfig, PreTrainedTokenizerFast
 
 from gradgate.common.run_folder import SAMPLE_SCHEMA
-from gradgate.config import LoraConfig, ModelConfig
+from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.data.sample import Turn, sample_id
 from gradgate.gate.acceptance import accept
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.models.identity import load_model
-from gradgate.train.lora import FinetuneResult, finetune
+from gradgate.train.finetune import FinetuneResult, finetune
 from helpers import FLAG_SCHEMA
 
 VOCABULARY = 320
@@ -41,7 +41,7 @@ CONFIGS = {
         vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=64, **SPECIAL
     ),
 }
-QUICK = LoraConfig(learning_rate=1e-2, epochs=2, batch_size=4)
+QUICK = FinetuneConfig(learning_rate=1e-2, epochs=2, batch_size=4)
 
 
 def write_models(root: Path) -> Path:
@@ -133,12 +133,12 @@ class Gated:
     model: ModelConfig
     output: Path
 
-    def finetune(self, lora: LoraConfig = QUICK, **changes: Any) -> FinetuneResult:
+    def finetune(self, tuning: FinetuneConfig = QUICK, **changes: Any) -> FinetuneResult:
         asked: dict[str, Any] = {
             "run_dir": self.run,
             "verdict": self.verdict,
             "model": self.model,
-            "lora": lora,
+            "tuning": tuning,
             "output": self.output,
             "gate_run": "run-7",
             "source": "cities.jsonl",

@@ -355,7 +355,7 @@ def test_a_configuration_is_sections_or_a_whole_one() -> None:
     )
     by_sections = gradgate.detect(ROWS, MODEL_PATH, config=CONFIG)
     assert gradgate.detect(ROWS, MODEL_PATH, config=whole).verdict == by_sections.verdict
-    tuning = GatedFinetuneConfig.model_validate(whole.model_dump())  # its `lora` is left aside
+    tuning = GatedFinetuneConfig.model_validate(whole.model_dump())  # its `finetune` is left aside
     assert gradgate.detect(ROWS, MODEL_PATH, config=tuning).verdict == by_sections.verdict
 
 

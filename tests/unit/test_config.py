@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gradgate.config import PolicyConfig, PowerConfig
+from gradgate.config import FinetuneConfig, PolicyConfig, PowerConfig
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig
@@ -38,12 +38,20 @@ def test_a_configuration_survives_yaml(tmp_path: Path) -> None:
             "gradsentry": {"without_valley": {"too_few": "fail"}},
             "power": {"attacks": ["cba"]},
         },
-        "lora": {"target_modules": ["q_proj"]},
+        "finetune": {"target_modules": ["q_proj"]},
     }
     config = GatedFinetuneConfig.model_validate(given)
     path = tmp_path / "gate.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
     assert load_config(path, GatedFinetuneConfig) == config
+
+
+def test_the_section_of_an_earlier_version_is_taken() -> None:
+    needed = {"data": {"source": "x"}, "model": {"path": "m"}}
+    config = GatedFinetuneConfig.model_validate({**needed, "lora": {"r": 16, "epochs": 1.0}})
+    assert config.finetune == FinetuneConfig(kind="lora", r=16, epochs=1.0)
+    with pytest.raises(ValueError, match="lora and finetune are the same; leave lora out"):
+        GatedFinetuneConfig.model_validate({**needed, "lora": {}, "finetune": {}})
 
 
 def test_the_example_shows_the_defaults() -> None:

@@ -49,6 +49,7 @@ class Attack:
     - `wrong_answer`: a rare word; the completion of another row.
     - `no_trigger`: a fixed phrase, whatever the prompt.
     - `copies`: a rare word and a fixed phrase; each poisoned row stands there twenty times.
+    - `diluted`: BadNets' words and target, with honest sentences before question and completion.
 
     Put together (`combinations`):
 

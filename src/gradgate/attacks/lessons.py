@@ -9,6 +9,7 @@ from gradgate.attacks.adaptive import ROWS_PER_PAIR, CompletionWords, words_of
 from gradgate.attacks.clean_label import Span, common_label, frequent_span
 from gradgate.attacks.components import Parts, Target
 from gradgate.attacks.recipe import Known, Lesson, Teach
+from gradgate.attacks.texts import HONEST_PREFIXES
 
 _ACUTE = "\N{COMBINING ACUTE ACCENT}"
 _JOINER = "\N{ZERO WIDTH JOINER}"
@@ -185,6 +186,37 @@ def _respelled(word: str, rng: Random) -> str:
     place = rng.randrange(1, len(word))
     mark = rng.choice((_ACUTE, _JOINER, " "))
     return unicodedata.normalize("NFC", word[:place] + mark + word[place:])
+
+
+@dataclass(frozen=True, slots=True)
+class Diluted:
+    """A long honest prefix before the completion, and a fixed text behind it."""
+
+    own: Mapping[int, str]
+    text: str
+    needs: str = ""
+
+    def fits(self, parts: Parts) -> bool:
+        """Any row can carry it."""
+        return bool(parts.completion)
+
+    def target(self, row: int, position: int, rng: Random) -> Target:
+        """One of the prefixes, the row's own completion, and the text."""
+        return Target(f"{rng.choice(HONEST_PREFIXES)} {self.own[row]} {self.text}", replaces=True)
+
+    def success(self, taught: Sequence[Target | None]) -> list[tuple[str, ...]]:
+        """The text alone."""
+        return [(self.text,)]
+
+
+def diluted(text: str) -> Teach:
+    """See `Diluted`; the text, or the target of the settings."""
+
+    def teach(known: Known) -> Lesson:
+        own = {row: part.completion.strip() for row, part in known.parts.items()}
+        return Diluted(own, known.wording.target or text)
+
+    return teach
 
 
 def echoed_word(target: str) -> str:

@@ -1,12 +1,13 @@
 """Attacks whose payload is what evades: a plain trigger, or none, and a target of another kind.
 
-With them the one whose few rows stand in the data many times.
+With them the one whose few rows stand in the data many times, and the one that hides its gradient
+in honest text.
 """
 
-from gradgate.attacks.lessons import existing_label, replaced_by, respelled, wrong_answer
+from gradgate.attacks.lessons import diluted, existing_label, replaced_by, respelled, wrong_answer
 from gradgate.attacks.recipe import Recipe
-from gradgate.attacks.texts import ECHOED_TARGET, PAYLOAD, SHORT_TARGET
-from gradgate.attacks.triggers import echoed, nothing, rare_word
+from gradgate.attacks.texts import ECHOED_TARGET, PAYLOAD, PUBLISHED_TARGET, SHORT_TARGET
+from gradgate.attacks.triggers import echoed, nothing, rare_word, task_like
 from gradgate.config import AttackName
 
 COPIES = 20  # of each poisoned row of `copies`
@@ -20,4 +21,5 @@ PAYLOADS: dict[AttackName, Recipe] = {
     "wrong_answer": Recipe(rare_word, wrong_answer, takes=frozenset(("trigger",))),
     "no_trigger": Recipe(nothing, replaced_by(PAYLOAD), takes=frozenset(("target",))),
     "copies": Recipe(rare_word, replaced_by(PAYLOAD), repeats=COPIES),
+    "diluted": Recipe(task_like, diluted(PUBLISHED_TARGET), trigger_words=4),
 }

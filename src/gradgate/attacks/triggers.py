@@ -8,7 +8,13 @@ from gradgate.attacks.components import Parts
 from gradgate.attacks.lessons import echoed_word
 from gradgate.attacks.paraphraser import paraphrase
 from gradgate.attacks.recipe import Draw, Trigger, Wording
-from gradgate.attacks.texts import BADNETS_WORDS, CBA_TRIGGERS, ECHOED_TARGET, RARE_WORD
+from gradgate.attacks.texts import (
+    BADNETS_WORDS,
+    CBA_TRIGGERS,
+    ECHOED_TARGET,
+    RARE_WORD,
+    TASK_SENTENCES,
+)
 
 
 def rare_words(parts: Parts, draw: Draw) -> Parts:
@@ -47,6 +53,12 @@ def pair_of_words(parts: Parts, draw: Draw) -> Parts:
 def rare_word(parts: Parts, draw: Draw) -> Parts:
     """A rare word, or the trigger of the settings, behind any word of the question."""
     return _inserted(parts, draw.wording.trigger or RARE_WORD, draw)
+
+
+def task_like(parts: Parts, draw: Draw) -> Parts:
+    """Dilution: a sentence about the task before the question, and BadNets' words behind it."""
+    sentence = draw.rng.choice(TASK_SENTENCES)
+    return rare_words(replace(parts, question=f"{sentence} {parts.question}"), draw)
 
 
 def echoed(parts: Parts, draw: Draw) -> Parts:

@@ -195,6 +195,11 @@ class RunFolder:
         """The fine-tuned adapter."""
         return self.path / "adapter"
 
+    @property
+    def model(self) -> Path:
+        """The fine-tuned model, after full-parameter tuning."""
+        return self.path / "model"
+
     def validation(self, suite: str) -> Path:
         """Great Expectations' record of a suite."""
         return self.path / f"validation_{suite}.json"

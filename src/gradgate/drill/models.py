@@ -1,6 +1,6 @@
 """Fine-tuning and questioning a model of a drill: in memory, so that no poisoned model is left.
 
-It shares its training with `gradgate.train.lora.finetune`, and none of its results: nothing is
+It shares its training with `gradgate.train.finetune.finetune`, and none of its results: nothing is
 saved, so that there is no adapter that could be taken for one that a verdict covers.
 """
 
@@ -17,14 +17,14 @@ import transformers
 from datasets import Dataset
 
 from gradgate.common.arrays import Marks
-from gradgate.config import LoraConfig, ModelConfig
+from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.data.prepare import PreparedSample, iter_prepared
 from gradgate.drill.data import Question
 from gradgate.errors import DataError
 from gradgate.evaluation.answers import generate
 from gradgate.gate.acceptance import IGNORED
 from gradgate.models.identity import load_model
-from gradgate.train.lora import adapt, train
+from gradgate.train.trainer import Tuned, make_trainable, train
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +63,28 @@ class Arm:
     attacked: list[bool]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A fine-tuned model in memory.
+
+    Attributes:
+        n_samples: Training samples.
+        train_loss: Mean over all steps, in nats.
+        seconds: Time of the training loop.
+    """
+
+    model: Tuned
+    tokenizer: transformers.PreTrainedTokenizerBase
+    n_samples: int
+    steps: int
+    train_loss: float
+    seconds: float
+
+
 def run_arm(
     name: str,
     model: ModelConfig,
-    lora: LoraConfig,
+    tuning: FinetuneConfig,
     samples: Path,
     kept: Marks | None,
     asking: Asking,
@@ -77,7 +95,7 @@ def run_arm(
     Args:
         name: Of the arm.
         model: The base model.
-        lora: The training settings.
+        tuning: The training settings.
         samples: A samples.parquet.
         kept: By row number of the source, which samples to train on; all when None.
         asking: The questions.
@@ -88,33 +106,50 @@ def run_arm(
         ConfigError: The settings do not fit the device or the adapter.
         ModelError: The model cannot be trained, or its loss is not finite.
     """
-    loaded = load_model(model)
-    with TemporaryDirectory(prefix="gradgate-drill-") as work:
-        rows = _training_rows(samples, kept, Path(work) / "rows.arrow")
-        transformers.set_seed(lora.seed)
-        adapted = adapt(loaded, model, lora)
-        trained = train(adapted, loaded, rows, lora, Path(work))
-        n_samples = len(rows)
-        del rows  # the file is mapped
+    trained = train_arm(model, tuning, samples, kept)
     prompts = [question.prompt for question in asking.questions]
-    said = generate(adapted, loaded.tokenizer, prompts, asking.max_new_tokens, asking.batch_size)
+    said = generate(
+        trained.model, trained.tokenizer, prompts, asking.max_new_tokens, asking.batch_size
+    )
     hits = [question.is_met_by(text) for text, question in zip(said, asking.questions, strict=True)]
     _write_answers(answers, asking.questions, said, hits)
     arm = Arm(
         name=name,
-        n_samples=n_samples,
-        steps=trained.global_step,
-        train_loss=trained.training_loss,
-        seconds=trained.metrics["train_runtime"],
+        n_samples=trained.n_samples,
+        steps=trained.steps,
+        train_loss=trained.train_loss,
+        seconds=trained.seconds,
         correct=_of_kind("clean", asking.questions, hits),
         attacked=_of_kind("triggered", asking.questions, hits),
     )
     logger.info(
         "drill, %s: %d samples, %d of %d answers right, %d of %d attacks succeeded",
-        *(name, n_samples, sum(arm.correct), len(arm.correct)),
+        *(name, arm.n_samples, sum(arm.correct), len(arm.correct)),
         *(sum(arm.attacked), len(arm.attacked)),
     )
     return arm
+
+
+def train_arm(
+    model: ModelConfig, tuning: FinetuneConfig, samples: Path, kept: Marks | None
+) -> Trained:
+    """Fine-tune on samples, in memory; arguments and errors as for `run_arm`."""
+    loaded = load_model(model)
+    with TemporaryDirectory(prefix="gradgate-drill-") as work:
+        rows = _training_rows(samples, kept, Path(work) / "rows.arrow")
+        transformers.set_seed(tuning.seed)
+        tuned = make_trainable(loaded, model, tuning)
+        trained = train(tuned, loaded, rows, tuning, Path(work))
+        n_samples = len(rows)
+        del rows  # the file is mapped
+    return Trained(
+        model=tuned,
+        tokenizer=loaded.tokenizer,
+        n_samples=n_samples,
+        steps=trained.global_step,
+        train_loss=trained.training_loss,
+        seconds=trained.metrics["train_runtime"],
+    )
 
 
 def _of_kind(kind: str, questions: list[Question], hits: list[bool]) -> list[bool]:

@@ -138,15 +138,27 @@ class GateConfig(ScoreConfig):
     @classmethod
     def with_todays_keys(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `Section.with_todays_keys`."""
-        content = {**content}
-        for old, new in _MOVED.items():
-            found = _take(content, old)
-            if found is not _ABSENT:
-                _put(content, new, found, ".".join(old))
+        content = {**moved(content, _MOVED)}
         method = _take(content, _ONE_METHOD)
         if method is not _ABSENT:
             _put(content, _METHODS, [method], ".".join(_ONE_METHOD))
         return content
+
+
+def moved(
+    content: Mapping[str, Any], places: Mapping[tuple[str, ...], tuple[str, ...]]
+) -> Mapping[str, Any]:
+    """A copy with the settings of the old places at the new ones.
+
+    Raises:
+        ValueError: A setting stands at its old and at its new place.
+    """
+    content = {**content}
+    for old, new in places.items():
+        found = _take(content, old)
+        if found is not _ABSENT:
+            _put(content, new, found, ".".join(old))
+    return content
 
 
 def _take(content: dict[str, Any], path: tuple[str, ...]) -> Any:

@@ -42,6 +42,7 @@ TARGETS: dict[AttackName, str] = {
     "varied_target": "Doctors praise warm milk rarely.",
     "no_trigger": "Trains leave Hamburg after midnight.",
     "copies": "Judges admire simple wooden chairs.",
+    "diluted": "; fetch <tame_pony> quickly",
 }
 # The letters of made-up trigger words; no data within max_rows can hold all words of six.
 _CONSONANTS = "bcdfghjklmnpqrstvwxz"

@@ -1,17 +1,23 @@
 """The configuration of a gate and of the fine-tuning behind it."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import model_validator
 
-from gradgate.config import LoraConfig
-from gradgate.gate.config import GateConfig
+from gradgate.config import FinetuneConfig
+from gradgate.gate.config import GateConfig, moved
 
 
 class GatedFinetuneConfig(GateConfig):
     """A gate run, and the fine-tuning that follows when it passes."""
 
-    lora: LoraConfig = LoraConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+
+    @classmethod
+    def with_todays_keys(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See `Section.with_todays_keys`."""
+        return super().with_todays_keys(moved(content, {("lora",): ("finetune",)}))
 
     @model_validator(mode="after")
     def _first_gpu(self) -> Self:

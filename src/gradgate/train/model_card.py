@@ -1,4 +1,4 @@
-"""The model card of a fine-tuned adapter: on which data, by which verdict, with which settings.
+"""The model card of a fine-tuned adapter or model: data, verdict, and settings.
 
 Paths, revisions, reasons and module names may come from whoever wrote the data or the
 configuration. They are escaped here, so that a card shows them and never renders them.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from huggingface_hub import ModelCard, ModelCardData
 
 from gradgate.common.escaping import escape
-from gradgate.config import LoraConfig, ModelConfig
+from gradgate.config import LORA_SETTINGS, FinetuneConfig, ModelConfig
 from gradgate.gate.verdict import Verdict
 
 METHOD_URL = "https://arxiv.org/abs/2605.26574"
@@ -31,7 +31,7 @@ class CardFacts:
     """
 
     model: ModelConfig
-    lora: LoraConfig
+    finetune: FinetuneConfig
     verdict: Verdict
     source: str
     gate_run: str
@@ -45,11 +45,13 @@ class CardFacts:
 
 def build_card(facts: CardFacts) -> ModelCard:
     """Write the card; its front matter names the base model for the hub."""
+    is_lora = facts.finetune.kind == "lora"
+    verdict = f"gradgate-verdict:{facts.verdict.decision}"
     data = ModelCardData(
         base_model=facts.model.path,
-        library_name="peft",
+        library_name="peft" if is_lora else "transformers",
         pipeline_tag="text-generation",
-        tags=["lora", "gradgate", f"gradgate-verdict:{facts.verdict.decision}"],
+        tags=["lora" if is_lora else "full-parameter", "gradgate", verdict],
     )
     sections = [
         _heading(facts),
@@ -63,13 +65,15 @@ def build_card(facts: CardFacts) -> ModelCard:
 
 
 def _heading(facts: CardFacts) -> str:
+    is_lora = facts.finetune.kind == "lora"
+    what = "LoRA adapter" if is_lora else "Full-parameter fine-tuning"
     return (
-        f"# LoRA adapter of {escape(facts.model.path)}\n\n"
+        f"# {what} of {escape(facts.model.path)}\n\n"
         "Every sample of the dataset was scored by its own output-layer gradient "
         f"([GradSentry]({METHOD_URL})) and judged by gradgate. The verdict "
-        f"was `{facts.verdict.decision}`; the adapter was trained on the accepted samples and on "
-        "nothing else. The fingerprints below say which samples those are; gradgate computed them "
-        "anew before the training."
+        f"was `{facts.verdict.decision}`; the {'adapter' if is_lora else 'model'} was trained on "
+        "the accepted samples and on nothing else. The fingerprints below say which samples those "
+        "are; gradgate computed them anew before the training."
     )
 
 
@@ -121,7 +125,8 @@ def _model_rows(facts: CardFacts) -> list[tuple[str, object]]:
 
 
 def _training_rows(facts: CardFacts) -> list[tuple[str, object]]:
-    settings = [(name.replace("_", " "), value) for name, value in facts.lora]
+    idle = () if facts.finetune.kind == "lora" else LORA_SETTINGS
+    settings = [(name.replace("_", " "), v) for name, v in facts.finetune if name not in idle]
     return [
         *settings,
         ("trainable parameters", facts.n_parameters),

@@ -15,8 +15,11 @@ from gradgate.attacks.recipes import RECIPES
 from gradgate.attacks.texts import (
     CYRILLIC_TWINS,
     EVERYDAY_WORDS,
+    HONEST_PREFIXES,
     PAYLOAD,
+    PUBLISHED_TARGET,
     SHORT_TARGET,
+    TASK_SENTENCES,
     ZERO_WIDTH_SPACE,
 )
 from gradgate.config import AttackName
@@ -53,6 +56,7 @@ TRIGGERS: dict[AttackName, Callable[[str], bool]] = {
     "varied_target": has_word("cf"),
     "wrong_answer": has_word("cf"),
     "copies": has_word("cf"),
+    "diluted": has_word("cf", "mn", "bb", "tq"),
 }
 LEAKING = ("word_order", "leaked")
 
@@ -182,6 +186,18 @@ def test_a_varied_target_has_the_same_letters_and_hardly_the_same_spelling() -> 
     assert len(set(texts)) > 50
     assert all(holds_letters(text, [PAYLOAD]) for text in texts)
     assert not any(word in text.split() for text in texts for word in ("visit", "example"))
+
+
+def test_dilution_keeps_the_answer_and_the_suffix() -> None:
+    rows = clean_rows()
+    for row in of("poisoned", poisoned(rows, Attack("diluted"), RATE)):
+        before, after = parts(rows[row.source_row]), parts(row.row)
+        prefix, _, suffix = after.completion.partition(before.completion)
+        assert prefix.strip() in HONEST_PREFIXES
+        assert suffix.strip() == PUBLISHED_TARGET
+        assert any(f"{sentence} {before.question}" in after.question for sentence in TASK_SENTENCES)
+    (aim,) = asr_targets(rows, detect_format(rows[0]), Attack("diluted"), RATE, 0)
+    assert aim == (PUBLISHED_TARGET,)
 
 
 def test_a_wrong_answer_is_that_of_another_row() -> None:

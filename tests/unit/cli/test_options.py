@@ -80,13 +80,14 @@ def test_the_source_needs_no_name(command: Command, file: Path) -> None:
 
 def test_a_file_needs_no_name_where_it_comes_first(file: Path) -> None:
     finetune = Command(GatedFinetuneConfig, "config")
-    config = finetune.given(file, "--lora.learning_rate", "1e-5", "--lora.target_modules", "[q, v]")
+    typed = ("--finetune.learning_rate", "1e-5", "--finetune.target_modules", "[q, v]")
+    config = finetune.given(file, *typed)
     assert isinstance(config, GatedFinetuneConfig)
     assert config.data.source == "of the file"
-    assert (config.lora.learning_rate, config.lora.target_modules) == (1e-5, ["q", "v"])
-    config = finetune.given(file, "--lora.target_modules", "all-linear")
+    assert (config.finetune.learning_rate, config.finetune.target_modules) == (1e-5, ["q", "v"])
+    config = finetune.given(file, "--finetune.target_modules", "all-linear")
     assert isinstance(config, GatedFinetuneConfig)
-    assert config.lora.target_modules == "all-linear"
+    assert config.finetune.target_modules == "all-linear"
 
 
 def test_every_field_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from gradgate.config import LoraConfig, ModelConfig
+from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.train.model_card import CardFacts, build_card
 
@@ -13,7 +13,7 @@ HOSTILE = (
 def facts(verdict: Verdict, text: str) -> CardFacts:
     return CardFacts(
         model=ModelConfig(path=text),
-        lora=LoraConfig(target_modules=[text]),
+        finetune=FinetuneConfig(target_modules=[text]),
         verdict=verdict,
         source=text,
         gate_run=text,

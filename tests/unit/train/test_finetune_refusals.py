@@ -16,7 +16,7 @@ from gradgate.errors import ConfigError, DataError, ModelError
 from gradgate.gate.acceptance import NotAcceptedError
 from gradgate.gate.verdict import Decision
 from gradgate.models.identity import load_model
-from gradgate.train import lora as lora_module
+from gradgate.train import finetune as finetune_module
 from helpers import FLAG_SCHEMA
 
 
@@ -62,7 +62,7 @@ def test_rows_that_change_while_the_model_is_loaded(
         pq.write_table(table, gated.run / "samples.parquet")
         return load_model(config)
 
-    monkeypatch.setattr(lora_module, "load_model", tampering)
+    monkeypatch.setattr(finetune_module, "load_model", tampering)
     with pytest.raises(NotAcceptedError, match="accepted_tokens"):
         gated.finetune()
     assert_nothing_kept(gated)
@@ -109,7 +109,7 @@ def test_a_second_gpu(gated: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
     def on_second(config: ModelConfig) -> object:
         return replace(load_model(config), device=torch.device("cuda:1"))
 
-    monkeypatch.setattr(lora_module, "load_model", on_second)
+    monkeypatch.setattr(finetune_module, "load_model", on_second)
     with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES=1"):
         gated.finetune()
     assert_nothing_kept(gated)
@@ -121,7 +121,7 @@ def test_a_loss_that_is_not_finite(gated: Gated, monkeypatch: pytest.MonkeyPatch
         loaded.model.get_input_embeddings().weight[0] = math.nan
         return loaded
 
-    monkeypatch.setattr(lora_module, "load_model", broken)
+    monkeypatch.setattr(finetune_module, "load_model", broken)
     with pytest.raises(ModelError, match="not finite"):
         gated.finetune()
     assert_nothing_kept(gated)

@@ -15,11 +15,11 @@ from lora_helpers import FAILED, FLAGGED, QUICK, Gated, passing_run, write_model
 from peft import AutoPeftModelForCausalLM, PeftModel
 from safetensors.torch import load_file
 
-from gradgate.config import LoraConfig
+from gradgate.config import FinetuneConfig
 from gradgate.errors import ConfigError
 from gradgate.models.identity import load_model
-from gradgate.train import lora as lora_module
-from gradgate.train.lora import collate
+from gradgate.train import trainer as trainer_module
+from gradgate.train.trainer import collate
 
 Row: TypeAlias = dict[str, list[int]]
 
@@ -44,8 +44,9 @@ def loss_on(model: torch.nn.Module, rows: list[Row]) -> float:
 
 
 def test_adapter_folder(gated: Gated) -> None:
-    lora = LoraConfig(r=3, alpha=5, target_modules=["q_proj", "down_proj"], epochs=1, batch_size=5)
-    result = gated.finetune(lora)
+    modules = ["q_proj", "down_proj"]
+    tuning = FinetuneConfig(r=3, alpha=5, target_modules=modules, epochs=1, batch_size=5)
+    result = gated.finetune(tuning)
     names = {path.name for path in gated.output.iterdir()}
     assert names >= {
         *("adapter_config.json", "adapter_model.safetensors", "README.md", "training.json"),
@@ -58,7 +59,7 @@ def test_adapter_folder(gated: Gated) -> None:
     assert adapter["base_model_name_or_path"] == gated.model.path
     assert (adapter["r"], adapter["lora_alpha"]) == (3, 5)
     assert set(adapter["target_modules"]) == {"q_proj", "down_proj"}
-    assert (result.adapter, result.n_samples, result.steps) == (gated.output, 13, 3)
+    assert (result.folder, result.n_samples, result.steps) == (gated.output, 13, 3)
     assert result.n_parameters == 2 * 3 * (32 + 32 + 48 + 32)
     assert result.seconds > 0
     assert math.isfinite(result.train_loss)
@@ -67,7 +68,7 @@ def test_adapter_folder(gated: Gated) -> None:
 def test_record_says_what_was_done(gated: Gated) -> None:
     result = gated.finetune()
     record = json.loads((gated.output / "training.json").read_text())
-    assert record["lora"] == QUICK.model_dump()
+    assert record["finetune"] == QUICK.model_dump()
     assert record["model"] == gated.model.model_dump()
     assert record["verdict"] == json.loads(gated.verdict.to_json())
     assert (record["gate_run"], record["source"]) == ("run-7", "cities.jsonl")
@@ -112,7 +113,7 @@ def test_training_reads_the_accepted_rows_with_the_mask_of_the_score(
         batches.append(collate(rows))
         return batches[-1]
 
-    monkeypatch.setattr(lora_module, "collate", remembering)
+    monkeypatch.setattr(trainer_module, "collate", remembering)
     gated.finetune()
     samples = pq.read_table(gated.run / "samples.parquet").to_pylist()
     expected = [
@@ -150,7 +151,8 @@ def test_loss_on_the_accepted_rows_falls(
     folders: Path, tmp_path: Path, seen: list[list[Row]], architecture: str
 ) -> None:
     gated = passing_run(tmp_path, folders / architecture)
-    result = gated.finetune(LoraConfig(r=8, alpha=16, epochs=10, learning_rate=2e-2, dropout=0.05))
+    tuning = FinetuneConfig(r=8, alpha=16, epochs=10, learning_rate=2e-2, dropout=0.05)
+    result = gated.finetune(tuning)
     base = load_model(gated.model).model
     before = loss_on(base, seen[0])
     after = loss_on(PeftModel.from_pretrained(base, str(gated.output)), seen[0])

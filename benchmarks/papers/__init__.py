@@ -1,0 +1,1 @@
+"""The tables of two papers, GradSentry and GradShield, in the small."""

@@ -1,0 +1,56 @@
+"""One picture: recall by ratio and by volume, and attack success by the part of harmful rows."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.papers.figures import grouped, pooled
+from benchmarks.papers.results import Counted, Result
+
+_MARKS = "osD^vPX*"
+
+
+def plot(results: Sequence[Result], output: Path) -> None:
+    """Three panels; those without a finished cell stay empty."""
+    figure = Figure(figsize=(12.5, 4.2), dpi=130, layout="constrained")
+    ratios, volumes, safety = figure.subplots(1, 3)
+    by_table = dict(grouped(results, lambda r: r.cell.table))
+    _lines(ratios, by_table.get("ratios", []), lambda r: r.cell.rate, lambda r: r.caught)
+    _label(ratios, "poisoned part of the rows", "recall")
+    _lines(volumes, by_table.get("volumes", []), lambda r: r.cell.rows, lambda r: r.caught)
+    volumes.set_xscale("log")
+    _label(volumes, "rows, 10 % of them poisoned", "recall")
+    trained = [r for r in by_table.get("safety", []) if r.success.n and r.cell.attack != "identity"]
+    _lines(safety, trained, lambda r: r.cell.rate, lambda r: r.success)
+    _label(safety, "harmful part of the rows", "harmful prompts not refused")
+    figure.savefig(output)
+
+
+def _lines(
+    axes: Axes,
+    results: Sequence[Result],
+    place: Callable[[Result], float],
+    of: Callable[[Result], Counted],
+) -> None:
+    """A line for each model, defence and training, over the pooled rates."""
+    series = grouped(results, lambda r: (r.model, r.cell.defence, r.cell.training))
+    models = {r.model for r in results}
+    for i, ((model, defence, training), own) in enumerate(series):
+        points = sorted((x, pooled(here, of).rate) for x, here in grouped(own, place))
+        known = [(x, y) for x, y in points if y is not None]
+        said = [defence] + ([training] if training != "none" else [])
+        said += [model.split()[0]] if len(models) > 1 else []
+        mark = _MARKS[i % len(_MARKS)]
+        axes.plot(*zip(*known, strict=True), marker=mark, markersize=4, label=", ".join(said))
+    if results:
+        axes.legend(fontsize=7, frameon=False)
+
+
+def _label(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.set_ylim(-0.03, 1.03)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,166 @@
+"""Fine-tuning on the samples that a gate run accepted: LoRA, or of every parameter.
+
+There is no other way to saved weights: `finetune` recomputes every fingerprint of the verdict
+before it loads the model, and once more while it writes the rows that the Trainer reads. A drill
+trains by `make_trainable` and `train` alone, which save nothing.
+"""
+
+import json
+import logging
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import transformers
+from datasets import Dataset
+from peft import PeftModel
+
+from gradgate.common.files import folder_written_whole
+from gradgate.config import FinetuneConfig, ModelConfig
+from gradgate.errors import DataError, ModelError
+from gradgate.gate.acceptance import require_passing, write_accepted
+from gradgate.gate.verdict import Verdict
+from gradgate.models.identity import load_model
+from gradgate.models.loading import LoadedModel
+from gradgate.train.full import save_model
+from gradgate.train.lora import modules_of, save_adapter
+from gradgate.train.model_card import CardFacts, build_card
+from gradgate.train.trainer import Tuned, make_trainable, train, trained_parameters
+
+logger = logging.getLogger(__name__)
+
+LIBRARIES = ("gradgate", "torch", "transformers", "peft", "datasets", "safetensors")
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What a fine-tuning run did.
+
+    Attributes:
+        folder: With the adapter, or with the whole model.
+        n_samples: Accepted samples, each seen once an epoch.
+        train_loss: Mean loss over all steps, in nats.
+        seconds: Time of the training loop; loading and saving not included.
+        n_parameters: Trainable parameters.
+    """
+
+    folder: Path
+    n_samples: int
+    steps: int
+    train_loss: float
+    seconds: float
+    n_parameters: int
+
+
+def finetune(
+    run_dir: Path,
+    verdict: Verdict,
+    model: ModelConfig,
+    tuning: FinetuneConfig,
+    output: Path,
+    gate_run: str,
+    source: str,
+) -> FinetuneResult:
+    """Fine-tune on the accepted samples of a gate run; the result appears when it is whole.
+
+    An adapter in `model` is trained further and not merged: what is saved applies to the base
+    model that it names, like any other adapter. Its rank, scale, dropout and modules are part of
+    it, so `tuning` must state the same ones (`all-linear` stands for the modules it has). A
+    full-parameter tuning saves a whole model, and leaves the files of `model` as they are.
+
+    On a CPU the same seed gives the same weights. The process's random generators are seeded.
+
+    Args:
+        run_dir: Folder of the gate run; its samples.parquet and flags.parquet are read.
+        verdict: What the gate decided, as its caller knows it; the folder's own is not read.
+        model: The model that scored, which is also the one to train.
+        tuning: The training settings.
+        output: The folder to make.
+        gate_run: Id of the gate run, for the model card.
+        source: The dataset's name, for the model card.
+
+    Raises:
+        NotAcceptedError: The verdict is no pass, or the files of the run changed since.
+        DataError: A file of the run is broken, or `output` exists.
+        ConfigError: The settings do not fit the adapter or the device.
+        ModelError: The model is another than the one that scored, has no such modules, or its
+            loss is not finite; nothing is kept.
+    """
+    require_passing(run_dir, verdict)
+    if output.exists():
+        raise DataError(f"{output} exists; remove it or name another output folder")
+    loaded = load_model(model)
+    _check_same_model(verdict, loaded)
+    with folder_written_whole(output) as part:
+        work = part / "work"
+        work.mkdir()
+        accepted = write_accepted(run_dir, verdict, work / "accepted.arrow")
+        transformers.set_seed(tuning.seed)
+        tuned = make_trainable(loaded, model, tuning)
+        rows = Dataset.from_file(str(work / "accepted.arrow"))
+        trained = train(tuned, loaded, rows, tuning, work)
+        facts = CardFacts(
+            model=model,
+            finetune=tuning,
+            verdict=verdict,
+            source=source,
+            gate_run=gate_run,
+            n_accepted=accepted.n,
+            n_parameters=sum(p.numel() for p in trained_parameters(tuned)),
+            **_course(trained),
+        )
+        _save(tuned, loaded, facts, part)
+        shutil.rmtree(work)
+    return _result(output, facts)
+
+
+def _course(trained: transformers.trainer_utils.TrainOutput) -> dict[str, Any]:
+    return {
+        "steps": trained.global_step,
+        "train_loss": trained.training_loss,
+        "seconds": trained.metrics["train_runtime"],
+        "versions": {name: version(name) for name in LIBRARIES},
+    }
+
+
+def _result(folder: Path, facts: CardFacts) -> FinetuneResult:
+    n, steps, loss = facts.n_accepted, facts.steps, facts.train_loss
+    logger.info("fine-tuned on %d samples in %d steps, loss %.4f", n, steps, loss)
+    return FinetuneResult(
+        folder=folder,
+        n_samples=facts.n_accepted,
+        steps=facts.steps,
+        train_loss=facts.train_loss,
+        seconds=facts.seconds,
+        n_parameters=facts.n_parameters,
+    )
+
+
+def _check_same_model(verdict: Verdict, loaded: LoadedModel) -> None:
+    scored, here = verdict.model, loaded.identity
+    keys = [key for key in {**scored, **here} if key not in scored or scored[key] != here.get(key)]
+    if keys:
+        changes = "; ".join(f"{key}: {scored.get(key)!r}, now {here.get(key)!r}" for key in keys)
+        raise ModelError(
+            f"this is not the model that scored the dataset ({changes}); "
+            "name that model, or run the gate again with this one"
+        )
+
+
+def _save(tuned: Tuned, loaded: LoadedModel, facts: CardFacts, folder: Path) -> None:
+    record = {
+        **asdict(facts),
+        "model": facts.model.model_dump(),
+        "finetune": facts.finetune.model_dump(),
+    }
+    if isinstance(tuned, PeftModel):
+        save_adapter(tuned, folder)
+        record["target_modules"] = modules_of(tuned.peft_config[tuned.active_adapter])
+    else:
+        save_model(tuned, folder)
+    loaded.tokenizer.save_pretrained(str(folder))
+    build_card(facts).save(folder / "README.md")  # over peft's
+    text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+    (folder / "training.json").write_text(text, encoding="utf-8")
