@@ -123,7 +123,9 @@ def cases(path: Path, rates: Sequence[float], seeds: Sequence[int]) -> Iterator[
             yield Case(f"{name} {rate:.0%} #{seed}", few, poisoned[chosen])
 
 
-def decide(case: Case, model: str, expected: Sequence[str] = ()) -> Outcome:
+def decide(
+    case: Case, model: str, expected: Sequence[str] = (), methods: Sequence[str] = ("recurrence",)
+) -> Outcome:
     """Let the gate decide, with its default policy and without canaries."""
     with tempfile.TemporaryDirectory() as name:
         source, run = Path(name) / "rows.jsonl", RunFolder(Path(name) / "run")
@@ -131,7 +133,7 @@ def decide(case: Case, model: str, expected: Sequence[str] = ()) -> Outcome:
         config = GateConfig(
             data=DataConfig(source=str(source), max_rejected_fraction=1.0),
             model=ModelConfig(path=model),
-            detection=DetectionConfig(power=PowerConfig(attacks=[])),
+            detection=DetectionConfig(methods=list(methods), power=PowerConfig(attacks=[])),
             policy=PolicyConfig(expected=list(expected)),
         )
         handle = ConfiguredModel(config.model)
@@ -194,6 +196,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, action="append", default=[])
     parser.add_argument("--seed", type=int, action="append", default=[])
     parser.add_argument("--expected", action="append", default=[], help="as policy.expected")
+    parser.add_argument("--method", action="append", default=[], help="of each question")
     parser.add_argument("--why", action="store_true", help="print the first reason of each verdict")
     parser.add_argument("files", nargs="+", type=Path)
     given = parser.parse_args()
@@ -205,7 +208,7 @@ def main() -> None:
             console.print(f"- not there: {path.name}")
             continue
         for case in cases(path, given.rate, given.seed or [0]):
-            found = decide(case, given.model, given.expected)
+            found = decide(case, given.model, given.expected, given.method or ["recurrence"])
             outcomes.append(found)
             console.print(found.line())
             if given.why:
