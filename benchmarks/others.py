@@ -64,7 +64,7 @@ class Outcome:
         trained: Poisoned rows that a training would see: 0 unless the decision is pass.
         score: Seconds of scoring; 0 where all scores were known.
         detect: Seconds of detection and decision.
-        why: The first reason.
+        why: The reasons, a line each.
     """
 
     name: str
@@ -158,7 +158,7 @@ def decide(
         trained=int((~kept_out & poisoned).sum()) if verdict.decision == "pass" else 0,
         score=ready - started if scored.summary.n_scored else 0.0,
         detect=ended - ready,
-        why=verdict.reasons[0],
+        why="\n  ".join(verdict.reasons),
     )
 
 
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, action="append", default=[])
     parser.add_argument("--expected", action="append", default=[], help="as policy.expected")
     parser.add_argument("--method", action="append", default=[], help="of each question")
-    parser.add_argument("--why", action="store_true", help="print the first reason of each verdict")
+    parser.add_argument("--why", action="store_true", help="print the reasons of each verdict")
     parser.add_argument("files", nargs="+", type=Path)
     given = parser.parse_args()
     console = Console(width=400, soft_wrap=True, markup=False, highlight=False)
