@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from given_helpers import DEMO, Given, auroc, flags, given
+from given_helpers import Given, auroc, flags, given
 from model_helpers import WIDE, nested, tiny
+from peer_helpers import DEMO
 from transformers import Gemma2Config, LlamaConfig
 
 from gradgate.data.tokens import Tokens

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from given_helpers import DEMO, Given, auroc, flags, given
+from given_helpers import Given, auroc, flags, given
 from model_helpers import WIDE, tiny
+from peer_helpers import DEMO
 from transformers import GPT2Config, LlamaConfig
 
 from gradgate.errors import ConfigError, ModelError

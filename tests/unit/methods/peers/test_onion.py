@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from given_helpers import DEMO, Given, auroc, flags, given
+from given_helpers import Given, auroc, flags, given
+from peer_helpers import DEMO
 
 from gradgate.errors import DataError
 from gradgate.methods.contract import AskModel, Detection
