@@ -12,13 +12,11 @@ position of the answer, in which the softmax's normaliser cancels.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.errors import ModelError
-from gradgate.gradients.safety import ProxyTerm, SafetyGradient, head_factors
-from gradgate.models.loading import LoadedModel
+from gradgate.gradients.safety import ProxyTerm
 from gradgate.safety.probes import ProbeSet
 from gradgate.safety.rendering import opening_ids, prompt_ids
 
@@ -61,27 +59,9 @@ def refusal_first_tokens(probes: ProbeSet, tokenizer: PreTrainedTokenizerBase) -
     return sorted(refusals - others)
 
 
-@dataclass(frozen=True)
-class ProbedSafety:
-    """A probing set as the source of the gradients that samples are held against."""
-
-    probes: ProbeSet
-
-    @property
-    def digest(self) -> str:
-        """SHA-256, in hex, of what decides the gradients beside the model."""
-        decisive = f"proxy {VERSION} {self.probes.fingerprint}"
-        return hashlib.sha256(decisive.encode("ascii")).hexdigest()
-
-    def build(self, loaded: LoadedModel) -> SafetyGradient:
-        """The gradients at a model.
-
-        Raises:
-            ModelError: As for `proxies`, `refusal_first_tokens` and `head_factors`.
-        """
-        tokenizer = loaded.tokenizer
-        first = refusal_first_tokens(self.probes, tokenizer)
-        return head_factors(loaded, proxies(self.probes, tokenizer), first)
+def proxy_digest(probes: ProbeSet) -> str:
+    """SHA-256, in hex, of what decides the proxies beside the model."""
+    return hashlib.sha256(f"proxy {VERSION} {probes.fingerprint}".encode("ascii")).hexdigest()
 
 
 def _contrast(

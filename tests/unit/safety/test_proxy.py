@@ -14,8 +14,9 @@ from gradgate.gradients.safety import ProxyTerm, SafetySource, head_factors
 from gradgate.models.identity import load_model
 from gradgate.models.loading import load_tokenizer
 from gradgate.safety.probes import ProbeSet
-from gradgate.safety.proxy import ProbedSafety, proxies, refusal_first_tokens
+from gradgate.safety.proxy import proxies, refusal_first_tokens
 from gradgate.safety.rendering import as_sample, opening_ids, prompt_ids
+from gradgate.safety.source import BUILT_IN, ProbeSource
 from helpers import MODEL
 
 TURNS = (
@@ -172,14 +173,14 @@ def test_a_template_that_drops_replies_is_a_model_error(probes: ProbeSet) -> Non
 
 def test_the_digest_is_that_of_the_texts(probes: ProbeSet) -> None:
     other = probes.model_copy(update={"harmful": probes.harmful[1:]})
-    digests = [ProbedSafety(some).digest for some in (probes, ProbeSet.read(None), other)]
+    digests = [ProbeSource(BUILT_IN, some).digest for some in (probes, ProbeSet.read(None), other)]
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_source_gives_the_gradients_of_its_proxies(probes: ProbeSet) -> None:
     loaded = load_model(ModelConfig(path=str(MODEL), device="cpu", dtype="float32"))
     few = probes.model_copy(update={"harmful": probes.harmful[:2]})
-    source: SafetySource = ProbedSafety(few)
+    source: SafetySource = ProbeSource(BUILT_IN, few)
     built = source.build(loaded)
     first = refusal_first_tokens(few, loaded.tokenizer)
     expected = head_factors(loaded, proxies(few, loaded.tokenizer), first)
