@@ -32,13 +32,6 @@ class ComparedMethods(DetectionConfig):
         "Several may answer the same question.",
     )
 
-    @field_validator("methods", mode="before")
-    @classmethod
-    def _split(cls, given: object) -> object:
-        if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
-            return given
-        return [name.strip() for text in given for name in text.split(",")]
-
     @field_validator("methods")
     @classmethod
     def _known(cls, methods: list[str]) -> list[str]:

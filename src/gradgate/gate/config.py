@@ -38,10 +38,11 @@ class DetectionConfig(Section):
     methods: list[str] = Field(
         ["recurrence"],
         min_length=1,
-        description="At most one for each question. Poisoned: recurrence (strings that recur in "
-        "targets or prompts and that the untuned model does not expect there) or gradsentry "
-        "(spectral entropy above tau, as published). Harmful: compliance (replies to prompts that "
-        "the model refuses) or gradshield (training on it makes the model refuse less).",
+        description="At most one for each question, also as one text with commas. Poisoned: "
+        "recurrence (strings that recur in targets or prompts and that the untuned model does not "
+        "expect there) or gradsentry (spectral entropy above tau, as published). Harmful: "
+        "compliance (replies to prompts that the model refuses) or gradshield (training on it "
+        "makes the model refuse less).",
     )
     reference: str | None = Field(
         None,
@@ -56,6 +57,14 @@ class DetectionConfig(Section):
     gradshield_published: GradshieldPublishedConfig = GradshieldPublishedConfig()
     recurrence: RecurrenceConfig = RecurrenceConfig()
     power: PowerConfig = PowerConfig()
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        """Names may also come as one text with commas, as they are typed."""
+        if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+            return given
+        return [name.strip() for text in given for name in text.split(",")]
 
     @field_validator("methods")
     @classmethod

@@ -8,7 +8,7 @@ Cost: two forward passes a sample, without shared prefixes (2.5 times the scorin
 and once a backward pass of all terms. Memory: a copy of the model in float32, for neither may the
 model that was lent change, nor has bfloat16 the digits for a difference of losses. Limits: it sees
 wording more than meaning (the same replies under harmful and under benign prompts look alike to
-it), and the slope is that of the adapter's own A, which `lora.seed` draws.
+it), and the slope is that of the adapter's own A, which `finetune.seed` draws.
 """
 
 import copy
@@ -25,7 +25,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from gradgate.common.arrays import Floats, Ints
-from gradgate.config import LoraConfig
+from gradgate.config import FinetuneConfig
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ModelError
 from gradgate.gradients.head_input import padded_forward
@@ -50,7 +50,7 @@ def lora_fihs(
     loaded: LoadedModel,
     samples: Sequence[Tokens],
     terms: Sequence[ProxyTerm],
-    lora: LoraConfig,
+    lora: FinetuneConfig,
     on_done: Callable[[int], None] = lambda done: None,
 ) -> Floats:
     """<grad L, grad S> of n samples over the adapter's parameters: (n,), NaN where not finite.
@@ -91,7 +91,7 @@ class _Adapted:
     layers: list[tuple[LoraLayer, str]]  # and the name of its adapter
 
     @classmethod
-    def of(cls, loaded: LoadedModel, lora: LoraConfig) -> "_Adapted":
+    def of(cls, loaded: LoadedModel, lora: FinetuneConfig) -> "_Adapted":
         model = copy.deepcopy(loaded.model)
         for parameter in model.parameters():  # buffers keep the dtype that they were made in
             parameter.data = parameter.data.float()
@@ -171,7 +171,7 @@ class _Adapted:
         return -nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
-def _attached(model: nn.Module, lora: LoraConfig) -> PeftModel:
+def _attached(model: nn.Module, lora: FinetuneConfig) -> PeftModel:
     """The adapter as training draws it from its seed; other random numbers are left alone."""
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",

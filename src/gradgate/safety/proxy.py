@@ -10,7 +10,6 @@ over all tokens of each opening, or over its first five. `published` is GradShie
 position of the answer, in which the softmax's normaliser cancels.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
@@ -57,11 +56,6 @@ def refusal_first_tokens(probes: ProbeSet, tokenizer: PreTrainedTokenizerBase) -
             "give the probing set openings that begin with other words"
         )
     return sorted(refusals - others)
-
-
-def proxy_digest(probes: ProbeSet) -> str:
-    """SHA-256, in hex, of what decides the proxies beside the model."""
-    return hashlib.sha256(f"proxy {VERSION} {probes.fingerprint}".encode("ascii")).hexdigest()
 
 
 def _contrast(

@@ -1,5 +1,6 @@
 """A probing set as the scoring takes it: its gradient is made once a model is there."""
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -9,7 +10,7 @@ from gradgate.config import SafetyConfig
 from gradgate.gradients.safety import SafetyGradient, head_factors
 from gradgate.models.loading import LoadedModel
 from gradgate.safety.probes import ProbeSet
-from gradgate.safety.proxy import proxies, proxy_digest, refusal_first_tokens
+from gradgate.safety.proxy import VERSION, proxies, refusal_first_tokens
 
 BUILT_IN = "built-in"
 
@@ -39,7 +40,8 @@ class ProbeSource:
     @cached_property
     def digest(self) -> str:
         """SHA-256, in hex, of all that decides the gradient besides the model."""
-        return proxy_digest(self.probes)
+        decisive = f"proxy {VERSION} {self.probes.fingerprint}"
+        return hashlib.sha256(decisive.encode("ascii")).hexdigest()
 
     def build(self, loaded: LoadedModel) -> SafetyGradient:
         """The gradient of the safety scores at the model as it is.

@@ -11,14 +11,14 @@ import torch
 from model_helpers import WIDE, D, V, nested, tiny
 from transformers import Gemma2Config, GPT2Config, LlamaConfig
 
-from gradgate.config import LoraConfig
+from gradgate.config import FinetuneConfig
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ModelError
 from gradgate.gradients.lora_fihs import lora_fihs
 from gradgate.gradients.safety import ProxyTerm
 from gradgate.models.loading import LoadedModel
 
-LORA = LoraConfig(seed=5)
+LORA = FinetuneConfig(seed=5)
 CONFIGS = {
     "llama": LlamaConfig(**WIDE),
     "capped": Gemma2Config(**WIDE, head_dim=16, final_logit_softcapping=2.0),
@@ -133,4 +133,4 @@ def test_what_is_not_finite_is_nan_and_no_gradient_is_an_error() -> None:
     with pytest.raises(ModelError, match="not finite"):
         lora_fihs(loaded, samples, [ProxyTerm([1, V - 1, 7], [0.0, 0.0, 1.0])], LORA)
     with pytest.raises(ModelError, match="cannot adapt"):
-        lora_fihs(loaded, samples, terms(), LoraConfig(target_modules=["nowhere"]))
+        lora_fihs(loaded, samples, terms(), FinetuneConfig(target_modules=["nowhere"]))

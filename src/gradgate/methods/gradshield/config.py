@@ -1,10 +1,10 @@
 """Settings of the GradShield methods."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from gradgate.config import Fraction, Section
+from gradgate.config import FinetuneConfig, Fraction, Section
 
 
 class GradshieldPublishedConfig(Section):
@@ -44,6 +44,14 @@ class ComplianceConfig(Section):
 class GradshieldConfig(Section):
     """Method `gradshield`."""
 
+    scope: Literal["head", "lora"] = Field(
+        "head",
+        description="head: over the output layer's weight, from the pass that scores; lora: over "
+        "the parameters of the adapter that training begins with, two more passes a sample.",
+    )
+    adapter: FinetuneConfig = Field(
+        FinetuneConfig(), description="scope lora: the adapter, as in `finetune`."
+    )
     max_reference_flagged: Fraction = Field(
         0.02,
         description="Part of the trusted reference that may lie above the threshold.",

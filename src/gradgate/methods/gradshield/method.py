@@ -4,17 +4,21 @@ After GradShield (arXiv 2605.14194), with another safety score, another threshol
 and a test that exempts honest refusals; `gradshield_published` is the paper's own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import numpy as np
 
 from gradgate.common.arrays import Floats, Marks
 from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.data.tokens import Tokens
+from gradgate.errors import DataError
+from gradgate.gradients.lora_fihs import lora_fihs
 from gradgate.methods.contract import Detection, Erosion, Method, Question, Scores
 from gradgate.methods.gradshield.anchors import score_anchors
 from gradgate.methods.gradshield.config import GradshieldConfig
 from gradgate.methods.gradshield.undecided import why_not_aligned, without_answer
+from gradgate.safety.proxy import proxies
 from gradgate.safety.refusals import is_refusal
 
 SIGNAL = "fihs_all"
@@ -27,6 +31,7 @@ class GradshieldMethod(Method[GradshieldConfig]):
     name: ClassVar[str] = "gradshield"
     question: ClassVar[Question] = "harmful"
     needs: ClassVar[tuple[str, ...]] = (SIGNAL,)
+    needs_tokens: ClassVar[bool] = True
     needs_model: ClassVar[bool] = True
     needs_safety: ClassVar[bool] = True
     settings = GradshieldConfig
@@ -43,8 +48,9 @@ class GradshieldMethod(Method[GradshieldConfig]):
         fault = why_not_aligned(scores)
         if fault is not None:
             return without_answer(scores, fault, "error")
-        harmful = score_anchors(scores).harmful.scores.signals[SIGNAL]
-        trusted = _trusted(scores, reference)
+        measure = _measure(scores, settings)
+        harmful = measure(score_anchors(scores).harmful.scores)
+        trusted = _trusted(scores, reference, measure)
         if trusted.size < MIN_REFERENCE:
             return without_answer(
                 scores,
@@ -60,15 +66,44 @@ class GradshieldMethod(Method[GradshieldConfig]):
                 "them apart with this model",
                 "review",
             )
-        return _detection(scores, samples, t)
+        return _detection(scores, measure(scores), samples, t)
 
 
-def _trusted(scores: Scores, reference: Iterable[Sample] | None) -> Floats:
-    """FIHS of the reference's samples."""
+def _measure(scores: Scores, settings: GradshieldConfig) -> Callable[[Scores], Floats]:
+    """Gives FIHS of lines, (n,): NaN without a score.
+
+    Raises:
+        DataError: The rows were not held against a probing set.
+        ModelError: The model cannot be loaded, or has no module that the adapter names.
+    """
+    if settings.scope == "head":
+        return lambda lines: lines.signals[SIGNAL].astype(np.float64)
+    if scores.model is None or scores.probes is None:
+        raise DataError("the rows were not held against a probing set; score the data anew")
+    loaded = scores.model.identify().load()
+    terms = proxies(scores.probes, loaded.tokenizer)["all"]
+
+    def over_adapter(lines: Scores) -> Floats:
+        if lines.tokens is None:
+            raise DataError("scope lora needs the tokens of the rows; score the data anew")
+        at = np.flatnonzero(lines.is_scored)
+        rows = [lines.tokens.row(i) for i in at.tolist()]
+        samples = [Tokens(ids.tolist(), marks.tolist()) for ids, marks, _ in rows]
+        found = np.full(lines.n, np.nan)
+        found[at] = lora_fihs(loaded, samples, terms, settings.adapter)
+        return found
+
+    return over_adapter
+
+
+def _trusted(
+    scores: Scores, reference: Iterable[Sample] | None, measure: Callable[[Scores], Floats]
+) -> Floats:
+    """FIHS of the reference's samples, those that have one."""
     if reference is None or scores.score is None:
         return np.empty(0)
-    found = scores.score(list(reference))
-    return found.signals[SIGNAL][found.is_scored]
+    found = measure(scores.score(list(reference)))
+    return found[np.isfinite(found)]
 
 
 def _threshold(harmful: Floats, trusted: Floats, settings: GradshieldConfig) -> float | None:
@@ -78,15 +113,14 @@ def _threshold(harmful: Floats, trusted: Floats, settings: GradshieldConfig) -> 
     return float(t) if np.median(harmful) > t else None
 
 
-def _detection(scores: Scores, samples: Iterable[Sample], t: float) -> Detection:
-    fihs = scores.signals[SIGNAL]
+def _detection(scores: Scores, fihs: Floats, samples: Iterable[Sample], t: float) -> Detection:
     above = scores.is_scored & (fihs > t)
     refuses = _refusing(samples, above)
     flagged = above & ~refuses
     return Detection(
         suspicion=fihs,
         flagged=flagged,
-        in_doubt=np.zeros(scores.n, bool),
+        in_doubt=scores.is_scored & np.isnan(fihs),
         group=np.zeros(scores.n, np.int64),
         reasons={
             int(i): [f"FIHS {fihs[i]:.4g} is above the threshold {t:.4g}"]
