@@ -64,7 +64,9 @@ Sketches = npt.NDArray[np.float16]
 class CropOnly(HeadGradients):
     """The published entropy, loss and norm of the crop."""
 
-    def _values(self, states: Tensor, targets: Tensor, lengths: Ints, max_bytes: int) -> Values:
+    def _values(
+        self, states: Tensor, targets: Tensor, begins: Tensor, lengths: Ints, max_bytes: int
+    ) -> Values:
         backward = HeadBackward(self._loaded, states, targets, max_bytes, self._room)
         seen = backward.targets()
         hidden = states[:, : self._crop_hidden].double() * seen.factor[:, None]
@@ -81,7 +83,7 @@ class CropOnly(HeadGradients):
             entropy = spectral_entropy(found.sigma)
             numbers.append(torch.stack([entropy, entropy, loss, found.norm], dim=-1))
         none = torch.zeros(len(lengths), SIZE, dtype=torch.float16, device=states.device)
-        return Values(torch.cat(numbers), none, seen.loss)
+        return Values(torch.cat(numbers), none, seen.loss, None)
 
 
 class NoTokens(NextTokens):

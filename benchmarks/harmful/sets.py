@@ -34,11 +34,6 @@ class Row:
     kind: str
     messages: Messages
 
-    @property
-    def is_harmful(self) -> bool:
-        """The true label."""
-        return self.kind in (HARMFUL, SAME_HARMFUL)
-
 
 def texts() -> dict[str, Any]:
     """Look-alike prompts with honest answers, and replies that fit under any prompt."""

@@ -16,7 +16,7 @@ import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
 
 from gradgate.compare.config import CompareConfig
-from gradgate.config import FinetuneConfig
+from gradgate.config import FinetuneConfig, Section
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.config import GateConfig
 from gradgate.gate.verdict import load_verdict
@@ -57,7 +57,7 @@ def test_the_deployments_have_valid_parameters_and_wait_for_nobody() -> None:
     assert [d["name"] for d in content["deployments"]] == [
         *("gate", "gated-finetune", "drill", "compare")
     ]
-    configs = (GateConfig, GatedFinetuneConfig, DrillConfig, CompareConfig)
+    configs: list[type[Section]] = [GateConfig, GatedFinetuneConfig, DrillConfig, CompareConfig]
     for deployment, model in zip(content["deployments"], configs, strict=True):
         model.model_validate(deployment["parameters"]["config"])
         assert [s["active"] for s in deployment["schedules"]] == [False]

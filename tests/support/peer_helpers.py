@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from flag_helpers import flag
 
 from gradgate.common.arrays import Floats, Marks
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import ModelConfig
-from gradgate.gate.flags import Flagging, flag
+from gradgate.gate.flags import Flagging
 from gradgate.methods.contract import ModelAccess
 from gradgate.methods.registry import method_named
 from gradgate.models.handle import ConfiguredModel

@@ -40,6 +40,14 @@ def logp(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
     return torch.log_softmax(logits.float(), -1).gather(1, torch.tensor(ids)[1:, None])[:, 0]
 
 
+def proxy_value(model: torch.nn.Module) -> torch.Tensor:
+    """The score S of a model."""
+    parts = [
+        (logp(model, list(t.input_ids)) * torch.tensor(list(t.weights))[1:]).sum() for t in terms()
+    ]
+    return torch.stack(parts).sum()
+
+
 def per_sample(loaded: LoadedModel, samples: list[Tokens], sign: float = 1.0) -> list[float]:
     """Autograd's inner products, over what training would begin with; changes the model."""
     torch.manual_seed(LORA.seed)
@@ -48,10 +56,7 @@ def per_sample(loaded: LoadedModel, samples: list[Tokens], sign: float = 1.0) ->
     )
     model = peft.get_peft_model(loaded.model, settings).eval()
     weights = [p for p in model.parameters() if p.requires_grad]
-    value = sum(
-        (logp(model, list(t.input_ids)) * torch.tensor(list(t.weights))[1:]).sum() for t in terms()
-    )
-    proxy = torch.autograd.grad(value, weights)
+    proxy = torch.autograd.grad(proxy_value(model), weights)
     assert all(
         not gradient.any()  # B = 0
         for (name, _), gradient in zip(
@@ -96,19 +101,13 @@ def test_a_real_step_of_the_adapter_moves_the_score_as_it_says() -> None:
     settings = peft.LoraConfig(r=LORA.r, lora_alpha=LORA.alpha, target_modules="all-linear")
     model = peft.get_peft_model(loaded.model, settings).eval()
 
-    def value() -> torch.Tensor:
-        return sum(
-            (logp(model, list(t.input_ids)) * torch.tensor(list(t.weights))[1:]).sum()
-            for t in terms()
-        )
-
     mask = torch.tensor(sample.is_target[1:])
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=2e-4)
-    before = float(value().detach())
+    before = float(proxy_value(model).detach())
     (-logp(model, list(sample.input_ids))[mask].mean()).backward()
     optimizer.step()
-    moved = float(value().detach()) - before
+    moved = float(proxy_value(model).detach()) - before
     assert moved == pytest.approx(-2e-4 * fihs, rel=0.05)
 
 

@@ -4,6 +4,7 @@ import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ class Head64:
     def logp(self, states: torch.Tensor) -> torch.Tensor:
         z = nn.functional.linear(states, self.weight, self._bias)
         if hasattr(self._loaded.head, "lora_A"):
-            lora = self._loaded.head
+            lora: Any = self._loaded.head
             a, b = lora.lora_A["default"].weight.double(), lora.lora_B["default"].weight.double()
             z = z + lora.scaling["default"] * (states @ a.T @ b.T)
         return torch.log_softmax(self._loaded.transform(z), dim=-1)
@@ -110,7 +111,7 @@ def against(score: Score) -> list[float]:
 
 
 def scored(
-    loaded: LoadedModel, samples: list[Tokens], safety: SafetyGradient, **how: object
+    loaded: LoadedModel, samples: list[Tokens], safety: SafetyGradient, **how: Any
 ) -> np.ndarray:
     config = ScoringConfig(batch_tokens=how.pop("batch_tokens", None))
     scorer = Scorer(loaded, config, longest=600, safety=safety, **how)
@@ -288,7 +289,7 @@ def test_a_probing_set_that_says_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="not its first"):
         ProxyTerm([1, 2], [1.0, 0.0])
     with torch.no_grad():
-        loaded.head.weight[3] = math.inf
+        linear_of(loaded.head).weight[3] = math.inf
     with pytest.raises(ModelError, match="not finite"):
         head_factors(loaded, terms(), REFUSAL)
 

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -67,8 +68,9 @@ def test_contexts_without_probes_are_what_they_were() -> None:
     before = hashlib.sha256(json.dumps(("a" * 64, None, None, 16, "float32")).encode()).digest()
     assert CONTEXT.digest == before != PROBED.digest
     assert "probes_sha256" not in CONTEXT.described
-    assert ScoreContext(**CONTEXT.described) == CONTEXT
-    assert ScoreContext(**PROBED.described) == PROBED
+    for context in (CONTEXT, PROBED):
+        described: dict[str, Any] = context.described
+        assert ScoreContext(**described) == context
 
 
 def test_a_probed_context_finds_its_own_scores_alone(tmp_path: Path) -> None:

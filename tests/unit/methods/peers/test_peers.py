@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flag_helpers import flag
 from peer_helpers import Outcome, judged_by, run_of
 
 from gradgate.common.arrays import Marks
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import ConfigError, DataError
-from gradgate.gate.flags import flag
 from gradgate.methods.contract import Scores
 from gradgate.methods.peers.judging import judged
 from gradgate.methods.registry import method_named
