@@ -15,6 +15,7 @@ from gradgate.config import AttackName, DataConfig, ModelConfig, PowerConfig, Sc
 from gradgate.data.prepare import Prepared, SampleFile, prepare
 from gradgate.data.sample import Sample
 from gradgate.gate.flags import flag
+from gradgate.methods.contract import ModelAccess
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.models.handle import ConfiguredModel
@@ -76,7 +77,7 @@ def judged(folder: Path, rows: list[Row], with_chat: bool = False) -> RunFolder:
     run = write_scores(prepared_of(folder, rows, with_chat))
     ask = Likelihood(DEMO_MODEL, ScoringConfig(), None)
     method, settings = RecurrenceMethod(), RecurrenceConfig()
-    flag(run, method, settings, tokenizer=DEMO_MODEL.tokenizer, ask=ask)
+    flag(run, method, settings, model=ModelAccess(DEMO_MODEL, ask))
     return run
 
 
