@@ -69,7 +69,7 @@ def _sections(results: Sequence[Result], done: Sequence[Result]) -> Iterator[str
         yield f"## {TITLES[name]}\n"
         for (model, dataset), cells in grouped(own, lambda r: (r.model, r.cell.dataset)):
             yield f"### {dataset}, {model}\n\n{_settings(cells)}{writers[name](cells)}"
-        yield f"Why ours differ: {published.WHY[name]}\n"
+        yield f"What may make ours differ (thought of, not tested): {published.WHY[name]}\n"
 
 
 def _extent(results: Sequence[Result], done: Sequence[Result]) -> str:

@@ -247,7 +247,7 @@ def test_a_cell_of_each_kind_of_defence_and_a_second_run_adds_nothing(
     write_report(Results(path).all(), tmp_path / "report")
     text = (tmp_path / "report" / "RESULTS.md").read_text()
     assert "| badnets | gradsentry | 100.0% (6/6) |" in text
-    assert "Why ours differ" in text
+    assert "What may make ours differ" in text
     assert (tmp_path / "report" / "papers.png").stat().st_size > 1_000
 
 
