@@ -39,7 +39,7 @@ BUILT_IN += ["graceful", "cube", "spectral_signatures", "activation_clustering",
 @pytest.fixture
 def longest() -> Iterator[type[Longest]]:
     """The made-up method, registered for the time of a test."""
-    with registered() as method:
+    with registered(Longest) as method:
         yield method
 
 
