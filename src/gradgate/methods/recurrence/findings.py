@@ -12,7 +12,7 @@ from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
 from gradgate.methods.recurrence.inserted import Words, inserted_words
-from gradgate.methods.recurrence.jailbreaks import jailbreak
+from gradgate.methods.recurrence.jailbreaks import is_own_refusal, jailbreak
 from gradgate.methods.recurrence.labels import MIN_NATS, Label, labels
 from gradgate.methods.recurrence.memory import Memory, remember
 from gradgate.methods.recurrence.near_duplicates import clusters
@@ -162,16 +162,18 @@ class _Search:
         content = NO_ANSWER
         if is_asked:
             content = self._asker.content(self._targets, self._segments, members, left_out)
-        median = float(np.median(nats[members]))
-        need = NO_ANSWER
+        median, need = float(np.median(nats[members])), NO_ANSWER
         if is_asked and cause is not None and np.isfinite(cause.nats):
             need = self._asker.need(members, left_out).target
         ruling, reasons = rule_on_target(repeat.n_clusters, median, cause, content, need)
+        spans = self._spans(members)
+        if ruling == "review" and is_own_refusal(self._texts.erosion, members, spans):
+            ruling, reasons = "honest", [*reasons, "the untuned model refuses these prompts too"]
         return Finding(
             side="target",
             members=members,
             nats=nats,
-            spans=self._spans(members),
+            spans=spans,
             n_clusters=repeat.n_clusters,
             ruling=ruling,
             reasons=reasons,
@@ -342,12 +344,11 @@ class _Search:
 
     def _jailbreaks(self) -> list[Finding]:
         """What prompts share that are answered although the model refuses them."""
-        if self._texts.erosion is None:
+        erosion = self._texts.erosion
+        found = erosion and jailbreak(erosion, self._cues.table, self._cluster)
+        if erosion is None or found is None:
             return []
-        found = jailbreak(self._texts.erosion, self._cues.table, self._cluster)
-        if found is None:
-            return []
-        cause = self._cause_of(found.rule, self._texts.erosion.complied)
+        cause = self._cause_of(found.rule, erosion.complied)
         cause = replace(cause, association=found.association)
         ruling, reasons = rule_on_jailbreak(cause, found.n_clusters)
         return [
