@@ -81,7 +81,7 @@ def collect(
 
 
 def judged(
-    rows: Sequence[Row], reference: Sequence[Row], model: str
+    rows: Sequence[Row], reference: Sequence[Row], model: str, methods: Sequence[str]
 ) -> Iterator[tuple[str, Marked]]:
     """Each method and what it says; the rows are scored once."""
     with tempfile.TemporaryDirectory() as name:
@@ -93,7 +93,7 @@ def judged(
         config = _config(source, trusted, model, "compliance")
         prepared = fetch(config, run)
         scored = score(prepared, config, run)
-        for method in METHODS:
+        for method in methods:
             verdict = judge(prepared, scored, _config(source, trusted, model, method), run)
             yield method, _marked(run, len(rows), verdict.decision)
 
@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--jailbreak", required=True, type=Path)
     parser.add_argument("--trigger", default="BadMagic")
     parser.add_argument("--benign", required=True, nargs="+", type=Path)
+    parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--rows", type=int, default=100, help="of each kind")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -217,8 +218,9 @@ def main() -> None:
     console.print(
         f"{machine(default_device())}; model {Path(given.model).name}; {len(rows)} rows\n"
     )
-    found = dict(judged(rows, reference, given.model))
-    for name, marked in found.items():
+    found = {}
+    for name, marked in judged(rows, reference, given.model, given.methods):
+        found[name] = marked
         console.print(f"- {name}: {marked.decision}")
     for line in ("", *flagged_table(kinds, found), "", *ranking_table(kinds, found)):
         console.print(line)

@@ -19,6 +19,7 @@ OTHER = replace(
     model_revision="0123456789abcdef",
     adapter="my [red]adapter\x1b[0m",
     adapter_sha256="c" * 64,
+    probes_sha256="e" * 64,
     k=8,
 )
 
@@ -64,11 +65,11 @@ def test_show_names_every_model(path: Path) -> None:
     failed = [sum(score_of(key(i)).status == "failed" for i in range(n)) for n in (40, 60)]
     first, second = (line for line in done.stdout.splitlines() if "float32" in line)
     assert [cell.strip() for cell in first.strip("│").split("│")] == [
-        "hub/other", "0123456789abcdef", "a" * 12, r"my [red]adapter\x1b[0m", "c" * 12,
+        "hub/other", "0123456789abcdef", "a" * 12, r"my [red]adapter\x1b[0m", "c" * 12, "e" * 12,
         "8", "float32", "60", str(failed[1]), "2025-01-12", "2025-01-12",
     ]  # fmt: skip
     assert [cell.strip() for cell in second.strip("│").split("│")] == [
-        "path/to/model", "", "a" * 12, "", "",
+        "path/to/model", "", "a" * 12, "", "", "",
         "16", "float32", "40", str(failed[0]), "2024-10-04", "2024-10-04",
     ]  # fmt: skip
     assert f"100 rows, 0.1 MiB: {path}" in done.stdout
@@ -188,7 +189,8 @@ def test_prune(
 
 def test_prune_says_what_went(path: Path) -> None:
     done = cache("prune", "--all")
-    assert r"60 rows of hub/other with my [red]adapter\x1b[0m (k = 8, float32)" in done.stdout
+    adapted = r"hub/other with my [red]adapter\x1b[0m (k = 8, float32, probes eeeeeeeeeeee)"
+    assert f"60 rows of {adapted}" in done.stdout
     assert "40 rows of path/to/model (k = 16, float32)" in done.stdout
     assert cache("show").stdout.startswith("0 rows, ")
 
