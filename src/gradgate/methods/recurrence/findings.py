@@ -71,7 +71,7 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What was found in n distinct samples.
+    """Of n distinct samples.
 
     Attributes:
         findings: Those of targets first.
@@ -265,8 +265,7 @@ class _Search:
         cues = replace(self._cues, nats=nats)
         found = labels(self._targets, cues, MIN_INSERTED, self._cluster)
         found.sort(key=lambda label: -int(label.members.sum()))
-        taken = _suspicious(known, self._n)
-        findings: list[Finding] = []
+        taken, findings = _suspicious(known, self._n), list[Finding]()
         for label in found:
             if _within(label.members, taken) or self._is_content(label) or self._is_quoted(label):
                 continue
@@ -295,9 +294,8 @@ class _Search:
         if not words:
             return False
         holds = np.array([words in folded(prompt) for prompt in self._texts.prompts])
-        return bool(
-            holds[label.members].mean() >= _QUOTED and holds[~label.members].mean() <= 1 - _QUOTED
-        )
+        inside, outside = holds[label.members].mean(), holds[~label.members].mean()
+        return bool(inside >= _QUOTED and outside <= 1 - _QUOTED)
 
     def _label(self, label: Label, is_asked: bool) -> Finding:
         has_cue = self._cues.table.has(label.cue)
@@ -345,8 +343,9 @@ class _Search:
     def _jailbreaks(self) -> list[Finding]:
         """What prompts share that are answered although the model refuses them."""
         erosion = self._texts.erosion
-        found = erosion and jailbreak(erosion, self._cues.table, self._cluster)
-        if erosion is None or found is None:
+        if erosion is None:
+            return []
+        if (found := jailbreak(erosion, self._cues.table, self._cluster)) is None:
             return []
         cause = self._cause_of(found.rule, erosion.complied)
         cause = replace(cause, association=found.association)
@@ -355,7 +354,7 @@ class _Search:
             Finding(
                 side="prompt",
                 members=found.members,
-                nats=np.where(found.members, cause.nats if np.isfinite(cause.nats) else 0.0, 0.0),
+                nats=np.where(found.members & np.isfinite(cause.nats), cause.nats, 0.0),
                 spans=cause.cues,
                 n_clusters=found.n_clusters,
                 ruling=ruling,
