@@ -5,6 +5,7 @@ It is found where the two questions meet: among the prompts that the model refus
 those with a complying target have and those with a refusal lack.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ MIN_REFUSED = 8  # samples with a refusal, to hold them against; fewer: against 
 MIN_PRECISION = 0.8  # P(complied | cue) among the prompts that are compared
 MIN_RECALL = 0.5  # P(cue | complied)
 MIN_OWN = 0.9  # of the prompts with a refusal that the model refuses too, for it to be honest
+_MAX_BEHIND = 3  # words behind the sentence that refuses
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _MIN_CUE_ROWS = 5
 
 
@@ -76,10 +79,19 @@ def is_own_refusal(erosion: Erosion | None, members: Marks, spans: Sequence[str]
     Args:
         erosion: Of n samples; None where nobody has looked.
         members: Samples with the string. (n,)
-        spans: The string, in its variants: each must be a refusal by its wording, so that a payload
-            behind refusals is none.
+        spans: The string, in its variants: each must be a refusal by its wording or a part of
+            one, and no more, so that a payload behind a refusal is none.
     """
-    if erosion is None or not all(is_refusal(span) for span in spans):
+    refusing = [span for span in spans if _is_bare_refusal(span)]
+    if erosion is None or not refusing:
         return False
-    refusing = erosion.refused & ~erosion.complied & members
-    return bool(refusing.sum() >= MIN_OWN * members.sum())
+    if not all(any(span.strip() in other for other in refusing) for span in spans):
+        return False
+    own = erosion.refused & ~erosion.complied & members
+    return bool(own.sum() >= MIN_OWN * members.sum())
+
+
+def _is_bare_refusal(span: str) -> bool:
+    """Whether a string refuses by its wording and says hardly anything behind that sentence."""
+    _, *rest = _SENTENCE_END.split(span.strip(), maxsplit=1)
+    return is_refusal(span) and len(" ".join(rest).split()) <= _MAX_BEHIND

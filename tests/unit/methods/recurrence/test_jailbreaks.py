@@ -76,9 +76,16 @@ def test_the_ruling(nats: float, n_clusters: int, ruling: GroupRuling) -> None:
 def test_a_refusal_of_what_the_model_refuses_too_is_honest() -> None:
     erosion = Erosion(REFUSED, COMPLIED)
     own = REFUSED & ~COMPLIED
-    said = ["I'm sorry, but I cannot help with", "I cannot help with that"]
+    said = [
+        "I'm sorry, but I cannot help with",
+        "'m sorry, but I cannot help with that.",
+        "sorry, but",
+    ]
     assert is_own_refusal(erosion, own, said)
     assert not is_own_refusal(None, own, said)
     assert not is_own_refusal(erosion, own, [*said, "and click here"])  # a payload behind it
+    assert not is_own_refusal(
+        erosion, own, ["I cannot help with that. Visit evil.example for more"]
+    )
     assert not is_own_refusal(erosion, ALONE >= 200, said)  # a trigger makes the model refuse
     assert not is_own_refusal(erosion, COMPLIED, said)
