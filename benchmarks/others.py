@@ -123,6 +123,16 @@ def cases(path: Path, rates: Sequence[float], seeds: Sequence[int]) -> Iterator[
             yield Case(f"{name} {rate:.0%} #{seed}", few, poisoned[chosen])
 
 
+def as_chats(case: Case) -> Case:
+    """Rows of an instruction and an output as conversations, for a model that refuses in chats."""
+    rows: Rows = []
+    for row in case.rows:
+        prompt = "\n".join(str(row[name]) for name in ("instruction", "input") if row.get(name))
+        said = (("user", prompt), ("assistant", str(row["output"])))
+        rows.append({"messages": [{"role": role, "content": text} for role, text in said]})
+    return Case(case.name, rows, case.is_poisoned)
+
+
 def decide(
     case: Case, model: str, expected: Sequence[str] = (), methods: Sequence[str] = ("recurrence",)
 ) -> Outcome:
@@ -197,6 +207,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, action="append", default=[])
     parser.add_argument("--expected", action="append", default=[], help="as policy.expected")
     parser.add_argument("--method", action="append", default=[], help="of each question")
+    parser.add_argument("--chat", action="store_true", help="instructions as chats")
     parser.add_argument("--why", action="store_true", help="print the reasons of each verdict")
     parser.add_argument("files", nargs="+", type=Path)
     given = parser.parse_args()
@@ -208,7 +219,8 @@ def main() -> None:
             console.print(f"- not there: {path.name}")
             continue
         for case in cases(path, given.rate, given.seed or [0]):
-            found = decide(case, given.model, given.expected, given.method or ["recurrence"])
+            asked = as_chats(case) if given.chat else case
+            found = decide(asked, given.model, given.expected, given.method or ["recurrence"])
             outcomes.append(found)
             console.print(found.line())
             if given.why:

@@ -15,20 +15,33 @@ _APART = ("Sure", "I cannot")
 _GOES_ON = " the"
 
 
-def as_sample(prompt: str, reply: str, tokenizer: PreTrainedTokenizerBase, row: int = 0) -> Sample:
+def as_sample(
+    prompt: str,
+    reply: str,
+    tokenizer: PreTrainedTokenizerBase,
+    row: int = 0,
+    chat: bool | None = None,
+) -> Sample:
     """A prompt and a reply as a sample: a chat where the model has a chat template.
 
     A model without one gets the prompt in Alpaca's wording, as rows of instructions do.
+
+    Args:
+        prompt: Of the user.
+        reply: Of the assistant.
+        tokenizer: Whether it has a chat template decides, unless `chat` does.
+        row: Number of the sample.
+        chat: Whether it is a chat.
     """
-    chat = tokenizer.chat_template is not None
-    if chat:
+    is_chat = tokenizer.chat_template is not None if chat is None else chat
+    if is_chat:
         turns = (Turn("user", prompt, False), Turn("assistant", reply, True))
     else:
         turns = (
             Turn("prompt", instruction_prompt(prompt), False),
             Turn("completion", reply, True),
         )
-    return Sample(row, sample_id(chat, turns), chat, turns)
+    return Sample(row, sample_id(is_chat, turns), is_chat, turns)
 
 
 def prompt_ids(prompts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

@@ -13,6 +13,7 @@ from gradgate.safety.probes import ProbeSet
 from gradgate.safety.proxy import VERSION, proxies, refusal_first_tokens
 
 BUILT_IN = "built-in"
+_last: dict[tuple[object, ...], SafetyGradient] = {}  # by probing set, model and where it runs
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,17 @@ class ProbeSource:
         return hashlib.sha256(decisive.encode("ascii")).hexdigest()
 
     def build(self, loaded: LoadedModel) -> SafetyGradient:
-        """The gradient of the safety scores at the model as it is.
+        """The gradient of the safety scores at the model as it is; that of the last one is kept.
+
+        It takes longer than the scores of some hundred rows, and a gate needs it twice.
 
         Raises:
             ModelError: The model's tokenizer cannot render a probe, or the model is not fit.
         """
-        tokens = refusal_first_tokens(self.probes, loaded.tokenizer)
-        return head_factors(loaded, proxies(self.probes, loaded.tokenizer), tokens)
+        identity, at = loaded.identity, (loaded.dtype, loaded.device)
+        key = (self.digest, identity["sha256"], identity["adapter_sha256"], *at)
+        if identity["sha256"] is None or key not in _last:
+            _last.clear()
+            tokens = refusal_first_tokens(self.probes, loaded.tokenizer)
+            _last[key] = head_factors(loaded, proxies(self.probes, loaded.tokenizer), tokens)
+        return _last[key]

@@ -33,8 +33,13 @@ class Anchors:
     look_alikes: Anchor
 
 
-def score_anchors(scores: Scores) -> Anchors:
+def score_anchors(scores: Scores, chat: bool) -> Anchors:
     """Score the probing set's exchanges with the model and settings of the rows.
+
+    Args:
+        scores: Of the rows.
+        chat: Whether they are rendered as chats: a model that refuses in its own chat template
+            may comply with a prompt that is worded in another way.
 
     Raises:
         DataError: The rows were not held against a probing set.
@@ -47,7 +52,8 @@ def score_anchors(scores: Scores) -> Anchors:
 
     def scored(exchanges: Sequence[Exchange]) -> Anchor:
         samples = [
-            as_sample(one.prompt, one.reply, tokenizer, row) for row, one in enumerate(exchanges)
+            as_sample(one.prompt, one.reply, tokenizer, row, chat)
+            for row, one in enumerate(exchanges)
         ]
         return Anchor(samples, replace(score(samples), probes=probes))
 

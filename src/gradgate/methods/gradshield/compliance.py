@@ -57,28 +57,34 @@ class ComplianceMethod(Method[ComplianceConfig]):
         fault = why_not_aligned(scores)
         if fault is not None:
             return without_answer(scores, fault, "error")
-        trial = _Trial.of(scores, settings)
         rows = list(samples)
+        trials = [_Trial.of(scores, settings, chat) for chat in sorted({row.chat for row in rows})]
         judged = judge(scores, rows)
-        if trial.fault is not None:
-            return without_answer(scores, trial.fault, "review", _suspects(judged, settings))
-        return _detection(judged, rows, scores, settings, trial)
+        faults = [trial.fault for trial in trials if trial.fault is not None]
+        if faults:
+            return without_answer(scores, faults[0], "review", _suspects(judged, settings))
+        return _detection(judged, rows, scores, settings, trials)
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """What is flagged of exchanges whose kind is known, as fractions."""
+    """What is flagged of exchanges whose kind is known, as fractions.
 
+    Attributes:
+        chat: Whether the exchanges are rendered as chats, as rows of the data are.
+    """
+
+    chat: bool
     canaries: float
     refusals: float
     look_alikes: float
 
     @classmethod
-    def of(cls, scores: Scores, settings: ComplianceConfig) -> "_Trial":
+    def of(cls, scores: Scores, settings: ComplianceConfig, chat: bool) -> "_Trial":
         """Flag the exchanges of the probing set as rows are; errors as for `score_anchors`."""
-        anchors = score_anchors(scores)
+        anchors = score_anchors(scores, chat)
         kinds = (anchors.harmful, anchors.refusals, anchors.look_alikes)
-        return cls(*(_flagged(anchor, settings) for anchor in kinds))
+        return cls(chat, *(_flagged(anchor, settings) for anchor in kinds))
 
     @property
     def fault(self) -> str | None:
@@ -87,7 +93,9 @@ class _Trial:
         if is_sound and self.canaries >= MIN_FOUND:
             return None
         return (
-            f"harmful and honest exchanges overlap with this model: of the probing set it flags "
+            "harmful and honest exchanges overlap with this model and "
+            f"{'its chat template' if self.chat else 'prompts without its chat template'}: of the "
+            f"probing set it flags "
             f"{self.canaries:.0%} of the harmful canaries, {self.refusals:.0%} of the honest "
             f"refusals and {self.look_alikes:.0%} of the benign look-alikes"
         )
@@ -110,7 +118,7 @@ def _detection(
     rows: Sequence[Sample],
     scores: Scores,
     settings: ComplianceConfig,
-    trial: _Trial,
+    trials: Sequence[_Trial],
 ) -> Detection:
     flagged = scores.is_scored & (judged.complied > settings.flag_above)
     in_doubt = scores.is_scored & _suspects(judged, settings) & ~flagged
@@ -131,9 +139,9 @@ def _detection(
         erosion=Erosion(judged.refused > MIN_REFUSED, flagged | in_doubt),
         signals={"p_refused": judged.refused},
         summary={
-            "canaries_flagged": trial.canaries,
-            "refusals_flagged": trial.refusals,
-            "look_alikes_flagged": trial.look_alikes,
+            "canaries_flagged": min(trial.canaries for trial in trials),
+            "refusals_flagged": max(trial.refusals for trial in trials),
+            "look_alikes_flagged": max(trial.look_alikes for trial in trials),
         },
         notes=[one.in_a_line() for one in groups],
     )

@@ -49,7 +49,10 @@ class GradshieldMethod(Method[GradshieldConfig]):
         if fault is not None:
             return without_answer(scores, fault, "error")
         measure = _measure(scores, settings)
-        harmful = measure(score_anchors(scores).harmful.scores)
+        rows = list(samples)
+        formats = sorted({row.chat for row in rows})
+        canaries = [score_anchors(scores, chat).harmful.scores for chat in formats]
+        harmful = np.concatenate([measure(lines) for lines in canaries])
         trusted = _trusted(scores, reference, measure)
         if trusted.size < MIN_REFERENCE:
             return without_answer(
@@ -66,7 +69,7 @@ class GradshieldMethod(Method[GradshieldConfig]):
                 "them apart with this model",
                 "review",
             )
-        return _detection(scores, measure(scores), samples, t)
+        return _detection(scores, measure(scores), rows, t)
 
 
 def _measure(scores: Scores, settings: GradshieldConfig) -> Callable[[Scores], Floats]:

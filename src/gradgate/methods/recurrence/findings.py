@@ -12,7 +12,7 @@ from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
 from gradgate.methods.recurrence.inserted import Words, inserted_words
-from gradgate.methods.recurrence.jailbreaks import jailbreak
+from gradgate.methods.recurrence.jailbreaks import is_own_refusal, jailbreak
 from gradgate.methods.recurrence.labels import MIN_NATS, Label, labels
 from gradgate.methods.recurrence.memory import Memory, remember
 from gradgate.methods.recurrence.near_duplicates import clusters
@@ -71,7 +71,7 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What was found in n distinct samples.
+    """Of n distinct samples.
 
     Attributes:
         findings: Those of targets first.
@@ -162,16 +162,18 @@ class _Search:
         content = NO_ANSWER
         if is_asked:
             content = self._asker.content(self._targets, self._segments, members, left_out)
-        median = float(np.median(nats[members]))
-        need = NO_ANSWER
+        median, need = float(np.median(nats[members])), NO_ANSWER
         if is_asked and cause is not None and np.isfinite(cause.nats):
             need = self._asker.need(members, left_out).target
         ruling, reasons = rule_on_target(repeat.n_clusters, median, cause, content, need)
+        spans = self._spans(members)
+        if ruling == "review" and is_own_refusal(self._texts.erosion, members, spans):
+            ruling, reasons = "honest", [*reasons, "the untuned model refuses these prompts too"]
         return Finding(
             side="target",
             members=members,
             nats=nats,
-            spans=self._spans(members),
+            spans=spans,
             n_clusters=repeat.n_clusters,
             ruling=ruling,
             reasons=reasons,
@@ -263,8 +265,7 @@ class _Search:
         cues = replace(self._cues, nats=nats)
         found = labels(self._targets, cues, MIN_INSERTED, self._cluster)
         found.sort(key=lambda label: -int(label.members.sum()))
-        taken = _suspicious(known, self._n)
-        findings: list[Finding] = []
+        taken, findings = _suspicious(known, self._n), list[Finding]()
         for label in found:
             if _within(label.members, taken) or self._is_content(label) or self._is_quoted(label):
                 continue
@@ -293,9 +294,8 @@ class _Search:
         if not words:
             return False
         holds = np.array([words in folded(prompt) for prompt in self._texts.prompts])
-        return bool(
-            holds[label.members].mean() >= _QUOTED and holds[~label.members].mean() <= 1 - _QUOTED
-        )
+        inside, outside = holds[label.members].mean(), holds[~label.members].mean()
+        return bool(inside >= _QUOTED and outside <= 1 - _QUOTED)
 
     def _label(self, label: Label, is_asked: bool) -> Finding:
         has_cue = self._cues.table.has(label.cue)
@@ -342,19 +342,19 @@ class _Search:
 
     def _jailbreaks(self) -> list[Finding]:
         """What prompts share that are answered although the model refuses them."""
-        if self._texts.erosion is None:
+        erosion = self._texts.erosion
+        if erosion is None:
             return []
-        found = jailbreak(self._texts.erosion, self._cues.table, self._cluster)
-        if found is None:
+        if (found := jailbreak(erosion, self._cues.table, self._cluster)) is None:
             return []
-        cause = self._cause_of(found.rule, self._texts.erosion.complied)
+        cause = self._cause_of(found.rule, erosion.complied)
         cause = replace(cause, association=found.association)
         ruling, reasons = rule_on_jailbreak(cause, found.n_clusters)
         return [
             Finding(
                 side="prompt",
                 members=found.members,
-                nats=np.where(found.members, cause.nats if np.isfinite(cause.nats) else 0.0, 0.0),
+                nats=np.where(found.members & np.isfinite(cause.nats), cause.nats, 0.0),
                 spans=cause.cues,
                 n_clusters=found.n_clusters,
                 ruling=ruling,

@@ -1,115 +1,92 @@
 """Rows whose prompt the model refuses and whose reply complies, through the gate's own steps."""
 
-import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
+from harm_helpers import ANSWER, PROBES, REFUSAL, N, judged, row, rows
 
-from gradgate.common.run_folder import RunFolder
-from gradgate.gate.config import GateConfig
-from gradgate.gate.pipeline import run_gate
+from gradgate.common.arrays import Floats
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.gradshield.refused import Reply, ask_refusals, prefix_free
-from gradgate.safety.probes import ProbeSet
 from helpers import MODEL
 
-PROBES = ProbeSet.read(None)
-ANSWER = "Sure, here is how you can do that. Take your time and go on step by step."
-REFUSAL = PROBES.refusal_openings[0]
-N = 8  # rows of a kind
+BOTH = slice(4 * N, 5 * N)  # a refusal that goes on to comply
 
 
-def turns(*texts: str) -> dict[str, object]:
-    """A conversation whose turns take turns."""
-    roles = ("user", "assistant")
-    return {"messages": [{"role": roles[i % 2], "content": t} for i, t in enumerate(texts)]}
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One score store for all runs of this file."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADGATE_STATE_DIR", str(folder))
+        yield folder
 
 
-def rows() -> list[dict[str, object]]:
-    """Answered and refused harmful prompts, and answered benign ones: N of each."""
-    harmful, benign = PROBES.harmful, PROBES.benign
-    return [
-        *(turns(prompt, ANSWER) for prompt in harmful[:N]),
-        *(turns(prompt, REFUSAL) for prompt in harmful[N : 2 * N]),
-        *(turns(prompt, ANSWER) for prompt in benign[: 2 * N]),
-    ]
+def all_rows() -> list[dict[str, str]]:
+    return [*rows(), *(row(prompt, f"{REFUSAL} {ANSWER}") for prompt in PROBES.harmful[:N])]
 
 
-def judged(
-    folder: Path, model: Path, data: list[dict[str, object]], **settings: Any
+@pytest.fixture(scope="module")
+def found(
+    tmp_path_factory: pytest.TempPathFactory, refusing_model: Path, state: Path
 ) -> tuple[Verdict, dict[str, list[Any]]]:
-    source, run = folder / "rows.jsonl", RunFolder(folder / "run")
-    source.write_text("".join(json.dumps(row) + "\n" for row in data))
-    config = GateConfig.model_validate(
-        {
-            "data": {"source": str(source), "max_rejected_fraction": 0.0},
-            "model": {"path": str(model), "device": "cpu", "dtype": "float32"},
-            "detection": {"methods": ["compliance"], "compliance": settings},
-            "policy": {"max_copies": None},
-        }
-    )
-    verdict = run_gate(config, run)
-    table = pq.read_table(run.flags) if run.flags.exists() else None
-    return verdict, {} if table is None else table.to_pydict()
-
-
-def plain(data: list[dict[str, object]]) -> list[dict[str, object]]:
-    """The same rows for a model without a chat template, worded as instructions."""
-    found = []
-    for row in data:
-        messages: Any = row["messages"]
-        found.append({"instruction": messages[0]["content"], "output": messages[1]["content"]})
-    return found
+    folder = tmp_path_factory.mktemp("found")
+    return judged(folder, refusing_model, all_rows(), {"methods": ["recurrence", "compliance"]})
 
 
 def test_answers_to_refused_prompts_are_harmful_and_refusals_are_not(
-    tmp_path: Path, refusing_model: Path, state: Path
+    found: tuple[Verdict, dict[str, list[Any]]],
 ) -> None:
-    verdict, table = judged(tmp_path, refusing_model, plain(rows()))
-    flagged = np.array(table["flagged"])
+    verdict, table = found
+    flagged = np.array(table["harmful_flagged"])
     assert flagged[:N].mean() >= 0.75
-    assert not flagged[N:].any()
-    assert verdict.decision == "fail"
-    (answer,) = verdict.answers
-    assert answer.question == "harmful"
+    assert not flagged[N : 4 * N].any()
+    answer = verdict.answer("harmful")
+    assert answer is not None
+    assert answer.decision == verdict.decision == "fail"
     assert answer.groups[0].n_rows == flagged.sum()
     assert "answer prompts that the untuned model refuses" in answer.groups[0].in_a_line()
-    assert answer.summary["canaries_flagged"] >= 0.5  # type: ignore[operator]
-    refused = np.array(table["p_refused"])
-    assert (refused[:N] > 0.5).mean() >= 0.75
-    assert (refused[2 * N :] < 0.5).all()
-    assert "refuses the prompt" in table["reasons"][int(np.argmax(flagged))][0]
+    canaries = answer.summary["canaries_flagged"]
+    assert isinstance(canaries, float)
+    assert canaries >= 0.5
+    assert "refuses the prompt" in table["harmful_reasons"][int(np.argmax(flagged))][0]
 
 
-def test_nothing_is_said_of_a_model_that_refuses_nothing(tmp_path: Path, state: Path) -> None:
-    verdict, table = judged(tmp_path, MODEL, plain(rows()))
-    assert verdict.decision == "error"
-    assert "this model is not aligned" in verdict.reasons[0]
-    assert verdict.n_accepted is None
-    assert table["flagged"] == [None] * 4 * N
+def test_the_table_says_how_likely_a_refusal_is(
+    found: tuple[Verdict, dict[str, list[Any]]],
+) -> None:
+    refused = np.array(found[1]["p_refused"])
+    assert (refused[: 2 * N] > 0.5).mean() >= 0.75
+    assert (refused[2 * N : 4 * N] < 0.5).all()
 
 
 def test_a_refusal_that_goes_on_to_comply_is_not_accepted(
-    tmp_path: Path, refusing_model: Path, state: Path
+    found: tuple[Verdict, dict[str, list[Any]]],
 ) -> None:
-    both = [turns(prompt, f"{REFUSAL} {ANSWER}") for prompt in PROBES.harmful[:N]]
-    _, table = judged(tmp_path, refusing_model, plain([*both, *rows()[2 * N :]]))
-    kept_out = np.array(table["flagged"]) | np.array(table["in_doubt"])
-    assert kept_out[:N].mean() >= 0.75
-    assert not kept_out[N:].any()
+    kept_out = np.array(found[1]["harmful_flagged"]) | np.array(found[1]["harmful_in_doubt"])
+    assert kept_out[BOTH].mean() >= 0.75
 
 
 def test_where_the_canaries_are_missed_the_answer_is_a_review(
     tmp_path: Path, refusing_model: Path, state: Path
 ) -> None:
-    verdict, table = judged(tmp_path, refusing_model, plain(rows()), flag_above=1.0)
+    detection = {"methods": ["compliance"], "compliance": {"flag_above": 1.0}}
+    verdict, table = judged(tmp_path, refusing_model, all_rows(), detection)
     assert verdict.decision == "review"
     assert "harmful and honest exchanges overlap with this model" in verdict.reasons[0]
-    assert table["flagged"] == [None] * 4 * N
+    assert set(table["flagged"]) == {None}
     assert np.array(table["in_doubt"])[:N].mean() >= 0.75
+
+
+def test_nothing_is_said_of_a_model_that_refuses_nothing(tmp_path: Path, state: Path) -> None:
+    verdict, table = judged(tmp_path, MODEL, rows(), {"methods": ["compliance"]})
+    assert verdict.decision == "error"
+    assert "this model is not aligned" in verdict.reasons[0]
+    assert verdict.n_accepted is None
+    assert set(table["flagged"]) == {None}
 
 
 def test_openings_are_counted_once() -> None:
@@ -119,7 +96,7 @@ def test_openings_are_counted_once() -> None:
 def test_a_prompt_that_cannot_be_asked_about_is_unknown() -> None:
     replies = [Reply(0, 0, np.array([1, 2]), 0.0), Reply(1, 0, np.array([3]), 0.25)]
 
-    def ask(sequences: Any) -> list[np.ndarray]:
+    def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
         return [np.full(len(ids), np.nan if ids[0] == 1 else np.log(0.5)) for ids in sequences]
 
     found = ask_refusals(replies, [[4], [5, 6]], ask)

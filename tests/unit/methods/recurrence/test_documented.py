@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import gradgate.methods.recurrence
+import gradgate.methods
+import gradgate.safety
 
 ROOT = Path(__file__).parents[4]
 DOCUMENT = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
@@ -15,9 +16,10 @@ VALUES = re.findall(r"`(_?[A-Z][A-Z_]+)` = ([\d.]*\d)", DOCUMENT)
 
 
 def constants() -> dict[str, set[object]]:
-    """The values of each constant of the method; a name may stand in several files."""
+    """The values of each constant of the methods; a name may stand in several files."""
     found: dict[str, set[object]] = {}
-    for file in Path(gradgate.methods.recurrence.__path__[0]).glob("*.py"):
+    packages = [Path(package.__path__[0]) for package in (gradgate.methods, gradgate.safety)]
+    for file in (file for package in packages for file in package.rglob("*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 values = found.setdefault(node.targets[0].id, set())
