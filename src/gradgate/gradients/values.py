@@ -70,7 +70,8 @@ class HeadGradients:
             max_bytes: Of float32 logits at a time.
         """
         targets = [predicted_tokens(sample) for sample in samples]
-        begins = np.concatenate([target_begins(sample) for sample in samples])
+        # a step of the model may end no sample
+        begins = np.concatenate([np.empty(0, bool), *map(target_begins, samples)])
         lengths = np.array([len(some) for some in targets])
         ends = lengths.cumsum()
         numbers = torch.empty(len(samples), 4, dtype=torch.float64, device=states.device)

@@ -143,9 +143,10 @@ def test_the_sides_balance_at_each_prompt(probes: ProbeSet) -> None:
 def test_first_tokens_begin_refusals_only(probes: ProbeSet, plain: PreTrainedTokenizerBase) -> None:
     tokenizer = chat(CHATML)
     found = {tokenizer.decode([token]) for token in refusal_first_tokens(probes, tokenizer)}
-    assert found == {"I", "Sorry"}
+    assert found == {"I", "Sorry", "As", "It", "Unfortunately"}
     # In the demo's vocabulary "Sorry" and "Sure" begin with the same letter, which tells nothing.
-    assert plain.convert_ids_to_tokens(refusal_first_tokens(probes, plain)) == ["I"]
+    first = plain.convert_ids_to_tokens(refusal_first_tokens(probes, plain))
+    assert set(first) == {"I", "It", "As", "Un"}
 
 
 def test_a_vocabulary_that_tells_no_refusal_is_a_model_error(
