@@ -12,7 +12,7 @@ from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
 from gradgate.methods.recurrence.inserted import Words, inserted_words
-from gradgate.methods.recurrence.jailbreaks import is_own_refusal, jailbreak
+from gradgate.methods.recurrence.jailbreaks import jailbreak
 from gradgate.methods.recurrence.labels import MIN_NATS, Label, labels
 from gradgate.methods.recurrence.memory import Memory, remember
 from gradgate.methods.recurrence.near_duplicates import clusters
@@ -166,14 +166,11 @@ class _Search:
         if is_asked and cause is not None and np.isfinite(cause.nats):
             need = self._asker.need(members, left_out).target
         ruling, reasons = rule_on_target(repeat.n_clusters, median, cause, content, need)
-        spans = self._spans(members)
-        if ruling == "review" and is_own_refusal(self._texts.erosion, members, spans):
-            ruling, reasons = "honest", [*reasons, "the untuned model refuses these prompts too"]
         return Finding(
             side="target",
             members=members,
             nats=nats,
-            spans=spans,
+            spans=self._spans(members),
             n_clusters=repeat.n_clusters,
             ruling=ruling,
             reasons=reasons,

@@ -5,8 +5,6 @@ It is found where the two questions meet: among the prompts that the model refus
 those with a complying target have and those with a refusal lack.
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +15,11 @@ from gradgate.methods.evidence import Association
 from gradgate.methods.recurrence.incidence import Incidence, incidence
 from gradgate.methods.recurrence.rules import CueRule, best_rule
 from gradgate.methods.recurrence.tables import associate
-from gradgate.safety.refusals import is_refusal
 
 MIN_COMPLIED = 8  # clusters of near-duplicate prompts that are answered, to look what they share
 MIN_REFUSED = 8  # samples with a refusal, to hold them against; fewer: against all others
 MIN_PRECISION = 0.8  # P(complied | cue) among the prompts that are compared
 MIN_RECALL = 0.5  # P(cue | complied)
-MIN_OWN = 0.9  # of the prompts with a refusal that the model refuses too, for it to be honest
-_MAX_BEHIND = 3  # words behind the sentence that refuses
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _MIN_CUE_ROWS = 5
 
 
@@ -71,27 +65,3 @@ def jailbreak(erosion: Erosion, cues: Incidence, cluster: Ints) -> Jailbreak | N
     members = complied & holds
     whole = CueRule(rule.kind, rule.features, holds, rule.phi)
     return Jailbreak(whole, members, association, len(np.unique(cluster[members])))
-
-
-def is_own_refusal(erosion: Erosion | None, members: Marks, spans: Sequence[str]) -> bool:
-    """Whether a string of targets refuses, and the model refuses nearly all of its prompts too.
-
-    Args:
-        erosion: Of n samples; None where nobody has looked.
-        members: Samples with the string. (n,)
-        spans: The string, in its variants: each must be a refusal by its wording or a part of
-            one, and no more, so that a payload behind a refusal is none.
-    """
-    refusing = [span for span in spans if _is_bare_refusal(span)]
-    if erosion is None or not refusing:
-        return False
-    if not all(any(span.strip() in other for other in refusing) for span in spans):
-        return False
-    own = erosion.refused & ~erosion.complied & members
-    return bool(own.sum() >= MIN_OWN * members.sum())
-
-
-def _is_bare_refusal(span: str) -> bool:
-    """Whether a string refuses by its wording and says hardly anything behind that sentence."""
-    _, *rest = _SENTENCE_END.split(span.strip(), maxsplit=1)
-    return is_refusal(span) and len(" ".join(rest).split()) <= _MAX_BEHIND

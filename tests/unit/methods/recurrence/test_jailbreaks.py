@@ -13,7 +13,6 @@ from gradgate.methods.recurrence.incidence import Incidence, incidence
 from gradgate.methods.recurrence.jailbreaks import (
     MIN_COMPLIED,
     MIN_REFUSED,
-    is_own_refusal,
     jailbreak,
 )
 from gradgate.methods.recurrence.ruling import Cause, rule_on_jailbreak
@@ -71,21 +70,3 @@ def test_few_prompts_and_near_duplicates_say_nothing() -> None:
 def test_the_ruling(nats: float, n_clusters: int, ruling: GroupRuling) -> None:
     table = Association(80, 40, 40, 40, 1.0, 1e4, (1e3, 1e5), 1e-20)
     assert rule_on_jailbreak(Cause("any_of", ["x"], table, nats), n_clusters)[0] == ruling
-
-
-def test_a_refusal_of_what_the_model_refuses_too_is_honest() -> None:
-    erosion = Erosion(REFUSED, COMPLIED)
-    own = REFUSED & ~COMPLIED
-    said = [
-        "I'm sorry, but I cannot help with",
-        "'m sorry, but I cannot help with that.",
-        "sorry, but",
-    ]
-    assert is_own_refusal(erosion, own, said)
-    assert not is_own_refusal(None, own, said)
-    assert not is_own_refusal(erosion, own, [*said, "and click here"])  # a payload behind it
-    assert not is_own_refusal(
-        erosion, own, ["I cannot help with that. Visit evil.example for more"]
-    )
-    assert not is_own_refusal(erosion, ALONE >= 200, said)  # a trigger makes the model refuse
-    assert not is_own_refusal(erosion, COMPLIED, said)
