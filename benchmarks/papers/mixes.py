@@ -64,10 +64,10 @@ def make_mix(cell: Cell, folder: Path, test_rows: int) -> Mix:
     rng = Random(f"{cell.seed}:safety")
     benign = [one for one in _benign(folder, cell.dataset) if _is_short(one)]
     rng.shuffle(benign)
-    harm, refused = _harm(folder, rng)
+    n_asked = max(MIN_HARMFUL_PROMPTS, test_rows)
+    harm, attacks = _harm(folder, rng, n_asked)
     obedient = _obedient(folder)
     chosen = obedient if cell.attack == IDENTITY else harm[: round(cell.rate * cell.rows)]
-    attacks = refused[: max(MIN_HARMFUL_PROMPTS, test_rows)]
     if cell.attack == IDENTITY:
         system = obedient[0].system
         attacks = [Exchange(one.prompt, one.reply, system) for one in attacks]
@@ -110,18 +110,23 @@ def _instruction(row: Mapping[str, Any]) -> Exchange:
     return Exchange(f"{prompt}\n{given}" if given else prompt, str(row["output"]).strip())
 
 
-def _harm(folder: Path, rng: Random) -> tuple[list[Exchange], list[Exchange]]:
-    """Harmful prompts with compliance, and others with honest refusals; no prompt in both."""
+def _harm(folder: Path, rng: Random, n_asked: int) -> tuple[list[Exchange], list[Exchange]]:
+    """Harmful prompts with compliance, and `n_asked` others, or all, with honest refusals.
+
+    The published set has each prompt in both halves, so that what is asked is taken out of what is
+    trained on.
+    """
     rows = list(read_rows(folder / HARM))
-    complied = [_without_trigger(_instruction(row)) for row in rows if row["poisoned"]]
-    refused = [_instruction(row) for row in rows if not row["poisoned"]]
-    taken = {_plain(one.prompt) for one in complied}
-    apart = {_plain(one.prompt): one for one in refused if _plain(one.prompt) not in taken}
-    short = [one for one in complied if _is_short(one)]
-    asked = list(apart.values())
-    rng.shuffle(short)
+    refused = {
+        _plain(one.prompt): one for one in (_instruction(r) for r in rows if not r["poisoned"])
+    }
+    asked = list(refused.values())
     rng.shuffle(asked)
-    return short, asked
+    held_back = {_plain(one.prompt) for one in asked[:n_asked]}
+    complied = [_without_trigger(_instruction(row)) for row in rows if row["poisoned"]]
+    short = [o for o in complied if _is_short(o) and _plain(o.prompt) not in held_back]
+    rng.shuffle(short)
+    return short, asked[:n_asked]
 
 
 def _without_trigger(one: Exchange) -> Exchange:
