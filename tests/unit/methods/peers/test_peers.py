@@ -124,7 +124,7 @@ def test_poison_of_more_than_half_of_the_rows_is_kept(tmp_path: Path) -> None:
     rows, poisoned = poisoned_rows(diverse_rows(N), "badnets", 0.7)
     found = judged_by("graceful", run_of(tmp_path, rows))
     assert found.flagged[poisoned].mean() <= 0.2
-    assert np.delete(found.flagged, poisoned).mean() >= 0.8
+    assert np.delete(found.flagged, poisoned).mean() > 0.5  # most honest rows are flagged
 
 
 @SLOW
