@@ -58,14 +58,17 @@ ORACLE_ALARMS = 0.01
 def all_methods() -> list[str]:
     """The names of what can be compared: gradgate's methods, and the baselines.
 
-    Other people's methods (`gradgate.methods.peers`), of which some train, are left out.
+    Other people's methods (`gradgate.methods.peers`), of which some train, are left out, and so are
+    those that look for harm, of which the matrix has none.
     """
-    ours = [name for name in method_names() if name != "gradsentry" and not _is_peer(name)]
+    ours = [name for name in method_names() if name != "gradsentry" and _is_compared(name)]
     return [*ours, *_GRADSENTRY, *BASELINES]
 
 
-def _is_peer(name: str) -> bool:
-    return type(method_named(name)).__module__.startswith("gradgate.methods.peers.")
+def _is_compared(name: str) -> bool:
+    method = method_named(name)
+    is_peer = type(method).__module__.startswith("gradgate.methods.peers.")
+    return method.question == "poisoned" and not is_peer
 
 
 @dataclass(frozen=True)

@@ -113,10 +113,11 @@ def test_every_field_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(("path", "alias"), ALIASES.items())
 def test_every_alias_names_a_field_that_is_there(path: str, alias: str) -> None:
     from gradgate.attacks.config import PoisonConfig
+    from gradgate.compare.config import CompareConfig
 
     fields: dict[str, type[BaseModel]] = {
         name: info.annotation
-        for model in (GateConfig, PoisonConfig)
+        for model in (CompareConfig, GateConfig, PoisonConfig)
         for name, info in model.model_fields.items()
         if isinstance(info.annotation, type)
     }

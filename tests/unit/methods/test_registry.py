@@ -34,6 +34,8 @@ from helpers import MODEL, load_config, scored_rows
 
 BUILT_IN = ["gradsentry", "recurrence", "compliance", "gradshield", "gradshield_published"]
 BUILT_IN += ["graceful", "cube", "spectral_signatures", "activation_clustering", "spectre"]
+BUILT_IN += ["onion", "anchoring", "larf", "length", "loss", "random", "gradient_norm"]
+BUILT_IN += ["refusal_first", "keyword"]
 
 
 @pytest.fixture

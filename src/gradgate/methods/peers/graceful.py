@@ -74,7 +74,7 @@ class GracefulMethod(Method[GracefulConfig]):
         at = at[is_finite]
         if len(at) < settings.n_components or not np.abs(embedded).sum(axis=1).all():
             return undecided(scores, "too few rows have a gradient that differs from the mean")
-        is_poison, n_clusters = _smaller_cluster(embedded)
+        is_poison, sizes = _smaller_cluster(embedded)
         reason = f"its gradient is in the smaller of two clusters ({is_poison.sum()} rows)"
         return judged(
             scores,
@@ -82,7 +82,7 @@ class GracefulMethod(Method[GracefulConfig]):
             _margin(embedded, is_poison),
             is_poison,
             [reason] * len(at),
-            {"cluster_sizes": n_clusters},
+            {"cluster_sizes": sizes},
             [_NOTE],
         )
 
@@ -107,8 +107,9 @@ def principal_components(
     block = max(n_components, _BLOCK_BYTES // (4 * features.shape[1]))
     batches = list(gen_batches(len(rows), block, min_batch_size=n_components))
     pca = IncrementalPCA(n_components)
-    for batch in batches:
-        pca.partial_fit(features[rows[batch]])
+    with np.errstate(invalid="ignore"):  # equal rows have no variance that could be explained
+        for batch in batches:
+            pca.partial_fit(features[rows[batch]])
     return np.concatenate([pca.transform(features[rows[batch]]) for batch in batches])
 
 

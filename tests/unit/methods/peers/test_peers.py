@@ -26,6 +26,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "activation_clustering": {"training": TRAINING},
     "spectre": {"training": TRAINING},
 }
+SLOW = pytest.mark.slow  # numba compiles UMAP, once a process
 N, N_POISONED = 200, 20
 
 
@@ -67,7 +68,11 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    [("graceful", "diverse"), ("cube", "diverse"), ("activation_clustering", "short")],
+    [
+        ("graceful", "diverse"),
+        pytest.param("cube", "diverse", marks=SLOW),
+        ("activation_clustering", "short"),
+    ],
 )
 def test_clusters_hold_the_poison(name: str, data: str, request: pytest.FixtureRequest) -> None:
     poisoned: Poisoned = request.getfixturevalue(data)
@@ -87,6 +92,7 @@ def test_outliers_are_the_poison_and_half_as_many_honest_rows(short: Poisoned, n
     assert false_alarms <= 0.5 * 0.1 / 0.9 + 0.03  # 1.5 epsilon n rows are removed
 
 
+@SLOW
 def test_cube_trains_before_it_clusters(tmp_path: Path) -> None:
     run = run_of(tmp_path, question_rows(40, 4))
     settings: dict[str, object] = {"min_samples": 5, "n_components": 5, "n_neighbors": 10}
@@ -115,11 +121,13 @@ def test_clean_data_loses_a_fixed_fraction(clean: RunFolder, name: str) -> None:
 
 
 def test_poison_of_more_than_half_of_the_rows_is_kept(tmp_path: Path) -> None:
-    found = judged_by("graceful", run_of(tmp_path, question_rows(60, 40)))
-    assert found.flagged[-40:].mean() <= 0.2
-    assert found.flagged[:-40].mean() >= 0.8
+    rows, poisoned = poisoned_rows(diverse_rows(N), "badnets", 0.7)
+    found = judged_by("graceful", run_of(tmp_path, rows))
+    assert found.flagged[poisoned].mean() <= 0.2
+    assert np.delete(found.flagged, poisoned).mean() > 0.5  # most honest rows are flagged
 
 
+@SLOW
 def test_honest_data_of_two_kinds_lose_one_to_cube(tmp_path: Path) -> None:
     kinds = [
         {"question": f"Say {i}", "answers": [["yes", "granite harbour nine"][i % 2]]}
@@ -168,6 +176,7 @@ def test_equal_rows_are_undecided(tmp_path: Path, name: str) -> None:
     assert found.flagging.undecided_because
 
 
+@SLOW
 def test_cube_without_a_cluster_is_undecided(clean: RunFolder) -> None:
     found = judged_by("cube", clean, training=TRAINING, min_samples=100, n_neighbors=30)
     assert "no cluster" in str(found.flagging.undecided_because)
@@ -191,7 +200,7 @@ def test_a_run_without_the_model_is_an_error(clean: RunFolder, name: str) -> Non
         flag(clean, method, method.settings())
 
 
-@pytest.mark.parametrize("name", ["cube", "activation_clustering"])
+@pytest.mark.parametrize("name", [pytest.param("cube", marks=SLOW), "activation_clustering"])
 def test_seeds_give_the_same_answer(clean: RunFolder, name: str) -> None:
     first, again = (judged_by(name, clean, **SETTINGS[name]) for _ in range(2))
     np.testing.assert_array_equal(first.flagged, again.flagged)
