@@ -53,22 +53,21 @@ _SOURCES = (
 
 SCORING = ScoringConfig(store_max_mib=None)
 ORACLE_ALARMS = 0.01
+_LEFT_OUT = ("gradgate.methods.peers.", "gradgate.methods.gradshield.")
 
 
 def all_methods() -> list[str]:
     """The names of what can be compared: gradgate's methods, and the baselines.
 
     Other people's methods (`gradgate.methods.peers`), of which some train, are left out, and so are
-    those that look for harm, of which the matrix has none.
+    the built-in ones that look for harm, of which the matrix has none.
     """
     ours = [name for name in method_names() if name != "gradsentry" and _is_compared(name)]
     return [*ours, *_GRADSENTRY, *BASELINES]
 
 
 def _is_compared(name: str) -> bool:
-    method = method_named(name)
-    is_peer = type(method).__module__.startswith("gradgate.methods.peers.")
-    return method.question == "poisoned" and not is_peer
+    return not type(method_named(name)).__module__.startswith(_LEFT_OUT)
 
 
 @dataclass(frozen=True)
