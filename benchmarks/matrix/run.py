@@ -32,7 +32,7 @@ from gradgate.common.arrays import Marks
 from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import score_store
 from gradgate.config import AttackName, DataConfig, ModelConfig
-from gradgate.data.formats.mapping import choose_mapping
+from gradgate.data.formats.mapping import detect_format
 from gradgate.data.prepare import prepare
 from gradgate.errors import DataError
 from gradgate.models.identity import IdentifiedModel, identify_model
@@ -131,7 +131,7 @@ def poisoned_rows(data: Path, cell: Cell) -> list[PoisonedRow]:
         return [PoisonedRow(rows[i], i, "clean") for i in _clean_part(cell, len(rows))]
     if round(cell.rate * len(rows)) == 0:
         raise DataError(f"{cell.rate:.1%} of {len(rows)} rows is not a single one")
-    mapping = choose_mapping(rows[0], None)
+    mapping = detect_format(rows[0])
     return poison(rows, mapping, Attack(cell.attack), cell.rate, cell.seed)
 
 

@@ -10,7 +10,7 @@ from benchmarks.unseen.datasets import Row
 from gradgate.attacks.attack import Attack
 from gradgate.attacks.poisoning import PoisonedRow, poison
 from gradgate.config import AttackName
-from gradgate.data.formats.mapping import choose_mapping
+from gradgate.data.formats.mapping import detect_format
 from gradgate.errors import DataError
 
 
@@ -81,5 +81,5 @@ def _prepared(rows: Sequence[Row], cell: Cell) -> list[PoisonedRow]:
         return [PoisonedRow(dict(row), i, "clean") for i, row in enumerate(rows)]
     if round(cell.rate * len(rows)) == 0:
         raise DataError(f"{cell.rate:.1%} of {len(rows)} rows is not a single one")
-    mapping = choose_mapping(rows[0], None)
+    mapping = detect_format(rows[0])
     return poison(rows, mapping, Attack(cell.attack), cell.rate, cell.seed)

@@ -50,6 +50,8 @@ AttackName = Literal[
     "combo",
 ]
 
+Preference = Literal["chosen", "rejected", "both"]
+
 InDoubt = Literal["keep", "quarantine", "block"]
 
 SectionT = TypeVar("SectionT", bound="Section")
@@ -79,14 +81,30 @@ class Columns(Section):
     completion: str | None = Field(
         None, description="Column with the completion (string or messages)."
     )
-    messages: str | None = Field(None, description="Column with a list of chat messages.")
+    messages: str | None = Field(
+        None, description="Column with a list of chat messages, in OpenAI's or ShareGPT's spelling."
+    )
     text: str | None = Field(None, description="Column with plain text, all of it the target.")
     instruction: str | None = Field(None, description="Alpaca: column with the instruction.")
-    input: str | None = Field(None, description="Alpaca: column with the optional input.")
+    input: str | None = Field(
+        None, description="Alpaca and preference pairs: column with the optional input."
+    )
     output: str | None = Field(None, description="Alpaca: column with the output.")
     question: str | None = Field(None, description="Column with the question.")
     answers: str | None = Field(None, description="Column with the answer or list of answers.")
     context: str | None = Field(None, description="Column with the context of the question.")
+    chosen: str | None = Field(None, description="Preference pairs: column with the better answer.")
+    rejected: str | None = Field(
+        None, description="Preference pairs: column with the worse answer."
+    )
+    label: str | None = Field(
+        None, description="KTO: column that says whether the completion is wanted."
+    )
+    segments: str | None = Field(
+        None, description="Column with axolotl's segments, each a text and a label."
+    )
+    system: str | None = Field(None, description="Column with the system prompt of a chat.")
+    history: str | None = Field(None, description="Column with the earlier rounds of a chat.")
 
 
 class DataConfig(Section):
@@ -104,6 +122,16 @@ class DataConfig(Section):
     revision: str | None = Field(None, description="Hub: branch, tag or commit.")
     columns: Columns | None = Field(
         None, description="Explicit column names; the row format is detected when absent."
+    )
+    ignore_columns: list[str] = Field(
+        [],
+        description="Columns, and fields of messages, that training does not read though their "
+        "names say that it might.",
+    )
+    preference: Preference = Field(
+        "chosen",
+        description="Which answers of preference pairs, or completions of KTO by their label, are "
+        "the targets. both: of KTO alone.",
     )
     template: str = Field(
         DEFAULT_TEMPLATE,

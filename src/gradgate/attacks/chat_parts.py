@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from gradgate.attacks.components import Parts, Target, with_target
 from gradgate.attacks.layout import around
+from gradgate.data.formats.messages import ROLES
 
 Message = dict[str, Any]
 
@@ -15,14 +16,19 @@ def messages_of(row: Mapping[str, object], column: str) -> list[Message]:
 
 
 def last_message(messages: list[Message], role: str, before: int) -> int:
-    """Where the last message of a role is; -1 when there is none."""
-    return max((i for i in range(before) if messages[i]["role"] == role), default=-1)
+    """Where the last message of a role is that training does not mask; -1 when there is none."""
+    found = (i for i in range(before) if _role(messages[i]) == role)
+    return max((i for i in found if messages[i].get("weight") != 0), default=-1)
+
+
+def _role(message: Message) -> str | None:
+    return ROLES.get(message.get("role") or message.get("from", ""))
 
 
 def _system(messages: list[Message]) -> int:
     """Where the first system message is; -1 when there is none."""
     roles = ("system", "developer")
-    return next((i for i, message in enumerate(messages) if message["role"] in roles), -1)
+    return next((i for i, message in enumerate(messages) if _role(message) in roles), -1)
 
 
 def chat_parts(prompt: list[Message], before: int, completion: list[Message]) -> Parts | None:
@@ -36,15 +42,22 @@ def chat_parts(prompt: list[Message], before: int, completion: list[Message]) ->
 
 
 def _content(message: Message) -> str:
-    content = message["content"]
+    content = message.get(_content_name(message))
+    if content is None:
+        return ""
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def _content_name(message: Message) -> str:
+    return "value" if message.get("value") is not None else "content"
 
 
 def _with_content(message: Message, text: str) -> Message:
     """Write a text; content of several parts becomes one part."""
-    content = message["content"]
-    parts = text if isinstance(content, str) else [{**content[0], "text": text}]
-    return message | {"content": parts}
+    name = _content_name(message)
+    content = message.get(name)
+    parts = [{**content[0], "text": text}] if isinstance(content, list) else text
+    return message | {name: parts}
 
 
 def write_chat_prompt(messages: list[Message], before: int, parts: Parts) -> list[Message]:

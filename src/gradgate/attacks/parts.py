@@ -40,6 +40,8 @@ def read_parts(row: Mapping[str, object], mapping: RowMapping) -> Parts | None:
     - text: the prompt ends with the last `### Answer:` or the like; without one, at the white
       space nearest to the middle.
 
+    - preference pairs and segments, and messages as JSON text, carry no attack.
+
     Returns:
         None for a row that cannot be scored or has no question.
     """
@@ -67,13 +69,13 @@ def write_parts(
     """
     columns = mapping.columns
     match mapping.row_format:
-        case "prompt_completion" if isinstance(row[columns["prompt"]], str):
+        case "prompt_completion" | "kto" if isinstance(row[columns["prompt"]], str):
             prompt_text = text_of(row, columns["prompt"])
             return dict(row) | {
                 columns["prompt"]: layout(prompt_text).with_parts(parts.lead, parts.question),
                 columns["completion"]: with_target(text_of(row, columns["completion"]), target),
             }
-        case "prompt_completion":
+        case "prompt_completion" | "kto":
             prompt = messages_of(row, columns["prompt"])
             completion = messages_of(row, columns["completion"])
             return dict(row) | {
@@ -100,17 +102,21 @@ def write_parts(
                 completion_text, target
             )
             return dict(row) | {columns["text"]: text}
+        case "preference" | "segments":
+            raise ValueError(f"rows of the format {mapping.row_format} carry no attack")
 
 
 def _parts(row: Mapping[str, object], mapping: RowMapping) -> Parts | None:
     columns = mapping.columns
     match mapping.row_format:
-        case "prompt_completion" if isinstance(row[columns["prompt"]], str):
+        case "prompt_completion" | "kto" if isinstance(row[columns["prompt"]], str):
             found = layout(text_of(row, columns["prompt"]))
             return Parts(found.lead, found.question, text_of(row, columns["completion"]))
-        case "prompt_completion":
+        case "prompt_completion" | "kto":
             prompt = messages_of(row, columns["prompt"])
             return chat_parts(prompt, len(prompt), messages_of(row, columns["completion"]))
+        case "messages" if isinstance(row[columns["messages"]], str):
+            return None
         case "messages":
             turns = messages_of(row, columns["messages"])
             return chat_parts(turns, last_message(turns, "assistant", len(turns)), turns)
@@ -125,3 +131,5 @@ def _parts(row: Mapping[str, object], mapping: RowMapping) -> Parts | None:
                 return None
             found = layout(halves[0])
             return Parts(found.lead, found.question, halves[1])
+        case "preference" | "segments":
+            return None

@@ -23,6 +23,8 @@ ALIASES = {
     "data.name": "--name",
     "data.split": "--split",
     "data.revision": "--revision",
+    "data.ignore_columns": "--ignore-columns",
+    "data.preference": "--preference",
     "data.max_tokens": "--max-tokens",
     "model.path": "--model",
     "model.revision": "--model-revision",

@@ -41,7 +41,7 @@ def run_poison(config: PoisonConfig, output: Path) -> int:
 def _mapping(rows: list[RawRow], config: DataConfig) -> RowMapping:
     for row in rows:
         if row.value is not None:
-            return choose_mapping(row.value, config.columns)
+            return choose_mapping(row.value, config)
     raise DataError(f"none of the {len(rows)} rows of {redacted(config.source)} can be read")
 
 

@@ -249,7 +249,7 @@ class _Reader:
         if raw.value is None:
             return RejectedRowError(raw.problem)
         if self.mapping is None:
-            self.mapping = choose_mapping(raw.value, self._config.columns)
+            self.mapping = choose_mapping(raw.value, self._config)
         try:
             return to_sample(raw.value, raw.row, self.mapping, self._config.template)
         except RejectedRowError as error:

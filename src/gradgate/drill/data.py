@@ -186,7 +186,7 @@ class _Reader:
 
     def _sample(self, row: Row) -> Sample | None:
         if self._mapping is None:
-            self._mapping = choose_mapping(row, self._data.columns)
+            self._mapping = choose_mapping(row, self._data)
         try:
             return to_sample(row, 0, self._mapping, self._data.template)
         except RejectedRowError:

@@ -1,5 +1,6 @@
 """Where canaries are planted: a copy of the data, which lives in memory alone."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -183,19 +184,21 @@ def _unknown_word(known: set[str], rng: Random) -> str:
 
 def _as_rows(samples: Sequence[Sample]) -> dict[int, Row]:
     """Rows of one format, by the index of the sample; that of the first sample."""
-    chat = any(sample.chat for sample in samples[:1])
-    same = {i: sample.turns for i, sample in enumerate(samples) if sample.chat == chat}
-    if not chat:
-        return {i: {turn.role: turn.text for turn in turns} for i, turns in same.items()}
-    if all(turn.is_target == (turn.role == "assistant") for t in same.values() for turn in t):
-        return {i: {"messages": _messages(turns)} for i, turns in same.items()}
-    return {i: _split(turns) for i, turns in same.items()}
+    rows = {i: _as_row(sample) for i, sample in enumerate(samples)}
+    kinds = {i: next(iter(row)) for i, row in rows.items()}  # messages, prompt or text
+    return {i: row for i, row in rows.items() if kinds[i] == kinds[0]}
 
 
-def _split(turns: tuple[Turn, ...]) -> Row:
-    first = next(i for i, turn in enumerate(turns) if turn.is_target)
-    return {"prompt": _messages(turns[:first]), "completion": _messages(turns[first:])}
+def _as_row(sample: Sample) -> Row:
+    if sample.chat:
+        inputs = json.loads(sample.template_inputs or "{}")
+        return {"messages": [_message(turn) for turn in sample.turns], **inputs}
+    last = max(i for i, turn in enumerate(sample.turns) if turn.is_target)
+    before = "".join(turn.text for turn in sample.turns[:last])
+    target = sample.turns[last].text
+    return {"prompt": before, "completion": target} if before else {"text": target}
 
 
-def _messages(turns: tuple[Turn, ...]) -> list[dict[str, str]]:
-    return [{"role": turn.role, "content": turn.text} for turn in turns]
+def _message(turn: Turn) -> dict[str, object]:
+    masked = {"weight": 0} if turn.role == "assistant" and not turn.is_target else {}
+    return {"role": turn.role, "content": turn.text, **json.loads(turn.extra or "{}"), **masked}

@@ -1,8 +1,12 @@
-"""Alpaca: instruction, optional input, output."""
+"""Alpaca: instruction, optional input, output; Dolly and GPTeacher name the columns otherwise.
+
+LLaMA-Factory adds a system prompt and earlier rounds, which make the row a chat.
+"""
 
 import re
 
-from gradgate.data.formats.fields import Fields, Format, Parts, optional_text, plain, text_of
+from gradgate.data.formats import exchange
+from gradgate.data.formats.fields import Fields, Format, Parts, Reading, optional_text, text_of
 
 # The wording of the published Alpaca data set (Taori et al. 2023), up to where the output starts.
 _ALPACA = (
@@ -16,12 +20,11 @@ _ALPACA_INPUT = (
 )
 
 
-def _read(fields: Fields, template: str) -> Parts:
-    return False, plain(_alpaca_prompt(fields), text_of(fields, "output"))
-
-
-def _alpaca_prompt(fields: Fields) -> str:
-    return instruction_prompt(text_of(fields, "instruction"), optional_text(fields, "input"))
+def _read(fields: Fields, reading: Reading) -> Parts:
+    instruction, given = text_of(fields, "instruction"), optional_text(fields, "input")
+    asked = f"{instruction}\n{given}" if given.strip() else instruction
+    prompt = instruction_prompt(instruction, given)
+    return exchange.exchange(fields, prompt, asked, text_of(fields, "output"))
 
 
 def instruction_prompt(instruction: str, given: str = "") -> str:
@@ -45,4 +48,14 @@ def template_spans(text: str) -> list[tuple[int, int]]:
     return []
 
 
-ALPACA = Format("alpaca", ("instruction", "output"), ("input",), _read)
+ALPACA = Format(
+    "alpaca",
+    ("instruction", "output"),
+    ("input", "system", "history"),
+    _read,
+    {
+        **exchange.NAMES,
+        "input": ("input", "context"),
+        "output": ("output", "response", "completion", "answer"),
+    },
+)

@@ -1,12 +1,23 @@
 """The definition of a row format, and access to the fields of a row."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from gradgate.data.sample import RejectedRowError, Turn
+from gradgate.config import Preference
+from gradgate.data.sample import RejectedRowError, Turn, canonical_json
 
-RowFormat = Literal["prompt_completion", "messages", "alpaca", "question_answers", "text"]
+RowFormat = Literal[
+    "prompt_completion",
+    "messages",
+    "alpaca",
+    "question_answers",
+    "text",
+    "preference",
+    "kto",
+    "segments",
+]
 Fields: TypeAlias = Mapping[str, object]
 Parts: TypeAlias = tuple[bool, tuple[Turn, ...]]  # whether a chat template renders them; the turns
 
@@ -19,6 +30,22 @@ _JSON_TYPES = {
     list: "a list",
     dict: "an object",
 }
+_SHOWN = 40  # characters of a name in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the fields of a row are read.
+
+    Attributes:
+        template: See `DataConfig.template`.
+        preference: See `DataConfig.preference`.
+        ignored: See `DataConfig.ignore_columns`.
+    """
+
+    template: str
+    preference: Preference = "chosen"
+    ignored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +55,19 @@ class Format:
     Attributes:
         required: Fields that a row must have.
         optional: Fields that are read where they are there.
-        read: From the fields and `DataConfig.template` to the turns; raises RejectedRowError.
+        read: From the fields to the turns; raises RejectedRowError.
+        names: Of fields that have other usual names than their own: all of them, its own first.
     """
 
     name: RowFormat
     required: tuple[str, ...]
     optional: tuple[str, ...]
-    read: Callable[[Fields, str], Parts]
+    read: Callable[[Fields, Reading], Parts]
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def names_of(self, name: str) -> tuple[str, ...]:
+        """The names that the column of a field usually has."""
+        return self.names.get(name, (name,))
 
 
 def plain(prompt: str, completion: str) -> tuple[Turn, ...]:
@@ -59,6 +92,58 @@ def optional_text(fields: Fields, field: str) -> str:
     return "" if fields.get(field) is None else text_of(fields, field)
 
 
+def list_of(value: object, name: str) -> list[object]:
+    """A list, which may be written as JSON text, as columns of CSV and Parquet often are.
+
+    Raises:
+        RejectedRowError: It is no list.
+    """
+    found = from_json(value, name) if isinstance(value, str) else value
+    if not isinstance(found, list):
+        raise wrong_type(name, value)
+    return found
+
+
+def from_json(text: str, name: str) -> object:
+    """What a JSON text says.
+
+    Raises:
+        RejectedRowError: It is no JSON.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # a long number, deep nesting
+        raise RejectedRowError(f"wrong type: {name} is a string that is no JSON") from error
+
+
+def canonical(value: object, name: str) -> str:
+    """Canonical JSON, without the nulls that tables fill up missing fields with.
+
+    Raises:
+        RejectedRowError: JSON cannot hold it, or it holds text that is no Unicode.
+    """
+    try:
+        found = _without_nulls(value)
+        json.dumps(found, ensure_ascii=False).encode("utf-8")
+        return canonical_json(found)
+    except UnicodeEncodeError as error:
+        raise RejectedRowError("invalid Unicode") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RejectedRowError(f"wrong type: {name} holds what JSON cannot") from error
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return [_without_nulls(one) for one in value] if isinstance(value, list) else value
+
+
 def wrong_type(field: str, value: object) -> RejectedRowError:
     """The refusal of a value, which is not quoted."""
     return RejectedRowError(f"wrong type: {field} is {_JSON_TYPES.get(type(value), 'no text')}")
+
+
+def shown(name: str) -> str:
+    """The name of a column as it may stand in a message: short, and in one line."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in name[: _SHOWN + 1])
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

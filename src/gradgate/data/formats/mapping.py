@@ -1,22 +1,24 @@
-"""From the columns of a row to the format that it has, and from a row to a sample."""
+"""Which columns of a row are read, and from a row to a sample."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from gradgate.config import Columns
-from gradgate.data.formats.alpaca import ALPACA
-from gradgate.data.formats.fields import RowFormat
-from gradgate.data.formats.messages import MESSAGES
-from gradgate.data.formats.prompt_completion import PROMPT_COMPLETION
-from gradgate.data.formats.question_answers import QUESTION_ANSWERS
-from gradgate.data.formats.text import TEXT
+from gradgate.config import DataConfig, Preference
+from gradgate.data.formats.control import refuse_control
+from gradgate.data.formats.detection import (
+    FORMATS,
+    LEARNT,
+    WHOLE_ROW,
+    explicit_format,
+    found_format,
+)
+from gradgate.data.formats.fields import Format, Parts, Reading, RowFormat, canonical, shown
+from gradgate.data.formats.messages import says_something
+from gradgate.data.formats.template_inputs import refuse_media, template_inputs
 from gradgate.data.sample import RejectedRowError, Sample, Turn, sample_id
 from gradgate.errors import DataError
 
 Row = Mapping[str, object]
-
-# In the order of precedence: tatsu-lab/alpaca has a `text` column beside instruction and output.
-FORMATS = (PROMPT_COMPLETION, MESSAGES, ALPACA, QUESTION_ANSWERS, TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,113 +28,137 @@ class RowMapping:
     Attributes:
         row_format: What the row means.
         columns: From the format's field to the name of its column.
+        is_detected: Whether the columns were found by their names, and not named explicitly.
+        ignored: See `DataConfig.ignore_columns`.
+        preference: See `DataConfig.preference`.
     """
 
     row_format: RowFormat
     columns: dict[str, str]
+    is_detected: bool = False
+    ignored: frozenset[str] = frozenset()
+    preference: Preference = "chosen"
 
 
-def choose_mapping(present: Iterable[str], columns: Columns | None) -> RowMapping:
+def choose_mapping(first: Row, data: DataConfig) -> RowMapping:
     """Choose the row format from the configuration, or else from the names of the columns.
 
     Args:
-        present: The names in the first readable row.
-        columns: The explicit names, if any.
+        first: The first readable row. A column that is null in it counts where none else fits.
+        data: The explicit names, if any, and the columns that are ignored.
 
     Raises:
         DataError: There is no format that fits, or several, or a named column is missing.
     """
-    names = list(present)
-    return detect_format(names) if columns is None else explicit_mapping(columns, names)
+    ignored = frozenset(data.ignore_columns)
+    names = [name for name in first if name not in ignored]
+    if data.columns is not None:
+        form, columns = explicit_format(data.columns, names)
+    else:
+        form, columns = _detected([n for n in names if first[n] is not None], names)
+    if form.name == "preference" and data.preference == "both":
+        raise DataError(
+            "a preference pair is one sample, so that data.preference cannot be both; score the "
+            "chosen answers in one run and the rejected ones in another (--preference rejected)"
+        )
+    return RowMapping(form.name, columns, data.columns is None, ignored, data.preference)
 
 
 def detect_format(present: Iterable[str]) -> RowMapping:
-    """Choose the first format in the order of precedence whose required columns are all present.
-
-    An optional column (`input`, `context`) is looked up in every row, so that a first row
-    without it does not hide it in the others.
+    """The mapping of rows with these columns, all defaults.
 
     Raises:
-        DataError: No format fits, or both `answer` and `answers` are there.
+        DataError: No format fits, or several.
     """
-    names = list(present)
-    for form in FORMATS:
-        mapping = {field: field for field in form.required + form.optional}
-        if form is QUESTION_ANSWERS and "answer" in names:
-            mapping["answers"] = "answer"
-        if all(mapping[field] in names for field in form.required):
-            if "answers" in mapping and {"answer", "answers"} <= set(names):
-                raise DataError(f"{_found(names)}: set data.columns to use answer or answers")
-            return RowMapping(form.name, mapping)
-    raise DataError(
-        f"{_found(names)}: no row format fits ({_wanted()}); name the columns in data.columns"
-    )
+    form, columns = found_format(list(present))
+    return RowMapping(form.name, columns, is_detected=True)
 
 
-def explicit_mapping(columns: Columns, present: Iterable[str]) -> RowMapping:
-    """Check that the named columns make up exactly one row format and are all present.
-
-    Raises:
-        DataError: They do not; the message says what is missing.
-    """
-    names = list(present)
-    mapping = {field: name for field, name in columns.model_dump().items() if name is not None}
-    for form in FORMATS:
-        if set(form.required) <= set(mapping) <= set(form.required + form.optional):
-            missing = [name for name in mapping.values() if name not in names]
-            if missing:
-                raise DataError(
-                    f"data.columns names {', '.join(missing)}, not in the data. {_found(names)}"
-                )
-            return RowMapping(form.name, mapping)
-    given = ", ".join(mapping) or "nothing"
-    raise DataError(
-        f"data.columns sets {given}, which is no row format; set all fields of exactly one "
-        f"({_wanted()}). {_found(names)}"
-    )
-
-
-def _found(names: list[str]) -> str:
-    return f"The columns found are {', '.join(names) or 'none'}"
-
-
-def _wanted() -> str:
-    return "; ".join(" + ".join(form.required) for form in FORMATS)
+def _detected(filled: list[str], names: list[str]) -> tuple[Format, dict[str, str]]:
+    """Tables fill up with null what other rows have; yet the first row's target may be null."""
+    try:
+        return found_format(filled)
+    except DataError:
+        return found_format(names)
 
 
 def to_sample(value: Row, row: int, mapping: RowMapping, template: str) -> Sample:
     """Read one row.
 
     Args:
-        value: The row; columns that the mapping does not name are ignored.
+        value: The row; columns that the mapping does not name are ignored, unless training may
+            read them.
         row: Its number.
         mapping: The columns to read.
         template: Prompt of question/answers rows, see `DataConfig.template`.
 
     Raises:
         RejectedRowError: The row is no usable sample.
+        DataError: A column changes what is trained, and is not understood.
     """
-    fields = {name: value[col] for name, col in mapping.columns.items() if col in value}
-    form = next(form for form in FORMATS if form.name == mapping.row_format)
-    missing = [mapping.columns[field] for field in form.required if field not in fields]
+    form = FORMATS[mapping.row_format]
+    columns = _columns_of(value, mapping, form)
+    there = [name for name, content in value.items() if content is not None]
+    known = {*columns.values(), *mapping.ignored}
+    refuse_control(there, known, f"row {row}")
+    refuse_media(value, known)
+    missing = [columns[field] for field in form.required if columns[field] not in value]
     if missing:
-        raise RejectedRowError(f"missing column: {', '.join(missing)}")
-    chat, turns = form.read(fields, template)
-    _check(turns)
-    return Sample(row, sample_id(chat, turns), chat, turns)
+        raise RejectedRowError(f"missing column: {', '.join(map(shown, missing))}")
+    inputs = template_inputs(value, known)
+    fields = {name: value[col] for name, col in columns.items() if col in value}
+    reading = Reading(template, mapping.preference, mapping.ignored)
+    chat, turns = form.read({**fields, **inputs}, reading)
+    _check(chat, turns)
+    if mapping.is_detected:
+        _check_left_over(value, there, known, (chat, turns), form)
+    given = canonical(inputs, "tools, documents or chat_template_kwargs") if chat and inputs else ""
+    return Sample(row, sample_id(chat, turns, given), chat, turns, given)
 
 
-def _check(turns: tuple[Turn, ...]) -> None:
+def _columns_of(value: Row, mapping: RowMapping, form: Format) -> dict[str, str]:
+    """The mapping's columns, and optional ones that the first row did not have."""
+    if not mapping.is_detected:
+        return mapping.columns
+    more = {
+        field: name
+        for field in form.optional
+        if field not in mapping.columns
+        for name in form.names_of(field)
+        if name in value and name not in mapping.ignored
+    }
+    return {**more, **mapping.columns}
+
+
+def _check(chat: bool, turns: tuple[Turn, ...]) -> None:
     """Refuse turns that no tokenizer or loss can use; white space counts as empty but is kept."""
     targets = [position for position, turn in enumerate(turns) if turn.is_target]
     if not targets:
-        raise RejectedRowError("no assistant turn")
-    if any(not turns[position].text.strip() for position in targets):
+        is_masked = any(turn.role == "assistant" for turn in turns)
+        raise RejectedRowError("no target" if is_masked or not chat else "no assistant turn")
+    says = [says_something(turns[position]) for position in targets]
+    if not (all(says) if chat else any(says)):
         raise RejectedRowError("empty target")
-    if turns[0].role != "text" and not any(turn.text.strip() for turn in turns[: targets[0]]):
+    if turns[0].role != "text" and not any(says_something(turn) for turn in turns[: targets[0]]):
         raise RejectedRowError("empty prompt")
     for turn in turns:
         try:
             turn.text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise RejectedRowError("invalid Unicode") from error
+
+
+def _check_left_over(
+    value: Row, there: list[str], known: Collection[str], parts: Parts, form: Format
+) -> None:
+    """Refuse a row with more to learn, or more of its format, than the first row's columns hold."""
+    optional = {name for field in form.optional for name in form.names_of(field)}
+    for name in there:
+        if name in known or name not in LEARNT | optional or value[name] in ("", []):
+            continue
+        if name == WHOLE_ROW and value[name] == "".join(turn.text for turn in parts[1]):
+            continue
+        raise RejectedRowError(
+            f"column {name} is not read and may be trained on; name it in data.columns, or in "
+            f"data.ignore_columns (--ignore-columns {name})"
+        )

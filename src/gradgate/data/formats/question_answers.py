@@ -1,18 +1,22 @@
 """Question, optional context, and an answer or a list of answers."""
 
+from gradgate.data.formats import exchange
 from gradgate.data.formats.fields import (
     Fields,
     Format,
     Parts,
+    Reading,
     optional_text,
-    plain,
     text_of,
     wrong_type,
 )
 
 
-def _read(fields: Fields, template: str) -> Parts:
-    return False, plain(_question_prompt(fields, template), _answers(fields["answers"]))
+def _read(fields: Fields, reading: Reading) -> Parts:
+    question, context = text_of(fields, "question"), optional_text(fields, "context")
+    asked = f"{context}\n\n{question}" if context.strip() else question
+    prompt = _question_prompt(fields, reading.template)
+    return exchange.exchange(fields, prompt, asked, _answers(fields["answers"]))
 
 
 def _question_prompt(fields: Fields, template: str) -> str:
@@ -34,4 +38,14 @@ def _answers(value: object) -> str:
     return "; ".join(texts) if any(text.strip() for text in texts) else ""
 
 
-QUESTION_ANSWERS = Format("question_answers", ("question", "answers"), ("context",), _read)
+QUESTION_ANSWERS = Format(
+    "question_answers",
+    ("question", "answers"),
+    ("context", "system", "history"),
+    _read,
+    {
+        **exchange.NAMES,
+        "question": ("question", "query"),
+        "answers": ("answers", "answer", "response"),
+    },
+)

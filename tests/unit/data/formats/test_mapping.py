@@ -17,8 +17,12 @@ from gradgate.errors import DataError
 def sample_of(
     row: Row, columns: Columns | None = None, first: Row | None = None, template: str = ""
 ) -> Sample:
-    mapping = choose_mapping(first or row, columns)
+    mapping = choose_mapping(first or row, DataConfig(source="x", columns=columns))
     return to_sample(row, 7, mapping, template or DEFAULT_TEMPLATE)
+
+
+def with_columns(**names: str) -> DataConfig:
+    return DataConfig(source="x", columns=Columns(**names))
 
 
 def texts(row: Row, template: str = "") -> list[str]:
@@ -50,7 +54,6 @@ CHAT = {"messages": [user("hi"), assistant("hello")]}
     ("columns", "row_format"),
     [
         (["prompt", "completion", "poisoned"], "prompt_completion"),
-        (["prompt", "completion", "messages", "text"], "prompt_completion"),
         (["prompt", "prompt_id", "messages"], "messages"),
         (["instruction", "input", "output", "text"], "alpaca"),
         (["output", "instruction"], "alpaca"),
@@ -153,7 +156,7 @@ def test_explicit_columns() -> None:
     row = {"text": "p", "answer": "c", "prompt": "no", "completion": "no"}
     turns = sample_of(row, columns).turns
     assert [turn.text for turn in turns] == ["p", "c"]
-    mapping = choose_mapping(["q", "a"], Columns(question="q", answers="a"))
+    mapping = choose_mapping({"q": "", "a": ""}, with_columns(question="q", answers="a"))
     assert mapping.row_format == "question_answers"
     assert mapping.columns == {"question": "q", "answers": "a"}
 
@@ -170,12 +173,14 @@ def test_explicit_columns() -> None:
 )
 def test_explicit_columns_must_be_one_whole_format(columns: Columns) -> None:
     with pytest.raises(DataError, match=r"exactly one .*prompt \+ completion; .*found are text"):
-        choose_mapping(["text"], columns)
+        choose_mapping({"text": ""}, DataConfig(source="x", columns=columns))
 
 
 def test_explicit_columns_must_be_there() -> None:
     with pytest.raises(DataError, match=r"names answer, extra, not in the data. .* are q, a"):
-        choose_mapping(["q", "a"], Columns(question="q", answers="answer", context="extra"))
+        choose_mapping(
+            {"q": "", "a": ""}, with_columns(question="q", answers="answer", context="extra")
+        )
 
 
 # Rejected rows
@@ -208,20 +213,19 @@ def test_reasons_of_prompt_completion_rows(row: Row, words: str) -> None:
 @pytest.mark.parametrize(
     ("messages", "words"),
     [
-        ("a string", "wrong type: messages is a string"),
+        ("a string", "wrong type: messages is a string that is no JSON"),
         ([], "no assistant turn"),
         ([user("a")], "no assistant turn"),
         (["a"], "wrong type: a message is a string"),
         ([assistant("a")], "empty prompt"),
         ([user(" "), assistant("a")], "empty prompt"),
         ([user("a"), assistant(" ")], "empty target"),
-        ([user("a"), assistant(None)], "tool calls unsupported"),
-        ([user("a"), {**assistant("b"), "tool_calls": [{}]}], "tool calls unsupported"),
-        ([user("a"), {"role": "tool", "content": "b"}], "tool calls unsupported"),
+        ([user("a"), assistant(None)], "wrong type: content is null"),
+        ([user("a"), {"role": "tool", "content": "b"}], "no assistant turn"),
         ([user("a"), {"role": "Assistant", "content": "b"}], "unknown role"),
         ([{"role": ["user"], "content": "b"}], "unknown role"),
-        ([{"from": "human", "value": "b"}], "message without role or content"),
-        ([user([{"type": "image"}]), assistant("b")], "unsupported content part"),
+        ([{"from": "human", "text": "b"}], "message without role or content"),
+        ([user([{"type": "image"}]), assistant("b")], "image part: only text can be scored"),
         ([user([{"type": "text"}]), assistant("b")], "wrong type: a content part is null"),
         ([user(3), assistant("b")], "wrong type: content is a number"),
         ([user("\ud800"), assistant("b")], "invalid Unicode"),
