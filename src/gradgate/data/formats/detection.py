@@ -37,6 +37,7 @@ LEARNT = frozenset(
 )
 WHOLE_ROW = "text"
 _OF_A_WHOLE_ROW = (PROMPT_COMPLETION, ALPACA, QUESTION_ANSWERS)
+_MAX_WAYS = 4  # to read the columns in a message
 _MAX_NAMES = 30  # of columns in a message
 
 Found = tuple[Format, dict[str, str]]
@@ -56,7 +57,10 @@ def found_format(present: Collection[str]) -> Found:
     if any(form is not TEXT for form, _ in found):
         found = [c for c in found if c[0] is not TEXT]  # a column that is left over, see below
     if not found:
-        raise DataError(f"{_shown(present)}: no row format fits ({wanted()}); {_cure()}")
+        raise DataError(
+            f"{_shown(present)}: no row format fits ({wanted()}); name the columns in data.columns "
+            "(on the command line --data.columns.prompt NAME --data.columns.completion NAME)"
+        )
     if len(found) > 1:
         raise DataError(f"{_shown(present)}: {_several(found, present)}")
     form, columns = found[0]
@@ -67,7 +71,8 @@ def found_format(present: Collection[str]) -> Found:
         names = ", ".join(sorted(left))
         raise DataError(
             f"{_shown(present)}: {_read(columns, present)} would be read and {names} passed over; "
-            f"{_cure()}, or, where training does not read them, {_leave_out(sorted(left))}"
+            f"name the columns that are trained on in data.columns ({_option(columns, present)}), "
+            f"or, where training does not read them, {_leave_out(sorted(left))}"
         )
     return form, columns
 
@@ -130,14 +135,15 @@ def _is_part_of_another(
 
 def _several(found: list[Found], present: Collection[str]) -> str:
     """What to do where several formats fit, or several columns are one field."""
-    ways = " or ".join(_read(columns, present) for _, columns in found)
-    names = sorted({n for _, columns in found for n in columns.values() if n in present})
-    forms = {form.name for form, _ in found}
-    twice = [n for n in names if not all(n in columns.values() for _, columns in found)]
-    what = f"to use {' or '.join(twice)}" if len(forms) == 1 else f"to choose {ways}"
+    ways = [_read(columns, present) for _, columns in found]
+    options = " or ".join(_option(columns, present) for _, columns in found[:_MAX_WAYS])
+    names = {n for _, columns in found for n in columns.values() if n in present}
+    twice = sorted(n for n in names if not all(n in columns.values() for _, columns in found))
+    is_one = len({form.name for form, _ in found}) == 1
+    what = f"to use {' or '.join(twice)}" if is_one else f"to choose {' or '.join(ways)}"
     return (
-        f"several row formats or columns fit; set data.columns {what} ({_options()}), or, where "
-        f"training does not read one, {_leave_out(twice)}"
+        f"several row formats or columns fit; set data.columns {what} ({options}), or, where "
+        f"training does not read one of them, {_leave_out(twice)}"
     )
 
 
@@ -149,12 +155,10 @@ def _leave_out(names: list[str]) -> str:
     return f"leave it out by data.ignore_columns (--ignore-columns {shown(names[0])})"
 
 
-def _cure() -> str:
-    return f"name the columns in data.columns ({_options()})"
-
-
-def _options() -> str:
-    return "on the command line --data.columns.prompt NAME --data.columns.completion NAME"
+def _option(columns: dict[str, str], present: Collection[str]) -> str:
+    """How the command line names the columns of a format."""
+    there = [(field, name) for field, name in columns.items() if name in present]
+    return " ".join(f"--data.columns.{field} {shown(name)}" for field, name in there)
 
 
 def _shown(present: Collection[str]) -> str:

@@ -14,7 +14,10 @@ def _read(fields: Fields, reading: Reading) -> Parts:
         raise wrong_type("label", label)
     if reading.preference != "both" and is_wanted != (reading.preference == "chosen"):
         word = str(is_wanted).lower()
-        raise RejectedRowError(f"label is {word}, and data.preference is {reading.preference}")
+        raise RejectedRowError(
+            f"label is {word}, and data.preference is {reading.preference} (both, or --preference "
+            "both, scores every completion)"
+        )
     return read_pair(fields, reading)
 
 
