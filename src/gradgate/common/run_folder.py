@@ -12,13 +12,21 @@ from gradgate.common.files import aside
 
 SCORED, FAILED = "scored", "failed"  # what the column `status` says
 
-_TURN = pa.struct([("role", pa.string()), ("text", pa.string()), ("is_target", pa.bool_())])
+_TURN = pa.struct(
+    [
+        ("role", pa.string()),
+        ("text", pa.string()),
+        ("is_target", pa.bool_()),
+        ("extra", pa.string()),
+    ]
+)
 SAMPLE_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
         pa.field("sample_id", pa.string(), nullable=False),
         pa.field("chat", pa.bool_(), nullable=False),
         pa.field("turns", pa.list_(_TURN), nullable=False),
+        pa.field("template_inputs", pa.string(), nullable=False),
         pa.field("n_prompt_chars", pa.int64()),
         pa.field("n_target_chars", pa.int64()),
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),

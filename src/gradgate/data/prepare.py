@@ -185,10 +185,10 @@ def iter_samples(path: Path) -> Iterator[Sample]:
     Raises:
         DataError: The file is missing or damaged.
     """
-    for batch in batches(path, ["row", "sample_id", "chat", "turns"]):
+    for batch in batches(path, ["row", "sample_id", "chat", "turns", "template_inputs"]):
         for row in batch.to_pylist():
-            turns = tuple(Turn(**turn) for turn in row["turns"])
-            yield Sample(row["row"], row["sample_id"], row["chat"], turns)
+            turns = tuple(Turn(**turn) for turn in row.pop("turns"))
+            yield Sample(**row, turns=turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,10 +261,8 @@ def _record(sample: Sample, tokens: Tokens) -> dict[str, object]:
         "row": sample.row,
         "sample_id": sample.sample_id,
         "chat": sample.chat,
-        "turns": [
-            {"role": turn.role, "text": turn.text, "is_target": turn.is_target}
-            for turn in sample.turns
-        ],
+        "turns": [asdict(turn) for turn in sample.turns],
+        "template_inputs": sample.template_inputs,
         "n_prompt_chars": _n_chars(turn for turn in sample.turns if not turn.is_target),
         "n_target_chars": _n_chars(turn for turn in sample.turns if turn.is_target),
         "input_ids": tokens.input_ids,

@@ -15,11 +15,17 @@ class RejectedRowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One piece of a sample: a chat message, or a prompt, completion or text."""
+    """One piece of a sample: a chat message, or a prompt, completion or text.
+
+    Attributes:
+        extra: Canonical JSON of the message's other fields that a template reads: tool_calls,
+            reasoning_content, thinking, name, tool_call_id; "" when there are none.
+    """
 
     role: str
     text: str
     is_target: bool
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +37,15 @@ class Sample:
         sample_id: Hash of the content: the same for the same turns from any source, at any row.
         chat: Whether a chat template renders the turns; their texts are joined otherwise.
         turns: At least one is a target.
+        template_inputs: Canonical JSON of what the chat template is given beside the messages:
+            tools, documents, chat_template_kwargs; only those that the row has, "" without any.
     """
 
     row: int
     sample_id: str
     chat: bool
     turns: tuple[Turn, ...]
+    template_inputs: str = ""
 
 
 def prompt_and_target(sample: Sample) -> tuple[str, str]:
@@ -46,11 +55,31 @@ def prompt_and_target(sample: Sample) -> tuple[str, str]:
     return "\n".join(given), "\n".join(learnt)
 
 
-def sample_id(chat: bool, turns: Iterable[Turn]) -> str:
-    """Hash the content of a sample: SHA-256 of its canonical JSON, in hex."""
-    content = [chat, [[turn.role, turn.text, turn.is_target] for turn in turns]]
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+def canonical_json(value: object) -> str:
+    """The same text for the same JSON value: sorted keys, no white space, ASCII alone.
+
+    Raises:
+        TypeError: JSON does not know a value in it, such as bytes.
+        RecursionError: It is nested too deeply.
+    """
+    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+
+
+def sample_id(chat: bool, turns: Iterable[Turn], template_inputs: str = "") -> str:
+    """Hash the content of a sample: SHA-256 of its canonical JSON, in hex.
+
+    What is empty is not hashed, so that a plain conversation keeps the id that it always had.
+    """
+    content: list[object] = [chat, [_content(turn) for turn in turns]]
+    if template_inputs:
+        content.append(template_inputs)
+    canonical = canonical_json(content)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def _content(turn: Turn) -> list[object]:
+    content: list[object] = [turn.role, turn.text, turn.is_target]
+    return [*content, turn.extra] if turn.extra else content
 
 
 def fingerprint(sample_ids: Iterable[str]) -> str:

@@ -28,11 +28,9 @@ from gradgate.gate.verdict import Verdict
 IGNORED = -100  # the label of a position without loss
 
 _BATCH_ROWS = 256
+_CONTENT = ("row", "sample_id", "chat", "turns", "template_inputs")
 _SAMPLE_COLUMNS = pa.schema(
-    [
-        SAMPLE_SCHEMA.field(name)
-        for name in ("row", "sample_id", "chat", "turns", "input_ids", "is_target")
-    ]
+    [SAMPLE_SCHEMA.field(name) for name in (*_CONTENT, "input_ids", "is_target")]
 )
 _FLAG_COLUMNS = pa.schema(
     [
@@ -265,7 +263,7 @@ def _samples(path: Path) -> Iterator[_Sample]:
         ids, masks = batch["input_ids"], batch["is_target"]
         if any(column.flatten().null_count for column in (batch["turns"], ids, masks)):
             raise DataError(f"{path}: a turn, a token id or a place of a loss mask is null")
-        content = batch.select(["row", "sample_id", "chat", "turns"]).to_pylist()
+        content = batch.select(list(_CONTENT)).to_pylist()
         for line, input_ids, is_target in zip(content, ids, masks, strict=True):
             if not 0 < len(input_ids) == len(is_target):
                 raise DataError(
@@ -282,7 +280,8 @@ def _samples(path: Path) -> Iterator[_Sample]:
 
 def _checked_id(path: Path, line: dict[str, Any]) -> str:
     """The id of the line's text, which must be the one that stands in the line."""
-    found = sample_id(line["chat"], [Turn(**turn) for turn in line["turns"]])
+    turns = [Turn(**turn) for turn in line["turns"]]
+    found = sample_id(line["chat"], turns, line["template_inputs"])
     if found != line["sample_id"]:
         raise DataError(
             f"{path}: the id of row {line['row']} is not that of its text "
