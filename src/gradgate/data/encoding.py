@@ -9,9 +9,10 @@ sides is cut in two, as the model sees the prompt when it is asked.
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.data.sample import RejectedRowError
@@ -121,10 +122,11 @@ def token_ids(
 
 def _spans(offsets: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
     """Starts and stops; some tokenizers leave out of them the blank that a token begins with."""
-    stops = list(accumulate((stop for _, stop in offsets), max))
-    ends = [0, *stops[:-1]]
-    starts = (min(start, end) for (start, _), end in zip(offsets, ends, strict=True))
-    return list(accumulate(starts, max)), stops
+    pairs = np.asarray(offsets, np.int64).reshape(-1, 2)
+    stops = np.maximum.accumulate(pairs[:, 1])
+    ends = np.concatenate(([0], stops[:-1]))
+    starts = np.maximum.accumulate(np.minimum(pairs[:, 0], ends[: len(pairs)]))
+    return starts.tolist(), stops.tolist()
 
 
 def _cut(tokenizer: PreTrainedTokenizerBase, whole: Encoded, border: int, special: bool) -> None:

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gradgate.config import DEFAULT_TEMPLATE_DATE
 from gradgate.data.chat.leaves import leaves
-from gradgate.data.chat.rendering import Rendered, renderer
+from gradgate.data.chat.rendering import Rendered, Renderer, renderer
 from gradgate.data.chat.template import chat_template
 from gradgate.data.decoding import changed_targets, check_normalizer
 from gradgate.data.encoding import Encoded, encode, token_ids
@@ -66,6 +66,25 @@ class _Special:
     end: list[int]
     refused: frozenset[int]
     unknown: frozenset[int]
+
+
+class _Reader:
+    """A tokenizer with what is looked up of it once."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, max_tokens: int | None, template_date: str
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.special = _special(tokenizer)
+        self._date = template_date
+        self._renderers: dict[bool, Renderer] = {}
+
+    def renderer(self, tools: bool) -> Renderer:
+        """Of the chat template; errors as for `chat_template`."""
+        if tools not in self._renderers:
+            self._renderers[tools] = renderer(chat_template(self.tokenizer, self._date, tools))
+        return self._renderers[tools]
 
 
 def n_supervised(tokens: Tokens) -> int:
@@ -123,16 +142,16 @@ def tokenize_all(
             compile, or it changes all texts.
     """
     check_normalizer(tokenizer)
-    special = _special(tokenizer)
-    texts = [_text(sample, tokenizer, special, max_tokens, template_date) for sample in samples]
+    reader = _Reader(tokenizer, max_tokens, template_date)
+    texts = [_text(sample, reader) for sample in samples]
     encoded = _encode(samples, texts, tokenizer)
     outcomes: list[Tokens | RejectedRowError] = []
     for sample, text, tokens in zip(samples, texts, encoded, strict=True):
         try:
-            outcomes.append(_tokens(sample, text, tokens, tokenizer, special, max_tokens))
+            outcomes.append(_tokens(sample, text, tokens, reader))
         except RejectedRowError as error:
             outcomes.append(error.with_traceback(None))  # it would keep this frame alive
-    return _conserved(texts, encoded, outcomes, tokenizer, special)
+    return _conserved(texts, encoded, outcomes, reader)
 
 
 def reads_date(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -171,21 +190,15 @@ def _special(tokenizer: PreTrainedTokenizerBase) -> _Special:
     return _Special(begin, end, frozenset(marked.union(begin, end)), unknown)
 
 
-def _text(
-    sample: Sample,
-    tokenizer: PreTrainedTokenizerBase,
-    special: _Special,
-    max_tokens: int | None,
-    template_date: str,
-) -> Rendered | RejectedRowError:
+def _text(sample: Sample, reader: _Reader) -> Rendered | RejectedRowError:
     """The sample as one string, or why it is none."""
     try:
-        _check_characters(sample, max_tokens)
+        _check_characters(sample, reader.max_tokens)
         if not sample.chat:
-            return _joined(sample, special)
-        template = chat_template(tokenizer, template_date, '"tools":' in sample.template_inputs)
-        _check_structured(sample, tokenizer, special)
-        return renderer(template).render(sample)
+            return _joined(sample, reader.special)
+        found = reader.renderer('"tools":' in sample.template_inputs)
+        _check_structured(sample, reader)
+        return found.render(sample)
     except RejectedRowError as error:
         return error.with_traceback(None)
 
@@ -202,24 +215,20 @@ def _joined(sample: Sample, special: _Special) -> Rendered:
     return Rendered("".join(turn.text for turn in sample.turns), spans, targets)
 
 
-def _check_structured(
-    sample: Sample, tokenizer: PreTrainedTokenizerBase, special: _Special
-) -> None:
+def _check_structured(sample: Sample, reader: _Reader) -> None:
     """Refuse special tokens in what a chat template gets beside the texts of messages."""
     written = [turn.extra for turn in sample.turns if turn.extra] + [sample.template_inputs]
     texts = [leaf for one in written if one for leaf in leaves(json.loads(one))]
     if texts:
-        _check_texts(texts, tokenizer, special)
+        _check_texts(texts, reader)
 
 
-def _check_texts(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, special: _Special
-) -> None:
-    as_text = token_ids(tokenizer, texts, special=False)["input_ids"]
-    if token_ids(tokenizer, texts, special=True)["input_ids"] != as_text:
+def _check_texts(texts: Sequence[str], reader: _Reader) -> None:
+    as_text = token_ids(reader.tokenizer, texts, special=False)["input_ids"]
+    if token_ids(reader.tokenizer, texts, special=True)["input_ids"] != as_text:
         raise RejectedRowError(_SPECIAL)
     # A last check: unigram and word vocabularies can hold a special token as an ordinary entry.
-    if any(not special.refused.isdisjoint(ids) for ids in as_text):
+    if any(not reader.special.refused.isdisjoint(ids) for ids in as_text):
         raise RejectedRowError(_SPECIAL)
 
 
@@ -249,22 +258,20 @@ def _tokens(
     sample: Sample,
     text: Rendered | RejectedRowError,
     encoded: Encoded | RejectedRowError,
-    tokenizer: PreTrainedTokenizerBase,
-    special: _Special,
-    max_tokens: int | None,
+    reader: _Reader,
 ) -> Tokens:
     if isinstance(text, RejectedRowError):
         raise text
     if isinstance(encoded, RejectedRowError):
         raise encoded
-    ids = encoded.ids
+    ids, special, limit = encoded.ids, reader.special, reader.max_tokens
     has_begin = sample.chat and ids[:1] == special.begin
     begin = [] if has_begin else special.begin
     end = [] if sample.chat else special.end
     n_tokens = len(begin) + len(ids) + len(end)
-    if max_tokens is not None and n_tokens > max_tokens:
-        raise RejectedRowError(f"{n_tokens} tokens, more than the limit of {max_tokens}")
-    _refuse_special(sample, text, encoded, tokenizer, special)
+    if limit is not None and n_tokens > limit:
+        raise RejectedRowError(f"{n_tokens} tokens, more than the limit of {limit}")
+    _refuse_special(sample, text, encoded, reader)
     mask = [False] * len(ids)
     for start, stop in text.targets:
         first, last = encoded.within(start, stop)
@@ -275,14 +282,9 @@ def _tokens(
     return tokens
 
 
-def _refuse_special(
-    sample: Sample,
-    text: Rendered,
-    encoded: Encoded,
-    tokenizer: PreTrainedTokenizerBase,
-    special: _Special,
-) -> None:
+def _refuse_special(sample: Sample, text: Rendered, encoded: Encoded, reader: _Reader) -> None:
     """Refuse a text of the data of which a character other than white space is a special token."""
+    special = reader.special
     if not sample.chat:
         if not special.refused.isdisjoint(encoded.ids):
             raise RejectedRowError(_SPECIAL)
@@ -292,7 +294,7 @@ def _refuse_special(
         last = bisect_left(encoded.starts, stop)
         within = encoded.ids[first:last]
         if not special.unknown.isdisjoint(within):  # of a strange character, or spelt out
-            _check_texts([text.text[start:stop]], tokenizer, special)
+            _check_texts([text.text[start:stop]], reader)
         if special.refused.isdisjoint(within):
             continue
         for token in range(first, last):
@@ -304,8 +306,7 @@ def _conserved(
     texts: Sequence[Rendered | RejectedRowError],
     encoded: Sequence[Encoded | RejectedRowError],
     outcomes: list[Tokens | RejectedRowError],
-    tokenizer: PreTrainedTokenizerBase,
-    special: _Special,
+    reader: _Reader,
 ) -> list[Tokens | RejectedRowError]:
     """Put a rejection in the place of tokens that do not say their target's text."""
     kept = [
@@ -316,7 +317,7 @@ def _conserved(
         and isinstance(tokens, Encoded)
     ]
     pairs = [(tokens, text.targets) for _, text, tokens in kept]
-    changed = changed_targets(pairs, tokenizer, special.refused)
+    changed = changed_targets(pairs, reader.tokenizer, reader.special.refused)
     for place in changed:
         outcomes[kept[place][0]] = RejectedRowError(
             "the tokenizer changes the target: its tokens say another text"

@@ -15,7 +15,7 @@ from gradgate.data.chat.template import Message
 from gradgate.data.sample import THOUGHTS, RejectedRowError, Sample, Turn
 
 # What templates look for in a text, to treat what it encloses otherwise than the rest.
-_TAG = re.compile(r"(</?(?:think|thinking|thought|answer|tool_calls?|tool_response|image)>)")
+TAG = re.compile(r"(</?(?:think|thinking|thought|answer|tool_calls?|tool_response|image)>)")
 _NOT_OURS = {"messages", "tools", "documents", "add_generation_prompt", "strftime_now"}
 
 Kind: TypeAlias = Literal["text", "thoughts", "call"]
@@ -109,7 +109,7 @@ class Form:
         return message
 
     def _take_text(self, number: int, text: str) -> list[str | int]:
-        found = _TAG.split(text) if "<" in text else [text]
+        found = TAG.split(text) if "<" in text else [text]
         return [
             part if place % 2 or not part.strip() else self._gap(Piece(number, "text", part))
             for place, part in enumerate(found)

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gradgate.data.chat.borders import MARK, Borders, Run, mark
-from gradgate.data.chat.form import Form, Piece, Shape
+from gradgate.data.chat.form import TAG, Form, Piece, Shape
 from gradgate.data.chat.leaves import spellings
 from gradgate.data.chat.template import ChatTemplate, TemplateFaultError
 from gradgate.data.sample import RejectedRowError
 
-_WHAT = {"text": "", "thoughts": "thoughts of the ", "call": "tool call of the "}
+_WRITTEN_PARTS = ("'text': '", '"text": "')  # a list of parts as Python or JSON writes it
 _MAX_PIECES = 999_999  # that marks can number
 
 
@@ -65,6 +65,8 @@ def _laid_out(form: Form, shape: Shape, template: ChatTemplate) -> Layout:
         raise RejectedRowError(f"the chat template refuses this conversation: {said}") from error
     found = MARK.split(rendered)
     literals, pieces = found[::2], [int(number) for number in found[1::2]]
+    if shape.parts and any(literal.endswith(_WRITTEN_PARTS) for literal in literals):
+        raise RejectedRowError("the chat template knows no content that is a list of parts")
     _check_whole(form, pieces, rendered)
     borders = Borders(form, shape, template, literals, pieces)
     learnt = [number for number, turn in enumerate(form.turns) if turn.is_target]
@@ -88,7 +90,17 @@ def _check_whole(form: Form, found: Sequence[int], rendered: str) -> None:
 
 def _lost(form: Form, piece: Piece, verb: str) -> RejectedRowError:
     role = form.turns[piece.turn].role
-    return RejectedRowError(f"the chat template {verb} the {_WHAT[piece.kind]}{role} message")
+    if piece.kind == "text":
+        tagged = " or a part of it" if TAG.search(form.turns[piece.turn].text) else ""
+        return RejectedRowError(
+            f"the chat template {verb} the {role} message{tagged}; take a chat template that keeps "
+            "such messages, or write the rows without them"
+        )
+    what = {"thoughts": "thoughts", "call": "tool calls"}[piece.kind]
+    return RejectedRowError(
+        f"the chat template {verb} the {what} of the {role} message; take a chat template that "
+        "keeps them, or write the rows without them"
+    )
 
 
 def match(rendered: str, layout: Layout, form: Form) -> list[tuple[int, int]]:

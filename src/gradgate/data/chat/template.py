@@ -1,13 +1,13 @@
 """A tokenizer's chat template: compiled once, with a fixed date and without random numbers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import jinja2
-import jinja2.meta
+import jinja2.nodes
 from transformers import PreTrainedTokenizerBase
 
 # Its public function compiles a template into a cache that is shared with the whole process, and
@@ -63,14 +63,15 @@ class ChatTemplate:
                 f"the model's chat template does not compile: {_one_line(error)}; mend "
                 "chat_template.jinja, or chat_template in tokenizer_config.json"
             ) from error
-        self.reads_date = "strftime_now" in jinja2.meta.find_undeclared_variables(parsed)
+        names_read = {node.name for node in parsed.find_all(jinja2.nodes.Name)}
+        self.reads_date = "strftime_now" in names_read
         longest_first = sorted(filter(None, specials), key=len, reverse=True)
         self.specials = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._names = dict(names)
         environment = self._template.environment
         environment.globals["strftime_now"] = datetime.fromisoformat(date).strftime
         environment.globals.pop("lipsum", None)  # the other source of random text
-        environment.filters["random"] = lambda values: next(iter(values), "")
+        environment.filters["random"] = _first
 
     def render(
         self, messages: Sequence[Message], inputs: Mapping[str, Any], prompt: bool = False
@@ -96,6 +97,11 @@ class ChatTemplate:
         except _FAULTS as error:
             raise TemplateFaultError(_one_line(error)) from error
         return text
+
+
+@jinja2.pass_context  # as the filter that it stands for
+def _first(context: object, values: Iterable[object]) -> object:
+    return next(iter(values), "")
 
 
 def chat_template(tokenizer: PreTrainedTokenizerBase, date: str, tools: bool) -> ChatTemplate:
