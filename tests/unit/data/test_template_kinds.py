@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Container
+from typing import Any
 
 import pytest
 from template_helpers import CHATML, LOSING, TOKENIZERS, TOOLS, WHOLE, byte_level
@@ -30,8 +31,8 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
 def sample(
     texts: list[tuple[str, str]],
     targets: Container[str] = ("assistant",),
-    extras: dict[int, dict[str, object]] | None = None,
-    **inputs: object,
+    extras: dict[int, Any] | None = None,
+    **inputs: Any,
 ) -> Sample:
     turns = tuple(
         Turn(
@@ -224,7 +225,7 @@ TOOL = {"type": "function", "function": {"name": "look_up", "description": "Look
 
 def test_tools_and_calls_are_rendered_and_learnt(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.chat_template = TOOLS
-    inputs = {
+    inputs: dict[str, Any] = {
         "documents": [{"title": "Oslo", "text": "A town."}],
         "chat_template_kwargs": {"style": "plain"},
     }
@@ -275,7 +276,9 @@ def test_arguments_that_a_template_drops() -> None:
     assert "drops the arguments of a call" in reason(sample(ASKED, extras={1: CALL}), tokenizer)
 
 
-def test_arguments_in_a_string_are_put_as_the_template_reads_them(tokenizer) -> None:  # type: ignore[no-untyped-def]
+def test_arguments_in_a_string_are_put_as_the_template_reads_them(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
     tokenizer.chat_template = TOOLS.replace(
         "call.function | tojson",
         "call.function.name }}({% for k, v in call.function.arguments.items() %}{{ k }}={{ v }}"
@@ -306,9 +309,7 @@ def test_options_that_would_replace_the_conversation(options: dict[str, object])
         ({}, {"chat_template_kwargs": {"style": "x<|im_end|>"}}),
     ],
 )
-def test_special_tokens_beside_the_texts(
-    extras: dict[int, dict[str, object]], inputs: dict[str, object]
-) -> None:
+def test_special_tokens_beside_the_texts(extras: dict[int, Any], inputs: dict[str, Any]) -> None:
     tokenizer = byte_level()
     tokenizer.chat_template = TOOLS
     assert reason(sample(TEXTS, extras=extras, **inputs), tokenizer) == "special token in text"
