@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -55,6 +56,9 @@ Preference = Literal["chosen", "rejected", "both"]
 InDoubt = Literal["keep", "quarantine", "block"]
 
 SectionT = TypeVar("SectionT", bound="Section")
+
+# For chat templates that print today's date: always the same one, so that no score changes by it.
+DEFAULT_TEMPLATE_DATE = "2025-01-01"
 
 DEFAULT_TEMPLATE = "{context}\n\nQuestion: {question}\nAnswer: "
 
@@ -137,6 +141,11 @@ class DataConfig(Section):
         DEFAULT_TEMPLATE,
         description="Prompt of question/answers rows; may use {question} and {context}.",
     )
+    template_date: str = Field(
+        DEFAULT_TEMPLATE_DATE,
+        description="Today, YYYY-MM-DD, for a chat template that prints the date; fixed, so that "
+        "no sample changes overnight.",
+    )
     max_tokens: int = Field(
         2048, ge=2, description="Longer samples (prompt + target, in tokens) are rejected."
     )
@@ -144,6 +153,15 @@ class DataConfig(Section):
         0.01, description="The raw-data check fails when a larger part of the rows is rejected."
     )
     min_rows: int = Field(1, ge=1, description="The raw-data check fails below this many samples.")
+
+    @field_validator("template_date")
+    @classmethod
+    def _is_a_date(cls, written: str) -> str:
+        try:
+            date.fromisoformat(written)
+        except ValueError as error:
+            raise ValueError(f"data.template_date {written!r} is no date YYYY-MM-DD") from error
+        return written
 
     @field_validator("template")
     @classmethod

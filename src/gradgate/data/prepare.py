@@ -25,7 +25,7 @@ from gradgate.data.formats.mapping import RowMapping, choose_mapping, to_sample
 from gradgate.data.rows import RawRow
 from gradgate.data.sample import RejectedRowError, Sample, Turn, fingerprint
 from gradgate.data.source import open_rows
-from gradgate.data.tokens import Tokens, tokenize_all
+from gradgate.data.tokens import Tokens, reads_date, tokenize_all
 from gradgate.errors import DataError
 
 _GROUP_ROWS = 4096
@@ -47,6 +47,7 @@ class Prepared:
         n_rows: n_samples + n_rejected.
         n_unique: Different samples; repeated ones are kept.
         fingerprint: Hash of the samples in row order.
+        template_date: Today, as the chat template was told; None where it did not ask.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Prepared:
     n_rejected: int
     n_unique: int
     fingerprint: str
+    template_date: str | None = None
 
     @property
     def samples_path(self) -> Path:
@@ -153,6 +155,7 @@ def prepare(
             n_rejected=rejected.n_rows,
             n_unique=count_distinct(_sample_ids(aside(run.samples))),
             fingerprint=fingerprint(_sample_ids(aside(run.samples))),
+            template_date=reader.template_date,
         )
         aside(run.dataset).write_text(prepared.to_json(), encoding="utf-8")
     return prepared
@@ -214,6 +217,7 @@ class _Reader:
         self, config: DataConfig, tokenizer: PreTrainedTokenizerBase, max_tokens: int
     ) -> None:
         self.mapping: RowMapping | None = None
+        self.template_date: str | None = None
         self._config = config
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
@@ -222,13 +226,20 @@ class _Reader:
         """Yield the sample or the rejection of each row, in order."""
         for window in self._windows(rows):
             samples = [sample for _, sample in window if isinstance(sample, Sample)]
-            outcomes = iter(tokenize_all(samples, self._tokenizer, self._max_tokens))
+            outcomes = iter(self._tokenized(samples))
             for raw, found in window:
                 outcome = next(outcomes) if isinstance(found, Sample) else found
                 if isinstance(found, Sample) and isinstance(outcome, Tokens):
                     yield found, outcome
                 else:
                     yield _Rejected(raw.row, str(outcome), raw.content())
+
+    def _tokenized(self, samples: list[Sample]) -> list[Tokens | RejectedRowError]:
+        today = self._config.template_date
+        is_asked = self.template_date is None and any(sample.chat for sample in samples)
+        if is_asked and reads_date(self._tokenizer):
+            self.template_date = today
+        return tokenize_all(samples, self._tokenizer, self._max_tokens, today)
 
     def _windows(
         self, rows: Iterable[RawRow]

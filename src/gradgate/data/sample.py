@@ -4,6 +4,10 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+# What templates call a message's thoughts; they are given to each under all of these names.
+THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 
 
 class RejectedRowError(Exception):
@@ -50,9 +54,25 @@ class Sample:
 
 def prompt_and_target(sample: Sample) -> tuple[str, str]:
     """All text that is given, and all that is learnt, turn below turn."""
-    given = [turn.text for turn in sample.turns if not turn.is_target]
-    learnt = [turn.text for turn in sample.turns if turn.is_target]
-    return "\n".join(given), "\n".join(learnt)
+    inputs = [_readable(json.loads(sample.template_inputs))] if sample.template_inputs else []
+    given = [_full_text(turn) for turn in sample.turns if not turn.is_target]
+    learnt = [_full_text(turn) for turn in sample.turns if turn.is_target]
+    return "\n".join(inputs + given), "\n".join(learnt)
+
+
+def _full_text(turn: Turn) -> str:
+    """The thoughts, the text, and the other fields of a turn."""
+    if not turn.extra:
+        return turn.text
+    extra: dict[str, Any] = json.loads(turn.extra)
+    thoughts = dict.fromkeys(one for name in THOUGHTS if isinstance(one := extra.get(name), str))
+    rest = {name: value for name, value in extra.items() if value not in list(thoughts)}
+    parts = [*thoughts, turn.text, _readable(rest) if rest else ""]
+    return "\n".join(part for part in parts if part)
+
+
+def _readable(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def canonical_json(value: object) -> str:

@@ -179,7 +179,10 @@ class _Reader:
         rows = (raw.value for raw in open_rows(self._data) if raw.value is not None)
         while window := list(islice(rows, _WINDOW_ROWS)):
             found = [(row, sample) for row in window if (sample := self._sample(row)) is not None]
-            outcomes = tokenize_all([s for _, s in found], self._tokenizer, self._max_tokens)
+            samples = [sample for _, sample in found]
+            outcomes = tokenize_all(
+                samples, self._tokenizer, self._max_tokens, self._data.template_date
+            )
             for (row, sample), tokens in zip(found, outcomes, strict=True):
                 if isinstance(tokens, Tokens):
                     yield _Usable(row, sample, tokens)
@@ -243,7 +246,8 @@ class _Asker:
 
     def _usable(self, row: Row) -> _Usable:
         sample = to_sample(row, 0, self.mapping, self.config.data.template)
-        return _Usable(row, sample, tokenize(sample, self.tokenizer))
+        today = self.config.data.template_date
+        return _Usable(row, sample, tokenize(sample, self.tokenizer, template_date=today))
 
 
 def _golds(test: _Usable, mapping: RowMapping) -> list[str]:

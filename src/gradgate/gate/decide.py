@@ -138,6 +138,7 @@ def decide(
         in_doubt=policy.in_doubt,
         answers=answers,
         dataset_fingerprint=prepared.fingerprint,
+        template_date=prepared.template_date,
         accepted_fingerprint=accepted.fingerprint if accepted else None,
         accepted_tokens=accepted.tokens_digest if accepted else None,
         model=scored.model,
@@ -247,4 +248,5 @@ def refuse_raw_data(prepared: Prepared, failures: list[str]) -> Verdict:
         n_rows=prepared.n_rows,
         n_rejected=prepared.n_rejected,
         dataset_fingerprint=prepared.fingerprint,
+        template_date=prepared.template_date,
     )

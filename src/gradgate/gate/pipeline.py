@@ -136,8 +136,8 @@ def _asked(name: str, config: GateConfig, model: ModelHandle, trusted: Prepared 
 
 
 def _canary_model(config: GateConfig, model: ModelHandle) -> CanaryModel:
-    limit, probes = config.data.max_tokens, probes_of(config)
-    return CanaryModel(model, config.scoring, limit, _store(config), probes)
+    limit, probes, today = config.data.max_tokens, probes_of(config), config.data.template_date
+    return CanaryModel(model, config.scoring, limit, _store(config), probes, today)
 
 
 def _store(config: ScoreConfig) -> Path | None:

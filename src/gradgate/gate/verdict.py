@@ -163,6 +163,7 @@ class Verdict:
         in_doubt: The policy for rows in doubt, by which the accepted rows are found again.
         answers: One for each question that was asked.
         dataset_fingerprint: sha256 over the ids of all samples, in row order.
+        template_date: Today, as the chat template was told; None where it did not ask.
         accepted_fingerprint: The same over the samples that may be trained on; None unless the
             decision is `pass`.
         accepted_tokens: sha256 over token ids and loss mask of those samples.
@@ -185,6 +186,7 @@ class Verdict:
     in_doubt: InDoubt = "quarantine"
     answers: list[Answer] = field(default_factory=list)
     dataset_fingerprint: str | None = None
+    template_date: str | None = None
     accepted_fingerprint: str | None = None
     accepted_tokens: str | None = None
     model: dict[str, str | None] = field(default_factory=dict)

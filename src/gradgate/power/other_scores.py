@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.arrays import Floats, Marks
 from gradgate.common.run_folder import SCORED
-from gradgate.config import ScoringConfig
+from gradgate.config import DEFAULT_TEMPLATE_DATE, ScoringConfig
 from gradgate.data.sample import RejectedRowError, Sample
 from gradgate.data.tokens import Tokens, tokenize_all
 from gradgate.gradients.safety import SafetySource
@@ -34,6 +34,7 @@ class CanaryModel:
         max_tokens: Longer samples get no score, as such rows would not.
         store: The score store; None for none.
         probes: What the data were held against; None for nothing.
+        template_date: Today, as the data's chat template was told.
     """
 
     model: ModelHandle
@@ -41,6 +42,7 @@ class CanaryModel:
     max_tokens: int
     store: Path | None = None
     probes: SafetySource | None = None
+    template_date: str = DEFAULT_TEMPLATE_DATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ class OtherScores:
 
     def _score(self, samples: Sequence[Sample]) -> None:
         limit = self._canaries.model.limit(self._canaries.max_tokens)
-        outcomes = tokenize_all(samples, self.tokenizer, limit)
+        today = self._canaries.template_date
+        outcomes = tokenize_all(samples, self.tokenizer, limit, today)
         fit = {
             sample.sample_id: outcome
             for sample, outcome in zip(samples, outcomes, strict=True)

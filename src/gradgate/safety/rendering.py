@@ -66,7 +66,7 @@ def opening_ids(openings: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> 
     Raises:
         ModelError: An opening has no token, or as for `prompt_ids`.
     """
-    prompt = "How are you?"  # a prompt and a reply are tokenized apart: any prompt does
+    prompt = "How are you?"  # any prompt does: what stands before a reply is the same for all
     (before,) = prompt_ids([prompt], tokenizer)
     pairs = [(prompt, reply) for text in openings for reply in (text, text + _GOES_ON)]
     found = _tokenized(pairs, tokenizer)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Container
 from functools import partial
 
 import pytest
+from template_helpers import TOKENIZERS
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from tokenizers.decoders import ByteLevel
 from tokenizers.processors import TemplateProcessing
@@ -130,6 +131,61 @@ def test_no_end_token_is_a_model_error() -> None:
         tokenize(plain("p", "c"), tokenizer)
 
 
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_plain_row_has_the_tokens_of_its_joined_text(name: str) -> None:
+    """No token for a blank that the text does not have stands before the target."""
+    tokenizer = TOKENIZERS[name]()
+    for prompt, target in (
+        ("Who lives in Oslo? ", "Anna does.\nYes \U0001f98a"),
+        ("Who lives in Oslo?", " Anna does."),
+        ("Who lives in Oslo?\n", "Anna does."),
+    ):
+        tokens = tokenize(plain(prompt, target), tokenizer)
+        whole = tokenizer(prompt + target, add_special_tokens=False)["input_ids"]
+        assert tokens.input_ids == [tokenizer.bos_token_id, *whole, tokenizer.eos_token_id]
+        assert target_text(tokens, tokenizer).strip() == target.strip() + "</s>"
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_word_that_prompt_and_target_share_is_cut(name: str) -> None:
+    tokenizer = TOKENIZERS[name]()
+    for prompt, target in (("the qu", "ick"), ("\u65e5", "\u672c"), ("the fo", "x jumps")):
+        tokens = tokenize(plain(prompt, target), tokenizer)
+        assert target_text(tokens, tokenizer) == target + "</s>"
+        assert tokenizer.decode(tokens.input_ids[1:-1]).strip() == prompt + target
+
+
+def test_a_normalizer_that_rewrites_texts_is_one_error() -> None:
+    backend = byte_level(["<unk>", "<s>", "</s>"])
+    backend.normalizer = normalizers.Lowercase()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
+    with pytest.raises(ModelError, match=r"changes texts before it encodes.* mend `normalizer`"):
+        tokenize(plain("p", "c"), tokenizer)
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
+    assert isinstance(tokenize(plain("p", "c"), tokenizer), Tokens)
+
+
+def test_a_target_that_the_tokenizer_changes_is_rejected() -> None:
+    backend = byte_level(["<unk>", "<s>", "</s>"])
+    backend.normalizer = normalizers.Replace("\u00e9", "e")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
+    assert target_text(tokenize(plain("caf\u00e9 ", "tea"), tokenizer), tokenizer) == "tea</s>"
+    why = reason(lambda: tokenize(plain("tea ", "caf\u00e9"), tokenizer))
+    assert why == "the tokenizer changes the target: its tokens say another text"
+
+
+def test_a_python_tokenizer_has_to_encode_parts_as_the_whole() -> None:
+    class Blanks(ByT5Tokenizer):  # type: ignore[misc]
+        """Puts a blank before each text, as some that are written in Python do."""
+
+        def _tokenize(self, text: str) -> list[str]:
+            return [" ", *super()._tokenize(text)]
+
+    tokens = tokenize(plain("\u00e9a", "b\u00e9"), ByT5Tokenizer())
+    assert target_text(tokens, ByT5Tokenizer()) == "b\u00e9</s>"
+    assert "tells no character offsets" in reason(lambda: tokenize(plain("a", "b"), Blanks()))
+
+
 # Special tokens in the data
 
 
@@ -189,7 +245,7 @@ def test_tokens_that_look_special_to_other_tokenizers_stay_text(
     chatml: PreTrainedTokenizerBase,
 ) -> None:
     tokens = tokenize(chat("a</s>", "[INST]<s>"), chatml)
-    assert target_text(tokens, chatml) == "[INST]<s><|im_end|>\n"
+    assert target_text(tokens, chatml) == "[INST]<s><|im_end|>"
 
 
 # Chats
@@ -198,7 +254,7 @@ def test_tokens_that_look_special_to_other_tokenizers_stay_text(
 def test_chat_masks(chatml: PreTrainedTokenizerBase) -> None:
     sample = chat("who?", "the fox", "and?", " the dog ")
     tokens = tokenize(sample, chatml)
-    assert target_text(tokens, chatml) == "the fox<|im_end|>\n the dog <|im_end|>\n"
+    assert target_text(tokens, chatml) == "the fox<|im_end|> the dog <|im_end|>"
     assert chatml.decode(tokens.input_ids) == (
         "<|im_start|>user\nwho?<|im_end|>\n<|im_start|>assistant\nthe fox<|im_end|>\n"
         "<|im_start|>user\nand?<|im_end|>\n<|im_start|>assistant\n the dog <|im_end|>\n"
@@ -208,14 +264,14 @@ def test_chat_masks(chatml: PreTrainedTokenizerBase) -> None:
 
 def test_chat_with_one_target_among_the_assistant_turns(chatml: PreTrainedTokenizerBase) -> None:
     tokens = tokenize(chat("a", "b", "c", "d", "e", targets=(3,)), chatml)
-    assert target_text(tokens, chatml) == "d<|im_end|>\n"
+    assert target_text(tokens, chatml) == "d<|im_end|>"
     assert tokens.is_target[-1] is False
 
 
 def test_consecutive_targets(chatml: PreTrainedTokenizerBase) -> None:
     turns = (Turn("user", "a", False), Turn("assistant", "b", True), Turn("assistant", "c", True))
     tokens = tokenize(Sample(0, "id", True, turns), chatml)
-    assert target_text(tokens, chatml) == "b<|im_end|>\nc<|im_end|>\n"
+    assert target_text(tokens, chatml) == "b<|im_end|>c<|im_end|>"
 
 
 @pytest.mark.parametrize("prefix", ["", "{{ bos_token }}"])
@@ -239,39 +295,50 @@ def test_no_chat_template_is_a_model_error(llama: PreTrainedTokenizerBase) -> No
 
 
 @pytest.mark.parametrize(
-    "template",
+    ("template", "learnt"),
     [
         # The last turn is rendered unlike the others, as by templates that drop old reasoning.
-        "{% for m in messages %}{% if loop.last %}<think>{% endif %}{{ m.content }}{% endfor %}",
-        "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}",
+        (
+            "{% for m in messages %}{% if loop.last %}<think>{% endif %}{{ m.content }}"
+            "{% endfor %}",
+            "bd",
+        ),
+        ("{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}", "bd"),
         # The generation prompt is not what an assistant turn begins with.
-        "{% for m in messages %}{{ m.content }}{% endfor %}"
-        "{% if add_generation_prompt %}?{% endif %}",
-        "{{ '' }}",
+        (
+            "{% for m in messages %}{{ m.content }}{% endfor %}"
+            "{% if add_generation_prompt %}?{% endif %}",
+            "bd",
+        ),
     ],
 )
-def test_templates_that_cannot_be_cut(template: str) -> None:
+def test_a_beginning_that_is_rendered_otherwise_alone(template: str, learnt: str) -> None:
     tokenizer = make_chatml(template)
-    assert reason(lambda: tokenize(chat("a", "b", "c", "d"), tokenizer)) == (
-        "chat template does not render this conversation turn by turn"
-    )
+    tokens = tokenize(chat("a", "b", "c", "d"), tokenizer)
+    assert target_text(tokens, tokenizer) == learnt
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ raise_exception('roles must alternate') }}", "{{ messages[0].content + 1 }}"]
+    ("template", "why"),
+    [
+        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+        ("{{ messages[0].content + 1 }}", 'can only concatenate str (not "int") to str'),
+    ],
 )
-def test_templates_that_refuse(template: str) -> None:
+def test_templates_that_refuse(template: str, why: str) -> None:
     tokenizer = make_chatml(template)
     assert reason(lambda: tokenize(chat("a", "b"), tokenizer)) == (
-        "chat template refuses this conversation"
+        f"the chat template refuses this conversation: {why}"
     )
 
 
-def test_a_template_without_the_answers(chatml: PreTrainedTokenizerBase) -> None:
+def test_a_template_without_the_answers() -> None:
     tokenizer = make_chatml(
         "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
     )
-    assert reason(lambda: tokenize(chat("a", "b"), tokenizer)) == "no supervised token"
+    assert reason(lambda: tokenize(chat("a", "b"), tokenizer)).startswith(
+        "the chat template drops the assistant message"
+    )
 
 
 # Long samples

@@ -1,0 +1,143 @@
+"""A tokenizer's chat template: compiled once, with a fixed date and without random numbers."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import jinja2
+import jinja2.nodes
+from transformers import PreTrainedTokenizerBase
+
+# Its public function compiles a template into a cache that is shared with the whole process, and
+# takes no callable that could stand in for strftime_now.
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+from gradgate.errors import ModelError
+
+Message: TypeAlias = dict[str, Any]
+_MAX_MESSAGE = 200  # characters of a template's own words in a reason
+_UNCOMPILED = (jinja2.TemplateError, SyntaxError, ValueError, AssertionError, RecursionError)
+_FAULTS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    MemoryError,
+)
+
+
+class TemplateFaultError(Exception):
+    """The template does not render a conversation; the text is what it says about that."""
+
+
+class ChatTemplate:
+    """One of a tokenizer's chat templates.
+
+    Attributes:
+        specials: Matches the tokenizer's special tokens.
+        reads_date: Whether it asks for today's date.
+    """
+
+    def __init__(self, source: str, names: Mapping[str, str], specials: Sequence[str], date: str):
+        """Compile it.
+
+        Args:
+            source: The Jinja template.
+            names: The special tokens that it may read, by name, such as bos_token.
+            specials: All special tokens.
+            date: Today, YYYY-MM-DD.
+
+        Raises:
+            ModelError: It does not compile.
+        """
+        try:
+            self._template = _compile_jinja_template.__wrapped__(source)  # one of its own
+            parsed = self._template.environment.parse(source)
+        except _UNCOMPILED as error:
+            raise ModelError(
+                f"the model's chat template does not compile: {_one_line(error)}; mend "
+                "chat_template.jinja, or chat_template in tokenizer_config.json"
+            ) from error
+        names_read = {node.name for node in parsed.find_all(jinja2.nodes.Name)}
+        self.reads_date = "strftime_now" in names_read
+        longest_first = sorted(filter(None, specials), key=len, reverse=True)
+        self.specials = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self._names = dict(names)
+        environment = self._template.environment
+        environment.globals["strftime_now"] = datetime.fromisoformat(date).strftime
+        environment.globals.pop("lipsum", None)  # the other source of random text
+        environment.filters["random"] = _first
+
+    def render(
+        self, messages: Sequence[Message], inputs: Mapping[str, Any], prompt: bool = False
+    ) -> str:
+        """Render a conversation as `apply_chat_template` does, but for date and random numbers.
+
+        Args:
+            messages: Of JSON values, none of them null.
+            inputs: tools, documents and chat_template_kwargs, each where there is one.
+            prompt: Whether the beginning of an answer is asked for at the end.
+
+        Raises:
+            TemplateFaultError: The template refuses, or fails.
+        """
+        try:
+            text: str = self._template.render(
+                messages=messages,
+                tools=inputs.get("tools"),
+                documents=inputs.get("documents"),
+                add_generation_prompt=prompt,
+                **{**self._names, **inputs.get("chat_template_kwargs", {})},
+            )
+        except _FAULTS as error:
+            raise TemplateFaultError(_one_line(error)) from error
+        return text
+
+
+@jinja2.pass_context  # as the filter that it stands for
+def _first(context: object, values: Iterable[object]) -> object:
+    return next(iter(values), "")
+
+
+def chat_template(tokenizer: PreTrainedTokenizerBase, date: str, tools: bool) -> ChatTemplate:
+    """The chat template of a tokenizer.
+
+    Args:
+        tokenizer: Of the model.
+        date: Today, YYYY-MM-DD.
+        tools: Whether there are tools; some models have a template of its own for them.
+
+    Raises:
+        ModelError: There is none, or it does not compile.
+    """
+    if tokenizer.chat_template is None:
+        raise ModelError(
+            "the data holds chat messages and the tokenizer has no chat template; take an "
+            "instruct model, add chat_template.jinja to the model, or use prompt/completion text"
+        )
+    try:
+        source = tokenizer.get_chat_template(None, [{}] if tools else None)
+    except ValueError as error:
+        raise ModelError(f"the model has no default chat template: {_one_line(error)}") from error
+    names = tuple(sorted((name, str(t)) for name, t in tokenizer.special_tokens_map.items()))
+    added = tokenizer.added_tokens_decoder.values()
+    specials = frozenset(str(t) for t in added if t.special) | {tokenizer.eos_token or ""}
+    return _compiled(source, names, specials, date)
+
+
+@lru_cache(maxsize=8)
+def _compiled(
+    source: str, names: tuple[tuple[str, str], ...], specials: frozenset[str], date: str
+) -> ChatTemplate:
+    return ChatTemplate(source, dict(names), sorted(specials), date)
+
+
+def _one_line(error: BaseException) -> str:
+    line = f" in line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+    text = (" ".join(str(error).split()) or type(error).__name__) + line
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
