@@ -23,6 +23,7 @@ from gradgate.config import Section, check_config
 from gradgate.data.in_memory import rows_in_memory
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate import pipeline
+from gradgate.gate.accounts import accepted_rows
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import STEPS, Steps, run_gate
 from gradgate.gate.verdict import Verdict
@@ -104,13 +105,21 @@ class DetectionResult:
         """Rows that are no samples: row, reason, content."""
         return parquet.table(self._run.rejected)
 
+    @property
+    def accepted_rows(self) -> list[int]:
+        """Numbers of the rows that may be trained on, in their order; none unless it is a pass.
+
+        Of a `datasets.Dataset` or a trainer's dataset, `dataset.select(result.accepted_rows)`.
+        """
+        return list(accepted_rows(self._run.rows))
+
     def to_pandas(self) -> pd.DataFrame:
         """The table of flags; errors as for `table`."""
         frame: pd.DataFrame = self.table.to_pandas()
         return frame
 
     def save(self, folder: str | Path) -> Path:
-        """Keep all evidence: the tables, verdict.json, verdict.md and report.html.
+        """Keep all evidence: the tables, the rows, verdict.json, verdict.md and report.html.
 
         Args:
             folder: Is made, and must not hold anything.
