@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ from gradgate.report.page import write_report
 from gradgate.scoring.run import ScoringSummary
 
 Dataset: TypeAlias = "datasets.Dataset | datasets.IterableDataset"
-Source: TypeAlias = "str | Path | Dataset | list[dict[str, Any]]"
+Source: TypeAlias = "str | Path | Dataset | Iterable[Mapping[str, Any]]"
 Model: TypeAlias = "str | Path | PreTrainedModel | PeftModel"
 Config: TypeAlias = "GateConfig | Mapping[str, object] | None"
 
@@ -163,7 +163,8 @@ def detect(
     """Judge a data set as the gate does.
 
     Args:
-        source: Path, hub id or URL, a `datasets.Dataset`, or a list of rows.
+        source: Path, hub id or URL, a `datasets.Dataset`, or rows, such as a list of them or what
+            `trainer_rows` makes of a trainer.
         model: Path or hub id, or a loaded model; it is left as it was.
         tokenizer: Of a loaded model.
         config: A gate's sections but for `data.source` and `model.path`, as in a YAML file, such

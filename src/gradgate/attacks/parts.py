@@ -100,11 +100,15 @@ def write_parts(
                 completion_text, target
             )
             return dict(row) | {columns["text"]: text}
+        case "tokens":
+            raise AssertionError("read_parts has read no row of tokens")
 
 
 def _parts(row: Mapping[str, object], mapping: RowMapping) -> Parts | None:
     columns = mapping.columns
     match mapping.row_format:
+        case "tokens":
+            return None
         case "prompt_completion" if isinstance(row[columns["prompt"]], str):
             found = layout(text_of(row, columns["prompt"]))
             return Parts(found.lead, found.question, text_of(row, columns["completion"]))

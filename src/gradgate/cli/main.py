@@ -133,8 +133,8 @@ def restore(
         output: File to write, JSONL or Parquet as the accepted rows are.
         rows: Row numbers and ranges, from 0: `3,17-20`.
         group: Members of a group, such as `poisoned:1`.
-        reason: Rows kept out for it: `flagged`, `in doubt`, `copy`, `rejected`, `verdict`, or a part
-            of a reason's text.
+        reason: Rows kept out for it: `flagged`, `in doubt`, `copy`, `rejected`, `verdict`, or a
+            part of a reason's text.
         by: Who answers for it; the account's name when absent.
     """
     from gradgate.cli.restore import run_restore

@@ -106,7 +106,7 @@ def check_rows_folder(folder: Path, files: set[str], inputs: list[str]) -> None:
     """Refuse to put the rows where something else is.
 
     Raises:
-        ConfigError: There is a file, or a folder that holds other things than an earlier run's rows.
+        ConfigError: There is a file, or a folder that holds more than the rows of an earlier run.
     """
     _check_apart(folder, inputs)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +26,7 @@ from gradgate.data.kept_rows import RowKeeper
 from gradgate.data.rows import RawRow
 from gradgate.data.sample import RejectedRowError, Sample, Turn, fingerprint
 from gradgate.data.source import open_rows
+from gradgate.data.tokenized import TOKENS, tokenized_sample
 from gradgate.data.tokens import Tokens, tokenize_all
 from gradgate.errors import DataError
 
@@ -239,6 +240,10 @@ def _sample_ids(path: Path) -> Iterator[str]:
         yield from batch["sample_id"].to_pylist()
 
 
+# A sample that is still to be tokenized, one that came with its tokens, or why there is none.
+_Read: TypeAlias = "Sample | tuple[Sample, Tokens] | RejectedRowError"
+
+
 class _Reader:
     """From rows to samples and their tokens; the first readable row decides on the format."""
 
@@ -257,16 +262,16 @@ class _Reader:
             outcomes = iter(tokenize_all(samples, self._tokenizer, self._max_tokens))
             for raw, found in window:
                 outcome = next(outcomes) if isinstance(found, Sample) else found
-                if isinstance(found, Sample) and isinstance(outcome, Tokens):
-                    yield found, outcome
-                else:
+                if isinstance(outcome, RejectedRowError):
                     yield _Rejected(raw.row, str(outcome), raw.content())
+                elif isinstance(found, Sample) and isinstance(outcome, Tokens):
+                    yield found, outcome
+                elif isinstance(outcome, tuple):
+                    yield outcome
 
-    def _windows(
-        self, rows: Iterable[RawRow]
-    ) -> Iterator[list[tuple[RawRow, Sample | RejectedRowError]]]:
+    def _windows(self, rows: Iterable[RawRow]) -> Iterator[list[tuple[RawRow, _Read]]]:
         """Put rows together that are tokenized in one call, bounded in number and in size."""
-        window: list[tuple[RawRow, Sample | RejectedRowError]] = []
+        window: list[tuple[RawRow, _Read]] = []
         size = 0
         for raw in rows:
             sample = self._sample(raw)
@@ -277,12 +282,14 @@ class _Reader:
                 window, size = [], 0
         yield window
 
-    def _sample(self, raw: RawRow) -> Sample | RejectedRowError:
+    def _sample(self, raw: RawRow) -> _Read:
         if raw.value is None:
             return RejectedRowError(raw.problem)
         if self.mapping is None:
             self.mapping = choose_mapping(raw.value, self._config.columns)
         try:
+            if self.mapping.row_format == TOKENS.name:
+                return tokenized_sample(raw.value, raw.row, self._tokenizer, self._max_tokens)
             return to_sample(raw.value, raw.row, self.mapping, self._config.template)
         except RejectedRowError as error:
             return error.with_traceback(None)  # it would keep this frame alive

@@ -15,6 +15,7 @@ from gradgate.common.state import score_store
 from gradgate.data.prepare import Prepared, prepare
 from gradgate.data.reference import reference_samples
 from gradgate.data.rows import RawRow
+from gradgate.data.tokenized import TOKENS
 from gradgate.gate.accounts import settle
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
@@ -29,6 +30,9 @@ from gradgate.safety.source import ProbeSource
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
+
+# Nobody here knows how the trainer would render a canary.
+_NO_TEXT = "no canaries were planted: the rows are tokens of a trainer, and no text"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +183,8 @@ def measure(
     flagging = next((one for one in detected.flaggings if one.question == "poisoned"), None)
     if not config.detection.power.attacks or flagging is None:
         return NOT_MEASURED
+    if Prepared.load(run.path).row_format == TOKENS.name:
+        return Measured(None, [_NO_TEXT])
     if flagging.undecided_because is not None:
         why = "no canaries were planted: the method cannot decide on these data"
         return Measured(None, [why])

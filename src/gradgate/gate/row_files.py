@@ -61,7 +61,7 @@ class Line:
     is_json: bool = True
 
 
-Row: TypeAlias = "Line | Any"  # of a table: a `pyarrow.Table` of one row
+Row: TypeAlias = Any  # a `Line`; or of a table, a `pyarrow.Table` of one row
 
 
 class RowWriter(Protocol):

@@ -147,7 +147,7 @@ def test_clean_data_pass(tmp_path: Path, clean: Path) -> None:
     assert (verdict.decision, answer.n_flagged, answer.power) == ("pass", 0, None)
     assert verdict.accepted_fingerprint == verdict.dataset_fingerprint
     assert not pq.read_table(tmp_path / "out.parquet")["flagged"].to_pandas().any()
-    assert {path.name for path in tmp_path.iterdir()} == {"clean.jsonl", "out.parquet"}
+    assert {path.name for path in tmp_path.iterdir()} == {"clean.jsonl", "out.parquet", "out.rows"}
 
 
 def test_copies_and_expected_texts_are_options_and_the_summary_says_what_to_train_on(

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from gradgate.data.sample import RejectedRowError, Turn
 
-RowFormat = Literal["prompt_completion", "messages", "alpaca", "question_answers", "text"]
+RowFormat = Literal["tokens", "prompt_completion", "messages", "alpaca", "question_answers", "text"]
 Fields: TypeAlias = Mapping[str, object]
 Parts: TypeAlias = tuple[bool, tuple[Turn, ...]]  # whether a chat template renders them; the turns
 

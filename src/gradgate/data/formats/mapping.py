@@ -11,12 +11,14 @@ from gradgate.data.formats.prompt_completion import PROMPT_COMPLETION
 from gradgate.data.formats.question_answers import QUESTION_ANSWERS
 from gradgate.data.formats.text import TEXT
 from gradgate.data.sample import RejectedRowError, Sample, Turn, sample_id
+from gradgate.data.tokenized import TOKENS
 from gradgate.errors import DataError
 
 Row = Mapping[str, object]
 
-# In the order of precedence: tatsu-lab/alpaca has a `text` column beside instruction and output.
-FORMATS = (PROMPT_COMPLETION, MESSAGES, ALPACA, QUESTION_ANSWERS, TEXT)
+# In the order of precedence: trainers read tokens and leave the text beside them, and
+# tatsu-lab/alpaca has a `text` column beside instruction and output.
+FORMATS = (TOKENS, PROMPT_COMPLETION, MESSAGES, ALPACA, QUESTION_ANSWERS, TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ def detect_format(present: Iterable[str]) -> RowMapping:
         DataError: No format fits, or both `answer` and `answers` are there.
     """
     names = list(present)
+    if "input_ids" in names and "labels" not in names:
+        raise DataError(
+            "the rows have input_ids and no labels, so that it is not known what is learnt; add "
+            "labels (-100 for a token without loss), or take input_ids out"
+        )
     for form in FORMATS:
         mapping = {field: field for field in form.required + form.optional}
         if form is QUESTION_ANSWERS and "answer" in names:
