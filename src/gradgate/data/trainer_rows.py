@@ -40,6 +40,8 @@ def _check_trainer(trainer: Any) -> None:
         )
     if trainer.train_dataset is None:
         raise DataError("the trainer has no train_dataset")
+    if hasattr(trainer.train_dataset, "__len__") and not len(trainer.train_dataset):
+        raise DataError("the trainer's train_dataset has no rows")
     if getattr(trainer.args, "packing", False):
         raise ConfigError(
             "the trainer packs several samples into a row, so that none can be judged by itself; "

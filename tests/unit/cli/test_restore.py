@@ -172,7 +172,9 @@ def test_a_folder_that_holds_other_things_is_not_replaced(tmp_path: Path) -> Non
     done = gradgate("detect", source, *ON_CPU, "--output", tmp_path / "flags.parquet")
     assert (done.exit_code, "holds notes.txt besides" in done.stderr) == (2, True), done.stderr
     mine.rename(tmp_path / "notes.txt")
-    assert gradgate("detect", source, *ON_CPU, "--output", tmp_path / "flags.parquet").exit_code == 3
+    assert (
+        gradgate("detect", source, *ON_CPU, "--output", tmp_path / "flags.parquet").exit_code == 3
+    )
     inside = mine.with_name("accepted.jsonl")
     done = gradgate("detect", inside, *ON_CPU, "--output", tmp_path / "flags.parquet")
     assert (done.exit_code, "into the input" in done.stderr) == (2, True), done.stderr

@@ -94,9 +94,7 @@ def test_every_row_is_in_one_file_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("policy", "decision"), [({"flagged": "block"}, "fail"), ({"review_above": 0.0}, "review")]
 )
-def test_without_a_pass_nothing_is_accepted(
-    tmp_path: Path, policy: Row, decision: str
-) -> None:
+def test_without_a_pass_nothing_is_accepted(tmp_path: Path, policy: Row, decision: str) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", mixed_rows())
     verdict, run = gated(source, tmp_path / "run", **policy)
     assert verdict.decision == decision
@@ -160,9 +158,7 @@ def images(n: int) -> datasets.Dataset:
 
 
 @pytest.mark.parametrize("is_streamed", [False, True])
-def test_values_that_json_does_not_know_stay_as_they_are(
-    tmp_path: Path, is_streamed: bool
-) -> None:
+def test_values_that_json_does_not_know_stay_as_they_are(tmp_path: Path, is_streamed: bool) -> None:
     data = images(120)
     source = data.to_iterable_dataset() if is_streamed else data
     prepared, run = kept(tmp_path, list(rows_in_memory(source)))
@@ -190,7 +186,9 @@ def test_tables_of_several_schemas_become_lines(tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
     for number, values in enumerate(([1] * 20, ["one"] * 20)):
-        columns = {name: [row[name] for row in diverse_rows(20)] for name in ("question", "answers")}
+        columns = {
+            name: [row[name] for row in diverse_rows(20)] for name in ("question", "answers")
+        }
         pq.write_table(pa.table({**columns, "n": values}), folder / f"{number}.parquet")
     verdict, run = gated(folder, tmp_path / "run")
     assert verdict.accounts is not None
@@ -210,9 +208,7 @@ VERDICT = Verdict("fail", ["no"], n_rows=5, n_rejected=1)
         (replace(VERDICT, n_quarantined=2), "0 rows in doubt and copies"),
     ],
 )
-def test_sums_that_are_wrong_are_an_error(
-    tmp_path: Path, verdict: Verdict, message: str
-) -> None:
+def test_sums_that_are_wrong_are_an_error(tmp_path: Path, verdict: Verdict, message: str) -> None:
     rows: list[Row] = [*diverse_rows(4), {"question": "?"}]
     prepared, run = kept(tmp_path, list(rows_in_memory(rows)))
     with pytest.raises(DataError, match=message):
