@@ -186,9 +186,8 @@ def test_tables_of_several_schemas_become_lines(tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
     for number, values in enumerate(([1] * 20, ["one"] * 20)):
-        columns = {
-            name: [row[name] for row in diverse_rows(20)] for name in ("question", "answers")
-        }
+        same = diverse_rows(20)
+        columns = {name: [row[name] for row in same] for name in ("question", "answers")}
         pq.write_table(pa.table({**columns, "n": values}), folder / f"{number}.parquet")
     verdict, run = gated(folder, tmp_path / "run")
     assert verdict.accounts is not None
