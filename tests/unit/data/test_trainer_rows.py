@@ -289,7 +289,7 @@ def test_changed_tokens_are_not_accepted(make: Make, tmp_path: Path) -> None:
     scored_of(trainer, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
     table = pq.read_table(run.samples)
-    ids = [row[:-1] + [row[-1] ^ 1] for row in table["input_ids"].to_pylist()]
+    ids = [[*row[:-1], row[-1] ^ 1] for row in table["input_ids"].to_pylist()]
     column = table.schema.get_field_index("input_ids")
     field = table.schema.field(column)
     pq.write_table(table.set_column(column, field, pa.array(ids, field.type)), run.samples)

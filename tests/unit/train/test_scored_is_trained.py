@@ -17,6 +17,7 @@ CONFIG: dict[str, Any] = {
     "model": {"device": "cpu", "dtype": "float32"},
     "scoring": {"store": False},
     "detection": {"power": {"attacks": []}},
+    "policy": {"review_above": 0.5, "max_poison_fraction": 0.5},
 }
 
 
@@ -27,7 +28,7 @@ def plain(n: int) -> list[dict[str, object]]:
 
 def tokens(n: int) -> list[dict[str, object]]:
     """As a trainer gives them, with a second stretch that is learnt."""
-    found = []
+    found: list[dict[str, object]] = []
     for i in range(n):
         ids = [20 + (i * 7 + k * k) % 300 for k in range(12)]
         learnt = [-100] * 3 + ids[3:6] + [-100] * 2 + ids[8:]
