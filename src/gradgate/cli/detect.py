@@ -51,6 +51,7 @@ def run_detect(config: GateConfig, wanted: Wanted) -> int:
     inputs = [config.data.source, config.model.path, *filter(None, more)]
     if wanted.report is not None:
         _prepare_report(wanted.report, wanted.output, inputs)
+    require_file(wanted.output)
     check_rows_folder(rows_path(wanted.output), FILES, inputs)
     with workspace(wanted.output, [], inputs) as folder:
         run = RunFolder(folder)
