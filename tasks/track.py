@@ -104,7 +104,7 @@ def publish(run: GateRun, verdict: Verdict) -> None:
     _log_figures(run, verdict)
     for path in sorted(part.path.iterdir()):
         # All rows with their text stay here; those that need a look are logged.
-        if path != part.samples and path.suffix != ".part":
+        if path not in (part.samples, part.rows) and path.suffix != ".part":
             tracking.log_files(run.tracked, path, path.name if path.is_dir() else None)
     name = f"{verdict.decision}: {Path(source).name}"
     tags = {"mlflow.note.content": page, "mlflow.runName": name, **_compared_with(run, verdict)}

@@ -8,10 +8,10 @@ from benchmarks.papers.bench import Bench
 from benchmarks.papers.cells import Training
 from gradgate.common.arrays import Marks
 from gradgate.data.prepare import iter_prepared
+from gradgate.data.tokenized import IGNORED
 from gradgate.drill.models import Trained, train_arm
 from gradgate.evaluation import cleangen
 from gradgate.evaluation.answers import generate
-from gradgate.gate.acceptance import IGNORED
 from gradgate.models.identity import load_model
 from gradgate.train.trainer import collate
 

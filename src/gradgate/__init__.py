@@ -5,8 +5,9 @@
 >>> gradgate.detect(rows, "demo/model").verdict.decision
 'pass'
 
-`detect` and `score` take a path, a hub id, a `datasets.Dataset` or a list of rows, and the path of
-a model or a loaded one with its tokenizer. What is named here is imported when it is first used.
+`detect` and `score` take a path, a hub id, a `datasets.Dataset`, a list of rows or the
+`trainer_rows` of a trainer, and the path of a model or a loaded one with its tokenizer. What is
+named here is imported when it is first used.
 """
 
 from importlib import import_module
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradgate.api import DetectionResult, ScoreResult, detect, score
+    from gradgate.data.trainer_rows import trainer_rows
     from gradgate.gate.config import GateConfig
     from gradgate.gate.verdict import Verdict
     from gradgate.methods.contract import Detection, Method
@@ -31,6 +33,7 @@ __all__ = [
     "detect",
     "register_method",
     "score",
+    "trainer_rows",
 ]
 
 _HOMES = {
@@ -43,6 +46,7 @@ _HOMES = {
     "detect": "gradgate.api",
     "register_method": "gradgate.methods.registry",
     "score": "gradgate.api",
+    "trainer_rows": "gradgate.data.trainer_rows",
 }
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,6 +23,7 @@ from gradgate.config import Section, check_config
 from gradgate.data.in_memory import rows_in_memory
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate import pipeline
+from gradgate.gate.accounts import accepted_rows
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import STEPS, Steps, run_gate
 from gradgate.gate.verdict import Verdict
@@ -34,7 +35,7 @@ from gradgate.report.page import write_report
 from gradgate.scoring.run import ScoringSummary
 
 Dataset: TypeAlias = "datasets.Dataset | datasets.IterableDataset"
-Source: TypeAlias = "str | Path | Dataset | list[dict[str, Any]]"
+Source: TypeAlias = "str | Path | Dataset | Iterable[Mapping[str, Any]]"
 Model: TypeAlias = "str | Path | PreTrainedModel | PeftModel"
 Config: TypeAlias = "GateConfig | Mapping[str, object] | None"
 
@@ -104,13 +105,21 @@ class DetectionResult:
         """Rows that are no samples: row, reason, content."""
         return parquet.table(self._run.rejected)
 
+    @property
+    def accepted_rows(self) -> list[int]:
+        """Numbers of the rows that may be trained on, in their order; none unless it is a pass.
+
+        Of a `datasets.Dataset` or a trainer's dataset, `dataset.select(result.accepted_rows)`.
+        """
+        return list(accepted_rows(self._run.rows))
+
     def to_pandas(self) -> pd.DataFrame:
         """The table of flags; errors as for `table`."""
         frame: pd.DataFrame = self.table.to_pandas()
         return frame
 
     def save(self, folder: str | Path) -> Path:
-        """Keep all evidence: the tables, verdict.json, verdict.md and report.html.
+        """Keep all evidence: the tables, the rows, verdict.json, verdict.md and report.html.
 
         Args:
             folder: Is made, and must not hold anything.
@@ -154,7 +163,8 @@ def detect(
     """Judge a data set as the gate does.
 
     Args:
-        source: Path, hub id or URL, a `datasets.Dataset`, or a list of rows.
+        source: Path, hub id or URL, a `datasets.Dataset`, or rows, such as a list of them or what
+            `trainer_rows` makes of a trainer.
         model: Path or hub id, or a loaded model; it is left as it was.
         tokenizer: Of a loaded model.
         config: A gate's sections but for `data.source` and `model.path`, as in a YAML file, such

@@ -59,8 +59,8 @@ def test_poisoned_data_are_rejected_with_all_evidence(state: Path, tmp_path: Pat
     expected = {
         "config.yaml", "data_docs", "dataset.json", "flagged.parquet", "flags.parquet",
         "histogram.png", "quarantined.parquet", "rejected.parquet", "report.html", "run.json",
-        "samples.parquet", "scores.parquet", "validation_gate.json", "validation_raw_data.json",
-        "validation_samples.json", "verdict.json", "verdict.md",
+        "rows", "samples.parquet", "scores.parquet", "validation_gate.json",
+        "validation_raw_data.json", "validation_samples.json", "verdict.json", "verdict.md",
     }  # fmt: skip
     assert {path.name for path in folder.iterdir()} == expected
     (run,) = mlflow_runs(state)

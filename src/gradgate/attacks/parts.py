@@ -104,11 +104,15 @@ def write_parts(
             return dict(row) | {columns["text"]: text}
         case "preference" | "segments":
             raise ValueError(f"rows of the format {mapping.row_format} carry no attack")
+        case "tokens":
+            raise AssertionError("read_parts has read no row of tokens")
 
 
 def _parts(row: Mapping[str, object], mapping: RowMapping) -> Parts | None:
     columns = mapping.columns
     match mapping.row_format:
+        case "tokens":
+            return None
         case "prompt_completion" | "kto" if isinstance(row[columns["prompt"]], str):
             found = layout(text_of(row, columns["prompt"]))
             return Parts(found.lead, found.question, text_of(row, columns["completion"]))

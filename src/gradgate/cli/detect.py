@@ -1,6 +1,7 @@
 """`gradgate detect`: all of the gate but its orchestration and the training."""
 
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,11 @@ from pathlib import Path
 from gradgate.cli.lines import give
 from gradgate.cli.output import (
     check_output,
+    check_rows_folder,
     make_folder,
     quiet_libraries,
-    rejected_path,
     require_file,
+    rows_path,
     workspace,
 )
 from gradgate.cli.phases import announced
@@ -21,6 +23,7 @@ from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import PowerConfig
 from gradgate.errors import ConfigError
+from gradgate.gate.accounts import FILES
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import run_gate
 from gradgate.gate.verdict import Verdict
@@ -48,9 +51,11 @@ def run_detect(config: GateConfig, wanted: Wanted) -> int:
     inputs = [config.data.source, config.model.path, *filter(None, more)]
     if wanted.report is not None:
         _prepare_report(wanted.report, wanted.output, inputs)
-    with workspace(wanted.output, inputs) as folder:
+    require_file(wanted.output)
+    check_rows_folder(rows_path(wanted.output), FILES, inputs)
+    with workspace(wanted.output, [], inputs) as folder:
         run = RunFolder(folder)
-        verdict = run_gate(config, run, announced(wanted.output))
+        verdict = run_gate(config, run, announced())
         written = _publish(run, config, verdict, wanted)
     say_summary(verdict, written)
     if wanted.json:
@@ -59,18 +64,20 @@ def run_detect(config: GateConfig, wanted: Wanted) -> int:
 
 
 def _publish(run: RunFolder, config: GateConfig, verdict: Verdict, wanted: Wanted) -> Written:
-    """Write the report, and give the table its name."""
-    rejected = rejected_path(wanted.output) if verdict.n_rejected else None
+    """Write the report, and give the table and the folder of the rows their names."""
+    rows = rows_path(wanted.output)
+    shutil.rmtree(rows, ignore_errors=True)  # of an earlier run
+    put_in_place(run.rows, rows)
     if not run.flags.exists():
         for earlier in filter(None, (wanted.output, wanted.report)):
             earlier.unlink(missing_ok=True)  # of an earlier run, on other rows
-        return Written(None, None, rejected)
+        return Written(None, None, rows)
     if wanted.report is not None:
         command = redacted(shlex.join(["gradgate", *sys.argv[1:]]))
         content = collect(run, Path(config.data.source).name, verdict, command)
         write_report(wanted.report, content)
     put_in_place(run.flags, wanted.output)
-    return Written(wanted.output, wanted.report, rejected)
+    return Written(wanted.output, wanted.report, rows)
 
 
 def _without_power(config: GateConfig) -> GateConfig:
@@ -82,6 +89,8 @@ def _prepare_report(report: Path, output: Path, inputs: list[str]) -> None:
     """Refuse to write the report over what is read or over the output, and make its folder."""
     require_file(report)
     check_output([report], inputs)
-    if report.resolve() in (output.resolve(), rejected_path(output).resolve()):
+    if report.resolve() == output.resolve():
         raise ConfigError(f"output and report are the same file: {report}")
+    if rows_path(output).resolve() in report.resolve().parents:
+        raise ConfigError(f"the report {report} lies in the folder of the rows; name another place")
     make_folder(report)

@@ -47,8 +47,8 @@ def detect(
 
     Args:
         config: What is read, by which model it is judged, and how.
-        output: Parquet file to write: the score table, with what is flagged and why. Rows that are
-            no samples go beside it, to *.rejected.parquet.
+        output: Parquet file to write: the score table, with what is flagged and why. Every row of
+            the source goes beside it, to *.rows: accepted, in quarantine or rejected.
         report: HTML file to write, for people.
         no_power: Plant no canaries, and so do not say which attacks would be found.
         exit_zero: A verdict other than pass exits 0 too; errors do not.
@@ -109,6 +109,37 @@ def poison(config: PoisonConfig, *, output: Path) -> int:
     from gradgate.cli.poison import run_poison
 
     return run_poison(config, output)
+
+
+@app.command
+def restore(
+    folder: Path,
+    *,
+    because: str,
+    output: Path,
+    rows: list[str] | None = None,
+    group: list[str] | None = None,
+    reason: list[str] | None = None,
+    by: str | None = None,
+) -> int:
+    """Put rows that `detect` kept out back beside the accepted ones, in a file of its own.
+
+    Rows that any of the choices fits are put back. Beside the file a small JSON says who did it,
+    which rows, and why. What the gate has decided stays as it is.
+
+    Args:
+        folder: The folder *.rows that detect has written.
+        because: Why.
+        output: File to write, JSONL or Parquet as the accepted rows are.
+        rows: Row numbers and ranges, from 0: `3,17-20`.
+        group: Members of a group, such as `poisoned:1`.
+        reason: Rows kept out for it: `flagged`, `in doubt`, `copy`, `rejected`, `verdict`, or a
+            part of a reason's text.
+        by: Who answers for it; the account's name when absent.
+    """
+    from gradgate.cli.restore import run_restore
+
+    return run_restore(folder, rows or [], group or [], reason or [], because, by, output)
 
 
 @app.command

@@ -24,10 +24,16 @@ def quiet_libraries() -> None:
 
 
 @contextmanager
-def workspace(output: Path, inputs: list[str]) -> Iterator[Path]:
-    """A folder beside the output, so that the table gets its name in one step."""
+def workspace(output: Path, beside: list[Path], inputs: list[str]) -> Iterator[Path]:
+    """A folder beside the output, so that the table gets its name in one step.
+
+    Args:
+        output: The table.
+        beside: Other files that are written.
+        inputs: What is read.
+    """
     require_file(output)
-    check_output([output, rejected_path(output)], inputs)
+    check_output([output, *beside], inputs)
     make_folder(output)
     try:
         folder = Path(
@@ -56,6 +62,11 @@ def make_folder(output: Path) -> None:
 def rejected_path(output: Path) -> Path:
     """Where the rejected rows go."""
     return output.with_name(output.name.removesuffix(".parquet") + ".rejected.parquet")
+
+
+def rows_path(output: Path) -> Path:
+    """Where the accepted, the quarantined and the rejected rows go: a folder."""
+    return output.with_name(output.name.removesuffix(".parquet") + ".rows")
 
 
 def publish_rejected(prepared: Prepared, output: Path) -> None:
@@ -88,6 +99,32 @@ def check_output(written: list[Path], inputs: list[str]) -> None:
     for path in written:
         if path.exists() and not path.is_file():
             raise ConfigError(f"the output {path} is no file; name one, or one that is not there")
-        for read in (Path(re.sub("^(file|local)://", "", name)) for name in inputs):
-            if path.resolve() == read.resolve() or read.resolve() in path.resolve().parents:
-                raise ConfigError(f"the output {path} would be written into the input {read}")
+        _check_apart(path, inputs)
+
+
+def check_rows_folder(folder: Path, files: set[str], inputs: list[str]) -> None:
+    """Refuse to put the rows where something else is.
+
+    Raises:
+        ConfigError: There is a file, or a folder that holds more than the rows of an earlier run.
+    """
+    _check_apart(folder, inputs)
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ConfigError(f"the rows are written into {folder}, which is no folder; move it away")
+    others = {path.name for path in folder.iterdir()} - files if folder.exists() else set()
+    if others:
+        raise ConfigError(
+            f"the rows are written into {folder}, which holds {sorted(others)[0]} besides; "
+            "move it away, or name another output"
+        )
+
+
+def _check_apart(path: Path, inputs: list[str]) -> None:
+    for read in (Path(re.sub("^(file|local)://", "", name)) for name in inputs):
+        is_within = read.resolve() in path.resolve().parents
+        if (
+            path.resolve() == read.resolve()
+            or is_within
+            or path.resolve() in read.resolve().parents
+        ):
+            raise ConfigError(f"the output {path} would be written into the input {read}")

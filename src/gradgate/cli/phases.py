@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gradgate.cli.lines import say_phase
-from gradgate.cli.output import publish_rejected
 from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
 from gradgate.gate import pipeline
@@ -22,8 +20,8 @@ from gradgate.scoring.run import Progress as OnProgress
 from gradgate.scoring.run import ScoringSummary
 
 
-def announced(output: Path) -> Steps:
-    """The steps of a gate, each of which says what came of it; rejected rows go to `output`."""
+def announced() -> Steps:
+    """The steps of a gate, each of which says what came of it."""
 
     def score_and_say(prepared: Prepared, config: GateConfig, run: RunFolder) -> ScoredRun:
         scored = score(prepared, config, run)
@@ -43,17 +41,16 @@ def announced(output: Path) -> Steps:
 
     return replace(
         STEPS,
-        fetch=lambda config, run: fetch(config, run, output),
+        fetch=fetch,
         score=score_and_say,
         detect=detect,
         measure=measure,
     )
 
 
-def fetch(config: ScoreConfig, run: RunFolder, output: Path) -> Prepared:
-    """Make samples of the rows, and put the rejected ones beside the output."""
-    prepared = pipeline.fetch(config, run)
-    publish_rejected(prepared, output)
+def fetch(config: ScoreConfig, run: RunFolder, keep_rows: bool = True) -> Prepared:
+    """Make samples of the rows."""
+    prepared = pipeline.fetch(config, run, keep_rows=keep_rows)
     say_phase(
         f"fetched {prepared.n_rows:,} rows: {prepared.n_samples:,} samples, "
         f"{prepared.n_rejected:,} rejected"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gradgate.cli.lines import say
-from gradgate.cli.output import quiet_libraries, rejected_path, workspace
+from gradgate.cli.output import publish_rejected, quiet_libraries, rejected_path, workspace
 from gradgate.cli.phases import fetch, of_scoring, score
 from gradgate.common import parquet
 from gradgate.common.arrays import Floats
@@ -21,9 +21,10 @@ def run_score(config: ScoreConfig, output: Path) -> int:
     """Score a dataset; 0, or 1 when samples could not be scored."""
     quiet_libraries()
     inputs = [config.data.source, config.model.path, *filter(None, [config.model.adapter])]
-    with workspace(output, inputs) as folder:
+    with workspace(output, [rejected_path(output)], inputs) as folder:
         run = RunFolder(folder)
-        prepared = fetch(config, run, output)
+        prepared = fetch(config, run, keep_rows=False)
+        publish_rejected(prepared, output)
         if prepared.n_samples == 0:
             raise DataError(
                 f"none of the {prepared.n_rows} rows of {prepared.source} can be scored: "

@@ -7,20 +7,25 @@ from pathlib import Path
 
 from gradgate.cli.lines import say
 from gradgate.gate.verdict import Answer, Verdict
+from gradgate.report.facts import sums
 
 
 @dataclass(frozen=True)
 class Written:
-    """The files that a run has left; None for one that there was no occasion for."""
+    """The files that a run has left; None for one that there was no occasion for.
+
+    Attributes:
+        rows: The folder of the accepted, the quarantined and the rejected rows.
+    """
 
     table: Path | None
     report: Path | None
-    rejected: Path | None
+    rows: Path
 
     @property
     def paths(self) -> list[Path]:
         """Those that are there, the table first."""
-        return [path for path in (self.table, self.report, self.rejected) if path is not None]
+        return [path for path in (self.table, self.report, self.rows) if path is not None]
 
 
 def say_summary(verdict: Verdict, written: Written) -> None:
@@ -33,9 +38,8 @@ def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
     yield "rows", f"{verdict.n_rows:,} ({verdict.n_rejected:,} rejected)"
     for answer in verdict.answers:
         yield from _answer(answer, verdict.n_scored)
-    if verdict.n_quarantined is not None:
-        yield "quarantined", f"{verdict.n_quarantined:,}"
-        yield "accepted", "none" if verdict.n_accepted is None else f"{verdict.n_accepted:,}"
+    if verdict.accounts is not None:
+        yield "accounts", sums(verdict.accounts)
     yield "verdict", verdict.decision.upper()
     yield from zip(_once("because"), verdict.reasons, strict=False)
     yield from zip(_once("evidence"), map(str, written.paths), strict=False)
@@ -58,10 +62,9 @@ def _answer(answer: Answer, n_scored: int) -> Iterator[tuple[str, str]]:
 def _next(verdict: Verdict, written: Written) -> str:
     """What a reader can do now."""
     if not verdict.answers and verdict.decision == "fail":
-        where = f"; those rejected are in {written.rejected}" if written.rejected else ""
-        return f"mend the rows of the source{where}"
+        return f"mend the rows of the source; those rejected are in {written.rows}"
     return {
-        "pass": f"train on the accepted rows in {written.table}: {_accepted(verdict)}",
+        "pass": f"train on the accepted rows in {written.rows}",
         "review": f"let a person look at {written.report or written.table}, and decide",
         "fail": f"look at the flagged rows in {written.report or written.table}, and do not train "
         "on this dataset",
@@ -74,12 +77,6 @@ def _mend(verdict: Verdict, written: Written) -> str:
     if all(answer.decision != "error" for answer in verdict.answers):
         return f"mend what is named above; in {written.table}, `reason` says why a row has no score"
     return "mend what is named above, and run it again"
-
-
-def _accepted(verdict: Verdict) -> str:
-    """Which rows of the table are accepted, by its columns."""
-    doubt = "" if verdict.in_doubt == "keep" else ", in_doubt"
-    return f"those where flagged{doubt} and surplus_copy are false"
 
 
 def _once(name: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ def batches(
     schema = columns if isinstance(columns, pa.Schema) else None
     names = list(columns) if schema is None else schema.names
     # With the default, pre_buffer=True, all that was read stays in memory until the end.
-    with _data_errors(path), pq.ParquetFile(path, pre_buffer=False) as file:
+    with data_errors(path), pq.ParquetFile(path, pre_buffer=False) as file:
         file.schema_arrow.empty_table().select(names)  # fails when one is missing, without rows too
         for batch in file.iter_batches(n_rows, columns=names):
             chosen = batch.select(names)
@@ -48,12 +48,13 @@ def table(
         DataError: The file is missing or damaged, or lacks a column.
     """
     names = None if columns is None else list(columns)
-    with _data_errors(path):
+    with data_errors(path):
         return pq.read_table(path, columns=names, filters=filters)
 
 
 @contextmanager
-def _data_errors(path: Path) -> Iterator[None]:
+def data_errors(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a file into a `DataError` that names it."""
     try:
         yield
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:

@@ -105,6 +105,19 @@ CHANGE_SCHEMA = pa.schema(
 )
 
 
+# Where every row of the source went, in the order of the source.
+ACCOUNT_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),  # accepted, quarantine or rejected
+        pa.field("why", pa.string(), nullable=False),  # in a word or two
+        pa.field("reasons", pa.list_(pa.string()), nullable=False),
+        pa.field("groups", pa.list_(pa.string()), nullable=False),  # such as poisoned:1
+        pa.field("sample_id", pa.string()),  # null for a row that is no sample
+    ]
+)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Where a run keeps its evidence; not all of the files need be there.
@@ -122,13 +135,23 @@ class RunFolder:
 
     @property
     def samples(self) -> Path:
-        """The samples with their tokens (`SAMPLE_SCHEMA`); the only file that stays here."""
+        """The samples with their tokens (`SAMPLE_SCHEMA`); stays here."""
         return self.path / "samples.parquet"
 
     @property
     def rejected(self) -> Path:
         """Rows that are no samples, with the reason (`REJECTED_SCHEMA`)."""
         return self.path / "rejected.parquet"
+
+    @property
+    def source_rows(self) -> Path:
+        """The rows as they were, until they are in `rows` (`data.kept_rows`)."""
+        return self.path / "source.part"
+
+    @property
+    def rows(self) -> Path:
+        """Accepted, quarantined and rejected rows as they were (`gate.accounts`); stays here."""
+        return self.path / "rows"
 
     @property
     def dataset(self) -> Path:

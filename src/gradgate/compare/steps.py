@@ -86,7 +86,7 @@ def fetch(config: CompareConfig, run: RunFolder) -> Fetched:
             no truth value.
     """
     rows = LabelledRows(open_rows(config.data), config.compare.labels)
-    prepared = pipeline.fetch(config, run, rows=rows)
+    prepared = pipeline.fetch(config, run, rows=rows, keep_rows=False)
     failures = pipeline.check_raw_data(prepared, config, run)
     if failures:
         raise DataError("; ".join(failures))

@@ -25,6 +25,8 @@ def rows_in_memory(source: object) -> Iterator[RawRow]:
         raise DataError(f"the dataset has the splits {names}; pass one of them")
     if isinstance(source, datasets.Dataset):
         return dataset_rows(source)
+    if isinstance(source, datasets.IterableDataset) and source.features is not None:
+        return dataset_rows(source)  # images and the like as they are stored, and not as objects
     is_frame = isinstance(source, pd.DataFrame)  # whose iteration gives the names of its columns
     if is_frame or isinstance(source, str | bytes | Mapping) or not isinstance(source, Iterable):
         cure = '; pass frame.to_dict("records")' if is_frame else ""

@@ -2,18 +2,18 @@
 
 import json
 import re
-from collections import Counter
+import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from gradgate.common import parquet
 from gradgate.common.files import aside, put_in_place
 from gradgate.common.parquet import batches
 from gradgate.common.redaction import redacted
@@ -22,9 +22,11 @@ from gradgate.common.scratch import count_distinct
 from gradgate.config import DataConfig
 from gradgate.data.formats.fields import RowFormat
 from gradgate.data.formats.mapping import RowMapping, choose_mapping, to_sample
+from gradgate.data.kept_rows import RowKeeper
 from gradgate.data.rows import RawRow
 from gradgate.data.sample import RejectedRowError, Sample, Turn, fingerprint
 from gradgate.data.source import open_rows
+from gradgate.data.tokenized import TOKENS, tokenized_sample
 from gradgate.data.tokens import Tokens, reads_date, tokenize_all
 from gradgate.errors import DataError
 
@@ -32,7 +34,7 @@ _GROUP_ROWS = 4096
 _GROUP_SIZE = 1 << 20  # characters and tokens; as Python objects they take some 50 MB
 _WINDOW_ROWS = 64  # twice as many are hardly faster
 _WINDOW_SIZE = 1 << 18  # characters; while they are tokenized they take some 40 MB
-_NUMBER = re.compile(r"(?<!\w-)\b\d+")  # but not that of a name, such as UTF-8
+_NUMBER = re.compile(r"(?<!\w-)\b\d{1,18}\b")  # but not that of a name, such as UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ def prepare(
     max_tokens: int,
     folder: Path,
     rows: Iterable[RawRow] | None = None,
+    keep_rows: bool = False,
 ) -> Prepared:
     """Read a source once and write its samples and its rejected rows into `folder`.
 
@@ -126,6 +129,7 @@ def prepare(
         max_tokens: Longer samples are rejected.
         folder: Made when missing.
         rows: Instead of those of the source.
+        keep_rows: Keep the rows as they were too, in `RunFolder.source_rows`.
 
     Raises:
         DataError: The source cannot be read, or its columns are of no row format.
@@ -136,11 +140,13 @@ def prepare(
     run = RunFolder(folder)
     with _all_or_nothing(run):
         reader = _Reader(config, tokenizer, max_tokens)
+        rows = open_rows(config) if rows is None else rows
         with (
             closing(_GroupWriter(aside(run.samples), SAMPLE_SCHEMA)) as samples,
             closing(_GroupWriter(aside(run.rejected), REJECTED_SCHEMA)) as rejected,
+            closing(RowKeeper(run.source_rows)) if keep_rows else nullcontext() as keeper,
         ):
-            for row in reader.read(open_rows(config) if rows is None else rows):
+            for row in reader.read(rows if keeper is None else keeper.through(rows)):
                 if isinstance(row, _Rejected):
                     rejected.add(asdict(row), len(row.content))
                 else:
@@ -162,10 +168,37 @@ def prepare(
 
 
 def rejection_reasons(prepared: Prepared, n_reasons: int = 3) -> str:
-    """The commonest reasons, with their counts; reasons that differ in numbers are one."""
-    table = parquet.table(prepared.rejected_path, ["reason"])
-    kinds = Counter(_NUMBER.sub("n", reason) for reason in table["reason"].to_pylist())
-    return ", ".join(f"{count} x {reason}" for reason, count in kinds.most_common(n_reasons))
+    """The commonest reasons, with their counts; those that differ in numbers alone are one.
+
+    Where they differ, the smallest and the largest number stand there, as in `600 to 2048 tokens`.
+    """
+    kinds: dict[str, _Numbers] = defaultdict(_Numbers)
+    for batch in batches(prepared.rejected_path, ["reason"], _GROUP_ROWS):
+        for reason in batch["reason"].to_pylist():
+            shown = reason.replace("\0", " ")  # of a column's name
+            kinds[_NUMBER.sub("\0", shown)].add([int(n) for n in _NUMBER.findall(shown)])
+    commonest = sorted(kinds.items(), key=lambda kind: -kind[1].n_reasons)[:n_reasons]
+    return ", ".join(f"{found.n_reasons} x {found.put_into(kind)}" for kind, found in commonest)
+
+
+class _Numbers:
+    """The ranges of the numbers in reasons of one kind."""
+
+    def __init__(self) -> None:
+        self.n_reasons = 0
+        self._low: list[int] = []
+        self._high: list[int] = []
+
+    def add(self, numbers: list[int]) -> None:
+        self._low = list(map(min, self._low or numbers, numbers))
+        self._high = list(map(max, self._high or numbers, numbers))
+        self.n_reasons += 1
+
+    def put_into(self, kind: str) -> str:
+        """The reason with its numbers, or their ranges, where the kind has NUL."""
+        ranges = zip(self._low, self._high, strict=True)
+        numbers = iter(str(a) if a == b else f"{a} to {b}" for a, b in ranges)
+        return re.sub("\0", lambda _: next(numbers), kind)
 
 
 def iter_prepared(path: Path, batch_rows: int) -> Iterator[list[PreparedSample]]:
@@ -210,6 +243,10 @@ def _sample_ids(path: Path) -> Iterator[str]:
         yield from batch["sample_id"].to_pylist()
 
 
+# A sample that is still to be tokenized, one that came with its tokens, or why there is none.
+_Read: TypeAlias = "Sample | tuple[Sample, Tokens] | RejectedRowError"
+
+
 class _Reader:
     """From rows to samples and their tokens; the first readable row decides on the format."""
 
@@ -229,10 +266,12 @@ class _Reader:
             outcomes = iter(self._tokenized(samples))
             for raw, found in window:
                 outcome = next(outcomes) if isinstance(found, Sample) else found
-                if isinstance(found, Sample) and isinstance(outcome, Tokens):
-                    yield found, outcome
-                else:
+                if isinstance(outcome, RejectedRowError):
                     yield _Rejected(raw.row, str(outcome), raw.content())
+                elif isinstance(found, Sample) and isinstance(outcome, Tokens):
+                    yield found, outcome
+                elif isinstance(outcome, tuple):
+                    yield outcome
 
     def _tokenized(self, samples: list[Sample]) -> list[Tokens | RejectedRowError]:
         today = self._config.template_date
@@ -241,11 +280,9 @@ class _Reader:
             self.template_date = today
         return tokenize_all(samples, self._tokenizer, self._max_tokens, today)
 
-    def _windows(
-        self, rows: Iterable[RawRow]
-    ) -> Iterator[list[tuple[RawRow, Sample | RejectedRowError]]]:
+    def _windows(self, rows: Iterable[RawRow]) -> Iterator[list[tuple[RawRow, _Read]]]:
         """Put rows together that are tokenized in one call, bounded in number and in size."""
-        window: list[tuple[RawRow, Sample | RejectedRowError]] = []
+        window: list[tuple[RawRow, _Read]] = []
         size = 0
         for raw in rows:
             sample = self._sample(raw)
@@ -256,12 +293,14 @@ class _Reader:
                 window, size = [], 0
         yield window
 
-    def _sample(self, raw: RawRow) -> Sample | RejectedRowError:
+    def _sample(self, raw: RawRow) -> _Read:
         if raw.value is None:
             return RejectedRowError(raw.problem)
         if self.mapping is None:
             self.mapping = choose_mapping(raw.value, self._config)
         try:
+            if self.mapping.row_format == TOKENS.name:
+                return tokenized_sample(raw.value, raw.row, self._tokenizer, self._max_tokens)
             return to_sample(raw.value, raw.row, self.mapping, self._config.template)
         except RejectedRowError as error:
             return error.with_traceback(None)  # it would keep this frame alive
@@ -321,11 +360,15 @@ class _GroupWriter:
 def _all_or_nothing(run: RunFolder) -> Iterator[None]:
     """Give the three files their final names when all are whole; the summary says so, last."""
     finals = [run.samples, run.rejected, run.dataset]
+    shutil.rmtree(run.source_rows, ignore_errors=True)  # of an earlier call
     try:
         yield
         finals[-1].unlink(missing_ok=True)  # never an older summary beside newer files
         for final in finals:
             put_in_place(aside(final), final)
+    except BaseException:
+        shutil.rmtree(run.source_rows, ignore_errors=True)
+        raise
     finally:
         for final in finals:
             aside(final).unlink(missing_ok=True)

@@ -1,7 +1,10 @@
 """A row as it stands in its source, readable or not."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +17,16 @@ class RawRow:
         raw: The row's text, bytes that are no UTF-8 backslash-escaped; empty for a readable row
             of a table (Parquet, Arrow, save_to_disk, hub), where `value` is all there is.
         problem: Why the row cannot be read.
+        table: Arrow table that the row stands in; None for a row of text or of Python objects.
+        at: Its position there.
     """
 
     row: int
     value: dict[str, object] | None
     raw: str
     problem: str | None = None
+    table: Any = field(default=None, compare=False, repr=False)
+    at: int = field(default=0, compare=False, repr=False)
 
     def content(self) -> str:
         """Return the whole row as text that UTF-8 can encode."""
@@ -30,12 +37,15 @@ class RawRow:
 def as_json(value: object) -> str:
     """Write any value as JSON; values that JSON does not know (bytes, dates) become strings."""
     try:
-        return json.dumps(value, ensure_ascii=False, default=_as_text)
+        return json.dumps(value, ensure_ascii=False, default=as_text)
     except (ValueError, TypeError, RecursionError):  # keys that are no strings, deep nesting
         return repr(value)
 
 
-def _as_text(value: object) -> str:
+def as_text(value: object) -> object:
+    """What stands for a value that JSON does not know: its numbers, or else a text."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 

@@ -19,10 +19,10 @@ from datasets import Dataset
 from gradgate.common.arrays import Marks
 from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.data.prepare import PreparedSample, iter_prepared
+from gradgate.data.tokenized import IGNORED
 from gradgate.drill.data import Question
 from gradgate.errors import DataError
 from gradgate.evaluation.answers import generate
-from gradgate.gate.acceptance import IGNORED
 from gradgate.models.identity import load_model
 from gradgate.train.trainer import Tuned, make_trainable, train
 

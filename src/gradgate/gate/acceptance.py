@@ -21,11 +21,11 @@ from gradgate.common.parquet import batches
 from gradgate.common.run_folder import SAMPLE_SCHEMA, SCORE_SCHEMA, RunFolder, is_scored
 from gradgate.config import InDoubt
 from gradgate.data.sample import Turn, sample_id
+from gradgate.data.tokenized import IGNORED, is_tokenized, tokenized_id
+from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError, GradgateError
 from gradgate.gate.quarantine import marks
 from gradgate.gate.verdict import Verdict
-
-IGNORED = -100  # the label of a position without loss
 
 _BATCH_ROWS = 256
 _CONTENT = ("row", "sample_id", "chat", "turns", "template_inputs")
@@ -272,16 +272,18 @@ def _samples(path: Path) -> Iterator[_Sample]:
                 )
             yield _Sample(
                 row=line["row"],
-                sample_id=_checked_id(path, line),
+                sample_id=_checked_id(path, line, input_ids, is_target),
                 input_ids=input_ids.values.to_numpy(),
                 is_target=is_target.values.to_numpy(zero_copy_only=False),
             )
 
 
-def _checked_id(path: Path, line: dict[str, Any]) -> str:
-    """The id of the line's text, which must be the one that stands in the line."""
+def _checked_id(path: Path, line: dict[str, Any], input_ids: Any, is_target: Any) -> str:
+    """The id of the line's content, which must be the one that stands in the line."""
     turns = [Turn(**turn) for turn in line["turns"]]
     found = sample_id(line["chat"], turns, line["template_inputs"])
+    if is_tokenized(turns):
+        found = tokenized_id(turns, Tokens(input_ids.as_py(), is_target.as_py()))
     if found != line["sample_id"]:
         raise DataError(
             f"{path}: the id of row {line['row']} is not that of its text "

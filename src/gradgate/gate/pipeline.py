@@ -15,6 +15,8 @@ from gradgate.common.state import score_store
 from gradgate.data.prepare import Prepared, prepare
 from gradgate.data.reference import reference_samples
 from gradgate.data.rows import RawRow
+from gradgate.data.tokenized import TOKENS
+from gradgate.gate.accounts import settle
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
 from gradgate.gate.flags import Asked, Flagging, expected_by, flag
@@ -28,6 +30,9 @@ from gradgate.safety.source import ProbeSource
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
+
+# Nobody here knows how the trainer would render a canary.
+_NO_TEXT = "no canaries were planted: the rows are tokens of a trainer, and no text"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +55,15 @@ def fetch(
     run: RunFolder,
     model: ModelHandle | None = None,
     rows: Iterable[RawRow] | None = None,
+    keep_rows: bool = True,
 ) -> Prepared:
-    """Make samples of the rows of the source, or of rows that are given instead."""
+    """Make samples of the rows of the source, or of rows that are given instead.
+
+    `keep_rows`: also keep them as they were, for `accounts.settle`.
+    """
     model = model or ConfiguredModel(config.model)
     limit = model.limit(config.data.max_tokens)
-    return prepare(config.data, model.tokenizer(), limit, run.path, rows)
+    return prepare(config.data, model.tokenizer(), limit, run.path, rows, keep_rows)
 
 
 def check_raw_data(prepared: Prepared, config: GateConfig, run: RunFolder) -> list[str]:
@@ -174,6 +183,8 @@ def measure(
     flagging = next((one for one in detected.flaggings if one.question == "poisoned"), None)
     if not config.detection.power.attacks or flagging is None:
         return NOT_MEASURED
+    if Prepared.load(run.path).row_format == TOKENS.name:
+        return Measured(None, [_NO_TEXT])
     if flagging.undecided_because is not None:
         why = "no canaries were planted: the method cannot decide on these data"
         return Measured(None, [why])
@@ -208,7 +219,7 @@ STEPS = Steps()
 
 
 def run_gate(config: GateConfig, run: RunFolder, steps: Steps = Steps()) -> Verdict:
-    """From the source to the verdict; the tables lie in `run` afterwards.
+    """From the source to the verdict; the tables and the rows lie in `run` afterwards.
 
     Raises:
         GradgateError: A step broke; see there.
@@ -216,9 +227,9 @@ def run_gate(config: GateConfig, run: RunFolder, steps: Steps = Steps()) -> Verd
     prepared = steps.fetch(config, run)
     failures = steps.check_raw_data(prepared, config, run)
     if failures:
-        return refuse_raw_data(prepared, failures)
+        return settle(run, prepared, refuse_raw_data(prepared, failures))
     scored = steps.score(prepared, config, run)
-    return judge(prepared, scored, config, run, steps)
+    return settle(run, prepared, judge(prepared, scored, config, run, steps))
 
 
 def judge(

@@ -148,6 +148,41 @@ class ExpectedPattern:
 
 
 @dataclass(frozen=True)
+class Accounts:
+    """Where the rows of the source went; each counts once, and the parts add up to `n_rows`.
+
+    Attributes:
+        n_rows: Rows of the source.
+        n_accepted: May be trained on; 0 unless the decision is `pass`.
+        n_flagged: In quarantine: flagged.
+        n_in_doubt: In quarantine: in doubt, where the policy does not keep those.
+        n_copies: In quarantine: copies beyond `policy.max_copies` that are not flagged.
+        n_not_cleared: In quarantine: no score, left open by a method, or the decision is no `pass`.
+        n_rejected: No samples.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    n_rows: int
+    n_accepted: int
+    n_flagged: int
+    n_in_doubt: int
+    n_copies: int
+    n_not_cleared: int
+    n_rejected: int
+
+    @property
+    def n_quarantined(self) -> int:
+        """All that are in quarantine."""
+        return self.n_flagged + self.n_in_doubt + self.n_copies + self.n_not_cleared
+
+    @property
+    def n_sum(self) -> int:
+        """Accepted, in quarantine and rejected together."""
+        return self.n_accepted + self.n_quarantined + self.n_rejected
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The outcome of a gate run; its JSON form is `verdict.json`.
 
@@ -172,6 +207,7 @@ class Verdict:
         probes: None where no method needs them.
         expected: What the owner vouches for, and how many rows have it.
         changes: Since the last run; None when nothing was scored.
+        accounts: Where every row of the source went; None before the rows were written.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -194,6 +230,7 @@ class Verdict:
     probes: ProbingSet | None = None
     expected: list[ExpectedPattern] = field(default_factory=list)
     changes: Changes | None = None
+    accounts: Accounts | None = None
 
     def answer(self, question: Question) -> Answer | None:
         """The answer to a question, if it was asked."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from gradgate.common.arrays import Ints, Marks
 from gradgate.common.parquet import batches
 from gradgate.common.run_folder import RunFolder
+from gradgate.data.tokenized import decoded
 from gradgate.errors import DataError
 
 if TYPE_CHECKING:
@@ -108,26 +109,14 @@ class TokenTable:
 
     def text(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """The text of tokens that stand behind one another, special ones and spaces as they are."""
-        return self._decoded([np.asarray(ids, np.int64).tolist()])[0]
+        return decoded(self.tokenizer, [np.asarray(ids, np.int64).tolist()])[0]
 
     def pieces(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> list[str]:
         """The text of each of some tokens by itself.
 
         A token that is a part of a character has U+FFFD in it.
         """
-        return self._decoded([[one] for one in np.asarray(ids, np.int64).tolist()])
-
-    def _decoded(self, runs: list[list[int]]) -> list[str]:
-        """Begin twice with the first token: some tokenizers drop a space that begins a text."""
-        if not runs:
-            return []
-        once, twice = (
-            self.tokenizer.batch_decode(
-                some, skip_special_tokens=False, clean_up_tokenization_spaces=False
-            )
-            for some in ([run[:1] for run in runs], [run[:1] + run for run in runs])
-        )
-        return [text.removeprefix(first) for first, text in zip(once, twice, strict=True)]
+        return decoded(self.tokenizer, [[one] for one in np.asarray(ids, np.int64).tolist()])
 
 
 def _in_step(

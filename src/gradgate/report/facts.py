@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gradgate.common.run_folder import RunFolder
-from gradgate.gate.verdict import Answer, Changes, Decision, Verdict
+from gradgate.gate.verdict import Accounts, Answer, Changes, Decision, Verdict
 from gradgate.report import wording
 
 _QUARANTINED = RunFolder(Path()).quarantined.name
@@ -39,7 +39,24 @@ def _of_rows(verdict: Verdict) -> list[tuple[str, str]]:
     return [
         ("Quarantined", "not counted" if out is None else f"{out:,}{listed}"),
         ("Accepted", "none" if accepted is None else f"{accepted:,}"),
+        *([] if verdict.accounts is None else [("Accounts", sums(verdict.accounts))]),
     ]
+
+
+def sums(found: Accounts) -> str:
+    """Where the rows of the source went, as a sum."""
+    parts = {
+        "flagged": found.n_flagged,
+        "in doubt": found.n_in_doubt,
+        "copies": found.n_copies,
+        "not cleared": found.n_not_cleared,
+    }
+    kept_out = ", ".join(f"{n:,} {name}" for name, n in parts.items() if n)
+    return (
+        f"{found.n_accepted:,} accepted + {found.n_quarantined:,} in quarantine"
+        f"{f' ({kept_out})' if kept_out else ''} + {found.n_rejected:,} rejected = "
+        f"{found.n_rows:,} rows"
+    )
 
 
 def _of_answer(answer: Answer) -> list[tuple[str, str]]:

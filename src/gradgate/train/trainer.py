@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 
 from gradgate.config import FinetuneConfig, ModelConfig
+from gradgate.data.tokenized import IGNORED
 from gradgate.errors import ConfigError, ModelError
-from gradgate.gate.acceptance import IGNORED
 from gradgate.models.loading import LoadedModel
 from gradgate.train.full import unfreeze
 from gradgate.train.lora import adapt

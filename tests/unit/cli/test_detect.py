@@ -1,5 +1,6 @@
 """`gradgate detect` as a user types it."""
 
+import json
 import re
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     assert [group.ruling for group in answer.groups] == ["poison"]
     assert {power.attack for power in answer.power or []} >= {"badnets", "no_trigger"}
     assert sorted(path.name for path in out.iterdir()) == [
-        "flags.parquet", "flags.rejected.parquet", "report.html",
+        "flags.parquet", "flags.rows", "report.html",
     ]  # fmt: skip
     table = pq.read_table(output)
     names = table.schema.names
@@ -68,7 +69,14 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     assert lines["row"].tolist() == list(range(240))
     assert lines["row"][lines["flagged"]].tolist() == numbers
     assert all(len(reasons) for reasons in lines["reasons"][lines["flagged"]])
-    assert pq.read_table(out / "flags.rejected.parquet")["row"].to_pylist() == [240]
+    assert (out / "flags.rows" / "accepted.jsonl").read_text() == ""
+    (rejected,) = (out / "flags.rows" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(rejected) == {
+        "gradgate": {
+            "row": 240, "why": "rejected", "reasons": ["missing column: answers"], "groups": []
+        },
+        "question": "no answer?",
+    }  # fmt: skip
 
 
 def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Path) -> None:
@@ -90,12 +98,16 @@ def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Pa
     ]
     assert lines[8].startswith("shows from  badnets 12 rows (5.56%)")
     assert lines[9].startswith("blind to    ")
-    assert lines[10:12] == ["quarantined 0", "accepted    none"]
-    assert lines[12] == "verdict     FAIL"
-    assert lines[13].startswith("because     24 of 240 rows flagged (10.00%), more than")
-    assert lines[14].startswith("            poison: 24 rows share ")
-    assert lines[15:] == [
+    assert lines[10] == (
+        "accounts    0 accepted + 240 in quarantine (24 flagged, 216 not cleared) + 0 rejected "
+        "= 240 rows"
+    )
+    assert lines[11] == "verdict     FAIL"
+    assert lines[12].startswith("because     24 of 240 rows flagged (10.00%), more than")
+    assert lines[13].startswith("            poison: 24 rows share ")
+    assert lines[14:] == [
         f"evidence    {output}",
+        f"            {tmp_path / 'flags.rows'}",
         f"next        look at the flagged rows in {output}, and do not train on this dataset",
     ]
 
@@ -135,7 +147,7 @@ def test_clean_data_pass(tmp_path: Path, clean: Path) -> None:
     assert (verdict.decision, answer.n_flagged, answer.power) == ("pass", 0, None)
     assert verdict.accepted_fingerprint == verdict.dataset_fingerprint
     assert not pq.read_table(tmp_path / "out.parquet")["flagged"].to_pandas().any()
-    assert {path.name for path in tmp_path.iterdir()} == {"clean.jsonl", "out.parquet"}
+    assert {path.name for path in tmp_path.iterdir()} == {"clean.jsonl", "out.parquet", "out.rows"}
 
 
 def test_copies_and_expected_texts_are_options_and_the_summary_says_what_to_train_on(
@@ -253,11 +265,11 @@ def test_too_many_rejected_rows_fail_before_anything_is_scored(tmp_path: Path) -
     done = run(source, output, "--report", report)
     assert (done.exit_code, verdict_of(done).decision) == (1, "fail")
     assert "1 of 21 rows are rejected" in verdict_of(done).reasons[0]
-    rejected = tmp_path / "out" / "flags.rejected.parquet"
-    assert f"mend the rows of the source; those rejected are in {rejected}" in done.stderr
-    kept = pq.read_table(tmp_path / "out" / "flags.rejected.parquet")
-    assert kept["row"].to_pylist() == [20]
-    assert [path.name for path in output.parent.iterdir()] == ["flags.rejected.parquet"]
+    kept = tmp_path / "out" / "flags.rows"
+    assert f"mend the rows of the source; those rejected are in {kept}" in done.stderr
+    assert json.loads((kept / "rejected.jsonl").read_text())["gradgate"]["row"] == 20
+    assert len((kept / "quarantine.jsonl").read_text().splitlines()) == 20
+    assert [path.name for path in output.parent.iterdir()] == ["flags.rows"]
 
 
 def test_a_handful_of_rows_is_no_crash(tmp_path: Path) -> None:
@@ -279,8 +291,8 @@ def test_nothing_that_is_read_is_written_over(tmp_path: Path, clean: Path) -> No
         assert (done.exit_code, done.stdout) == (2, ""), wrong
     done = run(clean, output, "--report", output)
     assert (done.exit_code, "same file" in done.stderr) == (2, True)
-    done = run(clean, output, "--report", tmp_path / "out.rejected.parquet")
-    assert (done.exit_code, "same file" in done.stderr) == (2, True)
+    done = run(clean, output, "--report", tmp_path / "out.rows" / "report.html")
+    assert (done.exit_code, "the folder of the rows" in done.stderr) == (2, True)
     assert clean.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"clean.jsonl", "trusted.jsonl"}
 

@@ -208,7 +208,7 @@ def test_reasons_that_differ_in_numbers_are_counted_together(run: Run) -> None:
     long = [json_lines([{"prompt": "p", "completion": "x" * n}]) for n in (10**6, 10**6 + 1)]
     prepared = run(json_lines([{"prompt": "p", "completion": "c"}]) + b"\xff\n" + b"".join(long))
     assert rejection_reasons(prepared) == (
-        "2 x n characters, more than n tokens can hold, 1 x invalid UTF-8"
+        "2 x 1000001 to 1000002 characters, more than 256 tokens can hold, 1 x invalid UTF-8"
     )
 
 

@@ -270,7 +270,7 @@ def test_what_is_missing_is_said_where_the_command_line_ends(
     settings = config(detection={**_DETECTION, "words": {"undecided_means": "error"}})
     verdict = judged(tmp_path, settings, rows(), poisoned=[8])
     capsys.readouterr()
-    say_summary(verdict, Written(tmp_path / "flags.parquet", None, None))
+    say_summary(verdict, Written(tmp_path / "flags.parquet", None, tmp_path / "flags.rows"))
     lines = capsys.readouterr().err.splitlines()
     flagged = [line.split(maxsplit=1)[1] for line in lines if line.startswith("flagged ")]
     assert flagged == [

@@ -20,13 +20,14 @@ from gradgate.data.formats.prompt_completion import PROMPT_COMPLETION
 from gradgate.data.formats.question_answers import QUESTION_ANSWERS
 from gradgate.data.formats.segments import SEGMENTS
 from gradgate.data.formats.text import TEXT
+from gradgate.data.tokenized import TOKENS
 from gradgate.errors import DataError
 
 FORMATS: dict[RowFormat, Format] = {
     form.name: form
     for form in (
         *(PROMPT_COMPLETION, MESSAGES, ALPACA, QUESTION_ANSWERS),
-        *(PREFERENCE, KTO, SEGMENTS, TEXT),
+        *(PREFERENCE, KTO, SEGMENTS, TEXT, TOKENS),
     )
 }
 # The fields that hold what is learnt. `text` beside a prompt and an answer may be both of them in
@@ -52,6 +53,8 @@ def found_format(present: Collection[str]) -> Found:
     Raises:
         DataError: No format fits, or several, or a column is left over that may be learnt.
     """
+    if "input_ids" in present:  # trainers take tokens, and leave the text beside them
+        return _tokens(present)
     candidates = [c for form in FORMATS.values() for c in _candidates(form, present)]
     found = [c for c in candidates if not _is_part_of_another(c, candidates, present)]
     if any(form is not TEXT for form, _ in found):
@@ -75,6 +78,16 @@ def found_format(present: Collection[str]) -> Found:
             f"or, where training does not read them, {_leave_out(sorted(left))}"
         )
     return form, columns
+
+
+def _tokens(present: Collection[str]) -> Found:
+    if "labels" not in present:
+        raise DataError(
+            "the rows have input_ids and no labels, so that it is not known what is learnt; add "
+            "labels (-100 for a token without loss), or leave input_ids out by "
+            "data.ignore_columns (--ignore-columns input_ids)"
+        )
+    return TOKENS, {name: name for name in TOKENS.required}
 
 
 def explicit_format(columns: Columns, present: Collection[str]) -> Found:

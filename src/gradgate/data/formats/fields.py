@@ -9,6 +9,7 @@ from gradgate.config import Preference
 from gradgate.data.sample import RejectedRowError, Turn, canonical_json
 
 RowFormat = Literal[
+    "tokens",
     "prompt_completion",
     "messages",
     "alpaca",

@@ -16,6 +16,7 @@ from gradgate.data.formats.fields import Format, Parts, Reading, RowFormat, cano
 from gradgate.data.formats.messages import says_something
 from gradgate.data.formats.template_inputs import refuse_media, template_inputs
 from gradgate.data.sample import RejectedRowError, Sample, Turn, sample_id
+from gradgate.data.tokenized import READ_WITH_TOKENS, TOKENS
 from gradgate.errors import DataError
 
 Row = Mapping[str, object]
@@ -56,6 +57,8 @@ def choose_mapping(first: Row, data: DataConfig) -> RowMapping:
         form, columns = explicit_format(data.columns, names)
     else:
         form, columns = _detected([n for n in names if first[n] is not None], names)
+    if form is TOKENS:
+        refuse_control(names, READ_WITH_TOKENS, "the data")
     if form.name == "preference" and data.preference == "both":
         raise DataError(
             "a preference pair is one sample, so that data.preference cannot be both; score the "

@@ -1,0 +1,232 @@
+"""Every row of the source is accounted for: accepted, in quarantine, or rejected.
+
+`settle` walks through the source and the tables of a run in step and writes each row, as it was,
+into the file of its state, and into `accounts.parquet` why. Only a verdict `pass` accepts rows.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, replace
+from heapq import merge
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradgate.common.files import folder_written_whole
+from gradgate.common.parquet import batches
+from gradgate.common.run_folder import ACCOUNT_SCHEMA, FAILED, RunFolder, flag_column
+from gradgate.data.prepare import Prepared
+from gradgate.errors import DataError
+from gradgate.gate.acceptance import accepted
+from gradgate.gate.quarantine import COPY, IN_DOUBT
+from gradgate.gate.row_files import Own, RowKind, RowWriter
+from gradgate.gate.verdict import Accounts, Verdict
+
+State = Literal["accepted", "quarantine", "rejected"]
+STATES: tuple[State, ...] = ("accepted", "quarantine", "rejected")
+ACCOUNTS = "accounts.parquet"
+FILES = {ACCOUNTS, *(f"{state}{suffix}" for state in STATES for suffix in (".jsonl", ".parquet"))}
+# What `why` says besides `in doubt` and `copy`.
+CLEAR, FLAGGED, REJECTED = "clear", "flagged", "rejected"
+NO_SCORE, UNDECIDED, VERDICT, NOT_JUDGED = "no score", "undecided", "verdict", "not judged"
+_NOT_CLEARED = (NO_SCORE, UNDECIDED, VERDICT, NOT_JUDGED)
+_FLAGS = [
+    *("row", "sample_id", "status", "reason", "spectral_entropy"),
+    *("flagged", "in_doubt", "surplus_copy", "reasons"),
+]
+_GROUP_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where a row went, and why; a line of `ACCOUNT_SCHEMA`."""
+
+    row: int
+    state: State
+    why: str
+    reasons: list[str]
+    groups: list[str]
+    sample_id: str | None = None
+
+
+def settle(run: RunFolder, prepared: Prepared, verdict: Verdict) -> Verdict:
+    """Write the rows of the source into the files of their states, in `RunFolder.rows`.
+
+    Memory does not depend on the number of rows.
+
+    Args:
+        run: Of the verdict, with the rows that `prepare` kept.
+        prepared: The dataset.
+        verdict: On it.
+
+    Returns:
+        The verdict with its accounts.
+
+    Raises:
+        DataError: A row is missing, is there twice, or the sums are not those of the verdict.
+    """
+    kind = RowKind.of_kept(run.source_rows)
+    why: Counter[str] = Counter()
+    with folder_written_whole(run.rows) as folder, ExitStack() as stack:
+        files = {
+            state: stack.enter_context(
+                closing(kind.writer(row_file(folder, state, kind), state != "accepted"))
+            )
+            for state in STATES
+        }
+        listed = stack.enter_context(closing(_AccountWriter(folder / ACCOUNTS, verdict)))
+        for row, account in zip_longest(kind.kept(run.source_rows), _accounts(run, verdict)):
+            if row is None or account is None or account.row != why.total():
+                raise DataError(f"row {why.total()} of the source is not accounted for; run again")
+            why[account.why] += 1
+            listed.add(account)
+            _write(files[account.state], row, account)
+        counts = _counted(why)
+        _require_sums(counts, prepared, verdict)
+    shutil.rmtree(run.source_rows)
+    return replace(verdict, accounts=counts)
+
+
+def row_file(folder: Path, state: State, kind: RowKind) -> Path:
+    """Where the rows of a state lie."""
+    return folder / f"{state}{kind.suffix}"
+
+
+def read_accounts(path: Path) -> Iterator[Account]:
+    """The lines of accounts.parquet.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    for batch in batches(path, ACCOUNT_SCHEMA):
+        for line in batch.to_pylist():
+            yield Account(**line)
+
+
+def _write(file: RowWriter, row: Any, account: Account) -> None:
+    is_accepted = account.state == "accepted"
+    own = None if is_accepted else Own(account.row, account.why, account.reasons, account.groups)
+    file.add(row, own)
+
+
+def _counted(why: Counter[str]) -> Accounts:
+    return Accounts(
+        n_rows=why.total(),
+        n_accepted=why[CLEAR],
+        n_flagged=why[FLAGGED],
+        n_in_doubt=why[IN_DOUBT],
+        n_copies=why[COPY],
+        n_not_cleared=sum(why[name] for name in _NOT_CLEARED),
+        n_rejected=why[REJECTED],
+    )
+
+
+def _require_sums(found: Accounts, prepared: Prepared, verdict: Verdict) -> None:
+    """Check the arithmetic.
+
+    Raises:
+        DataError: It is not right.
+    """
+    n_quarantined = found.n_in_doubt + found.n_copies
+    pairs = {
+        "accepted, quarantined and rejected rows": (found.n_sum, prepared.n_rows),
+        "rows": (found.n_rows, verdict.n_rows),
+        "rejected rows": (found.n_rejected, verdict.n_rejected),
+        "accepted rows": (found.n_accepted, verdict.n_accepted or 0),
+    }
+    if verdict.n_quarantined is not None:
+        pairs["rows in doubt and copies"] = (n_quarantined, verdict.n_quarantined)
+    for name, (now, expected) in pairs.items():
+        if now != expected:
+            raise DataError(f"there are {now} {name}, and there should be {expected}; run again")
+
+
+def _accounts(run: RunFolder, verdict: Verdict) -> Iterator[Account]:
+    """Of samples and rejected rows, in the order of the source."""
+    samples = _judged(run, verdict) if run.flags.exists() else _unjudged(run, verdict)
+    return merge(samples, _rejected(run), key=lambda account: account.row)
+
+
+def _rejected(run: RunFolder) -> Iterator[Account]:
+    for batch in batches(run.rejected, ["row", "reason"]):
+        for line in batch.to_pylist():
+            yield Account(line["row"], "rejected", REJECTED, [line["reason"]], [])
+
+
+def _unjudged(run: RunFolder, verdict: Verdict) -> Iterator[Account]:
+    why = _of_verdict(verdict)
+    for batch in batches(run.samples, ["row", "sample_id"]):
+        for line in batch.to_pylist():
+            yield Account(line["row"], "quarantine", NOT_JUDGED, why, [], line["sample_id"])
+
+
+def _judged(run: RunFolder, verdict: Verdict) -> Iterator[Account]:
+    questions = [answer.question for answer in verdict.answers]
+    groups = {question: flag_column("group", question, questions) for question in questions}
+    columns = list(dict.fromkeys([*_FLAGS, *groups.values()]))
+    for batch in batches(run.flags, columns):
+        clear = accepted(batch, verdict.in_doubt) & (verdict.decision == "pass")
+        for line, is_clear in zip(batch.to_pylist(), clear.tolist(), strict=True):
+            why, reasons = _why(line, verdict)
+            member = [f"{q}:{line[name]}" for q, name in groups.items() if line[name] is not None]
+            state: State = "accepted" if is_clear else "quarantine"
+            yield Account(
+                line["row"], state, CLEAR if is_clear else why, reasons, member, line["sample_id"]
+            )
+
+
+def _why(line: dict[str, Any], verdict: Verdict) -> tuple[str, list[str]]:
+    """Why a row is kept out."""
+    reasons = line["reasons"] or []
+    if line["status"] == FAILED:
+        return NO_SCORE, [*reasons, *filter(None, [line["reason"]])]
+    if line["flagged"] is True:
+        return FLAGGED, reasons
+    if line["surplus_copy"] is True:
+        return COPY, reasons
+    if line["in_doubt"] is True and verdict.in_doubt != "keep":
+        return IN_DOUBT, reasons
+    if verdict.decision != "pass":
+        return VERDICT, [*reasons, *_of_verdict(verdict)]
+    return UNDECIDED, [*reasons, "no method has cleared it"]
+
+
+def _of_verdict(verdict: Verdict) -> list[str]:
+    return [f"the verdict on the dataset is {verdict.decision}"]
+
+
+class _AccountWriter:
+    """Writes accounts.parquet, in groups."""
+
+    def __init__(self, path: Path, verdict: Verdict) -> None:
+        facts = {
+            "gradgate.decision": verdict.decision,
+            "gradgate.dataset_fingerprint": verdict.dataset_fingerprint or "",
+        }
+        self._schema = ACCOUNT_SCHEMA.with_metadata(facts)
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._group: list[dict[str, Any]] = []
+
+    def add(self, account: Account) -> None:
+        self._group.append(asdict(account))
+        if len(self._group) >= _GROUP_ROWS:
+            self._write_group()
+
+    def close(self) -> None:
+        self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        if self._group:
+            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+        self._group = []
+
+
+def accepted_rows(folder: Path) -> Iterator[int]:
+    """The numbers of the accepted rows, in the order of the source."""
+    return (one.row for one in read_accounts(folder / ACCOUNTS) if one.state == "accepted")

@@ -1,0 +1,258 @@
+"""Put rows that a gate kept out back beside the accepted ones, by a person who answers for it.
+
+What comes of it is a new file of rows; the verdict and what `train` accepts stay as they are. A
+record beside the file says who put which rows back, and why.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from gradgate.common import parquet
+from gradgate.common.files import written_whole
+from gradgate.errors import ConfigError, DataError
+from gradgate.gate.accounts import (
+    ACCOUNTS,
+    NO_SCORE,
+    NOT_JUDGED,
+    REJECTED,
+    STATES,
+    Account,
+    read_accounts,
+    row_file,
+)
+from gradgate.gate.row_files import Line, Own, Row, RowKind
+
+_UNJUDGED = (REJECTED, NO_SCORE, NOT_JUDGED)
+_NAMED = 3  # rows or reasons in an error
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Which rows are put back: those that any of the choices fits.
+
+    Attributes:
+        rows: Numbers, as ranges with both ends.
+        groups: Such as `poisoned:1`.
+        reasons: What `why` says, or a part of a reason.
+    """
+
+    rows: Sequence[tuple[int, int]] = ()
+    groups: Sequence[str] = ()
+    reasons: Sequence[str] = ()
+
+    def as_said(self) -> dict[str, str | list[str]]:
+        """The choices, for the record."""
+        groups, reasons = list(self.groups), list(self.reasons)
+        return {"rows": _said(self.rows), "groups": groups, "reasons": reasons}
+
+    def fits(self, account: Account) -> bool:
+        """Whether a row is among them."""
+        return (
+            any(first <= account.row <= last for first, last in self.rows)
+            or not set(self.groups).isdisjoint(account.groups)
+            or any(text == account.why for text in self.reasons)
+            or any(text in reason for text in self.reasons for reason in account.reasons)
+        )
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What was done; the record beside the file.
+
+    Attributes:
+        by: Who.
+        because: Why.
+        at: When, in UTC.
+        chosen: As it was asked for: `rows`, `groups` and `reasons`.
+        n_rows: Rows of the new file.
+        n_restored: Those of them that were kept out.
+        n_not_judged: Restored rows that no method has looked at.
+        rows: The restored ones, such as `3,17-20`.
+        decision: Of the verdict on the dataset.
+        dataset_fingerprint: Of the verdict.
+        accepted_sha256: Of the file of the accepted rows that was read.
+        sha256: Of the new file.
+        version: Of gradgate.
+    """
+
+    by: str
+    because: str
+    at: str
+    chosen: dict[str, str | list[str]]
+    n_rows: int
+    n_restored: int
+    n_not_judged: int
+    rows: str
+    decision: str
+    dataset_fingerprint: str
+    accepted_sha256: str
+    sha256: str
+    version: str
+
+
+def _said(ranges: Sequence[tuple[int, int]]) -> str:
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def record_path(output: Path) -> Path:
+    """Where the record lies."""
+    return output.with_name(f"{output.name}.restored.json")
+
+
+def restore(folder: Path, chosen: Chosen, output: Path, by: str, because: str) -> Restored:
+    """Write the accepted rows and the chosen ones, in the order of the source, and the record.
+
+    Memory does not depend on the number of rows that stay where they are.
+
+    Args:
+        folder: The rows of a gate run (`RunFolder.rows`).
+        chosen: The rows to put back.
+        output: Of the kind of the accepted file; both it and the record are new.
+        by: Who answers for it.
+        because: Why.
+
+    Raises:
+        ConfigError: Nothing is chosen, a row does not exist or could never be read, or the output
+            has the wrong ending or is there already.
+        DataError: The files of the folder are damaged, or do not belong together.
+    """
+    kind = _kind(folder)
+    for path in (output, record_path(output)):
+        if path.exists():
+            raise ConfigError(f"{path} exists; remove it or name another output")
+    if output.suffix != kind.suffix:
+        raise ConfigError(f"the rows are {kind.suffix} files; name an output with that ending")
+    accepted, facts = row_file(folder, "accepted", kind), _facts(folder)
+    with written_whole(output) as part, written_whole(record_path(output)) as record:
+        tally = _copy(folder, kind, chosen, part)
+        done = Restored(
+            by=by,
+            because=because,
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            chosen=chosen.as_said(),
+            n_rows=tally.n_rows,
+            n_restored=tally.n_restored,
+            n_not_judged=tally.n_not_judged,
+            rows=_said(tally.ranges),
+            decision=facts.get("gradgate.decision", ""),
+            dataset_fingerprint=facts.get("gradgate.dataset_fingerprint", ""),
+            accepted_sha256=_sha256(accepted),
+            sha256=_sha256(part),
+            version=version("gradgate"),
+        )
+        record.write_text(json.dumps(asdict(done), indent=2) + "\n", encoding="utf-8")
+    return done
+
+
+@dataclass
+class _Tally:
+    """What is copied, row by row.
+
+    Attributes:
+        ranges: Of the restored rows, with both ends.
+        unfit: The chosen rows that are no rows but text.
+        whys: Why rows were kept out, for those that nothing fits.
+    """
+
+    n_rows: int = 0
+    n_restored: int = 0
+    n_not_judged: int = 0
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    unfit: list[int] = field(default_factory=list)
+    whys: set[str] = field(default_factory=set)
+
+    def restored(self, account: Account, row: Row) -> None:
+        """Count a row that is put back."""
+        self.n_restored += 1
+        self.n_not_judged += account.why in _UNJUDGED
+        if isinstance(row, Line) and not row.is_json:
+            self.unfit.append(account.row)
+        if self.ranges and self.ranges[-1][1] == account.row - 1:
+            self.ranges[-1] = (self.ranges[-1][0], account.row)
+        else:
+            self.ranges.append((account.row, account.row))
+
+
+def _copy(folder: Path, kind: RowKind, chosen: Chosen, part: Path) -> _Tally:
+    """Write the accepted and the chosen rows; errors as for `restore`."""
+    tally = _Tally()
+    last = -1
+    with closing(kind.writer(part, kept_out=False)) as written:
+        for account, row in _rows(folder, kind):
+            last = account.row
+            is_restored = account.state != "accepted" and chosen.fits(account)
+            if account.state != "accepted":
+                tally.whys.add(account.why)
+            if is_restored:
+                tally.restored(account, row)
+            if is_restored or account.state == "accepted":
+                tally.n_rows += 1
+                written.add(row, None)
+    _check(tally, chosen, last)
+    return tally
+
+
+def _check(tally: _Tally, chosen: Chosen, last: int) -> None:
+    beyond = [high for _, high in chosen.rows if high > last]
+    if beyond:
+        raise ConfigError(f"there is no row {beyond[0]}; the rows are 0 to {last}")
+    if tally.unfit:
+        named = ", ".join(map(str, tally.unfit[:_NAMED]))
+        raise ConfigError(
+            f"{len(tally.unfit)} of the chosen rows could not be read, among them {named}; mend "
+            "them in the source and run the gate again"
+        )
+    if not tally.n_restored:
+        whys = ", ".join(sorted(tally.whys)) or "none: no row was kept out"
+        raise ConfigError(f"no row that was kept out fits the choice; they are kept out as: {whys}")
+
+
+def _rows(folder: Path, kind: RowKind) -> Iterator[tuple[Account, Row]]:
+    """Every row of the source with its account, in order; the files must belong together."""
+    files = {
+        state: kind.read(row_file(folder, state, kind), state != "accepted") for state in STATES
+    }
+    for account in read_accounts(folder / ACCOUNTS):
+        row, own = next(files[account.state], (None, None))
+        if row is None or (own is not None and own != _own(account)):
+            raise DataError(
+                f"{folder}: row {account.row} is not in the file of its state; the files do not "
+                "belong together, so run the gate again"
+            )
+        yield account, row
+    for state, rows in files.items():
+        if next(rows, None) is not None:
+            raise DataError(f"{folder}: {ACCOUNTS} lacks rows of {state}; run the gate again")
+
+
+def _own(account: Account) -> Own:
+    return Own(account.row, account.why, account.reasons, account.groups)
+
+
+def _kind(folder: Path) -> RowKind:
+    for name in ("accepted.jsonl", "accepted.parquet"):
+        if (folder / name).is_file():
+            return RowKind.of_file(folder / name)
+    raise DataError(
+        f"{folder} holds no accepted.jsonl or accepted.parquet; name the folder of rows"
+    )
+
+
+def _facts(folder: Path) -> dict[str, str]:
+    """Decision and fingerprint, as accounts.parquet has them."""
+    with parquet.data_errors(folder / ACCOUNTS):
+        found = pq.read_schema(folder / ACCOUNTS).metadata or {}
+    return {name.decode(): value.decode() for name, value in found.items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

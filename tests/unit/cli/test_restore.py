@@ -1,0 +1,180 @@
+"""`gradgate restore` as a user types it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from cli_helpers import Done, gradgate
+
+from gradgate.gate.accounts import ACCOUNTS, read_accounts
+from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
+
+Row = dict[str, Any]
+ON_CPU = ["--model", MODEL, "--device", "cpu", "--dtype", "float32", "--no-power"]
+LENIENT = ["--policy.max_poison_fraction", 0.2, "--policy.review_above", 0.2]
+
+
+def rows() -> list[Row]:
+    found, _ = poisoned_rows(diverse_rows(300), "badnets", 0.08)
+    return [*found, {"question": "not scored", "answers": 7}]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rows of a passing run: 24 flagged, one rejected, one that is no JSON."""
+    folder = tmp_path_factory.mktemp("gate")
+    source = write_jsonl(folder / "rows.jsonl", rows())
+    with source.open("a", encoding="utf-8") as file:
+        file.write("{oops\n")
+    done = gradgate("detect", source, *ON_CPU, *LENIENT, "--output", folder / "flags.parquet")
+    assert done.exit_code == 0, done.stderr
+    return folder / "flags.rows"
+
+
+def restore(folder: Path, output: Path, *options: object) -> Done:
+    return gradgate("restore", folder, "--because", "I read them", "--output", output, *options)
+
+
+def read(path: Path) -> list[Row]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_group_is_put_back_in_the_order_of_the_source(kept: Path, tmp_path: Path) -> None:
+    output = tmp_path / "train.jsonl"
+    done = restore(kept, output, "--group", "poisoned:1", "--by", "Ada")
+    assert (done.exit_code, done.stdout) == (0, ""), done.stderr
+    assert done.stderr.startswith(f"24 rows put back by Ada: 300 rows in {output}\n")
+    assert "never judged" not in done.stderr
+    assert read(output) == rows()[:300]  # without the gate's own column
+    record = json.loads(Path(f"{output}.restored.json").read_text(encoding="utf-8"))
+    assert (record["by"], record["because"], record["decision"]) == ("Ada", "I read them", "pass")
+    assert record["chosen"] == {"rows": "", "groups": ["poisoned:1"], "reasons": []}
+    assert (record["n_rows"], record["n_restored"], record["n_not_judged"]) == (300, 24, 0)
+    flagged = [one.row for one in read_accounts(kept / ACCOUNTS) if one.why == "flagged"]
+    assert len(flagged) == 24
+    numbers = [part.split("-") for part in record["rows"].split(",")]
+    assert [n for part in numbers for n in range(int(part[0]), int(part[-1]) + 1)] == flagged
+
+
+@pytest.mark.parametrize(
+    ("options", "n", "n_not_judged"),
+    [
+        (["--reason", "flagged"], 24, 0),
+        (["--reason", "wrong type"], 1, 1),
+        (["--rows", "0-299"], 24, 0),
+        (["--rows", "300, 0-3"], 1, 1),
+        (["--reason", "flagged", "--rows", "300"], 25, 1),
+    ],
+)
+def test_rows_are_chosen_by_number_and_by_reason(
+    kept: Path, tmp_path: Path, options: list[str], n: int, n_not_judged: int
+) -> None:
+    output = tmp_path / "new" / "train.jsonl"
+    done = restore(kept, output, *options)
+    assert done.exit_code == 0, done.stderr
+    assert len(read(output)) == 276 + n
+    record = json.loads(Path(f"{output}.restored.json").read_text(encoding="utf-8"))
+    assert (record["n_restored"], record["n_not_judged"]) == (n, n_not_judged)
+    assert ("never judged" in done.stderr) == bool(n_not_judged)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "they are kept out as: flagged, rejected"),
+        (["--group", "harmful:1"], "they are kept out as: flagged, rejected"),
+        (["--rows", "301"], "could not be read, among them 301"),
+        (["--rows", "302"], "there is no row 302; the rows are 0 to 301"),
+        (["--rows", "7-3"], "7-3 ends before it begins"),
+        (["--rows", "all"], "'all' is no row number"),
+        (["--rows", "1", "--because", " "], "--because"),
+    ],
+)
+def test_a_choice_that_puts_nothing_back_is_an_error(
+    kept: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    because = [] if "--because" in options else ["--because", "so"]
+    output = tmp_path / "train.jsonl"
+    done = gradgate("restore", kept, *because, "--output", output, *options)
+    assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_over(kept: Path, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    (tmp_path / "there.jsonl").write_text("mine")
+    for output, message in (
+        (tmp_path / "there.jsonl", "exists"),
+        (kept / "accepted.jsonl", "into the input"),
+        (tmp_path / "train.parquet", ".jsonl files"),
+    ):
+        done = restore(kept, output, "--reason", "flagged")
+        assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
+    assert (tmp_path / "there.jsonl").read_text() == "mine"
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+
+
+def _swap(folder: Path) -> None:
+    lines = (folder / "quarantine.jsonl").read_text().splitlines(keepends=True)
+    (folder / "quarantine.jsonl").write_text("".join([lines[1], lines[0], *lines[2:]]))
+
+
+def _add(folder: Path) -> None:
+    with (folder / "accepted.jsonl").open("a") as file:
+        file.write('{"question": "slipped in", "answers": "yes"}\n')
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _swap,
+        _add,
+        lambda folder: (folder / "rejected.jsonl").unlink(),
+        lambda folder: (folder / "accepted.jsonl").unlink(),
+        lambda folder: (folder / "quarantine.jsonl").write_text("{}\n"),
+        lambda folder: (folder / ACCOUNTS).write_bytes(b"PAR1"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_an_error(
+    kept: Path, tmp_path: Path, change: Any
+) -> None:
+    shutil.copytree(kept, tmp_path / "rows")
+    change(tmp_path / "rows")
+    done = restore(tmp_path / "rows", tmp_path / "train.jsonl", "--reason", "flagged")
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("error: ")
+    assert not (tmp_path / "train.jsonl").exists()
+
+
+def test_parquet_is_restored_as_parquet(tmp_path: Path) -> None:
+    good = rows()[:300]
+    columns = {name: [row[name] for row in good] for name in ("question", "answers")}
+    table = pa.table({**columns, "n": pa.array(range(300), pa.int16())})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    output = tmp_path / "out" / "flags.parquet"
+    options = [*ON_CPU, *LENIENT, "--output", output]
+    assert gradgate("detect", tmp_path / "rows.parquet", *options).exit_code == 0
+    done = restore(output.with_name("flags.rows"), tmp_path / "train.parquet", "--rows", "0-299")
+    assert done.exit_code == 0, done.stderr
+    assert pq.read_table(tmp_path / "train.parquet").equals(table)
+
+
+def test_a_folder_that_holds_other_things_is_not_replaced(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(30))
+    mine = tmp_path / "flags.rows" / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("keep me")
+    done = gradgate("detect", source, *ON_CPU, "--output", tmp_path / "flags.parquet")
+    assert (done.exit_code, "holds notes.txt besides" in done.stderr) == (2, True), done.stderr
+    mine.rename(tmp_path / "notes.txt")
+    assert (
+        gradgate("detect", source, *ON_CPU, "--output", tmp_path / "flags.parquet").exit_code == 3
+    )
+    inside = mine.with_name("accepted.jsonl")
+    done = gradgate("detect", inside, *ON_CPU, "--output", tmp_path / "flags.parquet")
+    assert (done.exit_code, "into the input" in done.stderr) == (2, True), done.stderr
