@@ -99,9 +99,9 @@ class Limits(Section):
         description="Largest line, cell or row, in MiB; as much white space between two rows.",
     )
     expansion: int = Field(
-        100,
+        200,
         ge=1,
-        description="A compressed file may grow to so many times its size, or to 64 MiB.",
+        description="A compressed file or table may grow to so many times its size, or to 256 MiB.",
     )
     columns: int = Field(1000, ge=1, description="Most columns of a table, or keys of a row.")
 

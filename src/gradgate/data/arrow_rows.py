@@ -8,7 +8,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from gradgate.common.redaction import redacted
 from gradgate.config import Limits
-from gradgate.data.limits import check_columns
+from gradgate.data.limits import TableBounds, check_columns
 from gradgate.data.not_data import HEAD, check_head
 from gradgate.data.rows import RawRow
 from gradgate.data.table_rows import read_table, with_bytes
@@ -29,7 +29,9 @@ def read_arrow(store: Any, path: str, numbers: Iterator[int], limits: Limits) ->
     """
     shown = redacted(path)
     # Memory-mapped where it can be: a record batch may be as large as the file.
-    is_local = isinstance(store, LocalFileSystem) and store.size(path) > 0
+    n_bytes = store.size(path)
+    bounds = TableBounds(shown, limits, n_bytes)
+    is_local = isinstance(store, LocalFileSystem) and n_bytes
     with pa.memory_map(path) if is_local else store.open(path, "rb") as file:
         head = bytes(file.read(HEAD))
         check_head(head, shown, ".arrow")
@@ -38,7 +40,7 @@ def read_arrow(store: Any, path: str, numbers: Iterator[int], limits: Limits) ->
         reader = pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file)
         check_columns(shown, len(reader.schema), limits)
         for batch in _batches(reader, is_file):
-            yield from read_table(_valid(batch, shown), numbers, shown, limits)
+            yield from read_table(_valid(batch, shown), numbers, bounds)
         if head.startswith(_CONTINUES):
             _check_end(file, shown)
 

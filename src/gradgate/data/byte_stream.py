@@ -137,5 +137,3 @@ class _AsUtf8(_Readable):
         memoryview(buffer)[:n_bytes] = self._waiting[:n_bytes]
         self._waiting = self._waiting[n_bytes:]
         return n_bytes
-
-

@@ -12,6 +12,7 @@ from gradgate.errors import DataError
 
 _MAX_FIELD_CHARACTERS = 2**31 - 1  # 128 KiB otherwise; it must fit into a C long of 32 bits
 _DELIMITERS = ",;\t|"  # that are looked for
+_LINE_BYTES = 32  # what a line takes beside its characters
 _OPEN = "unexpected end of data"  # in the error of an open quote
 _INDEX = "Unnamed: 0"  # as pandas calls the column without a name that its to_csv writes
 
@@ -59,6 +60,7 @@ def read_csv(
                 is_short = len(fields) < len(columns) and "malformed" not in problem
                 _check_end(lines.seen, problem, is_short, f"{path}, row {row}")
                 _check_quote(lines.seen, problem, len(columns), delimiter, f"{path}, row {row}")
+            value: dict[str, object] | None = None
             value = None if problem else dict(zip(columns, fields, strict=True))
             yield checked_utf8(RawRow(row, value, raw, problem or None))
 
@@ -72,12 +74,12 @@ class _Lines:
         self._path = path
         self._limits = limits
         self._max = max_row(limits)
-        self._n_read = 0  # characters of the row so far, and of blank lines before it
+        self._n_read = 0  # size of the row so far, and of blank lines before it
 
     def __iter__(self) -> Iterator[str]:
         while line := self._text.readline(self._max + 1):
             is_blank = not line.strip("\r\n")
-            self._n_read = self._n_read * bool(self.seen or is_blank) + len(line)
+            self._n_read = self._n_read * bool(self.seen or is_blank) + len(line) + _LINE_BYTES
             if self._n_read > self._max:
                 place = f"{self._path}: a row (or what an open quote takes for one)"
                 raise too_large(place, self._limits)
@@ -135,9 +137,7 @@ def _check_end(seen: list[str], problem: str, is_short: bool, place: str) -> Non
         )
 
 
-def _check_quote(
-    seen: list[str], problem: str, n_columns: int, delimiter: str, place: str
-) -> None:
+def _check_quote(seen: list[str], problem: str, n_columns: int, delimiter: str, place: str) -> None:
     """Refuse a file whose rows are lost within a row that cannot be read.
 
     Raises:

@@ -145,4 +145,3 @@ def _file(
             yield from read_csv(stream, shown, numbers, limits, delimiter)
         else:
             yield from read_json(stream, shown, numbers, limits, is_lines=kind == "jsonl")
-

@@ -14,6 +14,7 @@ from gradgate.common.redaction import redacted
 from gradgate.config import DataConfig, Limits
 from gradgate.data.counts import check_rows
 from gradgate.data.files import read_files
+from gradgate.data.limits import TableBounds
 from gradgate.data.rows import RawRow
 from gradgate.data.source_errors import hub_error
 from gradgate.data.table_rows import read_table
@@ -57,8 +58,8 @@ def read_saved(config: DataConfig, store: Any, path: str) -> Iterator[RawRow]:
         ) from error
     if moved:
         raise DataError(
-            f"{shown} was saved by an old version of datasets, with its rows in another order; load "
-            "it with datasets and save it anew"
+            f"{shown} was saved by an old version of datasets, with its rows in another order; "
+            "load it with datasets and save it anew"
         )
     if not names:  # datasets 5.2 saves no file for no rows, and cannot load that
         raise DataError(f"{shown} has no rows")
@@ -109,5 +110,6 @@ def read_hub(config: DataConfig) -> Iterator[RawRow]:
 def dataset_rows(dataset: Any, limits: Limits | None = None) -> Iterator[RawRow]:
     """The rows of a `datasets.Dataset`, a batch of it in memory at a time."""
     numbers = itertools.count()
+    bounds = None if limits is None else TableBounds("the dataset", limits)
     for table in dataset.with_format("arrow").iter(batch_size=_BATCH_ROWS):
-        yield from read_table(table, numbers, "the dataset", limits)
+        yield from read_table(table, numbers, bounds)

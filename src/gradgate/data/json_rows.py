@@ -16,7 +16,10 @@ _ROW_KEYS = frozenset(
         *("chosen", "rejected", "response", "query", "answer"),
     ]
 )
-_TURN_KEYS = ({"role", "content"}, {"from", "value"})  # of a message, so its list is no list of rows
+_TURN_KEYS = (
+    {"role", "content"},
+    {"from", "value"},
+)  # of a message, so its list is no list of rows
 _LAST_CHARACTERS = 2  # of a line: where an error says that the line ends before its value does
 
 
@@ -40,6 +43,7 @@ def read_json(
     """
     text = JsonText(stream, path, limits)
     shape = _shape(text, path, is_lines)
+    text.wanted = "no JSON array" if shape == "array" else "malformed JSON"
     if shape == "array":
         yield from _array(text, numbers)
     elif shape == "wrapper":
@@ -148,9 +152,7 @@ def _wrapped(text: JsonText, path: str, numbers: Iterator[int]) -> Iterator[RawR
         raise text.malformed("it has no list of rows")
 
 
-def _lines(
-    text: JsonText, path: str, numbers: Iterator[int], limits: Limits
-) -> Iterator[RawRow]:
+def _lines(text: JsonText, path: str, numbers: Iterator[int], limits: Limits) -> Iterator[RawRow]:
     decoder = JsonDecoder()
     for line in text.lines():
         raw = line.rstrip("\r\n")
@@ -176,7 +178,8 @@ def _line(
         ends_early = error.pos > len(raw) - _LAST_CHARACTERS
         if cut and (ends_early or error.msg.startswith("Unterminated string")):
             raise DataError(
-                f"{cut} ends within row {next(numbers)}: it is cut; get it anew, or take that line out"
+                f"{cut} ends within row {next(numbers)}: it is cut; get it anew, or "
+                "take that line out"
             ) from error
         problem = f"malformed JSON: {error.msg}"
     except ValueError:  # an integer of more than 4,300 digits
@@ -188,9 +191,7 @@ def _line(
     return [checked_utf8(RawRow(next(numbers), None, raw, problem))]
 
 
-def _glued(
-    raw: str, decoder: JsonDecoder, numbers: Iterator[int], limits: Limits
-) -> list[RawRow]:
+def _glued(raw: str, decoder: JsonDecoder, numbers: Iterator[int], limits: Limits) -> list[RawRow]:
     """The rows of a line of objects with nothing but white space between them, or none."""
     parts: list[tuple[dict[str, object], str]] = []
     at = 0

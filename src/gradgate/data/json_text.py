@@ -64,6 +64,7 @@ class JsonText:
 
     def __init__(self, stream: io.BufferedReader, path: str, limits: Limits) -> None:
         # Lines end at \n alone: others are white space, or stand within a string.
+        self.wanted = "no JSON array"  # what the text is not when it is malformed
         self._text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="\n")
         self._path = path
         self._limits = limits
@@ -157,7 +158,7 @@ class JsonText:
 
     def malformed(self, problem: str) -> DataError:
         """The error of a damaged text, which cannot be read any further."""
-        return DataError(f"{self._path} is no JSON array: {problem}; write JSON lines instead")
+        return DataError(f"{self._path} is {self.wanted}: {problem}; write JSON lines instead")
 
     def lines(self) -> Iterator[str]:
         """Take the rest line by line, without the blank ones.

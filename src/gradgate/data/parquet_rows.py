@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradgate.config import Limits
-from gradgate.data.limits import check_columns, check_expansion
+from gradgate.data.limits import TableBounds, check_columns, check_expansion
 from gradgate.data.not_data import HEAD, check_head
 from gradgate.data.rows import RawRow
 from gradgate.data.table_rows import read_table, sizes
@@ -42,16 +42,20 @@ def read_parquet(file: Any, path: str, numbers: Iterator[int], limits: Limits) -
     footer = table.metadata
     check_columns(path, footer.num_columns, limits)
     _check_growth(footer, n_bytes, path, limits)
-    texts = [leaf.path for leaf in map(table.schema.column, range(footer.num_columns))
-             if leaf.physical_type == "BYTE_ARRAY"]
+    texts = [
+        leaf.path
+        for leaf in map(table.schema.column, range(footer.num_columns))
+        if leaf.physical_type == "BYTE_ARRAY"
+    ]
     stored_once = pq.ParquetFile(file, metadata=footer, read_dictionary=texts, **options)
+    bounds = TableBounds(path, limits, n_bytes)
     n_rows = 0
     for group in range(footer.num_row_groups):
         is_large = _decoded(stored_once, group, texts) > _MAX_DECODED
         reader, size = (stored_once, _DICTIONARY_BATCH_ROWS) if is_large else (table, _BATCH_ROWS)
         for batch in reader.iter_batches(size, row_groups=[group]):
             n_rows += batch.num_rows
-            yield from read_table(batch, numbers, path, limits)
+            yield from read_table(batch, numbers, bounds)
     if n_rows != footer.num_rows:
         raise DataError(
             f"{path} has {n_rows:,} rows, and its footer says {footer.num_rows:,}; get it anew"
@@ -90,7 +94,9 @@ def _decoded(table: Any, group: int, texts: list[str]) -> int:
     stored = [x for x in texts if chunks[x].has_dictionary_page and chunks[x].num_values]
     if not stored:
         return 0
-    batch = next(table.iter_batches(1, row_groups=[group], columns=stored))
+    batch = next(table.iter_batches(1, row_groups=[group], columns=stored), None)
+    if batch is None:  # a damaged footer, whose rows will be missing
+        return 0
     longest = [pc.max(sizes(array)).as_py() or 0 for array in _dictionaries(batch.columns)]
     counts = [
         min(chunks[x].num_values, _BATCH_ROWS) if "." not in x else chunks[x].num_values
@@ -114,4 +120,3 @@ def _dictionaries(arrays: list[Any]) -> Iterator[Any]:
             yield from _dictionaries([array.keys, array.items])
         elif pa.types.is_nested(array.type):
             yield from _dictionaries([array.values])
-

@@ -13,7 +13,12 @@ from gradgate.data.counts import check_rows
 from gradgate.data.files import check_kinds, data_files, has_file_extension, read_files
 from gradgate.data.hub import read_hub, read_saved, read_saved_splits
 from gradgate.data.rows import RawRow
-from gradgate.data.source_errors import http_status, is_transient, missing_package, translated_errors
+from gradgate.data.source_errors import (
+    http_status,
+    is_transient,
+    missing_package,
+    translated_errors,
+)
 from gradgate.data.splits import chosen_split
 from gradgate.errors import DataError
 

@@ -1,4 +1,4 @@
-"""The splits of a folder that is laid out as on the hub, as datasets.load_dataset would see them."""
+"""The splits of a folder that is laid out as on the hub, as datasets.load_dataset sees them."""
 
 import posixpath
 import re
@@ -53,7 +53,14 @@ def chosen_split(config: DataConfig, store: Any, folder: str, paths: list[str]) 
     try:
         card = _card(store, folder)
         name, splits = _splits(card, config.name, shown, {_below(x, folder): x for x in paths})
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:
         raise DataError(f"{shown}: {_CARD} is malformed: {_short(error)}") from error
     if not splits:
         if config.split not in (None, _ALL):
@@ -88,7 +95,7 @@ def _splits(
     card: Mapping[str, Any], name: str | None, shown: str, files: dict[str, str]
 ) -> tuple[str | None, dict[str, list[str]]]:
     """The configuration, and the files of its splits; none where nothing tells splits apart."""
-    configs = MetadataConfigs.from_dataset_card_data(card)  # type: ignore[arg-type]
+    configs = MetadataConfigs.from_dataset_card_data(card)
     chosen = name or configs.get_default_config_name()
     if configs and chosen not in configs:
         raise DataError(
@@ -106,7 +113,9 @@ def _splits(
     else:
         patterns = _get_data_files_patterns(lambda pattern: _matches([pattern], within))
         patterns = {} if list(patterns.values()) == [_ANYTHING] and not base else patterns
-    splits = {split: [files[within[x]] for x in _matches(patterns[split], within)] for split in patterns}
+    splits = {
+        split: [files[within[x]] for x in _matches(patterns[split], within)] for split in patterns
+    }
     empty = [split for split, found in splits.items() if not found]
     if empty:
         raise DataError(f"{shown}: {_CARD} names a split {empty[0]!r} of which no file is there")

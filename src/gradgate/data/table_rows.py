@@ -6,8 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gradgate.config import Limits
-from gradgate.data.limits import max_row, too_large
+from gradgate.data.limits import TableBounds, max_row, too_large
 from gradgate.data.rows import RawRow, as_json
 
 _MAX_ROWS = 64  # of a table that are Python objects at the same time
@@ -16,34 +15,44 @@ _VALUE_BYTES = 8  # what a value takes at least, as an element of a list
 
 
 def read_table(
-    table: Any, numbers: Iterator[int], path: str = "the table", limits: Limits | None = None
+    table: Any, numbers: Iterator[int], bounds: TableBounds | None = None
 ) -> Iterator[RawRow]:
     """Read an Arrow table or record batch; few of its rows are Python objects at once.
 
     Args:
         table: With valid offsets.
         numbers: Of the rows.
-        path: Its file as errors name it, without credentials.
-        limits: Those of the configuration; none where the rows are in memory anyway.
+        bounds: None where the rows are in memory anyway.
 
     Raises:
-        DataError: A row is larger than the bound, however little of the file it takes.
+        DataError: A row, or all of them, are larger than the bounds, however little of the file
+            they take.
     """
     for start in range(0, table.num_rows, _MAX_ROWS):
         part = table.slice(start, _MAX_ROWS)
-        if limits is not None and _size(part) > max_row(limits):
-            for i in range(part.num_rows):
-                single, row = part.slice(i, 1), next(numbers)
-                if _size(single) > max_row(limits):
-                    raise too_large(f"{path}: row {row}", limits)
-                yield _table_row(single, row)
-            continue
-        try:
-            values = part.to_pylist()
-        except (ValueError, OverflowError):  # a string that is no UTF-8, a date no Python has
-            yield from (_table_row(part.slice(i, 1), next(numbers)) for i in range(part.num_rows))
+        size = 0 if bounds is None else _size(part)
+        if bounds is not None:
+            bounds.add(size)
+        if bounds is not None and size > max_row(bounds.limits):
+            yield from _one_by_one(part, numbers, bounds)
         else:
-            yield from (RawRow(next(numbers), value, "") for value in values)
+            yield from _together(part, numbers)
+
+
+def _together(part: Any, numbers: Iterator[int]) -> Iterator[RawRow]:
+    try:
+        values = part.to_pylist()
+    except (ValueError, OverflowError):  # a string that is no UTF-8, a date no Python has
+        return (_table_row(part.slice(i, 1), next(numbers)) for i in range(part.num_rows))
+    return (RawRow(next(numbers), value, "") for value in values)
+
+
+def _one_by_one(part: Any, numbers: Iterator[int], bounds: TableBounds) -> Iterator[RawRow]:
+    for i in range(part.num_rows):
+        single, row = part.slice(i, 1), next(numbers)
+        if _size(single) > max_row(bounds.limits):
+            raise too_large(f"{bounds.path}: row {row}", bounds.limits)
+        yield _table_row(single, row)
 
 
 def _size(table: Any) -> int:
@@ -72,7 +81,9 @@ def _array_size(array: Any) -> int:
         return own + n_shown * max(sizes(array.values).to_pylist(), default=0)
     if pa.types.is_map(kind):
         first, last = (array.offsets[i].as_py() for i in (0, len(array)))
-        return own + sum(_array_size(x.slice(first, last - first)) for x in (array.keys, array.items))
+        return own + sum(
+            _array_size(x.slice(first, last - first)) for x in (array.keys, array.items)
+        )
     if pa.types.is_nested(kind) and not pa.types.is_union(kind):
         return own + _array_size(array.flatten())
     return own + _bytes_of(array)
