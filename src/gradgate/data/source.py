@@ -69,16 +69,16 @@ def _find(config: DataConfig) -> Iterator[RawRow]:
     if found is not None:
         _refuse(config, "a file or a folder of files", "name", "split", "revision")
         return read_files(store, [path], config)
-    if _HUB_ID.fullmatch(source) and not _is_meant_as_path(source):
+    if _HUB_ID.fullmatch(source) and not has_file_extension(source):
+        folder = source.partition("/")[0]
+        if "/" in source and os.path.isdir(folder):
+            raise DataError(
+                f"{source} is not looked up on the hub, since {folder} is a folder here "
+                f"(hf://datasets/{source} is): no such file or folder"
+            )
         _refuse(config, "no local file or folder but a hub id", "delimiter")
         return read_hub(config)
     raise DataError(f"{redacted(source)}: no such file or folder")
-
-
-def _is_meant_as_path(source: str) -> bool:
-    """Whether a name that could be a hub id names a file, or something in a folder that is here."""
-    folder, _, name = source.rpartition("/")
-    return has_file_extension(source) or (bool(folder and name) and os.path.isdir(folder))
 
 
 def _folder(config: DataConfig, store: Any, path: str) -> Iterator[RawRow]:

@@ -21,12 +21,16 @@ _READ_ERRORS = (
     *(RecursionError, MemoryError, aiohttp.ClientError),
 )
 _NO_ANSWER = (
-    *(ConnectionError, TimeoutError, httpx.TransportError),
+    *(ConnectionError, TimeoutError, httpx.TransportError),  # httpx2's has the same name
     *(aiohttp.ClientConnectionError, aiohttp.ClientPayloadError),
 )
 
 
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}  # by protocol
+_STORE_PACKAGES = {
+    *("httpx", "httpx2", "huggingface_hub", "s3fs", "botocore", "aiobotocore", "gcsfs", "google"),
+    *("adlfs", "azure"),
+}
 _MEANINGS: dict[type[BaseException], str] = {
     RecursionError: "its values are nested too deeply",
     MemoryError: "it does not fit into the memory of this machine",
@@ -46,7 +50,9 @@ def translated_errors(source: str) -> Iterator[None]:
     """
     try:
         yield
-    except _READ_ERRORS as error:
+    except Exception as error:
+        if not isinstance(error, _READ_ERRORS) and not _is_of_a_store(error):
+            raise
         shown = redacted(source)
         if isinstance(error, ImportError):
             raise missing_package(error, source) from error
@@ -54,6 +60,11 @@ def translated_errors(source: str) -> Iterator[None]:
         if is_transient(error):
             raise TransientError(f"{shown} cannot be reached: {problem}") from error
         raise DataError(f"{shown} cannot be read: {problem}") from error
+
+
+def _is_of_a_store(error: Exception) -> bool:
+    """Whether a store's package raised it, which need not be installed to ask that."""
+    return type(error).__module__.partition(".")[0] in _STORE_PACKAGES
 
 
 def _problem(error: BaseException) -> str:
@@ -101,6 +112,7 @@ def is_transient(error: BaseException) -> bool:
     cause = error.__cause__ or error.__context__
     return (
         isinstance(error, _NO_ANSWER)
+        or "TransportError" in {kind.__name__ for kind in type(error).__mro__}
         or _may_pass(http_status(error))
         or (cause is not None and is_transient(cause))
     )

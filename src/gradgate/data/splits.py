@@ -71,7 +71,8 @@ def chosen_split(config: DataConfig, store: Any, folder: str, paths: list[str]) 
     if config.split == _ALL and _ALL not in splits:
         return Split(paths)
     split = _one(list(splits), config, shown)
-    left = [] if config.split else sorted(set(paths) - set(splits[split]))
+    is_told = config.split is not None or name is not None  # in the configuration or README.md
+    left = [] if is_told else sorted(set(paths) - set(splits[split]))
     if left:
         raise DataError(
             f"{shown}: of no split is {_below(left[0], folder)!r} ({len(left)} such files); name "
@@ -114,7 +115,8 @@ def _splits(
         patterns = _get_data_files_patterns(lambda pattern: _matches([pattern], within))
         patterns = {} if list(patterns.values()) == [_ANYTHING] and not base else patterns
     splits = {
-        split: [files[within[x]] for x in _matches(patterns[split], within)] for split in patterns
+        str(split): [files[within[x]] for x in _matches(patterns[split], within)]
+        for split in patterns
     }
     empty = [split for split, found in splits.items() if not found]
     if empty:
