@@ -111,19 +111,52 @@ class Columns(Section):
     history: str | None = Field(None, description="Column with the earlier rounds of a chat.")
 
 
+class Limits(Section):
+    """What a source may ask of the machine; beyond it the source is an error."""
+
+    row_mib: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="Largest line, cell or row, in MiB; as much white space between two rows.",
+    )
+    expansion: int = Field(
+        200,
+        ge=1,
+        description="A compressed file or table may grow to so many times its size, or to 256 MiB.",
+    )
+    columns: int = Field(1000, ge=1, description="Most columns of a table, or keys of a row.")
+
+
 class DataConfig(Section):
     """Where the rows come from and how they become samples."""
 
     source: str = Field(
         min_length=1,
-        description="Hub id, JSONL/JSON/CSV/Parquet/Arrow file or folder (local path or fsspec "
-        "URL), or a save_to_disk folder.",
+        description="Hub id, JSONL/JSON/CSV/TSV/Parquet/Arrow file or folder (local path or "
+        "fsspec URL), or a save_to_disk folder.",
     )
-    name: str | None = Field(None, description="Hub: configuration name.")
+    name: str | None = Field(
+        None, description="Configuration name, of the hub or of a folder's README.md."
+    )
     split: str | None = Field(
-        None, description="Split of a hub dataset or save_to_disk folder; needed if it has several."
+        None,
+        description="Split of a hub dataset, of a folder laid out like one, or of a save_to_disk "
+        "folder; needed if it has several. all: every file of a folder.",
     )
     revision: str | None = Field(None, description="Hub: branch, tag or commit.")
+    delimiter: str | None = Field(
+        None,
+        description="CSV: what stands between two cells, one character or tab; found in the first "
+        "line when absent.",
+    )
+    expected_rows: int | None = Field(
+        None,
+        ge=1,
+        description="Rows that the source must have, rejected ones too; in place of the number "
+        "that its metadata says.",
+    )
+    limits: Limits = Limits()
     columns: Columns | None = Field(
         None, description="Explicit column names; the row format is detected when absent."
     )
@@ -162,6 +195,14 @@ class DataConfig(Section):
         except ValueError as error:
             raise ValueError(f"data.template_date {written!r} is no date YYYY-MM-DD") from error
         return written
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, delimiter: str | None) -> str | None:
+        delimiter = "\t" if delimiter in ("tab", "\\t") else delimiter
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+            raise ValueError("data.delimiter is one character, no quote and no line end, or tab")
+        return delimiter
 
     @field_validator("template")
     @classmethod

@@ -6,32 +6,31 @@ import posixpath
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
-
 from gradgate.common.redaction import redacted
+from gradgate.config import DataConfig
+from gradgate.data.arrow_rows import read_arrow
+from gradgate.data.byte_stream import text_bytes
 from gradgate.data.csv_rows import read_csv
-from gradgate.data.json_rows import read_json, read_lines
+from gradgate.data.json_rows import read_json
+from gradgate.data.not_data import HEAD, check_head, is_file_extension, unknown_kind
+from gradgate.data.parquet_rows import read_parquet
 from gradgate.data.rows import RawRow
-from gradgate.data.table_rows import read_table
 from gradgate.errors import DataError
 
-Kind = Literal["jsonl", "json", "csv", "parquet", "arrow"]
+Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]
 
 _KINDS: dict[str, Kind] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
     ".csv": "csv",
+    ".tsv": "tsv",
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
-_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
+_COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
 _IGNORED_SUFFIXES = {".md", ".rst", ".txt", ".html", ".pdf", ".png", ".py", ".yaml", ".yml", ".crc"}
 _IGNORED_NAMES = {"readme", "license", "licence", "notice", "citation", "copying"}
-_BATCH_ROWS = 128
-_BOM = b"\xef\xbb\xbf"
 
 
 def _suffixes(path: str) -> tuple[str, str]:
@@ -48,6 +47,12 @@ def kind_of(path: str) -> Kind | None:
     return None if compression and kind in ("parquet", "arrow") else kind
 
 
+def has_file_extension(path: str) -> bool:
+    """Whether a name ends as files do; a dataset of the hub may be called x-1.5, but not x.zip."""
+    suffix, compression = _suffixes(path)
+    return bool(compression) or is_file_extension(suffix) or suffix in _KINDS
+
+
 def data_files(store: Any, folder: str, shown: str) -> list[str]:
     """The data files of a folder, in sorted order.
 
@@ -57,18 +62,26 @@ def data_files(store: Any, folder: str, shown: str) -> list[str]:
         shown: The folder as errors name it, without credentials.
 
     Raises:
-        DataError: There are none, or they are of several kinds.
+        DataError: There are none.
     """
     files = [path for path in sorted(store.find(folder)) if not _is_ignored(path, folder)]
     if not files:
         raise DataError(f"{shown} has no rows: there is no data file in the folder")
+    return files
+
+
+def check_kinds(files: list[str], shown: str) -> None:
+    """Refuse files of several kinds.
+
+    Raises:
+        DataError: They are.
+    """
     kinds = sorted({kind_of(path) or f"unknown ({posixpath.basename(path)})" for path in files})
     if len(kinds) > 1:
         raise DataError(
             f"{shown} mixes files of several kinds: {', '.join(kinds[:8])}; "
             "keep one kind in the folder, or name a file"
         )
-    return files
 
 
 def _is_ignored(path: str, folder: str) -> bool:
@@ -78,62 +91,57 @@ def _is_ignored(path: str, folder: str) -> bool:
     return hidden or suffix in _IGNORED_SUFFIXES or (stem in _IGNORED_NAMES and not suffix)
 
 
-def read_files(store: Any, paths: list[str]) -> Iterator[RawRow]:
+def read_files(store: Any, paths: list[str], config: DataConfig) -> Iterator[RawRow]:
     """Read files of one kind one after the other, their rows numbered through.
 
+    Args:
+        store: An fsspec file system.
+        paths: Paths in it.
+        config: Limits, and how CSV is read.
+
     Raises:
-        DataError: The first file is of no known kind.
+        DataError: The first file is of no known kind, one is no regular file, or the kind cannot
+            obey a setting.
     """
     kind = kind_of(paths[0])
     if kind is None:
-        known = ", ".join(sorted(_KINDS))
-        raise DataError(f"{redacted(paths[0])} is no data file; the known kinds are {known}")
+        raise DataError(f"{redacted(paths[0])} is no data file; {_known(paths[0])}")
+    if config.delimiter is not None and kind not in ("csv", "tsv"):
+        raise DataError(
+            f"{redacted(paths[0])} is no CSV and cannot obey data.delimiter; leave it out"
+        )
+    for path in paths:
+        if store.info(path)["type"] == "other":
+            raise DataError(
+                f"{redacted(path)} is a pipe or a device, whose end nobody knows; write it to a "
+                "file first"
+            )
     numbers = itertools.count()
-    return itertools.chain.from_iterable(_file(store, path, kind, numbers) for path in paths)
+    return itertools.chain.from_iterable(_file(store, x, kind, numbers, config) for x in paths)
 
 
-def _file(store: Any, path: str, kind: Kind, numbers: Iterator[int]) -> Iterator[RawRow]:
-    if kind == "arrow":
-        yield from _arrow(store, path, numbers)
-    elif kind == "parquet":
-        with store.open(path, "rb") as file:
-            for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(
-                batch_size=_BATCH_ROWS
-            ):
-                yield from read_table(batch, numbers)
-    else:
-        compression = _COMPRESSIONS.get(_suffixes(path)[1])
-        with store.open(path, "rb", compression=compression) as file:
-            yield from _text_file(_without_bom(io.BufferedReader(file)), kind, path, numbers)
+def _known(path: str) -> str:
+    kinds, packed = ", ".join(sorted(_KINDS)), ", ".join(sorted(_COMPRESSIONS))
+    return f"the known kinds are {kinds}; JSON and CSV also with {packed}{unknown_kind(path)}"
 
 
-def _text_file(
-    stream: io.BufferedReader, kind: Kind, path: str, numbers: Iterator[int]
+def _file(
+    store: Any, path: str, kind: Kind, numbers: Iterator[int], config: DataConfig
 ) -> Iterator[RawRow]:
-    if kind == "csv":
-        return read_csv(stream, redacted(path), numbers)
-    if kind == "json":
-        return read_json(stream, redacted(path), numbers)
-    return read_lines(stream, numbers)
-
-
-def _arrow(store: Any, path: str, numbers: Iterator[int]) -> Iterator[RawRow]:
-    # Memory-mapped where it can be: a record batch may be as large as the file.
-    is_local = isinstance(store, LocalFileSystem)
-    with pa.memory_map(path) if is_local else store.open(path, "rb") as file:
-        is_file_format = file.read(6) == b"ARROW1"
-        file.seek(0)
-        if is_file_format:
-            reader = pa.ipc.open_file(file)
-            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+    shown, limits = redacted(path), config.limits
+    if kind == "arrow":
+        yield from read_arrow(store, path, numbers, limits)
+        return
+    with store.open(path, "rb") as file:
+        if kind == "parquet":
+            yield from read_parquet(file, shown, numbers, limits)
+            return
+        suffix = _suffixes(path)[1]
+        packed = io.BufferedReader(file)
+        check_head(packed.peek(HEAD)[:HEAD], shown, suffix)
+        stream = text_bytes(packed, _COMPRESSIONS.get(suffix, ""), shown, limits)
+        if kind in ("csv", "tsv"):
+            delimiter = config.delimiter or ("\t" if kind == "tsv" else None)
+            yield from read_csv(stream, shown, numbers, limits, delimiter)
         else:
-            batches = pa.ipc.open_stream(file)
-        for batch in batches:
-            yield from read_table(batch, numbers)
-
-
-def _without_bom(stream: io.BufferedReader) -> io.BufferedReader:
-    """Skip a byte order mark."""
-    if stream.peek(len(_BOM)).startswith(_BOM):
-        stream.read(len(_BOM))
-    return stream
+            yield from read_json(stream, shown, numbers, limits, is_lines=kind == "jsonl")

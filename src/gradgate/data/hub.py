@@ -9,10 +9,12 @@ import datasets
 
 # Private, but the only list of the names that load_dataset takes for readers of local files.
 from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-from fsspec.implementations.local import LocalFileSystem
 
 from gradgate.common.redaction import redacted
-from gradgate.config import DataConfig
+from gradgate.config import DataConfig, Limits
+from gradgate.data.counts import check_rows
+from gradgate.data.files import read_files
+from gradgate.data.limits import TableBounds
 from gradgate.data.rows import RawRow
 from gradgate.data.source_errors import hub_error
 from gradgate.data.table_rows import read_table
@@ -31,24 +33,46 @@ def read_saved_splits(config: DataConfig, store: Any, path: str) -> Iterator[Raw
         splits = json.loads(store.cat_file(f"{path}/dataset_dict.json"))["splits"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{redacted(config.source)}: dataset_dict.json is damaged") from error
-    return read_saved(store, f"{path}/{_one_split(splits, config)}")
+    return read_saved(config, store, f"{path}/{_one_split(splits, config)}")
 
 
-def read_saved(store: Any, path: str) -> Iterator[RawRow]:
+def read_saved(config: DataConfig, store: Any, path: str) -> Iterator[RawRow]:
     """Read a save_to_disk folder without splits, or one split.
 
+    Its Arrow files are read by our own reader: `datasets.load_from_disk` takes a stream that was
+    cut between two batches for a whole one.
+
     Raises:
-        DataError: The folder is damaged or has no rows.
+        DataError: The folder is damaged, or has no rows or fewer than it says.
     """
-    is_local = isinstance(store, LocalFileSystem)
-    url = path if is_local else store.unstrip_protocol(path)
+    shown = redacted(path)
     try:
-        dataset = datasets.load_from_disk(url, storage_options=store.storage_options or None)
-    except IndexError as error:  # datasets 5.2 saves no file for no rows, and cannot load that
-        raise DataError(f"{redacted(url)} has no rows") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{redacted(url)} is no readable save_to_disk folder: {error}") from error
-    return dataset_rows(dataset)
+        state = json.loads(store.cat_file(f"{path}/state.json"))
+        names = [str(entry["filename"]) for entry in state["_data_files"]]
+        moved = state.get("_indices_data_files")
+        stated = _stated_rows(store, path, state.get("_split"))
+    except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:
+        raise DataError(
+            f"{shown} is no readable save_to_disk folder: state.json or dataset_info.json is "
+            "missing or damaged"
+        ) from error
+    if moved:
+        raise DataError(
+            f"{shown} was saved by an old version of datasets, with its rows in another order; "
+            "load it with datasets and save it anew"
+        )
+    if not names:  # datasets 5.2 saves no file for no rows, and cannot load that
+        raise DataError(f"{shown} has no rows")
+    rows = read_files(store, [f"{path}/{name}" for name in names], config)
+    stated = None if config.expected_rows else stated
+    return check_rows(rows, stated, shown, "dataset_info.json")
+
+
+def _stated_rows(store: Any, path: str, split: str | None) -> int | None:
+    """How many rows dataset_info.json says that the split has."""
+    info = json.loads(store.cat_file(f"{path}/dataset_info.json"))
+    found = ((info.get("splits") or {}).get(split) or {}).get("num_examples")
+    return found if isinstance(found, int) else None
 
 
 def _one_split(splits: list[str], config: DataConfig) -> str:
@@ -80,11 +104,12 @@ def read_hub(config: DataConfig) -> Iterator[RawRow]:
         raise hub_error(error, source) from error
     if isinstance(loaded, datasets.DatasetDict):
         loaded = loaded[_one_split(list(loaded), config)]
-    return dataset_rows(loaded)
+    return dataset_rows(loaded, config.limits)
 
 
-def dataset_rows(dataset: Any) -> Iterator[RawRow]:
+def dataset_rows(dataset: Any, limits: Limits | None = None) -> Iterator[RawRow]:
     """The rows of a `datasets.Dataset`, a batch of it in memory at a time."""
     numbers = itertools.count()
+    bounds = None if limits is None else TableBounds("the dataset", limits)
     for table in dataset.with_format("arrow").iter(batch_size=_BATCH_ROWS):
-        yield from read_table(table, numbers)
+        yield from read_table(table, numbers, bounds)

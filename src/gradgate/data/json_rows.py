@@ -1,123 +1,211 @@
-"""Rows of JSON lines and of JSON arrays; a row that cannot be read stays a row."""
+"""Rows of JSON in the shapes that people have; a row that cannot be read stays a row."""
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from gradgate.config import Columns, Limits
+from gradgate.data.json_text import JsonDecoder, JsonText, TooLargeError
 from gradgate.data.rows import RawRow, checked_utf8
 from gradgate.errors import DataError
 
-_CHUNK_CHARACTERS = 1 << 16  # of a JSON array that are read at once
-_MAX_CUT_CHARACTERS = 16  # longer than any literal, escape or exponent that a chunk's end can cut
+# Keys of a row: an object with one of them is no wrapper around a list of rows.
+_ROW_KEYS = frozenset(
+    [
+        *(*Columns.model_fields, "conversations", "conversation", "segments", "history", "tools"),
+        *("chosen", "rejected", "response", "query", "answer"),
+    ]
+)
+_TURN_KEYS = (
+    {"role", "content"},
+    {"from", "value"},
+)  # of a message, so its list is no list of rows
+_LAST_CHARACTERS = 2  # of a line: where an error says that the line ends before its value does
 
 
-def read_lines(stream: io.BufferedReader, numbers: Iterator[int]) -> Iterator[RawRow]:
-    """Read JSON lines, each decoded for itself."""
-    for line in stream:
-        if not line.isspace():
-            yield _line(line.rstrip(b"\r\n"), next(numbers))
+def read_json(
+    stream: io.BufferedReader, path: str, numbers: Iterator[int], limits: Limits, is_lines: bool
+) -> Iterator[RawRow]:
+    """Read JSON: lines, an array, objects over several lines, or a list within an object.
 
+    The first value decides. Several objects on a line are several rows.
 
-def _line(line: bytes, row: int) -> RawRow:
-    try:
-        raw = line.decode("utf-8")
-    except UnicodeDecodeError:
-        return RawRow(row, None, line.decode("utf-8", "backslashreplace"), "invalid UTF-8")
-    try:
-        return _object(json.loads(raw), raw, row)
-    except json.JSONDecodeError as error:
-        problem = f"malformed JSON: {error.msg}"
-    except ValueError:  # an integer of more than 4,300 digits
-        problem = "malformed JSON: number too long"
-    except RecursionError:
-        problem = "malformed JSON: nested too deeply"
-    return RawRow(row, None, raw, problem)
-
-
-def _object(value: object, raw: str, row: int) -> RawRow:
-    if isinstance(value, dict):
-        return RawRow(row, value, raw)
-    return RawRow(row, None, raw, "not a JSON object")
-
-
-def read_json(stream: io.BufferedReader, path: str, numbers: Iterator[int]) -> Iterator[RawRow]:
-    """Read a JSON array, or JSON lines under the name .json.
+    Args:
+        stream: UTF-8 without a byte order mark.
+        path: The file as errors name it, without credentials.
+        numbers: Of the rows.
+        limits: Those of the configuration.
+        is_lines: Its name says lines: the first of them may be an array that is no row.
 
     Raises:
-        DataError: The array is malformed; its next item cannot be found.
+        DataError: The text is malformed so that the next row cannot be found, cut, too large, or
+            holds its rows in a shape that is not read.
     """
-    while stream.peek(1)[:1].isspace():
-        stream.read(1)
-    if stream.peek(1)[:1] != b"[":
-        yield from read_lines(stream, numbers)
+    text = JsonText(stream, path, limits)
+    shape = _shape(text, path, is_lines)
+    text.wanted = "no JSON array" if shape == "array" else "malformed JSON"
+    if shape == "array":
+        yield from _array(text, numbers)
+    elif shape == "wrapper":
+        yield from _wrapped(text, path, numbers)
+    elif shape == "values":
+        while text.next_mark():
+            yield text.take_item(next(numbers))
+    else:
+        yield from _lines(text, path, numbers, limits)
         return
-    text = _ArrayText(stream, path)
+    if text.next_mark():
+        raise text.malformed("something follows its end")
+
+
+def _shape(text: JsonText, path: str, is_lines: bool) -> str:
+    """How the rows stand in the text: array, wrapper, values or lines."""
+    mark = text.next_mark()
+    if mark == "[" and not is_lines:
+        return "array"
+    if not mark or mark not in "[{":
+        return "lines"
+    try:
+        value, length = text.scan()
+    except TooLargeError:
+        return "array" if mark == "[" else "wrapper"
+    except DataError:
+        return "lines"  # each is tried for itself
+    is_sole = not text.mark_after(length)
+    is_spread = not text.is_on_one_line(length)
+    if mark == "[":
+        return "array" if is_sole or is_spread else "lines"
+    if is_sole and isinstance(value, dict) and _is_wrapper(value, path):
+        return "wrapper"
+    return "values" if is_spread else "lines"
+
+
+def _is_wrapper(value: Mapping[str, object], path: str) -> bool:
+    """Whether the only object of a file holds its rows in a list.
+
+    Raises:
+        DataError: It holds several lists of rows, or columns instead of rows.
+    """
+    lists = [key for key, inner in value.items() if _has_objects(inner) and not _is_chat(inner)]
+    if value and all(isinstance(inner, dict) for inner in value.values()):
+        raise _of_columns(path)
+    is_row = not _ROW_KEYS.isdisjoint(value)
+    if not is_row and len(lists) > 1:
+        raise _several(lists, path)
+    columns = [inner for inner in value.values() if isinstance(inner, list)]
+    if len(columns) == len(value) > 1 and not any(map(_has_objects, columns)):
+        raise _of_columns(path)
+    return not is_row and len(lists) == 1
+
+
+def _has_objects(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+def _is_chat(value: object) -> bool:
+    first = value[0] if isinstance(value, list) else None
+    return isinstance(first, dict) and any(keys <= set(first) for keys in _TURN_KEYS)
+
+
+def _several(keys: list[str], path: str) -> DataError:
+    shown = ", ".join(repr(key[:40]) for key in keys[:8])
+    return DataError(
+        f"{path} is one object with several lists of rows, {shown}; write each to a file of its own"
+    )
+
+
+def _of_columns(path: str) -> DataError:
+    return DataError(
+        f"{path} is one object with a value for each column, and not for each row; write a line "
+        'for each row (pandas: to_json(path, orient="records", lines=True))'
+    )
+
+
+def _array(text: JsonText, numbers: Iterator[int]) -> Iterator[RawRow]:
     text.take_mark("[")
     mark = text.take_mark("]") if text.next_mark() == "]" else ","
     while mark == ",":
         yield text.take_item(next(numbers))
         mark = text.take_mark(",]")
-    if text.next_mark():
-        raise text.malformed("something follows its end")
 
 
-class _ArrayText:
-    """Takes a JSON array apart item by item, keeping one item in memory.
+def _wrapped(text: JsonText, path: str, numbers: Iterator[int]) -> Iterator[RawRow]:
+    """The items of the only list of objects within an object, which may be of any size."""
+    keys: list[str] = []
+    lists: list[str] = []
+    mark = text.take_mark("{")
+    while mark != "}":
+        key = text.take_value()
+        if not isinstance(key, str) or key in keys:
+            raise text.malformed("a key is no text, or there twice")
+        keys.append(key)
+        text.take_mark(":")
+        if text.next_mark() == "[" and text.mark_after(1) == "{":
+            lists.append(key)
+            if len(lists) > 1 or key in _ROW_KEYS:
+                raise _several(lists, path)
+            yield from _array(text, numbers)
+        elif _has_objects(text.take_value()):
+            raise _several([*lists, key], path)
+        mark = text.take_mark(",}")
+    if not lists:
+        raise text.malformed("it has no list of rows")
 
-    ijson is not used: it ends the whole file at NaN, at a long integer and at a byte that is no
-    UTF-8, and its C backend silently replaces lone surrogates.
-    """
 
-    def __init__(self, stream: io.BufferedReader, path: str) -> None:
-        self._text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
-        self._path = path
-        self._buffer = ""
-        self._at = 0
-        self._decoder = json.JSONDecoder()
+def _lines(text: JsonText, path: str, numbers: Iterator[int], limits: Limits) -> Iterator[RawRow]:
+    decoder = JsonDecoder()
+    for line in text.lines():
+        raw = line.rstrip("\r\n")
+        if not raw.strip("\0"):
+            raise DataError(
+                f"{path} holds zeros behind row {next(numbers) - 1}: a download that did not end; "
+                "get it anew"
+            )
+        is_open = line == raw  # nothing but the end of the file ends it
+        yield from _line(raw, decoder, numbers, limits, path if is_open else None)
 
-    def next_mark(self) -> str:
-        """Return the next character that is no white space, without taking it; "" at the end."""
-        while True:
-            while self._at < len(self._buffer):
-                if self._buffer[self._at] not in " \t\r\n":
-                    return self._buffer[self._at]
-                self._at += 1
-            if not self._read_more():
-                return ""
 
-    def take_mark(self, allowed: str) -> str:
-        """Take the next character that is no white space, which must be one of `allowed`."""
-        mark = self.next_mark()
-        if not mark or mark not in allowed:
-            raise self.malformed("a comma is missing" if mark else "it ends early")
-        self._at += 1
-        return mark
+def _line(
+    raw: str, decoder: JsonDecoder, numbers: Iterator[int], limits: Limits, cut: str | None
+) -> list[RawRow]:
+    """The row of a line, or the rows; `cut`: the file, when the line may be cut by its end."""
+    try:
+        value = decoder.decode(raw)
+    except json.JSONDecodeError as error:
+        glued = _glued(raw, decoder, numbers, limits) if error.msg == "Extra data" else []
+        if glued:
+            return glued
+        ends_early = error.pos > len(raw) - _LAST_CHARACTERS
+        if cut and (ends_early or error.msg.startswith("Unterminated string")):
+            raise DataError(
+                f"{cut} ends within row {next(numbers)}: it is cut; get it anew, or "
+                "take that line out"
+            ) from error
+        problem = f"malformed JSON: {error.msg}"
+    except ValueError:  # an integer of more than 4,300 digits
+        problem = "malformed JSON: number too long"
+    except RecursionError:
+        problem = "malformed JSON: nested too deeply"
+    else:
+        return [checked_utf8(decoder.row(value, raw, next(numbers), limits.columns))]
+    return [checked_utf8(RawRow(next(numbers), None, raw, problem))]
 
-    def take_item(self, row: int) -> RawRow:
-        """Take the next item, which becomes row number `row`."""
-        self.next_mark()
-        while True:
-            try:
-                value, end = self._decoder.raw_decode(self._buffer, self._at)
-            except json.JSONDecodeError as error:
-                cut = error.pos > len(self._buffer) - _MAX_CUT_CHARACTERS
-                if not ((cut or error.msg.startswith("Unterminated string")) and self._read_more()):
-                    raise self.malformed(error.msg) from error
-            except (ValueError, RecursionError) as error:
-                raise self.malformed("a number is too long or nested too deeply") from error
-            else:
-                # A number near the end of the buffer may go on in the next chunk.
-                if end < len(self._buffer) - _MAX_CUT_CHARACTERS or not self._read_more():
-                    raw, self._at = self._buffer[self._at : end], end
-                    return checked_utf8(_object(value, raw, row))
 
-    def malformed(self, problem: str) -> DataError:
-        """The error of a damaged array, which cannot be read any further."""
-        return DataError(f"{self._path} is no JSON array: {problem}; write JSON lines instead")
-
-    def _read_more(self) -> bool:
-        # Doubling keeps the work linear in the length of an item.
-        more = self._text.read(max(_CHUNK_CHARACTERS, len(self._buffer) - self._at))
-        if more:
-            self._buffer, self._at = self._buffer[self._at :] + more, 0
-        return bool(more)
+def _glued(raw: str, decoder: JsonDecoder, numbers: Iterator[int], limits: Limits) -> list[RawRow]:
+    """The rows of a line of objects with nothing but white space between them, or none."""
+    parts: list[tuple[dict[str, object], str]] = []
+    at = 0
+    raw = raw.strip()
+    while at < len(raw):
+        try:
+            value, end = decoder.raw_decode(raw, at)
+        except (ValueError, RecursionError):
+            return []
+        if not isinstance(value, dict):
+            return []
+        parts.append((value, raw[at:end]))
+        at = end + len(raw[end:]) - len(raw[end:].lstrip())
+    return [
+        checked_utf8(decoder.row(value, part, next(numbers), limits.columns))
+        for value, part in parts
+    ]

@@ -28,7 +28,8 @@ def reference_samples(
         DataError: Not a single row of it is a sample.
     """
     with tempfile.TemporaryDirectory(prefix="gradgate-reference-") as name:
-        config = data.model_copy(update={"source": source, "name": None, "revision": None})
+        own = dict.fromkeys(("name", "revision", "delimiter", "expected_rows"))  # of the data alone
+        config = data.model_copy(update={"source": source, **own})
         found = prepare(config, tokenizer, limit, Path(name))
         if found.n_samples == 0:
             raise DataError(

@@ -1,5 +1,6 @@
 """Where rows come from: files, folders, stores, save_to_disk and the hub, one row at a time."""
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -8,10 +9,17 @@ import fsspec
 
 from gradgate.common.redaction import redacted
 from gradgate.config import DataConfig
-from gradgate.data.files import data_files, kind_of, read_files
+from gradgate.data.counts import check_rows
+from gradgate.data.files import check_kinds, data_files, has_file_extension, read_files
 from gradgate.data.hub import read_hub, read_saved, read_saved_splits
 from gradgate.data.rows import RawRow
-from gradgate.data.source_errors import http_status, is_transient, translated_errors
+from gradgate.data.source_errors import (
+    http_status,
+    is_transient,
+    missing_package,
+    translated_errors,
+)
+from gradgate.data.splits import chosen_split
 from gradgate.errors import DataError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -24,28 +32,35 @@ def open_rows(config: DataConfig) -> Iterator[RawRow]:
 
     Raises:
         DataError: Nothing is there, it is not readable or empty, or a setting does not fit it
-            (an unknown split, a revision for a file).
+            (an unknown split, a revision for a file); it has fewer rows than its metadata says, or
+            other than `config.expected_rows`.
         TransientError: A remote store or the hub did not answer.
     """
     with translated_errors(config.source):
         rows = _find(config)
-    return _not_empty(rows, config.source)
+    return _counted(rows, config)
 
 
-def _not_empty(rows: Iterator[RawRow], source: str) -> Iterator[RawRow]:
-    empty = True
-    with translated_errors(source):
+def _counted(rows: Iterator[RawRow], config: DataConfig) -> Iterator[RawRow]:
+    n_rows, shown = 0, redacted(config.source)
+    with translated_errors(config.source):
         for row in rows:
-            empty = False
+            n_rows += 1
             yield row
-    if empty:
-        raise DataError(f"{redacted(source)} has no rows")
+    if n_rows == 0:
+        raise DataError(f"{shown} has no rows")
+    if config.expected_rows not in (None, n_rows):
+        raise DataError(
+            f"{shown} has {n_rows:,} rows, and not data.expected_rows ({config.expected_rows:,})"
+        )
 
 
 def _find(config: DataConfig) -> Iterator[RawRow]:
     source = config.source
     try:
         store, path = fsspec.core.url_to_fs(source)
+    except ImportError as error:
+        raise missing_package(error, source) from error
     except ValueError as error:  # an unknown protocol
         raise DataError(f"{redacted(source)}: {error}") from error
     found = _entry_type(store, path)
@@ -53,22 +68,36 @@ def _find(config: DataConfig) -> Iterator[RawRow]:
         return _folder(config, store, path)
     if found is not None:
         _refuse(config, "a file or a folder of files", "name", "split", "revision")
-        return read_files(store, [path])
-    if kind_of(source) is None and _HUB_ID.fullmatch(source):
+        return read_files(store, [path], config)
+    if _HUB_ID.fullmatch(source) and not has_file_extension(source):
+        folder = source.partition("/")[0]
+        if "/" in source and os.path.isdir(folder):
+            raise DataError(
+                f"{source} is not looked up on the hub, since {folder} is a folder here "
+                f"(hf://datasets/{source} is): no such file or folder"
+            )
+        _refuse(config, "no local file or folder but a hub id", "delimiter")
         return read_hub(config)
     raise DataError(f"{redacted(source)}: no such file or folder")
 
 
 def _folder(config: DataConfig, store: Any, path: str) -> Iterator[RawRow]:
     if _entry_type(store, f"{path}/dataset_dict.json"):
-        _refuse(config, "a save_to_disk folder", "name", "revision")
+        _refuse(config, "a save_to_disk folder", "name", "revision", "delimiter")
         return read_saved_splits(config, store, path)
     if _entry_type(store, f"{path}/state.json"):
-        _refuse(config, "a save_to_disk folder without splits", "name", "split", "revision")
-        return read_saved(store, path)
-    paths = data_files(store, path, redacted(config.source))
-    _refuse(config, "a file or a folder of files", "name", "split", "revision")
-    return read_files(store, paths)
+        _refuse(
+            config,
+            "a save_to_disk folder without splits",
+            *("name", "split", "revision", "delimiter"),
+        )
+        return read_saved(config, store, path)
+    _refuse(config, "a file or a folder of files", "revision")
+    shown = redacted(config.source)
+    split = chosen_split(config, store, path, data_files(store, path, shown))
+    check_kinds(split.paths, shown)
+    stated = None if config.expected_rows else split.n_rows
+    return check_rows(read_files(store, split.paths, config), stated, shown, "README.md")
 
 
 def _entry_type(store: Any, path: str) -> str | None:
@@ -84,8 +113,7 @@ def _entry_type(store: Any, path: str) -> str | None:
 
 def _refuse(config: DataConfig, kind: str, *fields: str) -> None:
     """A setting that the source cannot obey is an error, never ignored."""
-    values = {"name": config.name, "split": config.split, "revision": config.revision}
-    given = [f"data.{field}" for field in fields if values[field] is not None]
+    given = [f"data.{field}" for field in fields if getattr(config, field) is not None]
     if given:
         raise DataError(
             f"{redacted(config.source)} is {kind} and cannot obey {', '.join(given)}; leave it out"

@@ -16,12 +16,28 @@ from gradgate.errors import DataError, GradgateError, TransientError
 
 _READ_ERRORS = (
     *(OSError, EOFError, ImportError, zlib.error, lzma.LZMAError),
-    *(pa.ArrowException, aiohttp.ClientError),
+    # Arrow raises Python's own errors too, and a deeply nested type exhausts the stack.
+    *(pa.ArrowException, ValueError, KeyError, IndexError, OverflowError, NotImplementedError),
+    *(RecursionError, MemoryError, aiohttp.ClientError),
 )
 _NO_ANSWER = (
-    *(ConnectionError, TimeoutError, httpx.TransportError),
+    *(ConnectionError, TimeoutError, httpx.TransportError),  # httpx2's has the same name
     *(aiohttp.ClientConnectionError, aiohttp.ClientPayloadError),
 )
+
+
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}  # by protocol
+_STORE_PACKAGES = {
+    *("httpx", "httpx2", "huggingface_hub", "s3fs", "botocore", "aiobotocore", "gcsfs", "google"),
+    *("adlfs", "azure"),
+}
+_MEANINGS: dict[type[BaseException], str] = {
+    RecursionError: "its values are nested too deeply",
+    MemoryError: "it does not fit into the memory of this machine",
+    EOFError: "the compressed file is cut: get it anew",
+    UnicodeError: "it is no whole text of the encoding that its first bytes tell: save it as UTF-8",
+}
+_MAX_PROBLEM = 300  # characters of a library's message that are shown
 
 
 @contextmanager
@@ -34,13 +50,42 @@ def translated_errors(source: str) -> Iterator[None]:
     """
     try:
         yield
-    except _READ_ERRORS as error:
+    except Exception as error:
+        if not isinstance(error, _READ_ERRORS) and not _is_of_a_store(error):
+            raise
         shown = redacted(source)
-        cause = error.__cause__ or error
-        problem = (str(cause) or type(cause).__name__).replace(source, shown)
+        if isinstance(error, ImportError):
+            raise missing_package(error, source) from error
+        problem = _problem(error).replace(source, shown)
         if is_transient(error):
             raise TransientError(f"{shown} cannot be reached: {problem}") from error
         raise DataError(f"{shown} cannot be read: {problem}") from error
+
+
+def _is_of_a_store(error: Exception) -> bool:
+    """Whether a store's package raised it, which need not be installed to ask that."""
+    return type(error).__module__.partition(".")[0] in _STORE_PACKAGES
+
+
+def _problem(error: BaseException) -> str:
+    """What went wrong, in a short line, and what to do where the reader can tell."""
+    for kind, meaning in _MEANINGS.items():
+        if isinstance(error, kind):
+            return meaning
+    cause = error.__cause__ or error
+    text = " ".join((str(cause) or type(cause).__name__).split())
+    text = "".join(c for c in text if c.isprintable())
+    text = text if len(text) <= _MAX_PROBLEM else f"{text[:_MAX_PROBLEM]}..."
+    is_damage = isinstance(error, pa.ArrowException | ValueError | KeyError | IndexError)
+    return f"{text}; the file is damaged or cut: get it anew" if is_damage else text
+
+
+def missing_package(error: ImportError, source: str) -> DataError:
+    """What to install for the store that a source lies in."""
+    protocol = source.partition("://")[0] if "://" in source else ""
+    extra = _EXTRAS.get(protocol)
+    cure = f"pip install 'gradgate[{extra}]'" if extra else " ".join(str(error).split())
+    return DataError(f"{redacted(source)}: a package for {protocol}:// is not installed; {cure}")
 
 
 def hub_error(error: Exception, source: str) -> GradgateError:
@@ -67,6 +112,7 @@ def is_transient(error: BaseException) -> bool:
     cause = error.__cause__ or error.__context__
     return (
         isinstance(error, _NO_ANSWER)
+        or "TransportError" in {kind.__name__ for kind in type(error).__mro__}
         or _may_pass(http_status(error))
         or (cause is not None and is_transient(cause))
     )
