@@ -3,7 +3,7 @@
 import transformers
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
-from peft.utils import ModulesToSaveWrapper
+from peft.utils import ModulesToSaveWrapper, TrainableTokensWrapper
 from torch import nn
 
 from gradgate.errors import ModelError
@@ -29,6 +29,8 @@ def linear_of(head: nn.Module) -> nn.Linear:
     inner: nn.Module = head
     if isinstance(inner, ModulesToSaveWrapper):
         inner = inner.modules_to_save[inner.active_adapter]
+    if isinstance(inner, TrainableTokensWrapper):
+        inner = inner.original_module
     if isinstance(inner, LoraLinear):
         inner = inner.get_base_layer()
     if type(inner) is not nn.Linear:
