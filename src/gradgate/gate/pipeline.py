@@ -18,6 +18,7 @@ from gradgate.data.rows import RawRow
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
 from gradgate.gate.flags import Asked, Flagging, expected_by, flag
+from gradgate.gate.preflight import check_inputs, check_room
 from gradgate.gate.verdict import ProbingSet, TrustedReference, Verdict
 from gradgate.methods.contract import ModelAccess
 from gradgate.methods.registry import method_named
@@ -51,8 +52,13 @@ def fetch(
     model: ModelHandle | None = None,
     rows: Iterable[RawRow] | None = None,
 ) -> Prepared:
-    """Make samples of the rows of the source, or of rows that are given instead."""
+    """Make samples of the rows of the source, or of rows that are given instead.
+
+    Whatever can be known to be wrong before, is found before a row is read.
+    """
     model = model or ConfiguredModel(config.model)
+    probes_of(config)
+    check_inputs(config, run, model)
     limit = model.limit(config.data.max_tokens)
     return prepare(config.data, model.tokenizer(), limit, run.path, rows)
 
@@ -85,6 +91,7 @@ def score(
 
     Where a method needs it, the samples are held against the probing set in the same pass.
     """
+    check_room(prepared, config, run)
     found = (model or ConfiguredModel(config.model)).identify()
     store, probes = _store(config), probes_of(config)
     summary = score_dataset(prepared, found, config.scoring, run.scores, store, on_progress, probes)

@@ -39,15 +39,16 @@ def targets_of(
         left = [name for name in linear if not _is_left_out(model, name)]
         if not left:
             raise ModelError(
-                f"finetune.target_modules all-linear: {subject} has no linear module that an "
-                f"adapter can train; {_told(linear)}; set finetune.kind to full"
+                f"cannot adapt target_modules all-linear of {subject}: it has no linear module "
+                f"that an adapter can train; {_told(linear)}; name modules, or train every "
+                "parameter (finetune.kind full)"
             )
         return sorted(left)
     unknown = [t for t in asked if not any(f".{name}".endswith(f".{t}") for name in linear)]
     if unknown or not asked:
         raise ModelError(
-            f"finetune.target_modules {list(asked)}: {subject} has no linear module {unknown}; "
-            f"{_told(linear)}"
+            f"cannot adapt target_modules {list(asked)} of {subject}: it has no linear module "
+            f"{unknown}; {_told(linear)}"
         )
     return list(asked)
 
@@ -68,17 +69,12 @@ def _is_left_out(model: nn.Module, name: str) -> bool:
         return True
     if any(word in part for part in parts for word in _TOWERS):
         return True
-    if parts[-1] in _FUSED and _is_mamba(model, model.get_submodule(".".join(parts[:-1]))):
+    mixer = model.get_submodule(".".join(parts[:-1]))
+    if parts[-1] in _FUSED and hasattr(mixer, "A_log") and hasattr(mixer, "D"):  # Mamba's
         return True
     if isinstance(model, transformers.PreTrainedModel):
         return module is model.get_output_embeddings() or not _is_within_decoder(model, module)
     return False
-
-
-def _is_mamba(model: nn.Module, mixer: nn.Module) -> bool:
-    return "mamba" in type(mixer).__name__.lower() or "mamba" in str(
-        getattr(getattr(model, "config", None), "model_type", "")
-    )
 
 
 def _is_within_decoder(model: transformers.PreTrainedModel, module: nn.Module) -> bool:

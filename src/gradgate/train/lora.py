@@ -11,7 +11,6 @@ from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.errors import ConfigError, ModelError
 from gradgate.models.errors import translated_errors
 from gradgate.models.loading import LoadedModel
-from gradgate.models.skeleton import skeleton_of
 from gradgate.models.targets import targets_of
 
 
@@ -31,17 +30,6 @@ def adapt(loaded: LoadedModel, model: ModelConfig, tuning: FinetuneConfig) -> Pe
     adapter.base_model_name_or_path = model.path
     adapter.revision = loaded.identity["revision"]
     return adapted
-
-
-def check_targets(model: ModelConfig, tuning: FinetuneConfig) -> None:
-    """Find out before anything is loaded whether the modules to adapt are there.
-
-    Raises:
-        ModelError: They are not, or the model cannot be read.
-        TransientError: The hub did not answer.
-    """
-    if tuning.kind == "lora" and model.adapter is None:
-        targets_of(skeleton_of(model), tuning.target_modules, model.path)
 
 
 def _attach(
@@ -65,8 +53,22 @@ def _attach(
 
 def _resume(adapted: PeftModel, tuning: FinetuneConfig) -> PeftModel:
     has = adapted.peft_config[adapted.active_adapter]
+    require_same_settings(has, tuning)
+    has.inference_mode = False
+    adapted.set_adapter(adapted.active_adapter)  # makes its parameters trainable
+    return adapted
+
+
+def require_same_settings(has: peft.PeftConfig, tuning: FinetuneConfig) -> None:
+    """Refuse to train an adapter further with other settings than its own.
+
+    Raises:
+        ConfigError: The settings differ.
+        ModelError: The adapter is no LoRA.
+    """
     if has.peft_type != peft.PeftType.LORA:
-        raise ModelError(f"the adapter is of type {has.peft_type.value}; only LORA can be trained")
+        kind = getattr(has.peft_type, "value", has.peft_type)
+        raise ModelError(f"the adapter is of type {kind}; only LORA can be trained")
     theirs: dict[str, object] = {"r": has.r, "alpha": has.lora_alpha, "dropout": has.lora_dropout}
     ours: dict[str, object] = {"r": tuning.r, "alpha": tuning.alpha, "dropout": tuning.dropout}
     if tuning.target_modules != "all-linear":
@@ -77,9 +79,6 @@ def _resume(adapted: PeftModel, tuning: FinetuneConfig) -> PeftModel:
             f"model.adapter is trained further as it is, with {theirs}, but finetune says {ours}; "
             "set finetune to the adapter's settings"
         )
-    has.inference_mode = False
-    adapted.set_adapter(adapted.active_adapter)  # makes its parameters trainable
-    return adapted
 
 
 def modules_of(adapter: peft.LoraConfig) -> list[str]:
