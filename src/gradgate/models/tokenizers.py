@@ -44,6 +44,7 @@ def _load(path: str, located: Located) -> PreTrainedTokenizerBase:
         require_tokenizer_files(located.folder)
         try:
             tokenizer = AutoTokenizer.from_pretrained(path, **options(located))
+            tokenizer("a", add_special_tokens=False)  # settings of a wrong type show only here
         except Exception:
             explain_tokenizer_files(located.folder)
             raise
