@@ -34,11 +34,30 @@ from tasks.tracking import TrackedRun
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-def test_a_model_that_gives_nan_is_not_decided(state: Path, tmp_path: Path) -> None:
-    model = Path(shutil.copytree(MODEL, tmp_path / "model"))
+def model_scaled_by(value: float, folder: Path) -> Path:
+    """A copy of the model whose last norm multiplies by a value."""
+    model = Path(shutil.copytree(MODEL, folder))
     weights = load_file(model / "model.safetensors")
-    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], float("nan"))
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], value)
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    return model
+
+
+def test_weights_that_are_nan_are_named(state: Path, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(35))
+    broken = ModelConfig(path=str(model_scaled_by(float("nan"), tmp_path / "model")), device="cpu")
+    ended = gate(config(source, model=broken), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("Failed", 2)
+    assert "NaN" in str(ended.message)
+    assert "model.norm.weight" in str(ended.message)
+    verdict = verdict_of(state, ended)
+    assert verdict.decision == "error"
+    (run,) = mlflow_runs(state)
+    assert (run.info.status, run.data.tags["gradgate.verdict"]) == ("FAILED", "error")
+
+
+def test_a_model_that_gives_nan_is_not_decided(state: Path, tmp_path: Path) -> None:
+    model = model_scaled_by(3e38, tmp_path / "model")  # finite weights, and an infinite output
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(35))
     broken = ModelConfig(path=str(model), device="cpu")
     ended = gate(config(source, model=broken), return_state=True)

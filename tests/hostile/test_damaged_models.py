@@ -6,17 +6,16 @@ from pathlib import Path
 from random import Random
 
 import pytest
-import torch
+from damage_helpers import damage
+from lora_helpers import write_models
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from damage_helpers import damage
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError
 from gradgate.models.handle import ConfiguredModel
 from gradgate.models.identity import load_model
-from lora_helpers import write_models
 
 MODEL_FILES = (
     *("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"),
@@ -36,7 +35,7 @@ def whole(tmp_path_factory) -> Path:
     get_peft_model(base, LoraConfig(target_modules=["q_proj"])).save_pretrained(root / "adapter")
     tensors = sorted(load_file(model / "model.safetensors").items())
     (model / "model.safetensors").unlink()
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, part in enumerate((tensors[::2], tensors[1::2]), 1):
         name = f"model-0000{number}-of-00002.safetensors"
         save_file(dict(part), model / name, {"format": "pt"})
@@ -44,6 +43,18 @@ def whole(tmp_path_factory) -> Path:
     index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
     return root
+
+
+def refused_because(config: ModelConfig) -> str | None:
+    """The error of a model, which is one of ours; None where it loads."""
+    try:
+        handle = ConfiguredModel(config)
+        handle.limit(64)
+        handle.check()
+        load_model(config)
+    except ModelError as error:
+        return str(error)
+    return None
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -58,21 +69,15 @@ def test_no_damage_is_a_traceback(whole: Path, tmp_path: Path, part: int) -> Non
         kind = damage(folder / ("adapter" if is_adapter else "llama") / name, rng)
         adapter = str(folder / "adapter") if is_adapter else None
         config = ModelConfig(path=str(folder / "llama"), adapter=adapter, device="cpu")
-        try:
-            handle = ConfiguredModel(config)
-            handle.limit(64)
-            handle.check()
-            load_model(config)
-        except ModelError as error:
-            assert "\n" not in str(error), (seed, kind, name)
-            assert len(str(error)) < 1_000, (seed, kind, name)
+        refusal = refused_because(config)
+        if refusal is not None:
+            assert "\n" not in refusal, (seed, kind, name)
+            assert len(refusal) < 1_000, (seed, kind, name)
             refused += 1
-        except Exception as error:
-            raise AssertionError(f"seed {seed}: {kind} {name}") from error
         shutil.rmtree(folder)
     assert refused > N_MUTATIONS // PARTS // 2  # the others left what is read as it was
 
 
 def test_whole_files_are_loaded(whole: Path) -> None:
     config = ModelConfig(path=str(whole / "llama"), adapter=str(whole / "adapter"), device="cpu")
-    assert torch.isfinite(load_model(config).head.weight).all()
+    assert refused_because(config) is None

@@ -11,18 +11,14 @@ from gradgate.models.weights_file import WeightsHeader, read_header, require_con
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+# The files of a tokenizer that are JSON, and those that are not.
 _TOKENIZER_SETTINGS = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json"),
     *("vocab.json", "config.json"),
 )
 _TOKENIZER_OTHERS = ("tokenizer.model", "spiece.model", "vocab.txt", "merges.txt")
-WEIGHTS = "adapter_model.safetensors"
-# The settings of a tokenizer that are read as JSON when they are there.
-_TOKENIZER_SETTINGS = (
-    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json"),
-)
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 _POINTER_BYTES = 1_024  # a pointer of Git LFS has some 130
 _NAMED = 5  # files that a message names
 # The package that reads weights quantised by a method.

@@ -36,7 +36,9 @@ def read_header(file: Path) -> WeightsHeader:
     with file.open("rb") as content:
         length = int.from_bytes(content.read(_LENGTH_BYTES), "little")
         if size < _LENGTH_BYTES or length > min(_MAX_HEADER, size - _LENGTH_BYTES):
-            raise ValueError(f"{file.name} is no safetensors file, or is damaged or half downloaded")
+            raise ValueError(
+                f"{file.name} is no safetensors file, or is damaged or half downloaded"
+            )
         header = content.read(length)
     try:
         tensors = json.loads(header)

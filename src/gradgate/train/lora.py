@@ -97,6 +97,4 @@ def save_adapter(adapted: PeftModel, folder: Path, is_resized: bool) -> None:
             then belongs to what is saved.
     """
     # save_embedding_layers=auto would ask the hub for the base model's vocabulary.
-    adapted.save_pretrained(
-        str(folder), safe_serialization=True, save_embedding_layers=is_resized
-    )
+    adapted.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=is_resized)

@@ -17,10 +17,10 @@ from gradgate.common.arrays import Floats, Ints
 from gradgate.config import Section
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ModelError
-from gradgate.models.hardware import is_out_of_memory
 from gradgate.methods.contract import Scores
 from gradgate.methods.peers.features import Pool, hidden_states
 from gradgate.methods.peers.judging import loaded_model, scored_tokens
+from gradgate.models.hardware import is_out_of_memory
 from gradgate.models.head import find_head
 from gradgate.models.loading import LoadedModel
 from gradgate.models.targets import targets_of
