@@ -292,3 +292,15 @@ def test_a_silent_store_is_asked_again_and_a_missing_file_is_not(
         assert len(asked) <= 1
     finally:
         server.shutdown()
+
+
+def test_a_finetuning_that_cannot_begin_is_found_before_the_gate(state, tmp_path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(35))
+    tuning = FinetuneConfig(target_modules=["nowhere"])
+    ended = gated_finetune(finetune_config(source, finetune=tuning), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("Failed", 2)
+    assert "no linear module ['nowhere']" in str(ended.message)
+    assert not (folder_of(state, ended) / "samples.parquet").exists()
+    assert verdict_of(state, ended).decision == "error"
+    (run,) = mlflow_runs(state)
+    assert run.info.status == "FAILED"

@@ -46,9 +46,9 @@ def check_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def check_weights(folder: Path, config: Mapping[str, Any]) -> None:
+def check_weights(folder: Path) -> None:
     """Check the files of the weights by their headers; errors as for `check_config`."""
-    _check_layers(config, len(_tensors(folder)))
+    _check_layers(check_config(folder), len(_tensors(folder)))
 
 
 def check_adapter_folder(folder: Path) -> WeightsHeader:

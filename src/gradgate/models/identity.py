@@ -12,6 +12,7 @@ from gradgate.models.errors import translated_errors
 from gradgate.models.hardware import choose_device, choose_dtype
 from gradgate.models.loading import LoadedModel, load_located
 from gradgate.models.locating import locate_adapter, locate_model
+from gradgate.models.skeleton import require_weights
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def identify_model(config: ModelConfig) -> IdentifiedModel:
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     model = locate_model(config)
+    require_weights(config, model)
     adapter = None if config.adapter is None else locate_adapter(config.adapter)
     folders = [located.folder for located in (model, adapter) if located is not None]
     with translated_errors(f"model {config.path!r}", "read"):

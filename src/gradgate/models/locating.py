@@ -15,7 +15,6 @@ from gradgate.models.folder import (
     CONFIG,
     check_adapter_folder,
     check_config,
-    check_weights,
 )
 
 TEMPLATE = "chat_template.jinja"
@@ -61,14 +60,12 @@ def _is_local(path: str) -> bool:
 
 
 def locate_model(config: ModelConfig) -> Located:
-    """Find a model, and check the files of a folder; errors as for `load_model`."""
+    """Find a model and check its configuration; errors as for `load_model`."""
     if config.revision and Path(config.path).is_dir():
         raise ModelError(f"{config.path} is a folder; model.revision belongs to the hub")
     with translated_errors(f"model {config.path!r}"):
         located = _locate(config.path, CONFIG, config.revision)
-        settings = check_config(located.folder)
-        if located.commit is None:  # the hub's weights come when they are loaded
-            check_weights(located.folder, settings)
+        check_config(located.folder)
         pinned = {"revision": located.commit} if located.commit else {}
         if find_adapter_config_file(config.path, **pinned) is not None:
             # transformers would silently load the base model that the adapter names

@@ -6,6 +6,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from gradgate.config import ModelConfig
 from gradgate.models.errors import translated_errors
+from gradgate.models.folder import check_weights
 from gradgate.models.locating import Located, locate_model, options
 
 
@@ -15,6 +16,17 @@ def load_settings(config: ModelConfig, located: Located) -> transformers.Pretrai
         return AutoConfig.from_pretrained(config.path, **options(located))
 
 
+def require_weights(config: ModelConfig, located: Located) -> None:
+    """Check the weights by their headers; the hub's come only when they are loaded.
+
+    Raises:
+        ModelError: They are not all there, damaged, or no safetensors.
+    """
+    if located.commit is None:
+        with translated_errors(f"model {config.path!r}"):
+            check_weights(located.folder)
+
+
 def skeleton_of(config: ModelConfig) -> transformers.PreTrainedModel:
     """The model on the meta device: it takes no memory, and computes nothing.
 
@@ -22,6 +34,8 @@ def skeleton_of(config: ModelConfig) -> transformers.PreTrainedModel:
         ModelError: As for `load_model`.
         TransientError: The hub did not answer.
     """
-    settings = load_settings(config, locate_model(config))
+    located = locate_model(config)
+    settings = load_settings(config, located)
+    require_weights(config, located)
     with translated_errors(f"model {config.path!r}"), torch.device("meta"):
         return AutoModelForCausalLM.from_config(settings)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from model_helpers import TINY, WIDE
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -18,7 +19,6 @@ from transformers import (
 
 from gradgate.errors import ModelError
 from gradgate.models.targets import targets_of
-from model_helpers import TINY, WIDE
 
 LLAMA = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 MAMBA2 = {"num_heads": 8, "head_dim": 16, "n_groups": 1, "state_size": 8, "chunk_size": 16}
