@@ -96,8 +96,12 @@ def test_an_error_is_recorded_and_ends_the_flow(
 def test_evidence_that_cannot_be_logged_leaves_no_pass_behind(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise ConfigError("the artifact store is full")
+    really = tracking.log_files
+
+    def refuse(run: TrackedRun, path: Path, to: str | None = None) -> None:
+        if path.name != "config.yaml":  # which is logged before anything else
+            raise ConfigError("the artifact store is full")
+        really(run, path, to)
 
     monkeypatch.setattr("tasks.tracking.log_files", refuse)
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
@@ -304,3 +308,20 @@ def test_a_finetuning_that_cannot_begin_is_found_before_the_gate(state, tmp_path
     assert verdict_of(state, ended).decision == "error"
     (run,) = mlflow_runs(state)
     assert run.info.status == "FAILED"
+
+
+def test_artifacts_that_cannot_be_written_are_found_before_the_gate(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("the artifact store is full")
+
+    monkeypatch.setattr("tasks.tracking.log_files", refuse)
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(35))
+    ended = gate(config(source), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("Failed", 2)
+    assert "artifact store is full" in str(ended.message)
+    assert not list((state / "runs").glob("*"))
+    (run,) = mlflow_runs(state)
+    assert run.info.status == "FAILED"
+    assert "gradgate.verdict" not in run.data.tags

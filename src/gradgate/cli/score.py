@@ -18,7 +18,11 @@ from gradgate.scoring.config import ScoreConfig
 
 
 def run_score(config: ScoreConfig, output: Path) -> int:
-    """Score a dataset; 0, or 1 when samples could not be scored."""
+    """Score a dataset; 0, or 1 when samples could not be scored.
+
+    Raises:
+        GradgateError: Not a single one could, or a step broke.
+    """
     quiet_libraries()
     inputs = [config.data.source, config.model.path, *filter(None, [config.model.adapter])]
     with workspace(output, inputs) as folder:

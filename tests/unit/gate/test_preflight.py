@@ -39,8 +39,9 @@ def test_a_reference_that_cannot_be_read(tmp_path: Path, reference: str, message
 
 def test_a_probing_set_that_cannot_be_read(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(3))
-    sections = {"detection": {"methods": ["gradshield"]}, "safety": {"probes": "nowhere.json"}}
-    assert_refused_before(config(source, **sections), tmp_path, ConfigError, "nowhere.json")
+    detection, safety = {"methods": ["gradshield"]}, {"probes": "nowhere.json"}
+    asked = config(source, detection=detection, safety=safety)
+    assert_refused_before(asked, tmp_path, ConfigError, "nowhere.json")
 
 
 def test_a_model_that_is_not_all_there(tmp_path: Path) -> None:

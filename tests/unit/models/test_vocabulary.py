@@ -9,7 +9,7 @@ import torch
 from lora_helpers import VOCABULARY, write_models
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from gradgate.config import FinetuneConfig, ModelConfig, ScoringConfig
 from gradgate.data.tokens import Tokens
@@ -28,9 +28,9 @@ TEMPLATE = "{% for m in messages %}<|turn|>{{ m['content'] }}{% endfor %}"
 def models(tmp_path_factory) -> Path:
     """`llama`; `tied`, whose head is its embedding; `grown`, whose tokenizer knows more tokens."""
     root = write_models(tmp_path_factory.mktemp("models"))
-    tied = AutoModelForCausalLM.from_pretrained(root / "llama")
-    tied.config.tie_word_embeddings = True
-    tied.tie_weights()
+    config = AutoConfig.from_pretrained(root / "llama", tie_word_embeddings=True)
+    tied = AutoModelForCausalLM.from_config(config)
+    assert tied.lm_head.weight is tied.get_input_embeddings().weight
     tied.save_pretrained(root / "tied")
     tokenizer = AutoTokenizer.from_pretrained(root / "llama")
     tokenizer.save_pretrained(root / "tied")
@@ -116,7 +116,7 @@ def test_ids_beyond_the_embedding_are_found_before_anything_is_loaded(models: Pa
     config = ModelConfig(path=str(models / "grown"), device="cpu")
     with pytest.raises(ModelError, match=r"'<\|turn\|>': 320\), and the embedding has 320 rows"):
         ConfiguredModel(config).check()
-    with pytest.raises(ModelError, match="resize_token_embeddings.321."):
+    with pytest.raises(ModelError, match=r"resize_token_embeddings\(321\)"):
         load_model(config)
     ConfiguredModel(ModelConfig(path=str(models / "llama"))).check()
 
