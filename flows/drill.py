@@ -23,7 +23,7 @@ from tasks.drill import (
     train_clean,
     train_poisoned,
 )
-from tasks.finetune import failure_recorded
+from tasks.finetune import check_finetuning, failure_recorded
 from tasks.track import errors_recorded
 
 
@@ -48,6 +48,7 @@ def drill(config: DrillConfig) -> State[Any]:
 
 def run_drill(run: DrillRun, config: DrillConfig) -> DrillResult:
     """The steps of a drill."""
+    check_finetuning(config)
     data = make_drill_data(run, config)
     gating = gate_config(run, config)
     gate_run = open_flow_run(gating)

@@ -9,7 +9,14 @@ from flows.gate import open_flow_run, run_gate
 from flows.outcome import broken, state_of
 from gradgate.errors import GradgateError
 from gradgate.train.config import GatedFinetuneConfig
-from tasks.finetune import failure_recorded, finetune, open_finetuning, record_finetuning
+from tasks.finetune import (
+    check_finetuning,
+    failure_recorded,
+    finetune,
+    open_finetuning,
+    record_finetuning,
+)
+from tasks.track import errors_recorded
 
 
 @flow(name="gated-finetune")
@@ -21,6 +28,8 @@ def gated_finetune(config: GatedFinetuneConfig) -> State[Any]:
     """
     try:
         run = open_flow_run(config)
+        with errors_recorded(run):
+            check_finetuning(config)
         verdict = run_gate(run, config)
         if verdict.decision == "pass":
             nested = open_finetuning(run, config)

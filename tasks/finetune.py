@@ -14,12 +14,19 @@ from gradgate.gate.verdict import Verdict
 from gradgate.train.config import GatedFinetuneConfig
 from gradgate.train.finetune import FinetuneResult
 from gradgate.train.finetune import finetune as finetune_accepted
+from gradgate.train.preflight import check_finetuning as check_before
 from tasks import tracking
 from tasks.retries import OPTIONS
-from tasks.run import GateRun
+from tasks.run import GateRun, runs_dir
 from tasks.tracking import TrackedRun
 
 logger = logging.getLogger("gradgate.tasks")
+
+
+@task(**OPTIONS)
+def check_finetuning(config: GatedFinetuneConfig) -> None:
+    """Find out before the gate whether what it lets through could be trained on."""
+    check_before(config.model, config.finetune, runs_dir())
 
 
 @task(**OPTIONS)

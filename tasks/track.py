@@ -1,6 +1,7 @@
 """The gate's run in MLflow: opened before anything else, holding all evidence at the end."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from gradgate.common.files import put_in_place
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
-from gradgate.errors import ConfigError, DataError
+from gradgate.errors import ConfigError, DataError, GradgateError
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import ScoredRun
 from gradgate.gate.verdict import TrustedReference, Verdict
@@ -48,6 +49,12 @@ def open_run(config: GateConfig, flow_run_id: str, attempt: int, name: str) -> G
     except OSError as error:
         tracking.end_run(tracked, ok=False)
         raise ConfigError(f"the run's folder {part.path} cannot be made: {error}") from error
+    try:
+        tracking.log_files(tracked, part.config)  # a store of artifacts that refuses, does so now
+    except GradgateError:
+        shutil.rmtree(part.path, ignore_errors=True)  # a retry makes it anew
+        tracking.end_run(tracked, ok=False)
+        raise
     return run
 
 

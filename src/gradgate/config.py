@@ -366,7 +366,9 @@ class FinetuneConfig(Section):
     alpha: int = Field(8, ge=1, description="lora: scale of the update.")
     dropout: Fraction = Field(0.0, description="lora: dropout on the adapter's input.")
     target_modules: list[str] | Literal["all-linear"] = Field(
-        "all-linear", description="lora: names of the adapted modules, or all-linear."
+        "all-linear",
+        description="lora: names of the adapted modules, or all-linear: the linear layers of the "
+        "decoder but for the head, routers, and those of Mamba that only a fused kernel reads.",
     )
     epochs: float = Field(3.0, gt=0, description="Passes over the accepted samples.")
     learning_rate: float = Field(2e-5, gt=0, description="Peak learning rate.")

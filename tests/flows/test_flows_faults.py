@@ -34,11 +34,30 @@ from tasks.tracking import TrackedRun
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-def test_a_model_that_gives_nan_is_not_decided(state: Path, tmp_path: Path) -> None:
-    model = Path(shutil.copytree(MODEL, tmp_path / "model"))
+def model_scaled_by(value: float, folder: Path) -> Path:
+    """A copy of the model whose last norm multiplies by a value."""
+    model = Path(shutil.copytree(MODEL, folder))
     weights = load_file(model / "model.safetensors")
-    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], float("nan"))
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], value)
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    return model
+
+
+def test_weights_that_are_nan_are_named(state: Path, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(35))
+    broken = ModelConfig(path=str(model_scaled_by(float("nan"), tmp_path / "model")), device="cpu")
+    ended = gate(config(source, model=broken), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("Failed", 2)
+    assert "NaN" in str(ended.message)
+    assert "model.norm.weight" in str(ended.message)
+    verdict = verdict_of(state, ended)
+    assert verdict.decision == "error"
+    (run,) = mlflow_runs(state)
+    assert (run.info.status, run.data.tags["gradgate.verdict"]) == ("FAILED", "error")
+
+
+def test_a_model_that_gives_nan_is_not_decided(state: Path, tmp_path: Path) -> None:
+    model = model_scaled_by(3e38, tmp_path / "model")  # finite weights, and an infinite output
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(35))
     broken = ModelConfig(path=str(model), device="cpu")
     ended = gate(config(source, model=broken), return_state=True)
@@ -77,8 +96,12 @@ def test_an_error_is_recorded_and_ends_the_flow(
 def test_evidence_that_cannot_be_logged_leaves_no_pass_behind(
     state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise ConfigError("the artifact store is full")
+    really = tracking.log_files
+
+    def refuse(run: TrackedRun, path: Path, to: str | None = None) -> None:
+        if path.name != "config.yaml":  # which is logged before anything else
+            raise ConfigError("the artifact store is full")
+        really(run, path, to)
 
     monkeypatch.setattr("tasks.tracking.log_files", refuse)
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
@@ -273,3 +296,32 @@ def test_a_silent_store_is_asked_again_and_a_missing_file_is_not(
         assert len(asked) <= 1
     finally:
         server.shutdown()
+
+
+def test_a_finetuning_that_cannot_begin_is_found_before_the_gate(state, tmp_path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(35))
+    tuning = FinetuneConfig(target_modules=["nowhere"])
+    ended = gated_finetune(finetune_config(source, finetune=tuning), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("Failed", 2)
+    assert "no linear module ['nowhere']" in str(ended.message)
+    assert not (folder_of(state, ended) / "samples.parquet").exists()
+    assert verdict_of(state, ended).decision == "error"
+    (run,) = mlflow_runs(state)
+    assert run.info.status == "FAILED"
+
+
+def test_artifacts_that_cannot_be_written_are_found_before_the_gate(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("the artifact store is full")
+
+    monkeypatch.setattr("tasks.tracking.log_files", refuse)
+    source = write_jsonl(tmp_path / "rows.jsonl", question_rows(35))
+    ended = gate(config(source), return_state=True)
+    assert (ended.name, exit_code_of(ended)) == ("Failed", 2)
+    assert "artifact store is full" in str(ended.message)
+    assert not list((state / "runs").glob("*"))
+    (run,) = mlflow_runs(state)
+    assert run.info.status == "FAILED"
+    assert "gradgate.verdict" not in run.data.tags

@@ -65,7 +65,7 @@ def score(config: ScoreConfig, *, output: Path) -> int:
     """Write the score table of a dataset: spectral entropy, loss and gradient norm of every sample.
 
     The exit code is 0, also when rows are no samples; 1 when samples could not be scored; 2 when
-    it could not run.
+    none could, or it could not run.
 
     Args:
         config: What is read, by which model it is judged, and how.

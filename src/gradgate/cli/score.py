@@ -12,13 +12,17 @@ from gradgate.common.arrays import Floats
 from gradgate.common.files import put_in_place
 from gradgate.common.run_folder import RunFolder, is_scored
 from gradgate.data.prepare import Prepared, rejection_reasons
-from gradgate.errors import DataError
+from gradgate.errors import DataError, ModelError
 from gradgate.methods.gradsentry.threshold import PUBLISHED_CONSTANT, kde_valley
 from gradgate.scoring.config import ScoreConfig
 
 
 def run_score(config: ScoreConfig, output: Path) -> int:
-    """Score a dataset; 0, or 1 when samples could not be scored."""
+    """Score a dataset; 0, or 1 when samples could not be scored.
+
+    Raises:
+        GradgateError: Not a single one could, or a step broke.
+    """
     quiet_libraries()
     inputs = [config.data.source, config.model.path, *filter(None, [config.model.adapter])]
     with workspace(output, [rejected_path(output)], inputs) as folder:
@@ -31,6 +35,11 @@ def run_score(config: ScoreConfig, output: Path) -> int:
                 f"{rejection_reasons(prepared)}; they are in {rejected_path(output)}"
             )
         scored = score(prepared, config, run)
+        if scored.n_scored == 0:
+            raise ModelError(
+                f"none of the {prepared.n_samples:,} rows could be scored by {config.model.path}: "
+                f"{'; '.join(_failures(run.scores))}"
+            )
         put_in_place(run.scores, output)
     say(f"{of_scoring(scored.summary)}: {output}")
     _say_summary(output, prepared)
@@ -38,6 +47,12 @@ def run_score(config: ScoreConfig, output: Path) -> int:
     if n_failed:
         say(f"{n_failed:,} rows could not be scored; `reason` in {output} says why")
     return 1 if n_failed else 0
+
+
+def _failures(path: Path) -> list[str]:
+    """Why rows have no score, each reason once."""
+    reasons: list[str | None] = parquet.table(path, ["reason"])["reason"].unique().to_pylist()
+    return sorted(reason for reason in reasons if reason is not None)
 
 
 def _say_summary(output: Path, prepared: Prepared) -> None:

@@ -1,5 +1,6 @@
 """The trusted reference: samples of the same kind that somebody vouches for."""
 
+import itertools
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,10 @@ from transformers import PreTrainedTokenizerBase
 
 from gradgate.config import DataConfig
 from gradgate.data.prepare import Prepared, prepare, rejection_reasons
+from gradgate.data.source import open_rows
 from gradgate.errors import DataError
+
+_FIRST = 16  # rows that tell whether a reference can be read
 
 
 @contextmanager
@@ -28,8 +32,7 @@ def reference_samples(
         DataError: Not a single row of it is a sample.
     """
     with tempfile.TemporaryDirectory(prefix="gradgate-reference-") as name:
-        own = dict.fromkeys(("name", "revision", "delimiter", "expected_rows"))  # of the data alone
-        config = data.model_copy(update={"source": source, **own})
+        config = _config(source, data)
         found = prepare(config, tokenizer, limit, Path(name))
         if found.n_samples == 0:
             raise DataError(
@@ -37,3 +40,26 @@ def reference_samples(
                 f"{rejection_reasons(found)}"
             )
         yield found
+
+
+def check_reference(
+    source: str, data: DataConfig, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> None:
+    """Find out from its first rows whether a reference can be read; arguments as above.
+
+    Raises:
+        DataError: It cannot, or its columns are of no row format.
+        TransientError: A remote store or the hub did not answer.
+    """
+    config = _config(source, data)
+    with tempfile.TemporaryDirectory(prefix="gradgate-reference-") as name:
+        try:
+            first = itertools.islice(open_rows(config), _FIRST)
+            prepare(config, tokenizer, limit, Path(name), first)
+        except DataError as error:
+            raise DataError(f"detection.reference: {error}") from error
+
+
+def _config(source: str, data: DataConfig) -> DataConfig:
+    own = dict.fromkeys(("name", "revision", "delimiter", "expected_rows"))  # of the data alone
+    return data.model_copy(update={"source": source, **own})

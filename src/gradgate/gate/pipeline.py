@@ -20,6 +20,7 @@ from gradgate.gate.accounts import settle
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
 from gradgate.gate.flags import Asked, Flagging, expected_by, flag
+from gradgate.gate.preflight import check_inputs, check_room
 from gradgate.gate.verdict import ProbingSet, TrustedReference, Verdict
 from gradgate.methods.contract import ModelAccess
 from gradgate.methods.registry import method_named
@@ -59,9 +60,12 @@ def fetch(
 ) -> Prepared:
     """Make samples of the rows of the source, or of rows that are given instead.
 
-    `keep_rows`: also keep them as they were, for `accounts.settle`.
+    Whatever can be known to be wrong before, is found before a row is read. `keep_rows`: also keep
+    the rows as they were, for `accounts.settle`.
     """
     model = model or ConfiguredModel(config.model)
+    probes_of(config)
+    check_inputs(config, run, model)
     limit = model.limit(config.data.max_tokens)
     return prepare(config.data, model.tokenizer(), limit, run.path, rows, keep_rows)
 
@@ -94,6 +98,7 @@ def score(
 
     Where a method needs it, the samples are held against the probing set in the same pass.
     """
+    check_room(prepared, config, run)
     found = (model or ConfiguredModel(config.model)).identify()
     store, probes = _store(config), probes_of(config)
     summary = score_dataset(prepared, found, config.scoring, run.scores, store, on_progress, probes)

@@ -32,6 +32,7 @@ from gradgate.gradients.head_input import padded_forward
 from gradgate.gradients.predicting import predicting_positions
 from gradgate.gradients.safety import ProxyTerm
 from gradgate.models.loading import LoadedModel, assemble
+from gradgate.models.targets import targets_of
 
 _STEP = 1e-3  # of a layer's weights, at the layer that changes most for its size
 _BATCH_TOKENS = 1_024
@@ -177,7 +178,7 @@ def _attached(model: nn.Module, lora: FinetuneConfig) -> PeftModel:
         task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=lora.alpha,
-        target_modules=lora.target_modules,
+        target_modules=targets_of(model, lora.target_modules, "the model"),
     )
     with torch.random.fork_rng():
         torch.manual_seed(lora.seed)

@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from gradgate.errors import ModelError
+from gradgate.models.hardware import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +36,6 @@ def _container_limit() -> int | None:
     except OSError:
         return None
     return max(0, int(limit) - int(used)) if limit.isdigit() else None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch or numpy is about memory; torch has no class for it on a CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 class Budget:

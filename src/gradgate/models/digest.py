@@ -1,10 +1,9 @@
 """A model known by the content of its files."""
 
 import hashlib
-import json
 from pathlib import Path
 
-from gradgate.errors import ModelError
+from gradgate.models.folder import indexed_files
 
 DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
@@ -13,7 +12,8 @@ def folder_digest(folder: Path) -> str:
     """sha256 over the files that decide a model's output: weights, configuration, tokenizer.
 
     Raises:
-        ModelError: The index of the weights names a file outside the folder.
+        ValueError: An index of the weights is damaged, or names a file outside the folder.
+        OSError: A file cannot be read.
     """
     total = hashlib.sha256()
     for file in _decisive_files(folder):
@@ -37,10 +37,5 @@ def signature(folders: list[Path]) -> list[tuple[Path, int, int, int]]:
 
 def _indexed(folder: Path) -> set[Path]:
     """Files that an index of weights names; they may lie in subfolders."""
-    named: set[Path] = set()
-    for index in folder.glob("*.safetensors.index.json"):
-        named |= {Path(name) for name in json.loads(index.read_text())["weight_map"].values()}
-    outside = [str(file) for file in named if file.is_absolute() or ".." in file.parts]
-    if outside:
-        raise ModelError(f"the weights of {folder} lie outside of it: {', '.join(outside[:5])}")
-    return named
+    indices = folder.glob("*.safetensors.index.json")
+    return {Path(name) for index in indices for name in indexed_files(index)}

@@ -15,6 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from gradgate.config import ModelConfig
 from gradgate.models.identity import IdentifiedModel, identify_model
 from gradgate.models.loading import assemble, limit_of, load_tokenizer, sample_limit
+from gradgate.models.skeleton import skeleton_of
+from gradgate.models.vocabulary import check_ids, n_embedded
 
 _UNTOLD = ("_name_or_path", "transformers_version")  # where it lay, and who wrote it down
 
@@ -27,6 +29,9 @@ class ModelHandle(Protocol):
 
     def limit(self, max_tokens: int) -> int:
         """Longest sample in tokens."""
+
+    def check(self) -> None:
+        """Find out what can be known to be wrong before any weight is loaded."""
 
     def identify(self) -> IdentifiedModel:
         """The model, known by its content and not loaded."""
@@ -45,6 +50,12 @@ class ConfiguredModel:
     def limit(self, max_tokens: int) -> int:
         """From the model's configuration; errors as for `sample_limit`."""
         return sample_limit(self.config, max_tokens)
+
+    def check(self) -> None:
+        """Hold tokenizer and embedding against one another; errors as for `load_model`."""
+        skeleton = skeleton_of(self.config)
+        if self.config.adapter is None:  # an adapter may bring an embedding of its own
+            check_ids(self.tokenizer(), n_embedded(skeleton), repr(self.config.path))
 
     def identify(self) -> IdentifiedModel:
         """Digest its files; errors as for `identify_model`."""
@@ -69,6 +80,14 @@ class HeldModel:
     def limit(self, max_tokens: int) -> int:
         """From the model's configuration."""
         return limit_of(self._model.config, max_tokens)
+
+    def check(self) -> None:
+        """Hold tokenizer and embedding against one another.
+
+        Raises:
+            ModelError: The tokenizer gives ids beyond the embedding.
+        """
+        check_ids(self._tokenizer, n_embedded(self._model), self._name)
 
     def identify(self) -> IdentifiedModel:
         """Digest the weights and the tokenizer as they are now.

@@ -1,4 +1,4 @@
-"""The device and the dtype that a model computes with."""
+"""The device and the dtype that a model computes with, and memory that ran out."""
 
 import torch
 
@@ -38,3 +38,10 @@ def _computes_in_bfloat16(device: torch.device) -> bool:
     # CPUs without these instructions run bfloat16 more slowly than float32.
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or numpy is about memory; torch has no class for it on a CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

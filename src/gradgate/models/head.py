@@ -3,7 +3,7 @@
 import transformers
 from peft import PeftModel
 from peft.tuners.lora import Linear as LoraLinear
-from peft.utils import ModulesToSaveWrapper
+from peft.utils import ModulesToSaveWrapper, TrainableTokensWrapper
 from torch import nn
 
 from gradgate.errors import ModelError
@@ -29,6 +29,8 @@ def linear_of(head: nn.Module) -> nn.Linear:
     inner: nn.Module = head
     if isinstance(inner, ModulesToSaveWrapper):
         inner = inner.modules_to_save[inner.active_adapter]
+    if isinstance(inner, TrainableTokensWrapper):
+        inner = inner.original_module
     if isinstance(inner, LoraLinear):
         inner = inner.get_base_layer()
     if type(inner) is not nn.Linear:
@@ -39,11 +41,12 @@ def linear_of(head: nn.Module) -> nn.Linear:
 
 
 def logit_transform(config: transformers.PretrainedConfig) -> LogitTransform:
-    """Soft-capping (Gemma) and scaling (Cohere multiplies, Granite divides) of the logits.
+    """Soft-capping (Gemma) and scaling (Cohere, Falcon H1 multiply, Granite divides) of the logits.
 
     A transform that is not known here is found by the check in `scoring`, which compares these
     logits with the model's own.
     """
     values = config.to_dict()
     scale = float(values.get("logit_scale") or 1.0) / float(values.get("logits_scaling") or 1.0)
+    scale *= float(values.get("lm_head_multiplier") or 1.0)
     return LogitTransform(scale, values.get("final_logit_softcapping"))

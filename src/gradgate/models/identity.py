@@ -8,9 +8,11 @@ import torch
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError
 from gradgate.models.digest import folder_digest, signature
+from gradgate.models.errors import translated_errors
 from gradgate.models.hardware import choose_device, choose_dtype
 from gradgate.models.loading import LoadedModel, load_located
 from gradgate.models.locating import locate_adapter, locate_model
+from gradgate.models.skeleton import require_weights
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,24 @@ def identify_model(config: ModelConfig) -> IdentifiedModel:
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     model = locate_model(config)
+    require_weights(config, model)
     adapter = None if config.adapter is None else locate_adapter(config.adapter)
     folders = [located.folder for located in (model, adapter) if located is not None]
-    before = signature(folders)
-    identity = {
-        "path": config.path,
-        "revision": model.commit,
-        "sha256": folder_digest(model.folder),
-        "adapter": config.adapter,
-        "adapter_sha256": None if adapter is None else folder_digest(adapter.folder),
-    }
+    with translated_errors(f"model {config.path!r}", "read"):
+        before = signature(folders)
+        identity = {
+            "path": config.path,
+            "revision": model.commit,
+            "sha256": folder_digest(model.folder),
+            "adapter": config.adapter,
+            "adapter_sha256": None if adapter is None else folder_digest(adapter.folder),
+        }
 
     def load() -> LoadedModel:
         loaded = load_located(config, model, adapter, identity, device, dtype)
-        if signature(folders) != before:
+        with translated_errors(f"model {config.path!r}", "read"):
+            after = signature(folders)
+        if after != before:
             raise ModelError(f"the files of model {config.path!r} changed meanwhile; run again")
         return loaded
 
@@ -62,8 +68,9 @@ def load_model(config: ModelConfig) -> LoadedModel:
     """Load model, tokenizer and adapter, all at the commit that the revision stands for now.
 
     Raises:
-        ModelError: No such model, an unknown type, no safetensors, weights that are not all there,
-            or a head that is not linear.
+        ModelError: No such model, an unknown type, no safetensors, weights that are not all there
+            or not finite, a tokenizer with more tokens than the embedding, or a head that is not
+            linear.
         TransientError: The hub did not answer.
     """
     return identify_model(config).load()

@@ -3,22 +3,26 @@
 Loading never runs code from a model repository and reads safetensors only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import transformers
 from peft import PeftModel
 from peft.utils import get_peft_model_state_dict
-from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError
 from gradgate.models.errors import translated_errors
+from gradgate.models.folder import ADAPTER_WEIGHTS
 from gradgate.models.head import find_head, linear_of, logit_transform
-from gradgate.models.locating import Located, locate_model, options
+from gradgate.models.locating import Located, locate_adapter, locate_model, options
+from gradgate.models.skeleton import load_settings
+from gradgate.models.tokenizers import load_located_tokenizer
 from gradgate.models.transform import LogitTransform
+from gradgate.models.vocabulary import check_ids, fit_vocabulary, n_embedded
+from gradgate.models.weights_file import read_header
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class LoadedModel:
         n_hidden: Columns of the head's weight, d.
         transform: What the model does to the head's output before the softmax.
         identity: path, revision and digest of model and adapter, for the record.
+        is_resized: Whether the adapter brings an embedding of another size than the base model's.
     """
 
     model: transformers.PreTrainedModel | PeftModel
@@ -42,6 +47,7 @@ class LoadedModel:
     n_hidden: int
     transform: LogitTransform
     identity: dict[str, str | None]
+    is_resized: bool = False
 
 
 def load_located(
@@ -53,12 +59,16 @@ def load_located(
     dtype: torch.dtype,
 ) -> LoadedModel:
     """Load a model that was located and identified; errors as for `load_model`."""
-    tokenizer = _load_tokenizer(config, located)
-    model = _load_weights(config, located, dtype)
+    tokenizer = load_located_tokenizer(config, located, adapter)
+    model, is_resized = _load_weights(config, located, dtype), False
     if config.adapter is not None and adapter is not None:
-        model = _with_adapter(model, config.adapter, adapter)
-    model = model.to(device).eval().requires_grad_(False)
-    return assemble(model, tokenizer, device, dtype, identity)
+        model, is_resized = _with_adapter(model, config.adapter, adapter)
+    check_ids(tokenizer, n_embedded(model), repr(config.path))
+    with translated_errors(f"model {config.path!r}", f"move to {device}"):
+        model = model.to(device).eval().requires_grad_(False)
+    loaded = assemble(model, tokenizer, device, dtype, identity)
+    _check_runs(loaded, config)
+    return replace(loaded, is_resized=is_resized)
 
 
 def assemble(
@@ -74,14 +84,16 @@ def assemble(
         ModelError: It has none, or none that is linear.
     """
     head = find_head(model)
+    # Not by `out_features`: in peft's wrapper of a tied head the two are swapped.
+    n_vocabulary, n_hidden = linear_of(head).weight.shape
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         device=device,
         dtype=dtype,
         head=head,
-        n_vocabulary=linear_of(head).out_features,
-        n_hidden=linear_of(head).in_features,
+        n_vocabulary=int(n_vocabulary),
+        n_hidden=int(n_hidden),
         transform=logit_transform(model.config.get_text_config()),
         identity=identity,
     )
@@ -89,24 +101,20 @@ def assemble(
 
 def load_tokenizer(config: ModelConfig) -> transformers.PreTrainedTokenizerBase:
     """Load the tokenizer alone; errors as for `load_model`."""
-    return _load_tokenizer(config, locate_model(config))
+    adapter = None if config.adapter is None else locate_adapter(config.adapter)
+    return load_located_tokenizer(config, locate_model(config), adapter)
 
 
 def sample_limit(config: ModelConfig, max_tokens: int) -> int:
     """Longest sample in tokens: `max_tokens`, or less where the model takes less."""
-    with translated_errors(f"the configuration of {config.path!r}"):
-        loaded = AutoConfig.from_pretrained(config.path, **options(locate_model(config)))
-    return limit_of(loaded, max_tokens)
+    settings = load_settings(config, locate_model(config))
+    with translated_errors(f"the configuration of {config.path!r}", "use"):
+        return limit_of(settings, max_tokens)
 
 
 def limit_of(config: transformers.PretrainedConfig, max_tokens: int) -> int:
     """Longest sample in tokens: `max_tokens`, or less where the model takes less."""
     return min(max_tokens, _max_positions(config.get_text_config()) or max_tokens)
-
-
-def _load_tokenizer(config: ModelConfig, located: Located) -> transformers.PreTrainedTokenizerBase:
-    with translated_errors(f"the tokenizer of {config.path!r}"):
-        return AutoTokenizer.from_pretrained(config.path, **options(located))
 
 
 def _load_weights(
@@ -124,15 +132,48 @@ def _load_weights(
     return model
 
 
-def _with_adapter(model: transformers.PreTrainedModel, adapter: str, located: Located) -> PeftModel:
+def _with_adapter(
+    model: transformers.PreTrainedModel, adapter: str, located: Located
+) -> tuple[PeftModel, bool]:
+    """The model with its adapter, and whether that brings an embedding of another size."""
     pinned = {"revision": located.commit} if located.commit else {}
     with translated_errors(f"adapter {adapter!r}"):
+        header = read_header(located.folder / ADAPTER_WEIGHTS)
+        is_resized = fit_vocabulary(model, header)
         adapted = PeftModel.from_pretrained(model, adapter, **pinned)
-        with safe_open(located.folder / "adapter_model.safetensors", "pt") as file:
-            there = set(file.keys())
-    needed = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    _require_all(f"adapter {adapter!r}", set(needed) - there)
-    return adapted
+        needed = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    _require_all(f"adapter {adapter!r}", set(needed) - set(header.shapes))
+    return adapted, is_resized
+
+
+@torch.inference_mode()
+def _check_runs(loaded: LoadedModel, config: ModelConfig) -> None:
+    """Run two tokens: settings that contradict one another often show only here."""
+    ids = torch.tensor([[0, n_embedded(loaded.model) - 1]], device=loaded.device)
+    with translated_errors(f"model {config.path!r}", "run"):
+        logits = loaded.model(input_ids=ids, use_cache=False).logits
+        if logits.shape != (1, 2, loaded.n_vocabulary):
+            raise ValueError(f"its logits have the shape {tuple(logits.shape)}")
+    if not bool(logits.isfinite().any()):
+        _refuse_nan(loaded, config)
+
+
+def _refuse_nan(loaded: LoadedModel, config: ModelConfig) -> None:
+    """Refuse weights that are no numbers; those of single tokens fail single rows alone."""
+    embedding = loaded.model.get_input_embeddings().weight
+    bad = [
+        name
+        for name, weight in loaded.model.named_parameters()
+        if weight is not embedding and not bool(weight.isfinite().all())
+    ]
+    if bad:
+        subject = config.path if config.adapter is None else f"{config.path} with {config.adapter}"
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise ModelError(
+            f"the weights of {subject} are not finite (NaN or infinite): {', '.join(bad[:5])}"
+            f"{more}; the training that made them diverged, or the file is damaged: take an "
+            "earlier checkpoint, or download it again"
+        )
 
 
 def _require_all(subject: str, missing: set[str]) -> None:

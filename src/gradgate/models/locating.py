@@ -9,6 +9,18 @@ from transformers.utils.peft_utils import find_adapter_config_file
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError
 from gradgate.models.errors import translated_errors
+from gradgate.models.folder import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CONFIG,
+    check_adapter_folder,
+    check_config,
+)
+
+TEMPLATE = "chat_template.jinja"
+# What of an adapter's tokenizer is fetched from the hub, if it is there.
+_TOKENIZER = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", TEMPLATE)
+_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
 @dataclass(frozen=True)
@@ -18,21 +30,42 @@ class Located:
     folder: Path
     commit: str | None
 
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether there is a whole tokenizer, and not a template alone."""
+        settings = self.folder / "tokenizer_config.json"
+        return settings.exists() and any((self.folder / n).exists() for n in _VOCABULARIES)
+
 
 def _locate(path: str, file: str, revision: str | None = None) -> Located:
-    if path.startswith(("/", "./", "../", "~")) and not Path(path).is_dir():
+    if Path(path).is_dir():
+        return Located(Path(path), None)
+    if Path(path).exists():
+        raise ValueError("it is a file; name the folder that it lies in")
+    if _is_local(path):
         raise FileNotFoundError("no such folder")
     where = {"revision": revision} if revision else {}
-    folder = Path(cached_file(path, file, **where)).parent
+    found = cached_file(path, file, **where)
+    if found is None:
+        raise FileNotFoundError(f"it has no {file}")
+    folder = Path(found).parent
     return Located(folder, folder.name if folder.parent.name == "snapshots" else None)
 
 
+def _is_local(path: str) -> bool:
+    """Whether a path that is not there can be none of the hub, whose ids are OWNER/NAME."""
+    parent = Path(path).parent
+    is_beside_others = parent != Path() and parent.is_dir()
+    return path.startswith(("/", ".", "~")) or path.count("/") > 1 or is_beside_others
+
+
 def locate_model(config: ModelConfig) -> Located:
-    """Find a model; errors as for `load_model`."""
+    """Find a model and check its configuration; errors as for `load_model`."""
     if config.revision and Path(config.path).is_dir():
         raise ModelError(f"{config.path} is a folder; model.revision belongs to the hub")
     with translated_errors(f"model {config.path!r}"):
-        located = _locate(config.path, "config.json", config.revision)
+        located = _locate(config.path, CONFIG, config.revision)
+        check_config(located.folder)
         pinned = {"revision": located.commit} if located.commit else {}
         if find_adapter_config_file(config.path, **pinned) is not None:
             # transformers would silently load the base model that the adapter names
@@ -41,11 +74,17 @@ def locate_model(config: ModelConfig) -> Located:
 
 
 def locate_adapter(adapter: str) -> Located:
-    """Find an adapter; errors as for `load_model`."""
+    """Find an adapter and check its files; errors as for `load_model`."""
     with translated_errors(f"adapter {adapter!r}"):
-        located = _locate(adapter, "adapter_config.json")
-        # peft would fall back to pickled weights
-        return _locate(adapter, "adapter_model.safetensors", located.commit)
+        located = _locate(adapter, ADAPTER_CONFIG)
+        if located.commit is not None:
+            # peft would fall back to pickled weights
+            _locate(adapter, ADAPTER_WEIGHTS, located.commit)
+            for name in _TOKENIZER:  # part of the identity, so it has to be there before
+                absent = {"_raise_exceptions_for_missing_entries": False}
+                cached_file(adapter, name, revision=located.commit, **absent)
+        check_adapter_folder(located.folder)
+    return located
 
 
 def options(located: Located) -> dict[str, str | bool]:

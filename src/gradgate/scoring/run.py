@@ -23,6 +23,7 @@ from gradgate.gradients.scorer import Scorer
 from gradgate.models.identity import IdentifiedModel
 from gradgate.scoring.context import score_context
 from gradgate.scoring.draft import Draft
+from gradgate.scoring.extent import check_within
 from gradgate.scoring.store.scores import ScoreStore
 from gradgate.scoring.worklist import Worklist, open_worklist
 
@@ -204,6 +205,7 @@ class _Run:
         known = total - self._n_missing
         self._on_progress(known, total)
         loaded = self._model.load()
+        check_within(self._prepared.samples_path, loaded)
         safety = None if self._probes is None else self._probes.build(loaded)
         scorer = Scorer(loaded, self._config, worklist.longest(), safety=safety)
         self._no_reuse = scorer.unshared_because

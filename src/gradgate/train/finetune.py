@@ -156,7 +156,7 @@ def _save(tuned: Tuned, loaded: LoadedModel, facts: CardFacts, folder: Path) -> 
         "finetune": facts.finetune.model_dump(),
     }
     if isinstance(tuned, PeftModel):
-        save_adapter(tuned, folder)
+        save_adapter(tuned, folder, loaded.is_resized)
         record["target_modules"] = modules_of(tuned.peft_config[tuned.active_adapter])
     else:
         save_model(tuned, folder)

@@ -22,11 +22,7 @@ def unfreeze(loaded: LoadedModel, model: ModelConfig) -> transformers.PreTrained
     """
     whole = loaded.model
     if isinstance(whole, PeftModel):
-        raise ConfigError(
-            f"finetune.kind full trains a whole model, and model.adapter {model.adapter!r} is "
-            "none; merge the adapter into its base model and name that, or set finetune.kind to "
-            "lora"
-        )
+        raise adapter_refused(model)
     quantised = [name for name, p in whole.named_parameters() if not p.is_floating_point()]
     if quantised or getattr(whole, "is_quantized", False):
         raise ModelError(
@@ -34,6 +30,14 @@ def unfreeze(loaded: LoadedModel, model: ModelConfig) -> transformers.PreTrained
             "set finetune.kind to lora, or name a model that is not quantised"
         )
     return whole.float().requires_grad_(True)
+
+
+def adapter_refused(model: ModelConfig) -> ConfigError:
+    """Why an adapter cannot be tuned in full, to be raised."""
+    return ConfigError(
+        f"finetune.kind full trains a whole model, and model.adapter {model.adapter!r} is none; "
+        "merge the adapter into its base model and name that, or set finetune.kind to lora"
+    )
 
 
 def save_model(tuned: transformers.PreTrainedModel, folder: Path) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import peft
 import transformers
 from peft import PeftModel
-from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.errors import ConfigError, ModelError
+from gradgate.models.errors import translated_errors
 from gradgate.models.loading import LoadedModel
+from gradgate.models.targets import targets_of
 
 
 def adapt(loaded: LoadedModel, model: ModelConfig, tuning: FinetuneConfig) -> PeftModel:
@@ -35,41 +35,40 @@ def adapt(loaded: LoadedModel, model: ModelConfig, tuning: FinetuneConfig) -> Pe
 def _attach(
     base: transformers.PreTrainedModel, model: ModelConfig, tuning: FinetuneConfig
 ) -> PeftModel:
-    targets = tuning.target_modules
-    if targets != "all-linear":
-        _check_targets(base, model.path, targets)
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=tuning.r,
         lora_alpha=tuning.alpha,
         lora_dropout=tuning.dropout,
-        target_modules=targets,  # peft leaves the head out of all-linear
+        target_modules=targets_of(base, tuning.target_modules, model.path),
     )
-    try:
-        with warnings.catch_warnings():
-            # peft 0.21 asks transformers 5 by a name that it will drop in version 6.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            return peft.get_peft_model(base, settings)
-    except ValueError as error:
-        raise ModelError(f"cannot adapt {targets} of {model.path}: {error}") from error
-
-
-def _check_targets(base: nn.Module, path: str, targets: list[str]) -> None:
-    """Refuse a name without a module: peft skips it when another name of the list is known."""
-    linear = [name for name, m in base.named_modules() if isinstance(m, (nn.Linear, Conv1D))]
-    unknown = [t for t in targets if not any(f".{name}".endswith(f".{t}") for name in linear)]
-    if unknown or not targets:
-        known = sorted({name.rpartition(".")[2] for name in linear})
-        raise ModelError(
-            f"finetune.target_modules {targets}: {path} has no linear module {unknown}; "
-            f"it has {', '.join(known)}"
-        )
+    with (
+        translated_errors(f"{tuning.target_modules} of {model.path}", "adapt"),
+        warnings.catch_warnings(),
+    ):
+        # peft 0.21 asks transformers 5 by a name that it will drop in version 6.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        return peft.get_peft_model(base, settings)
 
 
 def _resume(adapted: PeftModel, tuning: FinetuneConfig) -> PeftModel:
     has = adapted.peft_config[adapted.active_adapter]
+    require_same_settings(has, tuning)
+    has.inference_mode = False
+    adapted.set_adapter(adapted.active_adapter)  # makes its parameters trainable
+    return adapted
+
+
+def require_same_settings(has: peft.PeftConfig, tuning: FinetuneConfig) -> None:
+    """Refuse to train an adapter further with other settings than its own.
+
+    Raises:
+        ConfigError: The settings differ.
+        ModelError: The adapter is no LoRA.
+    """
     if has.peft_type != peft.PeftType.LORA:
-        raise ModelError(f"the adapter is of type {has.peft_type.value}; only LORA can be trained")
+        kind = getattr(has.peft_type, "value", has.peft_type)
+        raise ModelError(f"the adapter is of type {kind}; only LORA can be trained")
     theirs: dict[str, object] = {"r": has.r, "alpha": has.lora_alpha, "dropout": has.lora_dropout}
     ours: dict[str, object] = {"r": tuning.r, "alpha": tuning.alpha, "dropout": tuning.dropout}
     if tuning.target_modules != "all-linear":
@@ -80,9 +79,6 @@ def _resume(adapted: PeftModel, tuning: FinetuneConfig) -> PeftModel:
             f"model.adapter is trained further as it is, with {theirs}, but finetune says {ours}; "
             "set finetune to the adapter's settings"
         )
-    has.inference_mode = False
-    adapted.set_adapter(adapted.active_adapter)  # makes its parameters trainable
-    return adapted
 
 
 def modules_of(adapter: peft.LoraConfig) -> list[str]:
@@ -91,7 +87,14 @@ def modules_of(adapter: peft.LoraConfig) -> list[str]:
     return [names] if isinstance(names, str) else sorted(names)
 
 
-def save_adapter(adapted: PeftModel, folder: Path) -> None:
-    """Write the adapter alone, as safetensors with its settings."""
+def save_adapter(adapted: PeftModel, folder: Path, is_resized: bool) -> None:
+    """Write the adapter alone, as safetensors with its settings.
+
+    Args:
+        adapted: The model with its adapter.
+        folder: Where to write.
+        is_resized: Whether the adapter that was trained further brings its own embedding, which
+            then belongs to what is saved.
+    """
     # save_embedding_layers=auto would ask the hub for the base model's vocabulary.
-    adapted.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    adapted.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=is_resized)

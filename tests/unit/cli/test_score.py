@@ -186,3 +186,22 @@ def test_the_file_of_a_gate_serves_too(tmp_path: Path) -> None:
     done = run("score", "--config", file, "--output", output)
     assert done.exit_code == 2
     assert "polisy is unknown" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(float("nan"), "model.norm.weight"), (3e38, "none of the 5 rows")]
+)
+def test_a_model_without_a_single_number_could_not_run(tmp_path: Path, value, message) -> None:
+    """Weights that are NaN are named; weights that are finite may still give no number."""
+    model = Path(shutil.copytree(MODEL, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], value)
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    source = write_jsonl(tmp_path / "rows.jsonl", rows(5))
+    output = tmp_path / "scores.parquet"
+    done = run("score", source, "--model", model, "--output", output, "--no-store")
+    assert done.exit_code == 2
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert message in error
+    assert "NaN" in error
+    assert not output.exists()

@@ -293,7 +293,8 @@ def test_other_errors_are_not_taken_for_out_of_memory(monkeypatch: pytest.Monkey
 
 
 def test_torchs_message_on_a_cpu_is_known() -> None:
-    from gradgate.gradients.memory import free_bytes, is_out_of_memory
+    from gradgate.gradients.memory import free_bytes
+    from gradgate.models.hardware import is_out_of_memory
 
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50)

@@ -17,12 +17,13 @@ from gradgate.common.arrays import Floats, Ints
 from gradgate.config import Section
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ModelError
-from gradgate.gradients.memory import is_out_of_memory
 from gradgate.methods.contract import Scores
 from gradgate.methods.peers.features import Pool, hidden_states
 from gradgate.methods.peers.judging import loaded_model, scored_tokens
+from gradgate.models.hardware import is_out_of_memory
 from gradgate.models.head import find_head
 from gradgate.models.loading import LoadedModel
+from gradgate.models.targets import targets_of
 
 _IGNORED = -100  # a label without loss, for transformers
 
@@ -105,7 +106,7 @@ def _adapted(model: PreTrainedModel | PeftModel, settings: TrainingConfig) -> Pe
         task_type="CAUSAL_LM",
         r=settings.r,
         lora_alpha=settings.alpha,
-        target_modules="all-linear",
+        target_modules=targets_of(base, "all-linear", "the model"),
     )
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5 by a name that it will drop in version 6.
