@@ -1,21 +1,17 @@
-"""The command line of the flows. The exit code is that of the verdict."""
+"""The command line of the flows. The exit code is that of the verdict.
+
+A command imports its flow when its configuration is known to be right: the libraries of a flow
+take ten seconds to import, and help and a wrong setting wait for none of them.
+"""
 
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, Parameter
-from prefect.client.schemas.objects import State
-from transformers.utils import logging as transformers_logging
 
-from flows.compare import compare
-from flows.demo import run_demo
-from flows.drill import drill
-from flows.gate import gate
-from flows.gated_finetune import gated_finetune
-from flows.outcome import exit_code_of
 from gradgate.cli.options import FILE, configured
 from gradgate.cli.running import run as run_app
 from gradgate.common.escaping import printable
@@ -25,9 +21,9 @@ from gradgate.drill.config import DrillConfig
 from gradgate.errors import TransientError
 from gradgate.gate.config import GateConfig
 from gradgate.train.config import GatedFinetuneConfig
-from tasks.compare import comparison_folder
-from tasks.drill import drill_folder
-from tasks.run import run_folder
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 app = App(
     name="python -m flows",
@@ -48,7 +44,9 @@ def _gate(config: GateConfig, *, exit_zero: bool = False) -> int:
         config: What is judged, and how.
         exit_zero: Report only: a verdict other than pass exits 0 too.
     """
-    with _silent_server_named():
+    from flows.gate import gate
+
+    with _ready_to_run():
         return _finish(gate(config, return_state=True), exit_zero)
 
 
@@ -61,7 +59,9 @@ def _gated_finetune(config: GatedFinetuneConfig, *, exit_zero: bool = False) -> 
         config: What is judged and trained, and how.
         exit_zero: Report only: a verdict other than pass exits 0 too.
     """
-    with _silent_server_named():
+    from flows.gated_finetune import gated_finetune
+
+    with _ready_to_run():
         return _finish(gated_finetune(config, return_state=True), exit_zero)
 
 
@@ -72,7 +72,11 @@ def _drill(config: DrillConfig) -> int:
 
     Exits with 0 when the drill went through, whatever it found.
     """
-    with _silent_server_named():
+    from flows.drill import drill
+    from flows.outcome import exit_code_of
+    from tasks.drill import drill_folder
+
+    with _ready_to_run():
         state = drill(config, return_state=True)
     page = drill_folder(str(state.state_details.flow_run_id)) / "drill.md"
     if state.is_completed():
@@ -89,7 +93,11 @@ def _compare(config: CompareConfig) -> int:
 
     Exits with 0 when it went through, whatever the methods say.
     """
-    with _silent_server_named():
+    from flows.compare import compare
+    from flows.outcome import exit_code_of
+    from tasks.compare import comparison_folder
+
+    with _ready_to_run():
         state = compare(config, return_state=True)
     folder = comparison_folder(str(state.state_details.flow_run_id))
     if state.is_completed():
@@ -101,13 +109,18 @@ def _compare(config: CompareConfig) -> int:
 @app.command(name="demo")
 def _demo() -> int:
     """Turn a poisoned dataset away, let a clean one through, and fine-tune on it."""
-    with _silent_server_named():
+    from flows.demo import run_demo
+
+    with _ready_to_run():
         run_demo(print)
     return 0
 
 
-def _finish(state: State[Any], exit_zero: bool) -> int:
+def _finish(state: "State[Any]", exit_zero: bool) -> int:
     """Say where the evidence is and how it ended; the exit code is the verdict's."""
+    from flows.outcome import exit_code_of
+    from tasks.run import run_folder
+
     run = RunFolder(run_folder(str(state.state_details.flow_run_id)))
     for name, path in (("evidence", run.path), ("adapter", run.adapter), ("model", run.model)):
         if path.exists():
@@ -118,8 +131,15 @@ def _finish(state: State[Any], exit_zero: bool) -> int:
 
 
 @contextmanager
-def _silent_server_named() -> Iterator[None]:
-    """Say what to do about a Prefect server that does not answer."""
+def _ready_to_run() -> Iterator[None]:
+    """Silence the libraries of a flow, and say what to do about a silent Prefect server.
+
+    The flow has to be imported by then: MLflow sets its own level when it is.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:
         yield
     except RuntimeError as error:
@@ -131,6 +151,4 @@ def _silent_server_named() -> Iterator[None]:
 
 def main() -> None:
     """Entry point of `python -m flows`."""
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     sys.exit(run_app(app))

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from store_helpers import CONTEXT, ENVIRONMENT, clear, filled, key, scores
+from store_helpers import CONTEXT, ENVIRONMENT, N_WRITTEN, clear, filled, key, scores
 
 from gradgate.errors import StoreError
 from gradgate.scoring.store.scores import ScoreStore
 from gradgate.scoring.store.upkeep import verify
+
+N_ROWS = 2_000
 
 
 def _of(pipe: IO[str] | None) -> IO[str]:
@@ -60,8 +62,8 @@ def test_writers_that_are_killed_lose_nothing(tmp_path):
     path = tmp_path / "scores.db"
     servers = [Server(path), Server(path)]
     chance = random.Random(7)
-    everything = [key(number) for number in range(20_300)]
-    right = scores(range(20_300))
+    everything = [key(number) for number in range(N_WRITTEN)]
+    right = scores(range(N_WRITTEN))
     stored: set[int] = set()
     n_found = 0
     for _ in range(30):
@@ -129,11 +131,11 @@ def test_only_one_of_several_processes_replaces_the_file(tmp_path):
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A file of 5000 rows of which pages are blank."""
+    """A file of which pages are blank."""
     path = tmp_path_factory.mktemp("broken") / "scores.db"
-    filled(path, 5000)
+    filled(path, N_ROWS)
     content = bytearray(path.read_bytes())
-    content[4096 * 5 : 4096 * 20] = bytes(4096 * 15)
+    content[4096 * 5 : 4096 * 15] = bytes(4096 * 10)
     return bytes(content)
 
 
@@ -141,9 +143,9 @@ def salvageable(path: Path, broken: bytes) -> int:
     clear(path)
     path.write_bytes(broken)
     with ScoreStore(path, CONTEXT) as store:
-        n = len(store.get([key(number) for number in range(5000)]))
+        n = len(store.get([key(number) for number in range(N_ROWS)]))
     clear(path)
-    assert 4000 < n < 5000
+    assert 0.8 * N_ROWS < n < N_ROWS
     return n
 
 
@@ -163,7 +165,7 @@ def watched(name):
 for name in ("rename", "replace", "unlink"):
     watched(name)
 with ScoreStore(Path(sys.argv[1]), CONTEXT) as store:
-    store.get([key(number) for number in range(5000)])
+    store.get([key(number) for number in range(int(sys.argv[3]))])
 """
 
 
@@ -175,7 +177,7 @@ def test_a_process_that_ends_between_two_steps_of_replacing_the_file(tmp_path, b
         clear(path)
         path.write_bytes(broken)
         done = subprocess.run(
-            [sys.executable, "-c", EXIT_AT, str(path), str(n_steps)],
+            [sys.executable, "-c", EXIT_AT, str(path), str(n_steps), str(N_ROWS)],
             env=ENVIRONMENT, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode in (0, 9), done.stderr
@@ -183,7 +185,7 @@ def test_a_process_that_ends_between_two_steps_of_replacing_the_file(tmp_path, b
         n_steps += 1
         n_finished += not path.exists()
         with ScoreStore(path, CONTEXT) as store:
-            assert len(store.get([key(number) for number in range(5000)])) == n
+            assert len(store.get([key(number) for number in range(N_ROWS)])) == n
             assert verify(store).removed == 0
         names = {file.name for file in tmp_path.iterdir()}
         assert not names & {"scores.db.part", "scores.db.building", "scores.db-wal"}
@@ -212,10 +214,10 @@ def test_a_disk_that_gets_full_while_the_file_is_replaced(tmp_path, broken):
     )
     if mounted.returncode:
         pytest.skip("may not mount")
-    path, wanted = disk / "scores.db", [key(number) for number in range(5000)]
+    path, wanted = disk / "scores.db", [key(number) for number in range(N_ROWS)]
     outcomes, refused = [], []
     try:
-        for free in (*range(0, 80_000, 8192), *range(100_000, 8_000_000, 400_000)):
+        for free in (*range(0, 80_000, 8192), *range(100_000, 3_200_000, 160_000)):
             for file in disk.iterdir():
                 file.unlink()
             path.write_bytes(broken)
@@ -245,7 +247,7 @@ def test_a_disk_that_gets_full_while_the_file_is_replaced(tmp_path, broken):
 def test_a_process_that_is_killed_while_it_replaces_the_file(tmp_path, broken):
     path, chance = tmp_path / "scores.db", random.Random(3)
     server = Server(path)
-    right = scores(range(5000))
+    right = scores(range(N_ROWS))
     n = salvageable(path, broken)
     for seed in range(25):
         clear(path)
@@ -255,7 +257,7 @@ def test_a_process_that_is_killed_while_it_replaces_the_file(tmp_path, broken):
         os.kill(pid, signal.SIGKILL)
         stored = {key(number) for number in server.stored()}
         with ScoreStore(path, CONTEXT) as store:
-            found = store.get([key(number) for number in range(20_300)])
+            found = store.get([key(number) for number in range(N_WRITTEN)])
             assert stored <= found.keys()
             assert len(found.keys() & right.keys()) >= n
             assert all(v == scores(range(1))[k] for k, v in found.items() if k == key(0))

@@ -14,7 +14,11 @@ import httpx
 import pytest
 import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.testing.cli import CycloptsCliRunner
 
+from flows.cli import app
+from gradgate.cli.running import run
 from gradgate.compare.config import CompareConfig
 from gradgate.config import FinetuneConfig, Section
 from gradgate.drill.config import DrillConfig
@@ -89,6 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         "GRADGATE_STATE_DIR": str(home / "state"),
     }
     command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--no-services"]  # no schedule is active
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -109,12 +114,29 @@ def wait_until(done: Callable[[], bool], seconds: float = 120) -> None:
         except httpx.HTTPError:
             pass
         assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.5)
+        time.sleep(0.1)
 
 
-def prefect(environment: dict[str, str], *arguments: str) -> str:
+@pytest.fixture
+def from_here(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process reaches the server, as one with the environment of `server` does."""
+    for name in ("GRADGATE_HOME", "GRADGATE_STATE_DIR"):
+        monkeypatch.setenv(name, server[name])
+    monkeypatch.chdir(ROOT)
+    with temporary_settings({PREFECT_API_URL: server["PREFECT_API_URL"]}):
+        yield
+
+
+def prefect(*arguments: str) -> None:
+    """One of Prefect's commands, in this process, which has imported the flows already."""
+    done = CycloptsCliRunner().invoke(list(arguments))
+    assert done.exit_code == 0, done.output
+
+
+def work_once(environment: dict[str, str]) -> str:
+    """A worker that takes up what is to be run, and ends; what it logged."""
     done = subprocess.run(
-        [*PREFECT, *arguments],
+        [*PREFECT, "worker", "start", "--pool", "gradgate", "--run-once"],
         env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -123,9 +145,10 @@ def prefect(environment: dict[str, str], *arguments: str) -> str:
 
 @pytest.mark.server
 @pytest.mark.slow
+@pytest.mark.usefixtures("from_here")
 def test_a_worker_runs_the_deployed_gate(server: dict[str, str], tmp_path: Path) -> None:
-    prefect(server, "work-pool", "create", "gradgate", "--type", "process")
-    prefect(server, "--no-prompt", "deploy", "--all")
+    prefect("work-pool", "create", "gradgate", "--type", "process")
+    prefect("--no-prompt", "deploy", "--all")
     api = server["PREFECT_API_URL"]
     deployments = httpx.post(f"{api}/deployments/filter", json={}).json()
     assert sorted(d["name"] for d in deployments) == [
@@ -139,14 +162,15 @@ def test_a_worker_runs_the_deployed_gate(server: dict[str, str], tmp_path: Path)
         "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
         **ENTROPY_ALONE,
     }
-    prefect(server, "deployment", "run", "gate/gate", "--param", f"config={json.dumps(config)}")
-    log = prefect(server, "worker", "start", "--pool", "gradgate", "--run-once")
-    (run,) = httpx.post(f"{api}/flow_runs/filter", json={}).json()
-    wait_until(lambda: state_of(api, run["id"])["type"] in ("COMPLETED", "FAILED", "CRASHED"))
-    ended = state_of(api, run["id"])
+    prefect("deployment", "run", "gate/gate", "--param", f"config={json.dumps(config)}")
+    log = work_once(server)
+    (flow_run,) = httpx.post(f"{api}/flow_runs/filter", json={}).json()
+    over = ("COMPLETED", "FAILED", "CRASHED")
+    wait_until(lambda: state_of(api, flow_run["id"])["type"] in over)
+    ended = state_of(api, flow_run["id"])
     assert (ended["name"], ended["type"]) == ("Rejected", "FAILED")
     assert "10 of 50 rows flagged" in ended["message"]
-    folder = Path(server["GRADGATE_STATE_DIR"]) / "runs" / run["id"]
+    folder = Path(server["GRADGATE_STATE_DIR"]) / "runs" / flow_run["id"]
     assert load_verdict(folder / "verdict.json").decision == "fail"
     # a rejection is no crash
     assert "Traceback" not in log
@@ -160,30 +184,36 @@ def state_of(api: str, flow_run_id: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.server
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("n_poisoned", "options", "code", "last"),
-    [(10, [], 1, "Rejected: "), (10, ["--exit-zero"], 0, "Rejected: ")],
-)
-def test_the_exit_code_is_the_verdict(
-    server: dict[str, str],
-    tmp_path: Path,
-    n_poisoned: int,
-    options: list[str],
-    code: int,
-    last: str,
-) -> None:
-    rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(50, n_poisoned))
+@pytest.fixture
+def rejected(tmp_path: Path) -> Path:
+    """A configuration whose rows are turned away."""
+    rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(50, n_poisoned=10))
     settings = {
         "data": {"source": str(rows)},
         "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
         **ENTROPY_ALONE,
     }
-    (tmp_path / "gate.yaml").write_text(yaml.safe_dump(settings))
-    done = run_flows(server, "gate", str(tmp_path / "gate.yaml"), *options)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith(last)
+    path = tmp_path / "gate.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_the_exit_code_is_the_verdict(server: dict[str, str], rejected: Path) -> None:
+    done = run_flows(server, "gate", str(rejected))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("Rejected: ")
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.usefixtures("from_here")
+def test_the_exit_code_of_a_mere_report_is_0(
+    rejected: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(app, ["gate", str(rejected), "--exit-zero"]) == 0
+    assert capfd.readouterr().out.splitlines()[-1].startswith("Rejected: ")
 
 
 def test_a_wrong_configuration_is_named_before_anything_starts(tmp_path: Path) -> None:
@@ -203,20 +233,25 @@ def test_a_state_folder_that_cannot_be_written_is_exit_code_2(tmp_path: Path) ->
     assert "GRADGATE_STATE_DIR" in done.stderr
 
 
-def test_without_prefect_nothing_begins(tmp_path: Path) -> None:
+def test_without_prefect_nothing_begins(
+    tmp_path: Path, fresh_state: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(3))
     settings = {"data": {"source": str(rows)}, "model": {"path": str(MODEL)}}
     (tmp_path / "gate.yaml").write_text(yaml.safe_dump(settings))
-    environment = {
-        **os.environ,
-        "PREFECT_API_URL": "http://127.0.0.1:9/api",
-        "GRADGATE_STATE_DIR": str(tmp_path / "state"),
-    }
-    done = run_flows(environment, "gate", str(tmp_path / "gate.yaml"))
-    assert done.returncode == 2
-    assert "Prefect's server does not answer" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "state" / "runs").exists()
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        code = run(app, ["gate", str(tmp_path / "gate.yaml")])
+    said = capfd.readouterr().err
+    assert code == 2
+    assert "Prefect's server does not answer" in said
+    assert "Traceback" not in said
+    assert not (fresh_state / "runs").exists()
+
+
+def test_help_and_a_wrong_setting_wait_for_no_library() -> None:
+    code = "import flows.cli, sys; print({'prefect', 'mlflow', 'torch'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
 def run_flows(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

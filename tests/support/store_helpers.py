@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from gradgate.gradients.score import Score
@@ -35,6 +36,7 @@ def key(number: int) -> bytes:
     return hashlib.sha256(str(number).encode()).digest()
 
 
+@cache
 def score_of(digest: bytes) -> Score:
     """The right score of a key, so that a wrong one is noticed whoever wrote it."""
     chance = random.Random(digest)
@@ -99,12 +101,16 @@ def damaged(path: Path, original: Path, change: Callable[[bytearray], object]) -
     path.write_bytes(content)
 
 
+N_WRITTEN = 8_300  # keys of which `write_for_ever` writes
+
+
 def write_for_ever(path: Path, seed: int) -> None:
-    """Put batch after batch of keys below 20,000; say after each commit what is stored."""
+    """Put batch after batch of keys; say after each commit what is stored."""
     chance = random.Random(seed)
     with ScoreStore(path, CONTEXT) as store:
         while True:
-            start, n = chance.randrange(20_000), chance.choice([1, 5, 40, 300])
+            n = chance.choice([1, 5, 40, 300])
+            start = chance.randrange(N_WRITTEN - n)
             store.put(scores(range(start, start + n)))
             os.write(1, f"stored {start} {start + n}\n".encode())
 
