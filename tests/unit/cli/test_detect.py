@@ -162,14 +162,12 @@ def test_copies_and_expected_texts_are_options_and_the_summary_says_what_to_trai
     assert (verdict.decision, verdict.n_quarantined, verdict.n_accepted) == ("pass", 2, 241)
     assert [e.pattern for e in verdict.expected] == ["/Yours/", "nothing"]
     lines = done.stderr.splitlines()
-    assert "quarantined 2" in lines
-    assert "accepted    241" in lines
-    assert lines[-1] == (
-        f"next        train on the accepted rows in {out}: those where flagged, in_doubt and "
-        "surplus_copy are false"
-    )
+    sums = "accounts    241 accepted + 2 in quarantine (2 copies) + 0 rejected = 243 rows"
+    assert sums in lines
+    assert lines[-1] == f"next        train on the accepted rows in {tmp_path / 'out.rows'}"
     kept = run(source, out, "--no-power", "--policy.in_doubt", "keep")
-    assert kept.stderr.splitlines()[-1].endswith("those where flagged and surplus_copy are false")
+    assert "accounts    242 accepted + 1 in quarantine (1 copies)" in kept.stderr
+    assert len((tmp_path / "out.rows" / "accepted.jsonl").read_text().splitlines()) == 242
     wrong = run(source, out, "--policy.expected", "['/(/']")
     assert wrong.exit_code == 2
     assert "policy.expected" in wrong.stderr
