@@ -84,9 +84,8 @@ def line(
     n_long = sum("more than the limit" in why for why in refused)
     pairs = zip(samples, outcomes, strict=True)
     n_other = sum(
-        not is_whole(sample, found, tokenizer)
+        isinstance(found, Tokens) and not is_whole(sample, found, tokenizer)
         for sample, found in pairs
-        if isinstance(found, Tokens)
     )
     counts = [len(samples), n_long, len(refused) - n_long, n_other]
     return [named, template, *map(str, counts), f"{1000 * seconds / len(samples):.2f}"]
@@ -113,8 +112,8 @@ def main() -> None:
 
 
 def _read(path: Path, n_rows: int) -> list[Sample]:
-    text = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open()
-    with text as rows:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as rows:
         found = [conversation(json.loads(row), i) for i, row in enumerate(rows) if i < n_rows]
     return [one for one in found if one is not None]
 
