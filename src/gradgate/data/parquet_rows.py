@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from gradgate.config import Limits
 from gradgate.data.limits import TableBounds, check_columns, check_expansion
 from gradgate.data.not_data import HEAD, check_head
+from gradgate.data.parquet_footer import Chunk, read_chunks
 from gradgate.data.rows import RawRow
 from gradgate.data.table_rows import read_table, sizes
 from gradgate.errors import DataError
@@ -41,17 +42,14 @@ def read_parquet(file: Any, path: str, numbers: Iterator[int], limits: Limits) -
     table = pq.ParquetFile(file, **options)
     footer = table.metadata
     check_columns(path, footer.num_columns, limits)
-    _check_growth(footer, n_bytes, path, limits)
-    texts = [
-        leaf.path
-        for leaf in map(table.schema.column, range(footer.num_columns))
-        if leaf.physical_type == "BYTE_ARRAY"
-    ]
+    groups = read_chunks(file, path)
+    _check_growth(groups, n_bytes, path, limits)
+    texts = sorted({chunk.path for group in groups for chunk in group if chunk.has_stored_text})
     stored_once = pq.ParquetFile(file, metadata=footer, read_dictionary=texts, **options)
     bounds = TableBounds(path, limits, n_bytes)
     n_rows = 0
-    for group in range(footer.num_row_groups):
-        is_large = _decoded(stored_once, group, texts) > _MAX_DECODED
+    for group, chunks in enumerate(groups):
+        is_large = _decoded(stored_once, group, chunks) > _MAX_DECODED
         reader, size = (stored_once, _DICTIONARY_BATCH_ROWS) if is_large else (table, _BATCH_ROWS)
         for batch in reader.iter_batches(size, row_groups=[group]):
             n_rows += batch.num_rows
@@ -74,39 +72,32 @@ def _check_ends(file: Any, path: str) -> int:
     return n_bytes
 
 
-def _check_growth(footer: Any, n_bytes: int, path: str, limits: Limits) -> None:
-    chunks = [
-        footer.row_group(group).column(column)
-        for group in range(footer.num_row_groups)
-        for column in range(footer.num_columns)
-    ]
-    expanded = sum(x.total_uncompressed_size + _LEVEL_BYTES * x.num_values for x in chunks)
+def _check_growth(groups: list[list[Chunk]], n_bytes: int, path: str, limits: Limits) -> None:
+    expanded = sum(
+        chunk.n_bytes + _LEVEL_BYTES * chunk.n_values for group in groups for chunk in group
+    )
     check_expansion(path, expanded, n_bytes, limits)
 
 
-def _decoded(table: Any, group: int, texts: list[str]) -> int:
+def _decoded(table: Any, group: int, chunks: list[Chunk]) -> int:
     """The most bytes that a batch of a row group can have, by its longest stored values.
 
     A dictionary says a value once and means it often, so a small file can hold any amount of text.
     A list may have all values of the group in one row.
     """
-    chunks = {x.path_in_schema: x for x in _chunks(table.metadata.row_group(group))}
-    stored = [x for x in texts if chunks[x].has_dictionary_page and chunks[x].num_values]
+    stored = [chunk for chunk in chunks if chunk.has_stored_text and chunk.n_values]
     if not stored:
         return 0
-    batch = next(table.iter_batches(1, row_groups=[group], columns=stored), None)
+    names = [chunk.path for chunk in stored]
+    batch = next(table.iter_batches(1, row_groups=[group], columns=names), None)
     if batch is None:  # a damaged footer, whose rows will be missing
         return 0
     longest = [pc.max(sizes(array)).as_py() or 0 for array in _dictionaries(batch.columns)]
     counts = [
-        min(chunks[x].num_values, _BATCH_ROWS) if "." not in x else chunks[x].num_values
-        for x in stored
+        chunk.n_values if "." in chunk.path else min(chunk.n_values, _BATCH_ROWS)
+        for chunk in stored
     ]
     return max(longest, default=0) * max(counts)
-
-
-def _chunks(group: Any) -> Iterator[Any]:
-    return map(group.column, range(group.num_columns))
 
 
 def _dictionaries(arrays: list[Any]) -> Iterator[Any]:

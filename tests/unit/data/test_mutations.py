@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradgate.config import DataConfig
+from gradgate.data.parquet_footer import read_chunks
 from gradgate.data.rows import RawRow
 from gradgate.data.source import open_rows
 from gradgate.errors import DataError
@@ -155,6 +156,29 @@ def test_a_damaged_save_to_disk_folder(tmp_path: Path, file: str) -> None:
         chance = random.Random(f"{file} {seed}")
         path.write_bytes(chance.choice(MUTATIONS)(whole, chance))
         n_rows(tmp_path / "saved")
+
+
+def test_a_parquet_footer_with_any_byte_changed(tmp_path: Path) -> None:
+    """pyarrow's own access to chunks ends the process for some of them."""
+    whole = parquet("zstd")
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for at in range(footer, len(whole), 7):
+        outcome(tmp_path / "a.parquet", whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+
+
+def test_the_footer_says_what_pyarrow_says(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(parquet("zstd"))
+    footer = pq.ParquetFile(path).metadata
+    with path.open("rb") as file:
+        groups = read_chunks(file, "a")
+    assert len(groups) == footer.num_row_groups == 3
+    for i, group in enumerate(groups):
+        for chunk, own in zip(group, map(footer.row_group(i).column, range(4)), strict=True):
+            assert chunk.path == own.path_in_schema
+            assert (chunk.n_values, chunk.n_bytes) == (own.num_values, own.total_uncompressed_size)
+            is_text = own.physical_type == "BYTE_ARRAY"
+            assert chunk.has_stored_text == (is_text and own.has_dictionary_page)
 
 
 def outcome(path: Path, data: bytes) -> int:
