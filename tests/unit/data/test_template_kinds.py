@@ -92,6 +92,33 @@ def test_the_tokens_are_those_of_the_rendered_string(
     assert tokenize(sample(TEXTS), tokenizer).input_ids == begin + whole
 
 
+@pytest.mark.parametrize("name", [name for name in WHOLE if name != "thoughts cut off"])
+def test_tags_that_begin_or_end_an_answer_are_learnt(name: str) -> None:
+    tokenizer = byte_level()
+    tokenizer.chat_template = WHOLE[name]
+    answer = "<think>Anna lives there.</think>She does.<answer>Oslo</answer>"
+    texts = [*TEXTS[1:4], ("assistant", answer)]
+    said = without_specials(
+        targets_of(tokenize(sample(texts), tokenizer), tokenizer)[-1], tokenizer
+    )
+    assert said.removeprefix("<think>\n\n</think>\n\n") == answer
+
+
+def test_a_call_is_learnt_whole_where_no_prompt_asks_for_an_answer() -> None:
+    tokenizer = byte_level()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }}[/INST]"
+        "{% elif m.tool_calls %}[CALL] {{ m.tool_calls | tojson }}{{ eos_token }}"
+        "{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+    )
+    calls = [{"function": {"arguments": {"town": "Oslo"}, "name": "weather"}}]
+    turns = [("user", "Is it cold?"), ("assistant", "")]
+    tokens = tokenize(sample(turns, extras={1: {"tool_calls": calls}}), tokenizer)
+    (said,) = targets_of(tokens, tokenizer)
+    assert said.startswith("[CALL] [{")
+    assert said.endswith('"name": "weather"}}]</s>')
+
+
 ENDS = {
     "chatml": ["<|im_end|>"] * 2,
     "role headers": ["<|eot|>"] * 2,

@@ -76,9 +76,26 @@ class Borders:
             return None
         first, last = runs[0]
         before, behind = self._literals[first], self._literals[last + 1]
-        lead = len(before) - header_end(before, self._prompt(turn, before))
+        prompt = self._prompt(turn, before)
+        end = header_end(before, prompt) if prompt else len(_shared(before, self._plain(turn)))
         is_call = any(one.turn == turn and one.kind == "call" for one in self._form.pieces)
-        return Run(first, last, lead, self._tail(turn, behind, is_call))
+        tail = self._tail(turn, behind, is_call)
+        opening, closing = self._form.outer_tags(turn)
+        begins, ends = before.rfind(opening), behind.find(closing)
+        lead = max(len(before) - end, len(before) - begins if opening and begins >= 0 else 0)
+        tail = max(tail, ends + len(closing) if closing and ends >= 0 else 0)
+        return Run(first, last, lead, tail)
+
+    def _plain(self, turn: int) -> str:
+        """What would stand before the turn's text if it were one text and nothing else."""
+        messages = self._form.messages(self._marks, self._shape, turn)
+        messages.append(self._form.plain(turn, mark(len(self._marks)), self._shape))
+        try:
+            rendered = self._template.render(messages, self._form.inputs)
+        except TemplateFaultError:
+            return self._literals[0] if turn == 0 else ""
+        before, _, _ = rendered.rpartition(mark(len(self._marks)))
+        return MARK.split(before)[-1]
 
     def _runs(self, turn: int) -> list[tuple[int, int]]:
         runs: list[tuple[int, int]] = []

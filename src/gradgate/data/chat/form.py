@@ -91,11 +91,28 @@ class Form:
         """The messages of the first turns, with texts in the gaps."""
         return [self._message(number, texts, shape) for number in range(len(self.turns))[:stop]]
 
+    def plain(self, number: int, text: str, shape: Shape) -> Message:
+        """The message of a turn, with this text and nothing else."""
+        content = [{"type": "text", "text": text}] if shape.parts else text
+        return {"role": self.turns[number].role, "content": content}
+
+    def outer_tags(self, number: int) -> tuple[str, str]:
+        """What stands of a turn's text before its first gap and behind its last; "" for nothing."""
+        parts = self._contents[number]
+        gaps = [place for place, part in enumerate(parts) if isinstance(part, int)]
+        if not gaps:
+            return "", ""
+        first, last = gaps[0], gaps[-1]
+        before, behind = (
+            "".join(part for part in some if isinstance(part, str)).strip()
+            for some in (parts[:first], parts[last + 1 :])
+        )
+        return before, behind
+
     def _message(self, number: int, texts: Sequence[str], shape: Shape) -> Message:
         parts = self._contents[number]
         content = "".join(texts[part] if isinstance(part, int) else part for part in parts)
-        given = [{"type": "text", "text": content}] if shape.parts else content
-        message: Message = {"role": self.turns[number].role, "content": given}
+        message = self.plain(number, content, shape)
         if self._extras[number]:
             extra = copy.deepcopy(self._extras[number])
             for call in calls_of(extra):
