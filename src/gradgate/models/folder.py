@@ -13,6 +13,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 # The files of a tokenizer that are JSON, and those that are not.
 _TOKENIZER_SETTINGS = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json"),
@@ -48,6 +49,8 @@ def check_config(folder: Path) -> dict[str, Any]:
 
 def check_weights(folder: Path) -> None:
     """Check the files of the weights by their headers; errors as for `check_config`."""
+    for index in folder.glob("*.safetensors.index.json"):  # also one that is not used: see digest
+        indexed_files(index)
     _check_layers(check_config(folder), len(_tensors(folder)))
 
 
@@ -64,6 +67,11 @@ def check_adapter_folder(folder: Path) -> WeightsHeader:
     return read_header(folder / ADAPTER_WEIGHTS)
 
 
+def has_vocabulary(folder: Path) -> bool:
+    """Whether one of the files of a tokenizer's vocabulary is there."""
+    return any((folder / name).exists() for name in VOCABULARIES)
+
+
 def require_tokenizer_files(folder: Path) -> None:
     """Refuse pointers and empty files; errors as for `check_config`."""
     for name in (*_TOKENIZER_SETTINGS, *_TOKENIZER_OTHERS):
@@ -72,10 +80,15 @@ def require_tokenizer_files(folder: Path) -> None:
 
 
 def explain_tokenizer_files(folder: Path) -> None:
-    """Raise what is wrong with the JSON files of a tokenizer that did not load, if anything is.
+    """Raise what is wrong with the files of a tokenizer that did not load, if anything is.
 
     It is asked only then: tokenizer.json takes long to read. Errors as for `check_config`.
     """
+    if not has_vocabulary(folder):
+        raise ValueError(
+            f"there is none: the folder has none of {', '.join(VOCABULARIES)}; copy the tokenizer "
+            "of the model that this one was made of into it"
+        )
     for name in _TOKENIZER_SETTINGS:
         if (folder / name).exists():
             read_settings(folder / name)

@@ -3,6 +3,7 @@
 Loading never runs code from a model repository and reads safetensors only.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import torch
@@ -137,7 +138,9 @@ def _with_adapter(
 ) -> tuple[PeftModel, bool]:
     """The model with its adapter, and whether that brings an embedding of another size."""
     pinned = {"revision": located.commit} if located.commit else {}
-    with translated_errors(f"adapter {adapter!r}"):
+    with translated_errors(f"adapter {adapter!r}"), warnings.catch_warnings():
+        # peft 0.21 asks transformers 5 by a name that it will drop in version 6.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         header = read_header(located.folder / ADAPTER_WEIGHTS)
         is_resized = fit_vocabulary(model, header)
         adapted = PeftModel.from_pretrained(model, adapter, **pinned)

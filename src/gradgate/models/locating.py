@@ -15,12 +15,12 @@ from gradgate.models.folder import (
     CONFIG,
     check_adapter_folder,
     check_config,
+    has_vocabulary,
 )
 
 TEMPLATE = "chat_template.jinja"
 # What of an adapter's tokenizer is fetched from the hub, if it is there.
 _TOKENIZER = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model", TEMPLATE)
-_VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class Located:
     @property
     def has_tokenizer(self) -> bool:
         """Whether there is a whole tokenizer, and not a template alone."""
-        settings = self.folder / "tokenizer_config.json"
-        return settings.exists() and any((self.folder / n).exists() for n in _VOCABULARIES)
+        return (self.folder / "tokenizer_config.json").exists() and has_vocabulary(self.folder)
 
 
 def _locate(path: str, file: str, revision: str | None = None) -> Located:

@@ -100,7 +100,12 @@ def test_a_pipe_in_the_place_of_a_file_does_not_hang(model: Path) -> None:
 
 def test_a_tokenizer_without_a_vocabulary_is_refused(model: Path) -> None:
     (model / "tokenizer.json").unlink()
-    assert "tokenizer" in refusal(model)
+    assert "none of tokenizer.json, tokenizer.model" in refusal(model)
+
+
+def test_a_damaged_index_that_is_not_used_is_named_as_well(model: Path) -> None:
+    (model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "mod')
+    assert "model.safetensors.index.json is half downloaded" in refusal(model)
 
 
 def test_a_tokenizer_with_settings_of_a_wrong_type_is_refused(model: Path) -> None:
