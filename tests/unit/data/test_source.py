@@ -22,6 +22,7 @@ from gradgate.data.rows import RawRow
 from gradgate.data.source import open_rows
 from gradgate.errors import DataError, TransientError
 
+GZIPPED = gzip.compress(b"{}", mtime=0)  # the same in every process
 ROWS: list[dict[str, object]] = [
     {"prompt": f"question {i}, naïve — 日本?\n", "completion": f'answer "{i}"'} for i in range(29)
 ]
@@ -385,7 +386,7 @@ def test_offline_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a.csv.gz", LFS, "git lfs pull"),
         ("a.json", b"\n<!DOCTYPE html><html>", "is a web page"),
         ("a.jsonl", b"PK\x03\x04...", "is a zip archive; unpack it"),
-        ("a.jsonl", gzip.compress(b"{}"), "compressed by gzip; give its name the extension .gz"),
+        ("a.jsonl", GZIPPED, "compressed by gzip; give its name the extension .gz"),
         ("a.csv", b"PAR1....PAR1", "is Parquet; give its name the extension .parquet"),
         ("a.parquet", b"PAR1...........", "is cut: Parquet ends with its footer"),
         ("a.jsonl", bytes(100), "begins with zeros: a download that did not end"),
