@@ -52,7 +52,8 @@ def run_score(config: ScoreConfig, output: Path) -> int:
 def _failures(path: Path) -> list[str]:
     """Why rows have no score, each reason once."""
     reasons: list[str | None] = parquet.table(path, ["reason"])["reason"].unique().to_pylist()
-    return sorted(reason for reason in reasons if reason is not None)
+    found = sorted(reason for reason in reasons if reason is not None)
+    return [reason.replace("not finite", "not finite (NaN or infinite)") for reason in found]
 
 
 def _say_summary(output: Path, prepared: Prepared) -> None:

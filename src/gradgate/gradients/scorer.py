@@ -257,7 +257,7 @@ def _line(
     crop, full, loss, norm = found
     is_finite = math.isfinite(loss) and math.isfinite(norm) and bool(np.isfinite(sketch).all())
     if logp is None or not is_finite:
-        why = "the model's output is not finite (NaN or infinite)"
+        why = "the model's output is not finite"
         return Score(None, None, None, n_target_tokens, None, None, None, None, "failed", why)
     if math.isnan(full):
         why = "the gradient vanishes"
