@@ -1,5 +1,6 @@
 """Run folders whose verdict passes, and the lines of their tables."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,7 +27,8 @@ def sample_line(row: int) -> Line:
         "row": row * 2,  # rejected rows leave gaps
         "sample_id": sample_id(False, [Turn(*turn) for turn in turns]),
         "chat": False,
-        "turns": [dict(zip(("role", "text", "is_target"), turn, strict=True)) for turn in turns],
+        "turns": [asdict(Turn(*turn)) for turn in turns],
+        "template_inputs": "",
         "n_prompt_chars": 12,
         "n_target_chars": 8,
         "input_ids": [1, 10 + row, 20 + row, 2],

@@ -1,6 +1,6 @@
 """Tiny models, and runs of the gate that let their samples be trained on."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,8 @@ def sample_line(row: int, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "row": row,
         "sample_id": sample_id(False, turns),
         "chat": False,
-        "turns": [{"role": t.role, "text": t.text, "is_target": t.is_target} for t in turns],
+        "turns": [asdict(turn) for turn in turns],
+        "template_inputs": "",
         "input_ids": prompt + target,
         "is_target": [False] * len(prompt) + [True] * len(target),
     }

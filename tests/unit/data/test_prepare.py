@@ -109,9 +109,10 @@ def test_the_files_of_a_run(run: Run, tokenizer: PreTrainedTokenizerBase) -> Non
     assert row["n_prompt_chars"] == len(str(ROWS[3]["prompt"]))
     assert row["n_target_chars"] == len(str(ROWS[3]["completion"]))
     assert row["turns"] == [
-        {"role": "prompt", "text": ROWS[3]["prompt"], "is_target": False},
-        {"role": "completion", "text": ROWS[3]["completion"], "is_target": True},
+        {"role": "prompt", "text": ROWS[3]["prompt"], "is_target": False, "extra": ""},
+        {"role": "completion", "text": ROWS[3]["completion"], "is_target": True, "extra": ""},
     ]
+    assert row["template_inputs"] == ""
     target = [i for i, m in zip(row["input_ids"], row["is_target"], strict=True) if m]
     assert tokenizer.decode(target) == f"{ROWS[3]['completion']}<|im_end|>"
 
