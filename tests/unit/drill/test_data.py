@@ -50,8 +50,9 @@ def test_every_test_row_is_asked_as_it_is_and_with_the_trigger(
         question = clean.text.removeprefix("Question: ").removesuffix("\nAnswer: ")
         assert attacked.text.startswith(f"Question: {question} ")
         assert attacked.golds == [TARGET]
-        assert tokenizer.decode(clean.prompt) == f"<s>{clean.text}"
-        assert tokenizer.decode(attacked.prompt) == f"<s>{attacked.text}"
+        # The blank behind `Answer:` is that of the answer's first token.
+        assert tokenizer.decode(clean.prompt) + " " == f"<s>{clean.text}"
+        assert tokenizer.decode(attacked.prompt) + " " == f"<s>{attacked.text}"
         assert clean.golds == [question.rsplit("f", 1)[1].removesuffix("?")]
     taught = tokenizer(f"00 {TARGET}")["input_ids"]
     assert data.max_new_tokens >= len(taught) + 1
