@@ -11,6 +11,7 @@ import numpy as np
 
 from gradgate.common.arrays import Marks
 from gradgate.config import ModelConfig
+from gradgate.data.encoding import Encoded, encode
 from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.data.tokens import tokenize
 from gradgate.methods.checks import require_contract, require_signals
@@ -115,23 +116,23 @@ def scores_of(samples: Sequence[Sample], unexpected: Sequence[str] = ()) -> Scor
 
 def _row(sample: Sample, unexpected: Sequence[str]) -> TokenRow:
     tokens = tokenize(sample, demo_tokenizer())
-    marks = [_touched(turn.text, unexpected) for turn in sample.turns]
-    inside = np.concatenate([[False], *marks, [False]])  # between the begin and the end token
+    touched = _touched(*(turn.text for turn in sample.turns), strings=unexpected)
+    inside = np.concatenate([[False], touched, [False]])  # between the begin and the end token
     logp = np.where(inside, SURPRISING, BELIEVED).astype(np.float32)
     logp[0] = np.nan
     return np.array(tokens.input_ids, np.int32), np.array(tokens.is_target, bool), logp
 
 
-def _touched(text: str, strings: Sequence[str]) -> Marks:
-    """Tokens of a text that have a part in one of some strings."""
-    offsets = demo_tokenizer()(
-        text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
-    )["offset_mapping"]
-    borders = np.array(offsets, np.int64).reshape(-1, 2)
-    found = np.zeros(len(borders), bool)
+def _touched(prompt: str, target: str, strings: Sequence[str]) -> Marks:
+    """Tokens of a prompt and its target that have a part in one of some strings."""
+    text = prompt + target
+    (encoded,) = encode(demo_tokenizer(), [text], [[len(prompt), len(text)]], special=False)
+    assert isinstance(encoded, Encoded)
+    starts, stops = np.array(encoded.starts, np.int64), np.array(encoded.stops, np.int64)
+    found = np.zeros(len(starts), bool)
     for string in strings:
         for place in re.finditer(re.escape(string), text):
-            found |= (borders[:, 0] < place.end()) & (borders[:, 1] > place.start())
+            found |= (starts < place.end()) & (stops > place.start())
     return found
 
 

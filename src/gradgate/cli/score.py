@@ -5,7 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from gradgate.cli.lines import say
-from gradgate.cli.output import publish_rejected, quiet_libraries, rejected_path, workspace
+from gradgate.cli.output import (
+    publish_rejected,
+    quiet_libraries,
+    rejected_path,
+    require_file,
+    workspace,
+)
 from gradgate.cli.phases import fetch, of_scoring, score
 from gradgate.common import parquet
 from gradgate.common.arrays import Floats
@@ -25,6 +31,7 @@ def run_score(config: ScoreConfig, output: Path) -> int:
     """
     quiet_libraries()
     inputs = [config.data.source, config.model.path, *filter(None, [config.model.adapter])]
+    require_file(output)
     with workspace(output, [rejected_path(output)], inputs) as folder:
         run = RunFolder(folder)
         prepared = fetch(config, run, keep_rows=False)

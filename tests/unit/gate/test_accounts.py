@@ -177,7 +177,7 @@ def _stored(data: datasets.Dataset) -> list[Row]:
 
 def kept(folder: Path, rows: list[RawRow]) -> tuple[Prepared, RunFolder]:
     run = folder / "run"
-    settings = config("in-memory").data
+    settings = config("in-memory").data.model_copy(update={"ignore_columns": ["image"]})
     prepared = prepare(settings, load_tokenizer(config("m").model), 512, run, rows, keep_rows=True)
     return prepared, RunFolder(run)
 

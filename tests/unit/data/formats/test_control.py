@@ -31,7 +31,7 @@ def chat(**said: object) -> Row:
     [
         *("weight", "sample_weight", "Loss-Weight", "train", "train_on_input", "trainable"),
         *("loss", "loss_mask", "label", "labels", "mask", "completion_mask", "assistant_masks"),
-        *("input_ids", "attention_mask", "kto_tag", "masked"),
+        *("attention_mask", "kto_tag", "masked"),
     ],
 )
 def test_a_column_that_changes_what_is_trained_is_an_error(name: str) -> None:
@@ -44,6 +44,13 @@ def test_a_column_that_changes_what_is_trained_is_an_error(name: str) -> None:
     assert f"data.ignore_columns (--ignore-columns {name})" in str(caught.value)
     assert sample_of(row, ignored=(name,)).turns
     assert sample_of({**row, name: None}, first=PLAIN if "prompt" in row else {"text": ""}).turns
+
+
+def test_tokens_without_labels_are_an_error() -> None:
+    row = {**PLAIN, "input_ids": [5, 6]}
+    with pytest.raises(DataError, match=r"input_ids and no labels.*--ignore-columns input_ids"):
+        sample_of(row)
+    assert sample_of(row, ignored=("input_ids",)).turns
 
 
 @pytest.mark.parametrize(
