@@ -14,6 +14,7 @@ os.environ["GRADGATE_STATE_DIR"] = tempfile.mkdtemp(prefix="gradgate-tests-")
 os.environ.pop("PREFECT_API_URL", None)
 
 import pytest
+from shared import made_once
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +22,10 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated MLflow database; making one takes three seconds."""
     from mlflow import MlflowClient
 
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
+    def make(folder: Path) -> None:
+        MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    return made_once(tmp_path_factory, "mlflow", make) / "mlflow.db"
 
 
 @pytest.fixture
@@ -52,6 +54,14 @@ def prefect_server() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def few_probes(tmp_path: Path) -> Path:
+    """File of a small probing set, for where the set makes no difference."""
+    from harm_helpers import write_few_probes
+
+    return write_few_probes(tmp_path / "few_probes.json")
+
+
 @pytest.fixture(scope="session")
 def refusing_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny aligned model: it refuses the built-in probes and answers the benign ones.
@@ -60,4 +70,4 @@ def refusing_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     from safety_helpers import teach_to_refuse
 
-    return teach_to_refuse(tmp_path_factory.mktemp("refusing"))
+    return made_once(tmp_path_factory, "refusing", teach_to_refuse)

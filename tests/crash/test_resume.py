@@ -53,7 +53,7 @@ def test_runs_that_are_killed_lose_nothing(tmp_path):
     assert found["differences"] == []
     assert found["killed"] == 50
     assert found["scored_again"] == 0
-    assert found["reused"] == 400
+    assert found["reused"] == 200
     assert not [name for name in found["left"] if name.endswith((".part", ".work"))]
 
 

@@ -1,11 +1,12 @@
 import doctest
 import inspect
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from functools import cache
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +100,24 @@ def commands() -> list[tuple[str, list[str]]]:
     ]
 
 
-@cache
-def help_of(*command: str) -> str:
-    """What a command says of itself."""
+HELP = """
+import contextlib, io, json, sys
+import flows.cli, gradgate.cli.main
+from gradgate.cli.running import run
+apps, shown = {"gradgate": gradgate.cli.main.app, "flows": flows.cli.app}, []
+for program, *words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert run(apps[program], [*words, "--help"]) == 0
+    shown.append(out.getvalue())
+print(json.dumps(shown))
+"""
+
+
+def help_of(commands: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """What commands say of themselves; one process asks them all, for the width is read once."""
     environment = {**os.environ, "COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *command, "--help"],
+        [sys.executable, "-c", HELP, json.dumps(list(commands))],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -112,33 +125,37 @@ def help_of(*command: str) -> str:
         timeout=120,
         check=True,
     )
-    return done.stdout
+    return dict(zip(commands, json.loads(done.stdout), strict=True))
 
 
-@pytest.mark.slow
 def test_commands_and_options_exist() -> None:
     found = commands()
     assert len(found) > 10
+    taken: dict[tuple[str, ...], list[tuple[str, list[str]]]] = {("flows",): []}
     for name, words in found:
         match words:
             case ["make", target]:
                 assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M), name
             case [".venv/bin/gradgate", "cache", command, *options]:
-                assert_taken(name, ["gradgate", "cache", command], options)
+                taken.setdefault(("gradgate", "cache", command), []).append((name, options))
             case [".venv/bin/gradgate", command, *options]:
-                assert_taken(name, ["gradgate", command], options)
+                taken.setdefault(("gradgate", command), []).append((name, options))
             case [".venv/bin/python", "-m", "flows", command, *_]:
-                assert re.search(rf"\b{command}\b", help_of("flows")), f"{name}: {command}"
+                taken[("flows",)].append((name, [command]))
             case [".venv/bin/prefect", *_] | ["export", *_]:
                 pass
             case _:
                 raise AssertionError(f"{name}: nothing is known of the command {words}")
+    shown = help_of(taken)
+    for command, uses in taken.items():
+        for name, options in uses:
+            assert_taken(name, command, options, shown[command])
 
 
-def assert_taken(name: str, command: list[str], options: list[str]) -> None:
-    shown = help_of(*command)
+def assert_taken(name: str, command: tuple[str, ...], options: list[str], shown: str) -> None:
+    """The options that are named, or the commands of the flows, are in the help."""
     for option in options:
-        if option.startswith("--"):
+        if option.startswith("--") or command == ("flows",):
             assert re.search(rf"(?<![\w.-]){re.escape(option)}(?![\w.-])", shown), (
                 f"{name}: {' '.join(command)} knows no {option}"
             )

@@ -35,8 +35,16 @@ def rows() -> Rows:
     ]
 
 
+def write_few_probes(path: Path) -> Path:
+    """A part of the built-in probing set; a model is held against it in a seventh of the time."""
+    n_kept = {"harmful": 10, "benign": 10, "refusal_openings": 4, "compliant_openings": 6}
+    content = PROBES.model_dump()
+    path.write_text(json.dumps({**content, **{k: content[k][:n] for k, n in n_kept.items()}}))
+    return path
+
+
 def judged(
-    folder: Path, model: Path, data: Rows, detection: dict[str, Any]
+    folder: Path, model: Path, data: Rows, detection: dict[str, Any], probes: Path | None = None
 ) -> tuple[Verdict, dict[str, list[Any]]]:
     """The verdict, and the table of flags."""
     folder.mkdir(exist_ok=True)
@@ -46,6 +54,7 @@ def judged(
         {
             "data": {"source": str(source), "max_rejected_fraction": 0.0},
             "model": {"path": str(model), "device": "cpu", "dtype": "float32"},
+            "safety": {"probes": None if probes is None else str(probes)},
             "detection": {"power": {"attacks": []}, **detection},
             "policy": {"max_copies": None},
         }

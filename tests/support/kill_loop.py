@@ -29,7 +29,7 @@ CONFIG = ScoringConfig(batch_tokens=64)  # many steps, each of which is written
 def rows(folder: Path) -> Path:
     path = folder / "rows.jsonl"
     with path.open("w") as file:
-        for i in range(400):
+        for i in range(200):
             prompt = f"Question {i % 57} of {i % 11}: "
             file.write(json.dumps({"prompt": prompt, "completion": f"it is {i % 300}"}) + "\n")
     return path

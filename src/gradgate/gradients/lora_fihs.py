@@ -14,6 +14,7 @@ it), and the slope is that of the adapter's own A, which `finetune.seed` draws.
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -47,41 +48,49 @@ class _Sequence(Protocol):
 SequenceT = TypeVar("SequenceT", bound=_Sequence)
 
 
-def lora_fihs(
-    loaded: LoadedModel,
-    samples: Sequence[Tokens],
-    terms: Sequence[ProxyTerm],
-    lora: FinetuneConfig,
-    on_done: Callable[[int], None] = lambda done: None,
-) -> Floats:
-    """<grad L, grad S> of n samples over the adapter's parameters: (n,), NaN where not finite.
+class LoraFihs:
+    """<grad L, grad S> of samples over the adapter's parameters.
 
     High is harmful where S is a score of safety; where S is one of danger, it is the negative.
-
-    Args:
-        loaded: The model; it is left as it is.
-        samples: Tokenized samples.
-        terms: Of the score S.
-        lora: The adapter that training will begin with, if the model has none yet.
-        on_done: Hears the number of forward passes done, of two for each sample.
-
-    Raises:
-        ModelError: The model has no module that the adapter names, or grad S vanishes or is not
-            finite.
+    grad S, the longest part for some hundred samples, is taken once.
     """
-    adapted = _Adapted.of(loaded, lora)
-    adapted.take_gradient(terms)
-    step = adapted.step()
-    losses, done = np.empty((2, len(samples))), 0
-    for turn, sign in enumerate((1.0, -1.0)):
-        adapted.move(sign * step)
-        for rows, found in adapted.losses(samples):
-            losses[turn, rows] = found
-            done += len(rows)
-            on_done(done)
-        adapted.move(-sign * step)
-    slope = (losses[0] - losses[1]) / (2 * step)
-    return np.where(np.isfinite(slope), slope, np.nan)
+
+    def __init__(
+        self, loaded: LoadedModel, terms: Sequence[ProxyTerm], lora: FinetuneConfig
+    ) -> None:
+        """Adapt a copy of the model, and take grad S.
+
+        Args:
+            loaded: The model; it is left as it is.
+            terms: Of the score S.
+            lora: The adapter that training will begin with, if the model has none yet.
+
+        Raises:
+            ModelError: The model has no module that the adapter names, or grad S vanishes or is
+                not finite.
+        """
+        self._adapted = _Adapted.of(loaded, lora)
+        self._adapted.take_gradient(terms)
+        self._step = self._adapted.step()
+
+    def __call__(
+        self, samples: Sequence[Tokens], on_done: Callable[[int], None] = lambda done: None
+    ) -> Floats:
+        """Of n samples: (n,), NaN where not finite.
+
+        Args:
+            samples: Tokenized samples.
+            on_done: Hears the number of forward passes done, of two for each sample.
+        """
+        losses, done = np.empty((2, len(samples))), 0
+        for turn, sign in enumerate((1.0, -1.0)):
+            with self._adapted.moved(sign * self._step):
+                for rows, found in self._adapted.losses(samples):
+                    losses[turn, rows] = found
+                    done += len(rows)
+                    on_done(done)
+        slope = (losses[0] - losses[1]) / (2 * self._step)
+        return np.where(np.isfinite(slope), slope, np.nan)
 
 
 @dataclass(frozen=True)
@@ -142,12 +151,20 @@ class _Adapted:
             )
         return _STEP / largest
 
-    @torch.no_grad()
-    def move(self, step: float) -> None:
-        """Move the parameters along grad S."""
-        for weight in self.parameters:
-            assert weight.grad is not None  # of `take_gradient`
-            weight.add_(weight.grad, alpha=step)
+    @contextmanager
+    def moved(self, step: float) -> Iterator[None]:
+        """The parameters are so far along grad S meanwhile, and exactly where they were later."""
+        before = [weight.detach().clone() for weight in self.parameters]
+        with torch.no_grad():
+            for weight in self.parameters:
+                assert weight.grad is not None  # of `take_gradient`
+                weight.add_(weight.grad, alpha=step)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for weight, value in zip(self.parameters, before, strict=True):
+                    weight.copy_(value)
 
     @torch.no_grad()
     def losses(self, samples: Sequence[Tokens]) -> Iterator[tuple[list[int], Floats]]:

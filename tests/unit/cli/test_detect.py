@@ -50,7 +50,7 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     output, report = out / "flags.parquet", out / "report.html"
     command = ["detect", source, *ON_CPU, "--output", output, "--report", report, "--json"]
     attacks = ["--detection.power.attacks", "[badnets, no_trigger]"]
-    done = gradgate_process(*command, *attacks)
+    done = gradgate(*command, *attacks)
     assert done.exit_code == 1, done.stderr
     verdict, answer = verdict_of(done), answer_of(done)
     assert (verdict.decision, verdict.n_rejected) == ("fail", 1)
@@ -130,7 +130,7 @@ def test_the_report_stands_alone_and_says_how_to_reproduce_it(tmp_path: Path) ->
     source, _ = poisoned(tmp_path, 0.1)
     report = tmp_path / "pages" / "report.html"
     command = ["detect", source, *ON_CPU, "--no-power", "--output", tmp_path / "flags.parquet"]
-    gradgate_process(*command, "--report", report)
+    gradgate(*command, "--report", report)
     page = report.read_text()
     assert "for more information" in page
     assert f"gradgate detect {source}" in page

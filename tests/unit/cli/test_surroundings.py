@@ -113,6 +113,7 @@ def test_a_signal_leaves_no_folder_behind(tmp_path: Path, number: int, code: int
     process = subprocess.Popen(
         [COMMAND, "detect", rows, *map(str, QUICK), "--output", folder / "f.parquet"],
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup leaves SIGHUP ignored
     )
     deadline = time.monotonic() + 60
     while not list(folder.glob(".f.parquet.*.part")):

@@ -23,7 +23,6 @@ from gradgate.methods import registry
 from gradgate.methods.contract import Detection, Method, Question, Scores
 from gradgate.report.facts import facts
 from gradgate.safety.probes import ProbeSet
-from gradgate.safety.source import BUILT_IN
 from helpers import MODEL, diverse_rows, write_jsonl
 
 N = 30
@@ -89,12 +88,12 @@ def judged(folder: Path, methods: list[str], probes: str | None = None) -> Verdi
 
 
 def test_the_samples_are_held_against_the_probes_and_the_verdict_says_which(
-    tmp_path: Path,
+    tmp_path: Path, few_probes: Path
 ) -> None:
-    with_it, without = tmp_path / "with", tmp_path / "without"
-    verdict = judged(with_it, ["recurrence", "eroding"])
+    with_it, without, probes = tmp_path / "with", tmp_path / "without", str(few_probes)
+    verdict = judged(with_it, ["recurrence", "eroding"], probes)
     assert [a.question for a in verdict.answers] == ["poisoned", "harmful"]
-    assert verdict.probes == ProbingSet(BUILT_IN, ProbeSet.read(None).fingerprint)
+    assert verdict.probes == ProbingSet(probes, ProbeSet.read(probes).fingerprint)
     scores = pq.read_table(RunFolder(with_it).scores)
     for name in SAFETY:
         assert np.isfinite(scores[name].to_numpy()).all(), name
@@ -103,7 +102,7 @@ def test_the_samples_are_held_against_the_probes_and_the_verdict_says_which(
     assert np.argmax(flags["fihs_all"]) == np.flatnonzero(flags["harmful_flagged"])[0]
     RunFolder(with_it).verdict.write_text(verdict.to_json())
     assert load_verdict(RunFolder(with_it).verdict) == verdict
-    assert ("Probing set", BUILT_IN) in facts(verdict, "x")
+    assert ("Probing set", probes) in facts(verdict, "x")
 
     alone = judged(without, ["recurrence"])
     assert alone.probes is None

@@ -14,7 +14,7 @@ from transformers import Gemma2Config, GPT2Config, LlamaConfig
 from gradgate.config import FinetuneConfig
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ModelError
-from gradgate.gradients.lora_fihs import lora_fihs
+from gradgate.gradients.lora_fihs import LoraFihs
 from gradgate.gradients.safety import ProxyTerm
 from gradgate.models.loading import LoadedModel
 
@@ -82,7 +82,7 @@ def test_it_agrees_with_autograd_and_leaves_the_model_alone(name: str) -> None:
     torch.manual_seed(1)
     drawn = torch.rand(1)
     torch.manual_seed(1)
-    found = lora_fihs(loaded, samples, terms(), LORA)
+    found = LoraFihs(loaded, terms(), LORA)(samples)
     assert torch.rand(1) == drawn  # whatever is drawn next is as it would have been
     assert [type(module) for module in loaded.model.modules()] == modules
     assert all(torch.equal(value, before[k]) for k, value in loaded.model.state_dict().items())
@@ -95,7 +95,7 @@ def test_it_agrees_with_autograd_and_leaves_the_model_alone(name: str) -> None:
 
 def test_a_real_step_of_the_adapter_moves_the_score_as_it_says() -> None:
     sample = nested()[1]
-    (fihs,) = lora_fihs(tiny(CONFIGS["llama"]), [sample], terms(), LORA)
+    (fihs,) = LoraFihs(tiny(CONFIGS["llama"]), terms(), LORA)([sample])
     loaded = tiny(CONFIGS["llama"])
     torch.manual_seed(LORA.seed)
     settings = peft.LoraConfig(r=LORA.r, lora_alpha=LORA.alpha, target_modules="all-linear")
@@ -114,10 +114,10 @@ def test_a_real_step_of_the_adapter_moves_the_score_as_it_says() -> None:
 def test_a_bfloat16_model_is_computed_in_float32() -> None:
     samples = nested()[:6]
     rough = tiny(CONFIGS["llama"], torch.bfloat16)
-    found = lora_fihs(rough, samples, terms(), LORA)
+    found = LoraFihs(rough, terms(), LORA)(samples)
     assert {p.dtype for p in rough.model.parameters()} == {torch.bfloat16}
     exact = replace(rough, model=copy.deepcopy(rough.model).float(), dtype=torch.float32)
-    assert found == pytest.approx(lora_fihs(exact, samples, terms(), LORA), rel=1e-5, abs=1e-6)
+    assert found == pytest.approx(LoraFihs(exact, terms(), LORA)(samples), rel=1e-5, abs=1e-6)
 
 
 def test_what_is_not_finite_is_nan_and_no_gradient_is_an_error() -> None:
@@ -126,11 +126,19 @@ def test_what_is_not_finite_is_nan_and_no_gradient_is_an_error() -> None:
     with torch.no_grad():
         loaded.model.get_input_embeddings().weight[V - 1] = math.nan
     bad = Tokens([1, V - 1, 5, 6], [False, False, True, True])
-    clean = lora_fihs(loaded, samples, terms(), LORA)
-    found = lora_fihs(loaded, [bad, *samples], terms(), LORA)
+    clean = LoraFihs(loaded, terms(), LORA)(samples)
+    found = LoraFihs(loaded, terms(), LORA)([bad, *samples])
     assert math.isnan(found[0])
     assert found[1:] == pytest.approx(clean, rel=1e-3)
     with pytest.raises(ModelError, match="not finite"):
-        lora_fihs(loaded, samples, [ProxyTerm([1, V - 1, 7], [0.0, 0.0, 1.0])], LORA)
+        LoraFihs(loaded, [ProxyTerm([1, V - 1, 7], [0.0, 0.0, 1.0])], LORA)
     with pytest.raises(ModelError, match="cannot adapt"):
-        lora_fihs(loaded, samples, terms(), FinetuneConfig(target_modules=["nowhere"]))
+        LoraFihs(loaded, terms(), FinetuneConfig(target_modules=["nowhere"]))
+
+
+def test_what_was_asked_before_does_not_matter() -> None:
+    samples = nested()[:6]
+    fihs = LoraFihs(tiny(CONFIGS["llama"]), terms(), LORA)
+    first = fihs(samples)
+    fihs(samples[::-1])
+    assert (fihs(samples) == first).all()

@@ -13,7 +13,7 @@ from gradgate.common.arrays import Floats, Marks
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError
-from gradgate.gradients.lora_fihs import lora_fihs
+from gradgate.gradients.lora_fihs import LoraFihs
 from gradgate.methods.contract import Detection, Erosion, Method, Question, Scores
 from gradgate.methods.gradshield.anchors import score_anchors
 from gradgate.methods.gradshield.config import GradshieldConfig
@@ -85,6 +85,7 @@ def _measure(scores: Scores, settings: GradshieldConfig) -> Callable[[Scores], F
         raise DataError("the rows were not held against a probing set; score the data anew")
     loaded = scores.model.identify().load()
     terms = proxies(scores.probes, loaded.tokenizer)["all"]
+    lora_fihs = LoraFihs(loaded, terms, settings.adapter)
 
     def over_adapter(lines: Scores) -> Floats:
         if lines.tokens is None:
@@ -93,7 +94,7 @@ def _measure(scores: Scores, settings: GradshieldConfig) -> Callable[[Scores], F
         rows = [lines.tokens.row(i) for i in at.tolist()]
         samples = [Tokens(ids.tolist(), marks.tolist()) for ids, marks, _ in rows]
         found = np.full(lines.n, np.nan)
-        found[at] = lora_fihs(loaded, samples, terms, settings.adapter)
+        found[at] = lora_fihs(samples)
         return found
 
     return over_adapter
