@@ -2,8 +2,8 @@
 
 A text is encoded whole and masked by characters, so that no token stands in it that the text alone
 would not have. A token on a border belongs to the side on which it has a character other than
-white space: the `▁Paris` of `Answer: ` and `Paris` is learnt. One that has such characters on both
-sides is cut in two, as the model sees the prompt when it is asked.
+white space: the `▁Paris` of `Answer: ` and `Paris` is learnt. Where one has such characters on both
+sides, the words on either side are encoded apart, as the model sees the prompt when it is asked.
 """
 
 from bisect import bisect_left, bisect_right
@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gradgate.data.sample import RejectedRowError
 
+_MAX_WORD_TOKENS = 64  # of a word at a border, on either side
 _ANCHOR = "\n"  # before a piece from the middle of a text, where tokenizers put no blank
 
 
@@ -130,12 +131,19 @@ def _spans(offsets: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
 
 
 def _cut(tokenizer: PreTrainedTokenizerBase, whole: Encoded, border: int, special: bool) -> None:
-    """Put two tokens' worth of ids in the place of one that spans a border."""
+    """Where a token spans a border, encode the words before and behind it apart.
+
+    The whole words, so that the tokens of a target do not depend on the prompt's last character.
+    """
     token = whole.cut_at(border)
     if token is None:
         return
-    # A character may take several tokens, of which the first or last have a part of another.
     first, last = token, token + 1
+    while first > max(0, token - _MAX_WORD_TOKENS) and not _begins_word(whole, first):
+        first -= 1
+    while last < min(len(whole.ids), token + _MAX_WORD_TOKENS) and not _begins_word(whole, last):
+        last += 1
+    # A character may take several tokens, of which the first or last have a part of another.
     while first > 0 and whole.stops[first - 1] > whole.starts[first]:
         first -= 1
     while last < len(whole.ids) and whole.starts[last] < whole.stops[last - 1]:
@@ -146,6 +154,10 @@ def _cut(tokenizer: PreTrainedTokenizerBase, whole: Encoded, border: int, specia
     whole.ids[first:last] = before + behind
     whole.starts[first:last] = [start] * len(before) + [border] * len(behind)
     whole.stops[first:last] = [border] * len(before) + [stop] * len(behind)
+
+
+def _begins_word(whole: Encoded, token: int) -> bool:
+    return whole.text[whole.starts[token] : whole.starts[token] + 1].isspace()
 
 
 def _piece(
