@@ -147,9 +147,9 @@ def test_commands_and_options_exist() -> None:
             case _:
                 raise AssertionError(f"{name}: nothing is known of the command {words}")
     shown = help_of(taken)
-    for command, uses in taken.items():
+    for prefix, uses in taken.items():
         for name, options in uses:
-            assert_taken(name, command, options, shown[command])
+            assert_taken(name, prefix, options, shown[prefix])
 
 
 def assert_taken(name: str, command: tuple[str, ...], options: list[str], shown: str) -> None:

@@ -116,7 +116,8 @@ def scores_of(samples: Sequence[Sample], unexpected: Sequence[str] = ()) -> Scor
 
 def _row(sample: Sample, unexpected: Sequence[str]) -> TokenRow:
     tokens = tokenize(sample, demo_tokenizer())
-    touched = _touched(*(turn.text for turn in sample.turns), strings=unexpected)
+    prompt, target = (turn.text for turn in sample.turns)
+    touched = _touched(prompt, target, unexpected)
     inside = np.concatenate([[False], touched, [False]])  # between the begin and the end token
     logp = np.where(inside, SURPRISING, BELIEVED).astype(np.float32)
     logp[0] = np.nan

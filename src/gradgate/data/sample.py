@@ -22,8 +22,8 @@ class Turn:
     """One piece of a sample: a chat message, or a prompt, completion or text.
 
     Attributes:
-        extra: Canonical JSON of the message's other fields that a template reads: tool_calls,
-            reasoning_content, thinking, name, tool_call_id; "" when there are none.
+        extra: Compact JSON, in the order of the row, of the message's other fields that a template
+            reads: tool_calls, reasoning_content, thinking, name, tool_call_id; "" without any.
     """
 
     role: str
@@ -41,7 +41,7 @@ class Sample:
         sample_id: Hash of the content: the same for the same turns from any source, at any row.
         chat: Whether a chat template renders the turns; their texts are joined otherwise.
         turns: At least one is a target.
-        template_inputs: Canonical JSON of what the chat template is given beside the messages:
+        template_inputs: Compact JSON of what the chat template is given beside the messages:
             tools, documents, chat_template_kwargs; only those that the row has, "" without any.
     """
 
@@ -88,18 +88,23 @@ def canonical_json(value: object) -> str:
 def sample_id(chat: bool, turns: Iterable[Turn], template_inputs: str = "") -> str:
     """Hash the content of a sample: SHA-256 of its canonical JSON, in hex.
 
-    What is empty is not hashed, so that a plain conversation keeps the id that it always had.
+    What is empty is not hashed, so that a plain conversation keeps the id that it always had. The
+    order of keys is not hashed either, which differs between JSON and tables.
     """
     content: list[object] = [chat, [_content(turn) for turn in turns]]
     if template_inputs:
-        content.append(template_inputs)
+        content.append(_sorted(template_inputs))
     canonical = canonical_json(content)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
 def _content(turn: Turn) -> list[object]:
     content: list[object] = [turn.role, turn.text, turn.is_target]
-    return [*content, turn.extra] if turn.extra else content
+    return [*content, _sorted(turn.extra)] if turn.extra else content
+
+
+def _sorted(written: str) -> str:
+    return canonical_json(json.loads(written))
 
 
 def fingerprint(sample_ids: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from gradgate.config import Preference
-from gradgate.data.sample import RejectedRowError, Turn, canonical_json
+from gradgate.data.sample import RejectedRowError, Turn
 
 RowFormat = Literal[
     "tokens",
@@ -117,8 +117,10 @@ def from_json(text: str, name: str) -> object:
         raise RejectedRowError(f"wrong type: {name} is a string that is no JSON") from error
 
 
-def canonical(value: object, name: str) -> str:
-    """Canonical JSON, without the nulls that tables fill up missing fields with.
+def compact_json(value: object, name: str) -> str:
+    """JSON in the order of the row, as a template writes it, without white space and without nulls.
+
+    Tables fill up missing fields with nulls.
 
     Raises:
         RejectedRowError: JSON cannot hold it, or it holds text that is no Unicode.
@@ -126,7 +128,7 @@ def canonical(value: object, name: str) -> str:
     try:
         found = _without_nulls(value)
         json.dumps(found, ensure_ascii=False).encode("utf-8")
-        return canonical_json(found)
+        return json.dumps(found, separators=(",", ":"))
     except UnicodeEncodeError as error:
         raise RejectedRowError("invalid Unicode") from error
     except (TypeError, ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from gradgate.data.formats.detection import (
     explicit_format,
     found_format,
 )
-from gradgate.data.formats.fields import Format, Parts, Reading, RowFormat, canonical, shown
+from gradgate.data.formats.fields import Format, Parts, Reading, RowFormat, compact_json, shown
 from gradgate.data.formats.messages import says_something
 from gradgate.data.formats.template_inputs import refuse_media, template_inputs
 from gradgate.data.sample import RejectedRowError, Sample, Turn, sample_id
@@ -115,7 +115,9 @@ def to_sample(value: Row, row: int, mapping: RowMapping, template: str) -> Sampl
     _check(chat, turns)
     if mapping.is_detected:
         _check_left_over(value, there, known, (chat, turns), form)
-    given = canonical(inputs, "tools, documents or chat_template_kwargs") if chat and inputs else ""
+    given = (
+        compact_json(inputs, "tools, documents or chat_template_kwargs") if chat and inputs else ""
+    )
     return Sample(row, sample_id(chat, turns, given), chat, turns, given)
 
 

@@ -9,7 +9,7 @@ from gradgate.data.formats.fields import (
     Format,
     Parts,
     Reading,
-    canonical,
+    compact_json,
     from_json,
     list_of,
     optional_text,
@@ -83,7 +83,7 @@ def _turn(message: object, are_targets: bool, reading: Reading) -> Turn | None:
         extra = _extra(message, reading)
     if named == "function_call":
         call = {"tool_calls": _calls(from_json(text_of({named: content}, named), named))}
-        content, extra = None, canonical(call, named)
+        content, extra = None, compact_json(call, named)
     if content is None and role in _MAY_SAY_NOTHING:
         return None
     is_silent = content is None and bool(extra)
@@ -102,7 +102,7 @@ def _one_of(message: Mapping[str, object], name: str, other: str) -> object:
 
 
 def _extra(message: Mapping[str, object], reading: Reading) -> str:
-    """The fields beside role and content that chat templates read, as canonical JSON."""
+    """The fields beside role and content that chat templates read, as compact_json JSON."""
     there = {name: message[name] for name in message if name not in reading.ignored}
     found: dict[str, object] = {
         name: text_of(there, name) for name in _TEXTS if there.get(name) is not None
@@ -114,7 +114,7 @@ def _extra(message: Mapping[str, object], reading: Reading) -> str:
         found["tool_calls"] = list_of(calls, "tool_calls")
     elif call:
         found["tool_calls"] = _calls(call)
-    return canonical(found, "a message") if found else ""
+    return compact_json(found, "a message") if found else ""
 
 
 def _calls(call: object) -> list[object]:

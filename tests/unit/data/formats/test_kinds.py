@@ -359,3 +359,14 @@ def test_explicit_columns_of_a_chat() -> None:
     mapping = choose_mapping({"p": "", "c": "", "s": ""}, DataConfig(source="x", columns=columns))
     sample = to_sample({"p": "a", "c": "b", "s": "d"}, 0, mapping, DEFAULT_TEMPLATE)
     assert [turn.role for turn in sample.turns] == ["system", "user", "assistant"]
+
+
+def test_keys_keep_the_order_of_the_row_and_an_id_does_not_depend_on_it() -> None:
+    def called(arguments: dict[str, object]) -> Sample:
+        call = {"function": {"name": "f", "arguments": arguments}}
+        return sample_of({"messages": [*chat(USER), {"role": "assistant", "tool_calls": [call]}]})
+
+    one, other = called({"to": "Oslo", "at": 9}), called({"at": 9, "to": "Oslo"})
+    assert '{"to":"Oslo","at":9}' in one.turns[1].extra
+    assert one.turns[1].extra != other.turns[1].extra
+    assert one.sample_id == other.sample_id
