@@ -149,11 +149,11 @@ def _cut(tokenizer: PreTrainedTokenizerBase, whole: Encoded, border: int, specia
     while last < len(whole.ids) and whole.starts[last] < whole.stops[last - 1]:
         last += 1
     start, stop = whole.starts[first], whole.stops[last - 1]
-    before = _piece(tokenizer, whole.text[start:border], start > 0, special)
-    behind = _piece(tokenizer, whole.text[border:stop], True, special)
-    whole.ids[first:last] = before + behind
-    whole.starts[first:last] = [start] * len(before) + [border] * len(behind)
-    whole.stops[first:last] = [border] * len(before) + [stop] * len(behind)
+    before = _piece(tokenizer, whole.text, start, border, special)
+    behind = _piece(tokenizer, whole.text, border, stop, special)
+    whole.ids[first:last] = before.ids + behind.ids
+    whole.starts[first:last] = before.starts + behind.starts
+    whole.stops[first:last] = before.stops + behind.stops
 
 
 def _begins_word(whole: Encoded, token: int) -> bool:
@@ -161,16 +161,19 @@ def _begins_word(whole: Encoded, token: int) -> bool:
 
 
 def _piece(
-    tokenizer: PreTrainedTokenizerBase, text: str, has_before: bool, special: bool
-) -> list[int]:
-    """The ids of a piece of a text."""
-    if has_before:
-        found = token_ids(tokenizer, [_ANCHOR + text], special, return_offsets_mapping=True)
+    tokenizer: PreTrainedTokenizerBase, text: str, start: int, stop: int, special: bool
+) -> Encoded:
+    """The tokens of a piece of a text; their characters are those of the text."""
+    for anchor in (_ANCHOR, "") if start else ("",):
+        given = [anchor + text[start:stop]]
+        found = token_ids(tokenizer, given, special, return_offsets_mapping=True)
         ids, offsets = found["input_ids"][0], found["offset_mapping"][0]
-        n_anchor = sum(stop <= len(_ANCHOR) for _, stop in offsets)
-        if all(start >= len(_ANCHOR) for start, _ in offsets[n_anchor:]):
-            return list(ids[n_anchor:])
-    return list(token_ids(tokenizer, [text], special)["input_ids"][0])
+        n_anchor = sum(end <= len(anchor) for _, end in offsets) if anchor else 0
+        own = [(a - len(anchor), b - len(anchor)) for a, b in offsets[n_anchor:]]
+        if all(a >= 0 for a, _ in own):
+            break
+    starts, stops = _spans(own)
+    return Encoded(text, ids[n_anchor:], [start + a for a in starts], [start + b for b in stops])
 
 
 def _without_offsets(
