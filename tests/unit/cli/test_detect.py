@@ -130,7 +130,7 @@ def test_the_report_stands_alone_and_says_how_to_reproduce_it(tmp_path: Path) ->
     source, _ = poisoned(tmp_path, 0.1)
     report = tmp_path / "pages" / "report.html"
     command = ["detect", source, *ON_CPU, "--no-power", "--output", tmp_path / "flags.parquet"]
-    gradgate(*command, "--report", report)
+    gradgate_process(*command, "--report", report)
     page = report.read_text()
     assert "for more information" in page
     assert f"gradgate detect {source}" in page
