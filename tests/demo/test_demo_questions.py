@@ -23,7 +23,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from demo.apis import unambiguous
-from demo.questions import Fact, ask, docstrings, mine_facts, mine_questions
+from demo.questions import MAX_SAME_BASE, Fact, ask, docstrings, mine_facts, mine_questions
 from demo.sources import PACKAGES, installed_packages, module_name, package_root, python_files
 from demo.train_model import Options, run
 
@@ -248,3 +248,9 @@ def test_tokenizer_adds_nothing_and_round_trips(model_folder: Path) -> None:
 def test_a_finished_model_is_not_overwritten(model_folder: Path) -> None:
     with pytest.raises(FileExistsError):
         run(Options(steps=1, output=model_folder, max_docs=1))
+
+
+def test_few_rows_name_the_same_base_class() -> None:
+    facts = mine_facts(1200, SEED)
+    named = Counter(fact.answers for fact in facts if fact.kind == "base")
+    assert max(named.values()) == MAX_SAME_BASE
