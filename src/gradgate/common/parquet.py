@@ -1,4 +1,4 @@
-"""Reading Parquet tables: all of one, or in batches, so that memory does not depend on its rows."""
+"""Parquet tables, read and written in batches, so that memory does not depend on their rows."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +9,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradgate.errors import DataError
+
+GROUP_ROWS = 4096  # that are written together
+_GROUP_SIZE = 1 << 20  # characters and tokens; as Python objects they take some 50 MB
 
 
 def batches(
@@ -59,3 +62,34 @@ def data_errors(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+
+
+class GroupWriter:
+    """Writes rows to a Parquet file in groups that are bounded in rows and in size."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        """Begin a file."""
+        self.n_rows = 0
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._group: list[dict[str, object]] = []
+        self._group_size = 0
+
+    def add(self, row: dict[str, object], size: int = 0) -> None:
+        """Write a row; `size`: characters and tokens in it, where they may be many."""
+        self.n_rows += 1
+        self._group.append(row)
+        self._group_size += size
+        if len(self._group) >= GROUP_ROWS or self._group_size >= _GROUP_SIZE:
+            self._write_group()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        if self._group:
+            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
+        self._group = []
+        self._group_size = 0

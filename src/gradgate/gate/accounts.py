@@ -14,11 +14,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from gradgate.common.files import folder_written_whole
-from gradgate.common.parquet import batches
+from gradgate.common.parquet import GroupWriter, batches
 from gradgate.common.run_folder import ACCOUNT_SCHEMA, FAILED, RunFolder, flag_column
 from gradgate.data.prepare import Prepared
 from gradgate.errors import DataError
@@ -39,7 +36,6 @@ _FLAGS = [
     *("row", "sample_id", "status", "reason", "spectral_entropy"),
     *("flagged", "in_doubt", "surplus_copy", "reasons"),
 ]
-_GROUP_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +75,12 @@ def settle(run: RunFolder, prepared: Prepared, verdict: Verdict) -> Verdict:
             )
             for state in STATES
         }
-        listed = stack.enter_context(closing(_AccountWriter(folder / ACCOUNTS, verdict)))
+        listed = stack.enter_context(closing(_listing(folder / ACCOUNTS, verdict)))
         for row, account in zip_longest(kind.kept(run.source_rows), _accounts(run, verdict)):
             if row is None or account is None or account.row != why.total():
                 raise DataError(f"row {why.total()} of the source is not accounted for; run again")
             why[account.why] += 1
-            listed.add(account)
+            listed.add(asdict(account))
             _write(files[account.state], row, account)
         counts = _counted(why)
         _require_sums(counts, prepared, verdict)
@@ -200,31 +196,13 @@ def _of_verdict(verdict: Verdict) -> list[str]:
     return [f"the verdict on the dataset is {verdict.decision}"]
 
 
-class _AccountWriter:
-    """Writes accounts.parquet, in groups."""
-
-    def __init__(self, path: Path, verdict: Verdict) -> None:
-        facts = {
-            "gradgate.decision": verdict.decision,
-            "gradgate.dataset_fingerprint": verdict.dataset_fingerprint or "",
-        }
-        self._schema = ACCOUNT_SCHEMA.with_metadata(facts)
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
-        self._group: list[dict[str, Any]] = []
-
-    def add(self, account: Account) -> None:
-        self._group.append(asdict(account))
-        if len(self._group) >= _GROUP_ROWS:
-            self._write_group()
-
-    def close(self) -> None:
-        self._write_group()
-        self._writer.close()
-
-    def _write_group(self) -> None:
-        if self._group:
-            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
-        self._group = []
+def _listing(path: Path, verdict: Verdict) -> GroupWriter:
+    """The writer of accounts.parquet, which says on what verdict it rests."""
+    facts = {
+        "gradgate.decision": verdict.decision,
+        "gradgate.dataset_fingerprint": verdict.dataset_fingerprint or "",
+    }
+    return GroupWriter(path, ACCOUNT_SCHEMA.with_metadata(facts))
 
 
 def accepted_rows(folder: Path) -> Iterator[int]:

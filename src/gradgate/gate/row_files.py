@@ -15,12 +15,11 @@ from typing import Any, Protocol, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradgate.common.parquet import batches, data_errors
+from gradgate.common.parquet import GROUP_ROWS, batches, data_errors
 from gradgate.data.kept_rows import LINES, OWN_COLUMN, kept_batches, kept_schemas, line_of
 from gradgate.data.table_rows import read_table
 from gradgate.errors import DataError
 
-_GROUP_ROWS = 4096
 _GROUP_BYTES = 1 << 23
 _HEAD = f'{{"{OWN_COLUMN}": '
 _OWN = pa.struct(
@@ -171,7 +170,7 @@ class _Tables:
             row = row.append_column(self._schema.field(OWN_COLUMN), pa.array([asdict(own)], _OWN))
         self._group.append(row)
         self._n_bytes += row.nbytes
-        if len(self._group) >= _GROUP_ROWS or self._n_bytes >= _GROUP_BYTES:
+        if len(self._group) >= GROUP_ROWS or self._n_bytes >= _GROUP_BYTES:
             self._write_group()
 
     def close(self) -> None:
