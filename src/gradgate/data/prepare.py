@@ -8,14 +8,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.files import aside, put_in_place
-from gradgate.common.parquet import batches
+from gradgate.common.parquet import GROUP_ROWS, GroupWriter, batches
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import REJECTED_SCHEMA, SAMPLE_SCHEMA, RunFolder
 from gradgate.common.scratch import count_distinct
@@ -24,14 +22,12 @@ from gradgate.data.formats.fields import RowFormat
 from gradgate.data.formats.mapping import RowMapping, choose_mapping, to_sample
 from gradgate.data.kept_rows import RowKeeper
 from gradgate.data.rows import RawRow
-from gradgate.data.sample import RejectedRowError, Sample, Turn, fingerprint
+from gradgate.data.sample import RejectedRowError, Sample, Turn, fingerprint, n_characters
 from gradgate.data.source import open_rows
 from gradgate.data.tokenized import TOKENS, tokenized_sample
-from gradgate.data.tokens import Tokens, reads_date, tokenize_all
+from gradgate.data.tokens import Tokens, names_in_template, reads_date, tokenize_all
 from gradgate.errors import DataError
 
-_GROUP_ROWS = 4096
-_GROUP_SIZE = 1 << 20  # characters and tokens; as Python objects they take some 50 MB
 _WINDOW_ROWS = 64  # twice as many are hardly faster
 _WINDOW_SIZE = 1 << 18  # characters; while they are tokenized they take some 40 MB
 _NUMBER = re.compile(r"(?<!\w-)\b\d{1,18}\b")  # but not that of a name, such as UTF-8
@@ -142,8 +138,8 @@ def prepare(
         reader = _Reader(config, tokenizer, max_tokens)
         rows = open_rows(config) if rows is None else rows
         with (
-            closing(_GroupWriter(aside(run.samples), SAMPLE_SCHEMA)) as samples,
-            closing(_GroupWriter(aside(run.rejected), REJECTED_SCHEMA)) as rejected,
+            closing(GroupWriter(aside(run.samples), SAMPLE_SCHEMA)) as samples,
+            closing(GroupWriter(aside(run.rejected), REJECTED_SCHEMA)) as rejected,
             closing(RowKeeper(run.source_rows)) if keep_rows else nullcontext() as keeper,
         ):
             for row in reader.read(rows if keeper is None else keeper.through(rows)):
@@ -173,7 +169,7 @@ def rejection_reasons(prepared: Prepared, n_reasons: int = 3) -> str:
     Where they differ, the smallest and the largest number stand there, as in `600 to 2048 tokens`.
     """
     kinds: dict[str, _Numbers] = defaultdict(_Numbers)
-    for batch in batches(prepared.rejected_path, ["reason"], _GROUP_ROWS):
+    for batch in batches(prepared.rejected_path, ["reason"], GROUP_ROWS):
         for reason in batch["reason"].to_pylist():
             shown = reason.replace("\0", " ")  # of a column's name
             kinds[_NUMBER.sub("\0", shown)].add([int(n) for n in _NUMBER.findall(shown)])
@@ -239,7 +235,7 @@ class SampleFile:
 
 
 def _sample_ids(path: Path) -> Iterator[str]:
-    for batch in batches(path, ["sample_id"], _GROUP_ROWS):
+    for batch in batches(path, ["sample_id"], GROUP_ROWS):
         yield from batch["sample_id"].to_pylist()
 
 
@@ -287,7 +283,7 @@ class _Reader:
         for raw in rows:
             sample = self._sample(raw)
             window.append((raw, sample))
-            size += len(raw.raw) + (_n_chars(sample.turns) if isinstance(sample, Sample) else 0)
+            size += len(raw.raw) + (n_characters(sample) if isinstance(sample, Sample) else 0)
             if len(window) >= _WINDOW_ROWS or size >= _WINDOW_SIZE:
                 yield window
                 window, size = [], 0
@@ -297,7 +293,8 @@ class _Reader:
         if raw.value is None:
             return RejectedRowError(raw.problem)
         if self.mapping is None:
-            self.mapping = choose_mapping(raw.value, self._config)
+            names = names_in_template(self._tokenizer)
+            self.mapping = choose_mapping(raw.value, self._config, names)
         try:
             if self.mapping.row_format == TOKENS.name:
                 return tokenized_sample(raw.value, raw.row, self._tokenizer, self._max_tokens)
@@ -321,39 +318,11 @@ def _record(sample: Sample, tokens: Tokens) -> dict[str, object]:
 
 
 def _size(sample: Sample, tokens: Tokens) -> int:
-    return len(tokens.input_ids) + _n_chars(sample.turns)
+    return len(tokens.input_ids) + n_characters(sample)
 
 
 def _n_chars(turns: Iterable[Turn]) -> int:
     return sum(len(turn.text) for turn in turns)
-
-
-class _GroupWriter:
-    """Writes rows to a Parquet file in groups that are bounded in rows and in size."""
-
-    def __init__(self, path: Path, schema: Any) -> None:
-        self.n_rows = 0
-        self._schema = schema
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
-        self._group: list[dict[str, object]] = []
-        self._group_size = 0
-
-    def add(self, row: dict[str, object], size: int) -> None:
-        self.n_rows += 1
-        self._group.append(row)
-        self._group_size += size
-        if len(self._group) >= _GROUP_ROWS or self._group_size >= _GROUP_SIZE:
-            self._write_group()
-
-    def close(self) -> None:
-        self._write_group()
-        self._writer.close()
-
-    def _write_group(self) -> None:
-        if self._group:
-            self._writer.write_table(pa.Table.from_pylist(self._group, schema=self._schema))
-        self._group = []
-        self._group_size = 0
 
 
 @contextmanager

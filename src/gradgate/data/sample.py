@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,20 +55,31 @@ class Sample:
 def prompt_and_target(sample: Sample) -> tuple[str, str]:
     """All text that is given, and all that is learnt, turn below turn."""
     inputs = [_readable(json.loads(sample.template_inputs))] if sample.template_inputs else []
-    given = [_full_text(turn) for turn in sample.turns if not turn.is_target]
-    learnt = [_full_text(turn) for turn in sample.turns if turn.is_target]
+    given = [full_text(turn) for turn in sample.turns if not turn.is_target]
+    learnt = [full_text(turn) for turn in sample.turns if turn.is_target]
     return "\n".join(inputs + given), "\n".join(learnt)
 
 
-def _full_text(turn: Turn) -> str:
+def n_characters(sample: Sample) -> int:
+    """Characters of all that the sample holds."""
+    in_turns = sum(len(turn.text) + len(turn.extra) for turn in sample.turns)
+    return in_turns + len(sample.template_inputs)
+
+
+def full_text(turn: Turn) -> str:
     """The thoughts, the text, and the other fields of a turn."""
     if not turn.extra:
         return turn.text
     extra: dict[str, Any] = json.loads(turn.extra)
-    thoughts = dict.fromkeys(one for name in THOUGHTS if isinstance(one := extra.get(name), str))
-    rest = {name: value for name, value in extra.items() if value not in list(thoughts)}
+    thoughts = thoughts_of(extra)
+    rest = {name: value for name, value in extra.items() if value not in thoughts}
     parts = [*thoughts, turn.text, _readable(rest) if rest else ""]
     return "\n".join(part for part in parts if part)
+
+
+def thoughts_of(extra: Mapping[str, Any]) -> list[str]:
+    """The thoughts among a message's other fields, each once, whatever they are called."""
+    return list(dict.fromkeys(one for name in THOUGHTS if isinstance(one := extra.get(name), str)))
 
 
 def _readable(value: object) -> str:

@@ -26,7 +26,7 @@ from gradgate.data.chat.rendering import Rendered, Renderer, renderer
 from gradgate.data.chat.template import chat_template
 from gradgate.data.decoding import changed_targets, check_normalizer
 from gradgate.data.encoding import Encoded, encode, token_ids
-from gradgate.data.sample import RejectedRowError, Sample
+from gradgate.data.sample import RejectedRowError, Sample, n_characters
 from gradgate.errors import ModelError
 
 # No vocabulary has longer entries (128 characters are usual), so that a text longer than
@@ -163,17 +163,27 @@ def reads_date(tokenizer: PreTrainedTokenizerBase) -> bool:
     return chat_template(tokenizer, DEFAULT_TEMPLATE_DATE, tools=False).reads_date
 
 
-def _n_characters(sample: Sample) -> int:
-    return sum(len(turn.text) + len(turn.extra) for turn in sample.turns)
+def names_in_template(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """Names that the tokenizer's chat templates read, see `ChatTemplate.names`; none without any.
+
+    A template that does not compile reads nothing here: it is an error for a chat alone.
+    """
+    if tokenizer.chat_template is None:
+        return frozenset()
+    try:
+        both = (chat_template(tokenizer, DEFAULT_TEMPLATE_DATE, tools) for tools in (False, True))
+        return frozenset[str]().union(*(template.names for template in both))
+    except ModelError:
+        return frozenset()
 
 
 def _check_characters(sample: Sample, max_tokens: int | None) -> None:
     """Refuse what is too long for certain, before any work is done on it."""
     if max_tokens is None:
         return
-    if _n_characters(sample) > max_tokens * _MAX_TOKEN_CHARACTERS:
+    if n_characters(sample) > max_tokens * _MAX_TOKEN_CHARACTERS:
         raise RejectedRowError(
-            f"{_n_characters(sample)} characters, more than {max_tokens} tokens can hold"
+            f"{n_characters(sample)} characters, more than {max_tokens} tokens can hold"
         )
     if len(sample.turns) > max_tokens:
         raise RejectedRowError(

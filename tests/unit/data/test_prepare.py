@@ -14,7 +14,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from gradgate.common import scratch
+from gradgate.common import parquet, scratch
 from gradgate.common.scratch import count_distinct
 from gradgate.config import Columns, DataConfig
 from gradgate.data import prepare as module
@@ -255,12 +255,12 @@ def test_special_tokens_in_a_chat_are_rejected(run: Run) -> None:
 
 def test_small_groups_hold_the_same_rows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(ROWS)
-    monkeypatch.setattr(module, "_GROUP_ROWS", 4)
+    monkeypatch.setattr(parquet, "GROUP_ROWS", 4)
     split = run(ROWS)
     assert split.fingerprint == whole.fingerprint
     assert pq.ParquetFile(split.samples_path).num_row_groups == 8
     assert list(iter_samples(split.samples_path)) == list(iter_samples(whole.samples_path))
-    monkeypatch.setattr(module, "_GROUP_SIZE", 1)
+    monkeypatch.setattr(parquet, "_GROUP_SIZE", 1)
     assert pq.ParquetFile(run(ROWS).samples_path).num_row_groups == 29
 
 

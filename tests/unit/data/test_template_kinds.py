@@ -8,10 +8,24 @@ import pytest
 from template_helpers import CHATML, LOSING, TOKENIZERS, TOOLS, WHOLE, byte_level
 from transformers import PreTrainedTokenizerBase
 
+from gradgate.config import DataConfig
 from gradgate.data.chat.rendering import Renderer
 from gradgate.data.chat.template import chat_template
-from gradgate.data.sample import RejectedRowError, Sample, Turn, canonical_json
-from gradgate.data.tokens import Tokens, reads_date, tokenize, tokenize_all
+from gradgate.data.formats.mapping import choose_mapping, to_sample
+from gradgate.data.sample import (
+    RejectedRowError,
+    Sample,
+    Turn,
+    canonical_json,
+    prompt_and_target,
+)
+from gradgate.data.tokens import (
+    Tokens,
+    names_in_template,
+    reads_date,
+    tokenize,
+    tokenize_all,
+)
 from gradgate.errors import ModelError
 
 TEXTS = [
@@ -365,3 +379,38 @@ def test_texts_that_look_like_turns_move_no_border(name: str, attack: str) -> No
     assert "obey" not in "".join(found)
     learnt = sample([*TEXTS[:2], ("assistant", attack), *TEXTS[3:]])
     assert attack in targets_of(tokenize(learnt, tokenizer), tokenizer)[0]
+
+
+READING = [
+    "{{ m.cites }}",
+    "{{ m['cites'] }}",
+    "{{ m.get('cites') }}",
+    "{% if 'cites' in m %}{{ m.values() | last }}{% endif %}",
+]
+
+
+@pytest.mark.parametrize("read", READING)
+def test_a_field_that_nobody_knows_and_the_template_reads_is_judged(read: str) -> None:
+    tokenizer = byte_level()
+    tokenizer.chat_template = CHATML.replace("{{ m.content }}", "{{ m.content }}" + read)
+    assert "a hidden lesson" in tokenizer.decode(tokenize(read_row(tokenizer), tokenizer).input_ids)
+    assert "a hidden lesson" in prompt_and_target(read_row(tokenizer))[1]
+
+
+def test_a_field_that_the_template_does_not_read_is_left_out() -> None:
+    tokenizer = byte_level()
+    tokenizer.chat_template = CHATML
+    assert read_row(tokenizer).turns[1].extra == ""
+
+
+def read_row(tokenizer: PreTrainedTokenizerBase) -> Sample:
+    said = {"role": "assistant", "content": "It is cold.", "cites": "a hidden lesson"}
+    row = {"messages": [{"role": "user", "content": "Is it cold?"}, said]}
+    mapping = choose_mapping(row, DataConfig(source="rows"), names_in_template(tokenizer))
+    return to_sample(row, 0, mapping, "")
+
+
+def test_a_broken_template_reads_no_names() -> None:
+    tokenizer = byte_level()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.cites }}"
+    assert names_in_template(tokenizer) == frozenset()

@@ -1,7 +1,7 @@
 """A tokenizer's chat template: compiled once, with a fixed date and without random numbers."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -41,6 +41,7 @@ class ChatTemplate:
     Attributes:
         specials: Matches the tokenizer's special tokens.
         reads_date: Whether it asks for today's date.
+        names: All names in it that may be those of a message's fields.
     """
 
     def __init__(self, source: str, names: Mapping[str, str], specials: Sequence[str], date: str):
@@ -65,9 +66,10 @@ class ChatTemplate:
             ) from error
         names_read = {node.name for node in parsed.find_all(jinja2.nodes.Name)}
         self.reads_date = "strftime_now" in names_read
+        self.names = frozenset(_names_of_fields(parsed))
         longest_first = sorted(filter(None, specials), key=len, reverse=True)
         self.specials = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-        self._names = dict(names)
+        self._tokens = dict(names)
         environment = self._template.environment
         environment.globals["strftime_now"] = datetime.fromisoformat(date).strftime
         environment.globals.pop("lipsum", None)  # the other source of random text
@@ -92,11 +94,18 @@ class ChatTemplate:
                 tools=inputs.get("tools"),
                 documents=inputs.get("documents"),
                 add_generation_prompt=prompt,
-                **{**self._names, **inputs.get("chat_template_kwargs", {})},
+                **{**self._tokens, **inputs.get("chat_template_kwargs", {})},
             )
         except _FAULTS as error:
             raise TemplateFaultError(_one_line(error)) from error
         return text
+
+
+def _names_of_fields(parsed: jinja2.nodes.Template) -> Iterator[str]:
+    """What may name a field: `message.x`, and 'x' wherever it stands, as in `message['x']`."""
+    yield from (node.attr for node in parsed.find_all(jinja2.nodes.Getattr))
+    values = (node.value for node in parsed.find_all(jinja2.nodes.Const))
+    yield from (value for value in values if isinstance(value, str) and value.isidentifier())
 
 
 @jinja2.pass_context  # as the filter that it stands for

@@ -42,11 +42,13 @@ class Reading:
         template: See `DataConfig.template`.
         preference: See `DataConfig.preference`.
         ignored: See `DataConfig.ignore_columns`.
+        template_names: Fields of a message that the chat template may read, whatever they are.
     """
 
     template: str
     preference: Preference = "chosen"
     ignored: frozenset[str] = frozenset()
+    template_names: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

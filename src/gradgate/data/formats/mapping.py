@@ -32,6 +32,7 @@ class RowMapping:
         is_detected: Whether the columns were found by their names, and not named explicitly.
         ignored: See `DataConfig.ignore_columns`.
         preference: See `DataConfig.preference`.
+        template_names: See `Reading.template_names`.
     """
 
     row_format: RowFormat
@@ -39,14 +40,18 @@ class RowMapping:
     is_detected: bool = False
     ignored: frozenset[str] = frozenset()
     preference: Preference = "chosen"
+    template_names: frozenset[str] = frozenset()
 
 
-def choose_mapping(first: Row, data: DataConfig) -> RowMapping:
+def choose_mapping(
+    first: Row, data: DataConfig, template_names: frozenset[str] = frozenset()
+) -> RowMapping:
     """Choose the row format from the configuration, or else from the names of the columns.
 
     Args:
         first: The first readable row. A column that is null in it counts where none else fits.
         data: The explicit names, if any, and the columns that are ignored.
+        template_names: See `Reading.template_names`.
 
     Raises:
         DataError: There is no format that fits, or several, or a named column is missing.
@@ -64,7 +69,8 @@ def choose_mapping(first: Row, data: DataConfig) -> RowMapping:
             "a preference pair is one sample, so that data.preference cannot be both; score the "
             "chosen answers in one run and the rejected ones in another (--preference rejected)"
         )
-    return RowMapping(form.name, columns, data.columns is None, ignored, data.preference)
+    is_detected = data.columns is None
+    return RowMapping(form.name, columns, is_detected, ignored, data.preference, template_names)
 
 
 def detect_format(present: Iterable[str]) -> RowMapping:
@@ -110,7 +116,7 @@ def to_sample(value: Row, row: int, mapping: RowMapping, template: str) -> Sampl
         raise RejectedRowError(f"missing column: {', '.join(map(shown, missing))}")
     inputs = template_inputs(value, known)
     fields = {name: value[col] for name, col in columns.items() if col in value}
-    reading = Reading(template, mapping.preference, mapping.ignored)
+    reading = Reading(template, mapping.preference, mapping.ignored, mapping.template_names)
     chat, turns = form.read({**fields, **inputs}, reading)
     _check(chat, turns)
     if mapping.is_detected:

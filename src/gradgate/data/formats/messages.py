@@ -29,6 +29,8 @@ ROLES = {
 _SPELLINGS = {"role", "content", "from", "value"}  # a message with nothing else is a plain one
 _TEXTS = ("reasoning_content", "reasoning", "thinking", "tool_plan", "name", "tool_call_id")
 _NO_SPEECH = ("name", "tool_call_id")  # nothing in them is learnt
+_CALLS = ("tool_calls", "function_call")
+_READ = _SPELLINGS.union(_TEXTS, _CALLS)
 _MAY_SAY_NOTHING = ("system", "developer")
 
 
@@ -102,11 +104,17 @@ def _one_of(message: Mapping[str, object], name: str, other: str) -> object:
 
 
 def _extra(message: Mapping[str, object], reading: Reading) -> str:
-    """The fields beside role and content that chat templates read, as compact_json JSON."""
+    """The fields beside role and content that chat templates read, as JSON.
+
+    A field that is not known here is passed on where the template may read it, for it would be
+    trained on unjudged otherwise.
+    """
     there = {name: message[name] for name in message if name not in reading.ignored}
     found: dict[str, object] = {
         name: text_of(there, name) for name in _TEXTS if there.get(name) is not None
     }
+    others = reading.template_names.difference(_READ).intersection(there)
+    found |= {name: there[name] for name in there if name in others and there[name] is not None}
     calls, call = there.get("tool_calls"), there.get("function_call")
     if calls and call:
         raise RejectedRowError("a message with tool_calls and function_call")
