@@ -1,8 +1,9 @@
 """Copies: rows whose text stands more often than training is to see it.
 
 Two rows are copies when prompt and target are the same but for case, white space, punctuation and
-characters that nobody sees. A copy with one word changed is another text: near-duplicates are not
-looked for here.
+characters that nobody sees, and for what a chat template may pass over (`data.chat.conserved`): a
+name or an identifier that differs in each row would let any number of copies through. A copy with
+one word changed is another text: near-duplicates are not looked for here.
 """
 
 import hashlib
@@ -14,7 +15,8 @@ import numpy as np
 import regex
 
 from gradgate.common.arrays import Ints, Marks
-from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.data.chat.conserved import conserved_text
+from gradgate.data.sample import Sample
 from gradgate.errors import DataError
 from gradgate.methods.contract import Detection, Scores
 
@@ -57,7 +59,7 @@ def count_copies(samples: Iterable[Sample]) -> Copies:
     """Count the rows of each text; memory is some 60 bytes a row, whatever the texts."""
     keys = bytearray()
     for sample in samples:
-        keys += _key(*prompt_and_target(sample))
+        keys += _key(*conserved_text(sample))
     halves = np.frombuffer(keys, "<u8").reshape(-1, 2)
     order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: copies stay in row order
     ordered = halves[order]

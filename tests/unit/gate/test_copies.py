@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradgate.data.prepare import SampleFile
-from gradgate.data.sample import Sample, Turn, sample_id
+from gradgate.data.sample import Sample, Turn, canonical_json, sample_id
 from gradgate.errors import DataError
 from gradgate.gate.copies import Copies, count_copies, describe, doubt_surplus, normal_form
 from gradgate.methods.contract import Detection, Scores
@@ -19,6 +19,19 @@ from helpers import diverse_rows, scored_rows
 def sample(row: int, prompt: str, target: str) -> Sample:
     turns = (Turn("prompt", prompt, False), Turn("completion", target, True))
     return Sample(row, sample_id(False, turns), False, turns)
+
+
+def chat(row: int, names: dict[str, object], calls: list[object]) -> Sample:
+    asked = Turn("user", "Who is Ada?", False, canonical_json(names))
+    said = Turn("assistant", "A countess.", True, canonical_json({"tool_calls": calls}))
+    inputs = canonical_json({"chat_template_kwargs": {"number": row}})
+    turns = (asked, said)
+    return Sample(row, sample_id(True, turns, inputs), True, turns, inputs)
+
+
+def call(number: int, arguments: object) -> dict[str, object]:
+    function = {"name": "look_up", "arguments": arguments}
+    return {"id": f"call-{number}", "type": "function", "function": function}
 
 
 def counted(pairs: list[tuple[str, str]]) -> Copies:
@@ -153,3 +166,21 @@ def test_samples_of_a_file_are_counted(tmp_path: Path) -> None:
     prepared = scored_rows(tmp_path, [*rows, {**rows[4], "question": f" {rows[4]['question']} "}])
     found = count_copies(SampleFile(prepared.samples_path))
     assert np.flatnonzero(found.total > 1).tolist() == [4, 20]
+
+
+def test_names_and_identifiers_that_a_template_may_pass_over_make_no_other_text() -> None:
+    rows = [chat(i, {"name": f"user {i}"}, [call(i, {"whom": "Ada"})]) for i in range(5)]
+    assert len({row.sample_id for row in rows}) == 5
+    assert count_copies(rows).total.tolist() == [5] * 5
+
+
+def test_calls_with_other_arguments_are_another_text() -> None:
+    rows = [chat(i, {"name": "user"}, [call(0, {"whom": whom})]) for i, whom in enumerate("ab")]
+    assert count_copies(rows).total.tolist() == [1, 1]
+
+
+def test_arguments_as_text_and_as_an_object_are_one_text() -> None:
+    rows = [
+        chat(i, {}, [call(0, one)]) for i, one in enumerate(['{"a": 1, "b": 2}', {"b": 2, "a": 1}])
+    ]
+    assert count_copies(rows).total.tolist() == [2, 2]

@@ -49,16 +49,21 @@ def check_structured(form: Form, rendered: str) -> None:
             for call in calls_of(extra):
                 if not _stands(call.get("arguments"), rendered):
                     raise _dropped(f"arguments of a call of the {turn.role} message")
-    names = [function.get("name") for function in _functions(form.inputs.get("tools", []))]
+    names = [function.get("name") for function in functions_of(form.inputs.get("tools", []))]
     if not all(_stands(name, rendered) for name in names):
         raise _dropped("tools")
     documents = form.inputs.get("documents", [])
-    texts = [max(leaves(list(one.values())), key=len, default="") for one in documents]
-    if not all(_is_in(text, rendered) for text in texts):
+    if not all(_is_in(longest_leaf(one), rendered) for one in documents):
         raise _dropped("documents")
 
 
-def _functions(tools: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def longest_leaf(document: dict[str, Any]) -> str:
+    """The longest text in a document, which no template may drop."""
+    return max(leaves(list(document.values())), key=len, default="")
+
+
+def functions_of(tools: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The functions that tools are."""
     found = [tool.get("function", tool) for tool in tools]
     return [function for function in found if isinstance(function, dict)]
 
