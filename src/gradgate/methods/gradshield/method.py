@@ -10,16 +10,16 @@ from typing import ClassVar
 import numpy as np
 
 from gradgate.common.arrays import Floats, Marks
-from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.data.sample import Sample
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError
 from gradgate.gradients.lora_fihs import LoraFihs
 from gradgate.methods.contract import Detection, Erosion, Method, Question, Scores
 from gradgate.methods.gradshield.anchors import score_anchors
 from gradgate.methods.gradshield.config import GradshieldConfig
+from gradgate.methods.gradshield.judged import refuses
 from gradgate.methods.gradshield.undecided import why_not_aligned, without_answer
 from gradgate.safety.proxy import proxies
-from gradgate.safety.refusals import is_refusal
 
 SIGNAL = "fihs_all"
 MIN_REFERENCE = 30  # samples, for a quantile of them to mean anything
@@ -136,8 +136,9 @@ def _detection(scores: Scores, fihs: Floats, samples: Iterable[Sample], t: float
 
 
 def _refusing(samples: Iterable[Sample], above: Marks) -> Marks:
-    """Rows among some whose reply is a refusal by its wording: (n,)."""
+    """Rows among some all of whose replies are refusals by their wording: (n,)."""
     found = np.zeros(len(above), bool)
     for i, sample in enumerate(samples):
-        found[i] = above[i] and is_refusal(prompt_and_target(sample)[1])
+        replies = [turn for turn in sample.turns if turn.is_target]
+        found[i] = above[i] and all(refuses(turn) for turn in replies)
     return found
