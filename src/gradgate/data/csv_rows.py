@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterator
 
 from gradgate.config import Limits
@@ -12,6 +13,7 @@ from gradgate.errors import DataError
 
 _MAX_FIELD_CHARACTERS = 2**31 - 1  # 128 KiB otherwise; it must fit into a C long of 32 bits
 _DELIMITERS = ",;\t|"  # that are looked for
+_TELLS_DELIMITER = re.compile(r'"?sep=([^"\w\s]|\t)"?[\r\n]*')  # a first line that Excel reads
 _LINE_BYTES = 32  # what a line takes beside its characters
 _OPEN = "unexpected end of data"  # in the error of an open quote
 _INDEX = "Unnamed: 0"  # as pandas calls the column without a name that its to_csv writes
@@ -89,7 +91,10 @@ class _Lines:
 
 def _header(lines: Iterator[str], path: str, delimiter: str | None) -> tuple[str, list[str]]:
     """The delimiter, and the names of the columns; no names when there is no row."""
-    first = next((line for line in lines if line.strip("\r\n")), "")
+    first = _first_line(lines)
+    told = _TELLS_DELIMITER.fullmatch(first)
+    if told is not None:
+        first, delimiter = _first_line(lines), delimiter or told[1]
     chosen = delimiter or _delimiter(first, path)
     try:
         reader = csv.reader(itertools.chain([first], lines), delimiter=chosen, strict=True)
@@ -102,6 +107,10 @@ def _header(lines: Iterator[str], path: str, delimiter: str | None) -> tuple[str
     if len(set(columns)) < len(columns) or not all(columns):
         raise DataError(f"{path}: the first row must name every column, and no two the same")
     return chosen, columns
+
+
+def _first_line(lines: Iterator[str]) -> str:
+    return next((line for line in lines if line.strip("\r\n")), "")
 
 
 def _delimiter(first: str, path: str) -> str:

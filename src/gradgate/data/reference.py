@@ -1,6 +1,7 @@
 """The trusted reference: samples of the same kind that somebody vouches for."""
 
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.config import DataConfig
+from gradgate.data.files import has_file_extension
 from gradgate.data.prepare import Prepared, prepare, rejection_reasons
 from gradgate.data.source import open_rows
 from gradgate.errors import DataError
@@ -61,5 +63,7 @@ def check_reference(
 
 
 def _config(source: str, data: DataConfig) -> DataConfig:
-    own = dict.fromkeys(("name", "revision", "delimiter", "expected_rows"))  # of the data alone
-    return data.model_copy(update={"source": source, **own})
+    own = ["name", "revision", "delimiter", "expected_rows"]  # of the data alone
+    if not os.path.isdir(source) and has_file_extension(source):
+        own.append("split")  # which a file has none of
+    return data.model_copy(update={"source": source, **dict.fromkeys(own)})

@@ -1,5 +1,6 @@
 """Failures of files, stores and the hub, translated: whether another try may help, and why."""
 
+import gzip
 import lzma
 import zlib
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ _MEANINGS: dict[type[BaseException], str] = {
     RecursionError: "its values are nested too deeply",
     MemoryError: "it does not fit into the memory of this machine",
     EOFError: "the compressed file is cut: get it anew",
+    gzip.BadGzipFile: "it is no gzip file, or damaged: get it anew, or take .gz off its name",
     UnicodeError: "it is no whole text of the encoding that its first bytes tell: save it as UTF-8",
 }
 _MAX_PROBLEM = 300  # characters of a library's message that are shown

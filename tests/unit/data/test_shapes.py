@@ -164,6 +164,18 @@ def test_a_delimiter_that_is_set(tmp_path: Path) -> None:
         read(tmp_path / "data.jsonl", delimiter=";")
 
 
+@pytest.mark.parametrize("first", ["sep=;\n", '"sep=;"\r\n', "sep=^\n"])
+def test_the_line_that_tells_excel_the_delimiter(tmp_path: Path, first: str) -> None:
+    mark = first.strip('"\r\n')[-1]
+    (tmp_path / "data.csv").write_text(f"{first}a{mark}b,c\n1{mark}2,3\n")
+    assert values(tmp_path / "data.csv") == [{"a": "1", "b,c": "2,3"}]
+
+
+def test_a_column_that_is_called_sep(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("sep=x,b\n1,2\n")
+    assert values(tmp_path / "data.csv") == [{"sep=x": "1", "b": "2"}]
+
+
 def test_the_name_of_a_delimiter() -> None:
     assert DataConfig(source="x", delimiter="tab").delimiter == "\t"
     for wrong in ("", '"', "ab", "\n"):

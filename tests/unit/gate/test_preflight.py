@@ -66,3 +66,17 @@ def test_a_reference_that_can_be_read_is_let_through(tmp_path: Path) -> None:
     found = pipeline.fetch(config(source, detection=asked), RunFolder(tmp_path / "run"))
     assert found.n_samples == 3
     ConfiguredModel(config(source).model).check()
+
+
+def test_a_split_of_the_data_is_not_asked_of_a_reference_that_is_a_file(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        write_jsonl(tmp_path / "data" / f"{split}.jsonl", question_rows(3))
+    trusted = write_jsonl(tmp_path / "trusted.jsonl", question_rows(3))
+    data = {"source": str(tmp_path / "data"), "split": "train"}
+    asked = {"methods": ["recurrence"], "reference": str(trusted)}
+    run = RunFolder(tmp_path / "run")
+    assert pipeline.fetch(config(tmp_path, data=data, detection=asked), run).n_rows == 3
+    folder = {**asked, "reference": str(tmp_path / "data")}
+    other = RunFolder(tmp_path / "other")
+    assert pipeline.fetch(config(tmp_path, data=data, detection=folder), other).n_rows == 3
