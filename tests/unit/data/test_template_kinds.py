@@ -414,3 +414,16 @@ def test_a_broken_template_reads_no_names() -> None:
     tokenizer = byte_level()
     tokenizer.chat_template = "{% for m in messages %}{{ m.cites }}"
     assert names_in_template(tokenizer) == frozenset()
+
+
+def test_forms_with_long_calls_are_not_remembered() -> None:
+    tokenizer = byte_level()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{{ m.tool_calls }}{% endfor %}"
+    template = chat_template(tokenizer, "2025-01-01", tools=False)
+    renderer = Renderer(template)
+    for length, n_known in ((10, 1), (40_000, 1), (20, 2)):
+        calls = [{"function": {"name": "f", "arguments": {"text": "a" * length}}}]
+        turns = [("user", "Is it cold?"), ("assistant", "")]
+        rendered = renderer.render(sample(turns, extras={1: {"tool_calls": calls}}))
+        assert "a" * length in rendered.text
+        assert len(renderer._layouts) == n_known

@@ -56,6 +56,7 @@ class Form:
         inputs: What the template gets beside the messages.
         key: The same for two conversations of one form.
         has_string_arguments: Whether a call has JSON in a string.
+        n_structured: Characters of what stands in the form as it is: calls, tools, options.
     """
 
     def __init__(self, sample: Sample) -> None:
@@ -79,6 +80,8 @@ class Form:
             tuple(turn.is_target for turn in self.turns),
             sample.template_inputs,
         )
+        self.n_structured = len(sample.template_inputs)
+        self.n_structured += sum(len(turn.extra) for turn in sample.turns)
         self.has_string_arguments = any(
             isinstance(call.get("arguments"), str)
             for extra in self._extras

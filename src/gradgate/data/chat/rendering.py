@@ -15,6 +15,8 @@ from gradgate.data.sample import RejectedRowError, Sample
 logger = logging.getLogger(__name__)
 
 _MAX_LAYOUTS = 512  # forms that are known at a time; each takes as much as what the template adds
+# Characters of the calls, tools and options of a form that is remembered: they are a part of it.
+_MAX_STRUCTURED = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,12 @@ class Renderer:
                 found = lay_out(form, self._template)
             except RejectedRowError as error:
                 found = str(error)
-            self._layouts[form.key] = found
+            if form.n_structured <= _MAX_STRUCTURED:
+                self._layouts[form.key] = found
             if len(self._layouts) > _MAX_LAYOUTS:
                 self._layouts.popitem(last=False)
-        self._layouts.move_to_end(form.key)
+        else:
+            self._layouts.move_to_end(form.key)
         if isinstance(found, str):
             raise RejectedRowError(found)
         return found
