@@ -192,9 +192,8 @@ def test_a_full_disk_is_a_clear_error_and_what_was_scored_is_kept(tmp_path, fres
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     command = ["score", str(source), "--model", str(MODEL), "--output", str(tmp_path / "s.parquet")]
     for limit, what in ((60_000, "File too large"), (150_000, "score store")):
-        full = commands.run(
-            FULL_DISK, limit, *command
-        )  # while the samples are written, and while their scores are
+        # while the samples are written, and while their scores are
+        full = commands.run(FULL_DISK, limit, *command)
         assert full.returncode == 2, full.stderr
         assert "error: " in full.stderr
         assert what in full.stderr

@@ -40,6 +40,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault that may pass is tried again as often as ever, and at once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     at_once = [0.0 for _ in OPTIONS["retry_delay_seconds"]]
     for task in (open_run, fetch):
         monkeypatch.setattr(task, "retry_delay_seconds", at_once)
