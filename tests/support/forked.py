@@ -86,7 +86,7 @@ class Forker:
             ended = self.start(code, *arguments, stdout=out, stderr=errors).wait()
             out.seek(0)
             errors.seek(0)
-            return subprocess.CompletedProcess(arguments, ended, out.read(), errors.read())
+            return subprocess.CompletedProcess(code, ended, out.read(), errors.read())
 
     def close(self) -> None:
         """End it."""
