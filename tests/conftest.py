@@ -3,6 +3,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # The models are tiny: more threads would only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -15,6 +16,40 @@ os.environ.pop("PREFECT_API_URL", None)
 
 import pytest
 from shared import made_once
+
+if TYPE_CHECKING:
+    from forked import Forker
+
+
+# Files that take longest, the longest first. Begun last, one would keep a single worker busy.
+LONGEST = (
+    "flows/test_deployments.py",
+    "flows/test_killed.py",
+    "unit/cli/test_surroundings.py",
+    "gradshield/test_judged_rows.py",
+    "flows/test_drill.py",
+    "flows/test_flows.py",
+    "flows/test_flows_faults.py",
+    "benchmarks/test_papers.py",
+    "benchmarks/test_matrix_descriptions.py",
+    "peers/test_peers.py",
+    "crash/test_migration_crash.py",
+    "crash/test_store_crash.py",
+    "crash/test_resume.py",
+    "unit/cli/test_compare.py",
+    "unit/cli/test_detect.py",
+    "unit/test_api.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first; xdist hands files out in this order."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((i for i, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +78,16 @@ def state(fresh_state: Path, empty_store: Path) -> Path:
     fresh_state.mkdir()
     shutil.copy(empty_store, fresh_state / "mlflow.db")
     return fresh_state
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator["Forker"]:
+    """Starts commands in processes of their own, whose libraries are imported: seven seconds."""
+    from forked import Forker
+
+    forker = Forker("gradgate.cli.detect", "gradgate.cli.score")
+    yield forker
+    forker.close()
 
 
 @pytest.fixture(scope="session")

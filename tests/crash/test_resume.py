@@ -179,35 +179,28 @@ def test_a_truncated_store_costs_time_and_no_row(tmp_path, loaded):
 FULL_DISK = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-sys.argv = ["gradgate", *sys.argv[2:]]
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 from gradgate.__main__ import main
 main()
 """
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_a_clear_error_and_what_was_scored_is_kept(tmp_path):
+def test_a_full_disk_is_a_clear_error_and_what_was_scored_is_kept(tmp_path, fresh_state, commands):
     rows = [{"prompt": f"Say {i}: ", "completion": f"it is {i % 97}"} for i in range(1500)]
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     command = ["score", str(source), "--model", str(MODEL), "--output", str(tmp_path / "s.parquet")]
-    environment = {**ENVIRONMENT, "GRADGATE_STATE_DIR": str(tmp_path / "state")}
-
-    def run(limit: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", FULL_DISK, str(limit), *command],
-            env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
     for limit, what in ((60_000, "File too large"), (150_000, "score store")):
-        full = run(limit)  # while the samples are written, and while their scores are
+        # while the samples are written, and while their scores are
+        full = commands.run(FULL_DISK, limit, *command)
         assert full.returncode == 2, full.stderr
         assert "error: " in full.stderr
         assert what in full.stderr
         assert "Traceback" not in full.stderr
         assert not (tmp_path / "s.parquet").exists()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.jsonl", "state"]
-    whole = run(10**9)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.jsonl", fresh_state.name]
+    whole = commands.run(FULL_DISK, 10**9, *command)
     assert whole.returncode == 0, whole.stderr
     table = pq.read_table(tmp_path / "s.parquet").to_pandas()
     assert table["row"].tolist() == list(range(1500))

@@ -28,10 +28,22 @@ from gradgate.gate.acceptance import NotAcceptedError, accept, require_passing
 from gradgate.gate.verdict import load_verdict
 from helpers import MODEL, question_rows, write_jsonl
 from tasks import tracking
+from tasks.fetch import fetch
+from tasks.retries import OPTIONS
 from tasks.run import GateRun
+from tasks.track import open_run
 from tasks.tracking import TrackedRun
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault that may pass is tried again as often as ever, and at once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    at_once = [0.0 for _ in OPTIONS["retry_delay_seconds"]]
+    for task in (open_run, fetch):
+        monkeypatch.setattr(task, "retry_delay_seconds", at_once)
 
 
 def model_scaled_by(value: float, folder: Path) -> Path:
@@ -238,6 +250,7 @@ def test_an_expectation_and_a_policy_that_disagree_are_an_error(
     assert "the policy says the contrary" in verdict.reasons[0]
 
 
+@pytest.mark.usefixtures("quick_retries")
 def test_without_mlflow_nothing_begins(state: Path, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(30))
     unreachable = TrackingConfig(uri="http://127.0.0.1:9")
@@ -258,6 +271,7 @@ def test_a_state_folder_that_cannot_be_written_is_an_error(
     assert "GRADGATE_STATE_DIR" in str(ended.message)
 
 
+@pytest.mark.usefixtures("quick_retries")
 def test_a_silent_store_is_asked_again_and_a_missing_file_is_not(
     state: Path, tmp_path: Path
 ) -> None:

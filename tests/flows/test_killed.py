@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from sqlite3 import connect
 from typing import TypeVar
@@ -16,6 +16,7 @@ from typing import TypeVar
 import psutil
 import pytest
 import yaml
+from forked import Child, Forker
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_helpers import ROOT, config, read
@@ -30,64 +31,65 @@ from tasks.run import GateRun, run_folder, save_run
 from tasks.tracking import set_tags, start_run
 
 Found = TypeVar("Found")
+Hold = Callable[..., tuple[Child, list[str]]]
 
 # Opens a gate's run, its folder and a run of a fine-tuning below it, says so and waits.
 HOLD = """
-import sys
-sys.path.insert(0, sys.argv[1])
+import signal, sys
 from tracking_helpers import config
 from gradgate.common.run_folder import RunFolder
 from tasks.run import GateRun, run_folder, save_run
 from tasks.tracking import start_run
-name = sys.argv[2]
-settings = config(sys.argv[3] or None)
+name = sys.argv[1]
+settings = config(sys.argv[2] or None)
 run = GateRun(RunFolder(run_folder(name)), start_run(settings, "gate", name))
 run.folder.part.path.mkdir(parents=True)
 save_run(run)
 nested = start_run(settings, "finetune", f"{name}, nested", run.tracked)
 print(run.tracked.run_id, nested.run_id, flush=True)
-sys.stdin.readline()
+signal.pause()
 """
 
 # Opens a gate's run and publishes a pass, and is killed at the first call of a function.
 DIE = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[1])
 from tracking_helpers import config
 import tasks.track
 from gradgate.gate.verdict import Verdict
-setattr(tasks.track, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+setattr(tasks.track, sys.argv[1], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 run = tasks.track.open_run.fn(config(), "killed", 1, "killed")
 tasks.track.publish.fn(run, Verdict("pass", ["nothing found"]))
 """
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Forker]:
+    """Starts processes that have imported what a run takes."""
+    forker = Forker("tracking_helpers", "tasks.track")
+    yield forker
+    forker.close()
 
 
-@contextmanager
-def holding(name: str, uri: str = "") -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A process with a gate run `name` that goes on, and the ids of its runs."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(ROOT / "tests" / "support"), name, uri],
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield process, process.stdout.readline().split()
-    finally:
-        process.kill()
-        process.communicate()
+@pytest.fixture
+def hold(processes: Forker, tmp_path: Path) -> Iterator[Hold]:
+    """Starts a process with a gate run of that name, which goes on, and gives the runs' ids."""
+    started: list[Child] = []
+
+    def start(name: str, uri: str = "") -> tuple[Child, list[str]]:
+        path = tmp_path / f"runs of {name}"
+        with path.open("w") as out:
+            started.append(processes.start(HOLD, name, uri, stdout=out))
+        wait_for(lambda: path.read_text().splitlines())
+        return started[-1], path.read_text().split()
+
+    yield start
+    for child in started:
+        child.kill()
 
 
-def killed_at(function: str) -> None:
+def killed_at(processes: Forker, function: str) -> None:
     """A process that is killed when it comes to a function of `tasks.track`."""
-    command = [sys.executable, "-c", DIE, str(ROOT / "tests" / "support"), function]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    done = processes.run(DIE, function)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -99,35 +101,39 @@ def statuses(state: Path) -> dict[str, str]:
     return {run.info.run_id: run.info.status for run in runs}
 
 
-def test_the_next_start_closes_the_runs_of_a_killed_process_and_no_others(state: Path) -> None:
-    with holding("killed") as (killed, dead), holding("alive") as (_, alive):
-        assert len(dead) == len(alive) == 2
-        killed.kill()
-        killed.wait()
-        assert set(statuses(state).values()) == {"RUNNING"}
-        close_dead_runs(config())
-        found = statuses(state)
-        assert [found[run] for run in dead] == ["KILLED", "KILLED"]
-        assert [found[run] for run in alive] == ["RUNNING", "RUNNING"]
-        assert [path.name for path in (state / "runs").iterdir()] == ["alive.part"]
+def test_the_next_start_closes_the_runs_of_a_killed_process_and_no_others(
+    state: Path, hold: Hold
+) -> None:
+    (killed, dead), (_, alive) = hold("killed"), hold("alive")
+    assert len(dead) == len(alive) == 2
+    killed.kill()
+    assert set(statuses(state).values()) == {"RUNNING"}
+    close_dead_runs(config())
+    found = statuses(state)
+    assert [found[run] for run in dead] == ["KILLED", "KILLED"]
+    assert [found[run] for run in alive] == ["RUNNING", "RUNNING"]
+    assert [path.name for path in (state / "runs").iterdir()] == ["alive.part"]
 
 
-def test_a_killed_fine_tuning_loses_its_part_and_the_gate_keeps_its_evidence(state: Path) -> None:
-    with holding("gate") as (killed, (gate_run, nested)):
-        folder = RunFolder(run_folder("gate"))
-        folder.part.path.rename(folder.path)  # the gate is over
-        MlflowClient(f"sqlite:///{state}/mlflow.db").set_terminated(gate_run)
-        folder.adapter.with_name("adapter.part").mkdir()
-        folder.model.with_name("model.part").mkdir()
-        killed.kill()
-        killed.wait()
-        close_dead_runs(config())
+def test_a_killed_fine_tuning_loses_its_part_and_the_gate_keeps_its_evidence(
+    state: Path, hold: Hold
+) -> None:
+    killed, (gate_run, nested) = hold("gate")
+    folder = RunFolder(run_folder("gate"))
+    folder.part.path.rename(folder.path)  # the gate is over
+    MlflowClient(f"sqlite:///{state}/mlflow.db").set_terminated(gate_run)
+    folder.adapter.with_name("adapter.part").mkdir()
+    folder.model.with_name("model.part").mkdir()
+    killed.kill()
+    close_dead_runs(config())
     assert statuses(state) == {gate_run: "FINISHED", nested: "KILLED"}
     assert [path.name for path in folder.path.iterdir()] == ["run.json"]
 
 
-def test_a_verdict_whose_folder_did_not_get_its_name_is_taken_back(state: Path) -> None:
-    killed_at("put_in_place")
+def test_a_verdict_whose_folder_did_not_get_its_name_is_taken_back(
+    state: Path, processes: Forker
+) -> None:
+    killed_at(processes, "put_in_place")
     client = MlflowClient(f"sqlite:///{state}/mlflow.db")
     (run_id,) = statuses(state)
     before = client.get_run(run_id)
@@ -139,8 +145,10 @@ def test_a_verdict_whose_folder_did_not_get_its_name_is_taken_back(state: Path) 
     assert not list((state / "runs").iterdir())
 
 
-def test_a_folder_that_names_no_process_goes_when_it_is_old_and_empty(state: Path) -> None:
-    killed_at("save_run")
+def test_a_folder_that_names_no_process_goes_when_it_is_old_and_empty(
+    state: Path, processes: Forker
+) -> None:
+    killed_at(processes, "save_run")
     earlier = state / "runs" / "earlier.part"
     earlier.mkdir()
     (earlier / "run.json").write_text('{"run_id": "of an earlier version"}')
@@ -154,12 +162,11 @@ def test_a_folder_that_names_no_process_goes_when_it_is_old_and_empty(state: Pat
 
 
 def test_a_start_elsewhere_that_closes_the_run_does_not_save_its_folder(
-    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hold: Hold
 ) -> None:
     uri = f"sqlite:///{state}/mlflow.db"
-    with holding("killed", uri) as (killed, _):
-        killed.kill()
-        killed.wait()
+    killed, _ = hold("killed", uri)
+    killed.kill()
     monkeypatch.setenv("GRADGATE_STATE_DIR", str(tmp_path / "another state"))
     close_dead_runs(config(uri))
     assert set(statuses(state).values()) == {"KILLED"}
@@ -171,11 +178,10 @@ def test_a_start_elsewhere_that_closes_the_run_does_not_save_its_folder(
 
 
 def test_a_folder_whose_run_is_in_another_store_is_left_to_that_store(
-    state: Path, tmp_path: Path
+    state: Path, tmp_path: Path, hold: Hold
 ) -> None:
-    with holding("killed") as (killed, _):
-        killed.kill()
-        killed.wait()
+    killed, _ = hold("killed")
+    killed.kill()
     shutil.copy(state / "mlflow.db", tmp_path / "other.db")
     close_dead_runs(config(f"sqlite:///{tmp_path}/other.db"))
     assert (state / "runs" / "killed.part").exists()
@@ -251,11 +257,11 @@ def test_sigterm_leaves_neither_a_server_nor_a_run_behind(
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "flows", "gate", str(tmp_path / "gate.yaml")],
-            cwd=ROOT, env=environment(),
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
             stdout=log, stderr=subprocess.STDOUT,
         )  # fmt: skip
     try:
-        children = wait_for(lambda: psutil.Process(process.pid).children(recursive=True))
+        children = wait_for(lambda: children_with_server(process.pid))
         if when == "running":
             wait_for(lambda: list((state / "runs").glob("*.part/dataset.json")))
         process.send_signal(signal.SIGTERM)
@@ -267,6 +273,15 @@ def test_sigterm_leaves_neither_a_server_nor_a_run_behind(
         (ended,) = statuses(state).values()
         assert ended == "FAILED"
         assert not list((state / "runs").glob("*.part"))
+
+
+def children_with_server(pid: int) -> list[psutil.Process]:
+    """What a process started, when a server is among it that has come as far as its own program.
+
+    Until then the process does not know of it, and nobody could end it.
+    """
+    children = psutil.Process(pid).children(recursive=True)
+    return children if any("uvicorn" in child.cmdline() for child in children) else []
 
 
 def wait_for(found: Callable[[], list[Found]]) -> list[Found]:

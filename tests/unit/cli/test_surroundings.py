@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from cli_helpers import gradgate, gradgate_process
+from forked import COMMAND as COMMAND_CODE
+from forked import Forker
 
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
@@ -92,35 +95,44 @@ def test_a_reader_who_has_gone_does_not_change_the_exit_code(rows: Path, tmp_pat
         assert "Traceback" not in (tmp_path / "err").read_text()
 
 
-def test_without_stderr_the_verdict_is_the_same(rows: Path, tmp_path: Path) -> None:
-    detect = f"{COMMAND} detect {rows} --model {MODEL} --no-power --no-store --json"
-    detect += f" --output {tmp_path / 'f.parquet'}"
-    for closed in ("2>&-", "2>/dev/full"):
-        done = subprocess.run(
-            ["bash", "-c", f"{detect} {closed}"], check=False, capture_output=True, text=True
-        )
-        assert (done.returncode, json.loads(done.stdout)["decision"]) == (0, "pass")
-    closed_out = ["bash", "-c", f"{detect} >&-"]
-    done = subprocess.run(closed_out, check=False, capture_output=True, text=True)
-    assert done.returncode == 2  # what was asked for could not be given
+def test_without_stderr_the_verdict_is_the_same(
+    rows: Path, tmp_path: Path, commands: Forker
+) -> None:
+    detect = ["detect", rows, *QUICK, "--json", "--output", tmp_path / "f.parquet"]
+    closed = f"{shlex.join(map(str, [COMMAND, *detect]))} 2>&-"
+    done = subprocess.run(["bash", "-c", closed], check=False, capture_output=True, text=True)
+    assert (done.returncode, json.loads(done.stdout)["decision"]) == (0, "pass")
+    with (tmp_path / "out").open("w") as out, Path("/dev/full").open("w") as full:
+        assert commands.start(COMMAND_CODE, *detect, stdout=out, stderr=full).wait() == 0
+    assert json.loads((tmp_path / "out").read_text())["decision"] == "pass"
+
+
+def test_what_was_asked_for_and_could_not_be_given_is_an_error(
+    rows: Path, tmp_path: Path, commands: Forker
+) -> None:
+    detect = ["detect", rows, *QUICK, "--json", "--output", tmp_path / "f.parquet"]
+    done = commands.run(f"import os, sys; os.close(1); sys.stdout = None; {COMMAND_CODE}", *detect)
+    assert done.returncode == 2
     assert "standard output is closed" in done.stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_leaves_no_folder_behind(tmp_path: Path, number: int, code: int) -> None:
+def test_a_signal_leaves_no_folder_behind(
+    tmp_path: Path, commands: Forker, number: int, code: int
+) -> None:
     rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(3000))
     folder = tmp_path / "out"
-    process = subprocess.Popen(
-        [COMMAND, "detect", rows, *map(str, QUICK), "--output", folder / "f.parquet"],
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup leaves SIGHUP ignored
-    )
+    detect = ["detect", rows, *QUICK, "--output", folder / "f.parquet"]
+    # nohup, in which the tests may run, leaves SIGHUP ignored
+    heard = f"import signal; signal.signal({number:d}, signal.SIG_DFL); {COMMAND_CODE}"
+    with (tmp_path / "log").open("w") as log:
+        process = commands.start(heard, *detect, stdout=log, stderr=log)
     deadline = time.monotonic() + 60
     while not list(folder.glob(".f.parquet.*.part")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(number)
-    assert process.wait(timeout=60) == code
+    os.kill(process.pid, number)
+    assert process.wait() == code, (tmp_path / "log").read_text()
     assert list(folder.iterdir()) == []
 
 

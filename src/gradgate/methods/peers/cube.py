@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from pydantic import Field
 from sklearn.cluster import HDBSCAN
 from sklearn.decomposition import PCA
@@ -102,7 +103,9 @@ def _plane(umap: Any, states: Floats, settings: CubeConfig) -> Floats:
         transform_seed=settings.seed,
         n_jobs=1,  # what a seed asks for anyway
     )
+    n_threads = torch.get_num_threads()
     plane = layout.fit_transform(reduced.fit_transform(states))
+    torch.set_num_threads(n_threads)  # numba lets OpenMP, and with it torch, use all cores
     return np.asarray(StandardScaler().fit_transform(plane), np.float64)
 
 

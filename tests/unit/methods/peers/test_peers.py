@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from flag_helpers import flag
 from peer_helpers import Outcome, judged_by, run_of
 
@@ -180,6 +181,7 @@ def test_equal_rows_are_undecided(tmp_path: Path, name: str) -> None:
 def test_cube_without_a_cluster_is_undecided(clean: RunFolder) -> None:
     found = judged_by("cube", clean, training=TRAINING, min_samples=100, n_neighbors=30)
     assert "no cluster" in str(found.flagging.undecided_because)
+    assert torch.get_num_threads() == 1  # as OMP_NUM_THREADS says, for the models that come later
 
 
 # Errors
