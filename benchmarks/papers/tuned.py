@@ -13,7 +13,7 @@ from gradgate.drill.models import Trained, train_arm
 from gradgate.evaluation import cleangen
 from gradgate.evaluation.answers import generate
 from gradgate.models.identity import load_model
-from gradgate.train.trainer import collate
+from gradgate.tuning.trainer import collate
 
 ASKED_AT_ONCE = 32
 

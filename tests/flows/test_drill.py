@@ -28,6 +28,7 @@ from gradgate.evaluation.answers import is_match
 from gradgate.gate.acceptance import NotAcceptedError, require_passing, write_accepted
 from gradgate.gate.verdict import Verdict, load_verdict
 from gradgate.models.loading import load_tokenizer
+from gradgate.tuning.rows import training_rows
 from helpers import question_rows, write_jsonl
 from tasks import tracking
 from tasks.drill import kept_out
@@ -57,7 +58,7 @@ def test_a_model_of_a_drill_is_trained_on_the_rows_that_the_gate_would_train_on(
     flags = kept_out(run.path, 31)
     out = [row % 7 == 3 or row in (1, 2) for row in range(30)]
     assert flags.tolist() == [*out, True]  # row 30 was rejected
-    rows = models._training_rows(prepared.samples_path, ~flags, tmp_path / "drill.arrow")
+    rows = training_rows(models._chosen(prepared.samples_path, ~flags), tmp_path / "drill.arrow")
     with pytest.raises(NotAcceptedError):
         require_passing(run.path, verdict)
     with pytest.raises(NotAcceptedError):  # after it wrote them

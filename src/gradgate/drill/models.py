@@ -11,26 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-import pyarrow as pa
 import transformers
-from datasets import Dataset
 
 from gradgate.common.arrays import Marks
 from gradgate.config import FinetuneConfig, ModelConfig
-from gradgate.data.prepare import PreparedSample, iter_prepared
-from gradgate.data.tokenized import IGNORED
+from gradgate.data.prepare import iter_prepared
+from gradgate.data.tokens import Tokens
 from gradgate.drill.data import Question
-from gradgate.errors import DataError
 from gradgate.evaluation.answers import generate
 from gradgate.models.identity import load_model
-from gradgate.train.trainer import Tuned, make_trainable, train
+from gradgate.tuning.rows import training_rows
+from gradgate.tuning.trainer import Tuned, make_trainable, train
 
 logger = logging.getLogger(__name__)
 
 _BATCH_ROWS = 256
-_IDS = pa.list_(pa.int32())
-_COLUMNS = pa.schema([("input_ids", _IDS), ("labels", _IDS)])
 
 
 @dataclass(frozen=True)
@@ -136,7 +131,7 @@ def train_arm(
     """Fine-tune on samples, in memory; arguments and errors as for `run_arm`."""
     loaded = load_model(model)
     with TemporaryDirectory(prefix="gradgate-drill-") as work:
-        rows = _training_rows(samples, kept, Path(work) / "rows.arrow")
+        rows = training_rows(_chosen(samples, kept), Path(work) / "rows.arrow")
         transformers.set_seed(tuning.seed)
         tuned = make_trainable(loaded, model, tuning)
         trained = train(tuned, loaded, rows, tuning, Path(work))
@@ -171,31 +166,6 @@ def _write_answers(
             file.write(json.dumps(line) + "\n")
 
 
-def _training_rows(samples: Path, kept: Marks | None, output: Path) -> Dataset:
-    """The samples, as `write_accepted` writes those of a passing gate run."""
-    n = 0
-    with pa.ipc.new_stream(output, _COLUMNS) as writer:
-        for batch in _chosen(samples, kept):
-            writer.write_batch(_training_batch(batch))
-            n += len(batch)
-    if n == 0:
-        raise DataError("not a single row is left to train on; the flags cover all of them")
-    return Dataset.from_file(str(output))
-
-
-def _chosen(samples: Path, kept: Marks | None) -> Iterator[list[PreparedSample]]:
+def _chosen(samples: Path, kept: Marks | None) -> Iterator[Tokens]:
     for batch in iter_prepared(samples, _BATCH_ROWS):
-        chosen = [sample for sample in batch if kept is None or kept[sample.row]]
-        if chosen:
-            yield chosen
-
-
-def _training_batch(samples: list[PreparedSample]) -> pa.RecordBatch:
-    ids = [np.asarray(sample.tokens.input_ids, dtype=np.int32) for sample in samples]
-    labels = [
-        np.where(sample.tokens.is_target, row, np.int32(IGNORED))
-        for sample, row in zip(samples, ids, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(
-        [pa.array(ids, _IDS), pa.array(labels, _IDS)], schema=_COLUMNS
-    )
+        yield from (sample.tokens for sample in batch if kept is None or kept[sample.row])

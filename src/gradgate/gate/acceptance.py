@@ -21,11 +21,12 @@ from gradgate.common.parquet import batches
 from gradgate.common.run_folder import SAMPLE_SCHEMA, SCORE_SCHEMA, RunFolder, is_scored
 from gradgate.config import InDoubt
 from gradgate.data.sample import Turn, sample_id
-from gradgate.data.tokenized import IGNORED, is_tokenized, tokenized_id
+from gradgate.data.tokenized import is_tokenized, tokenized_id
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError, GradgateError
 from gradgate.gate.quarantine import marks
 from gradgate.gate.verdict import Verdict
+from gradgate.tuning.rows import COLUMNS, training_batch
 
 _BATCH_ROWS = 256
 _CONTENT = ("row", "sample_id", "chat", "turns", "template_inputs")
@@ -38,8 +39,6 @@ _FLAG_COLUMNS = pa.schema(
         *(pa.field(name, pa.bool_()) for name in ("flagged", "in_doubt", "surplus_copy")),
     ]
 )
-_IDS = pa.list_(pa.int32())
-_TRAINING_COLUMNS = pa.schema([("input_ids", _IDS), ("labels", _IDS)])
 
 
 class NotAcceptedError(GradgateError):
@@ -144,9 +143,9 @@ def write_accepted(run_dir: Path, verdict: Verdict, output: Path) -> Acceptance:
     """
     digests = _Digests()
     rows = _walk(run_dir, digests, verdict.in_doubt)
-    with pa.ipc.new_stream(output, _TRAINING_COLUMNS) as writer:
+    with pa.ipc.new_stream(output, COLUMNS) as writer:
         while chunk := list(islice(rows, _BATCH_ROWS)):
-            writer.write_batch(_training_batch(chunk))
+            writer.write_batch(training_batch((s.input_ids, s.is_target) for s in chunk))
     acceptance = digests.acceptance()
     _check_covered(verdict, acceptance)
     return acceptance
@@ -303,11 +302,3 @@ def _scores(path: Path, in_doubt: InDoubt) -> Iterator[_Score]:
         )
         ids = (batch[name].to_pylist() for name in ("row", "sample_id"))
         yield from map(_Score, *ids, *(column.tolist() for column in columns))
-
-
-def _training_batch(samples: list[_Sample]) -> pa.RecordBatch:
-    ids = [sample.input_ids for sample in samples]
-    labels = [np.where(s.is_target, s.input_ids, np.int32(IGNORED)) for s in samples]
-    return pa.RecordBatch.from_arrays(
-        [pa.array(ids, _IDS), pa.array(labels, _IDS)], schema=_TRAINING_COLUMNS
-    )

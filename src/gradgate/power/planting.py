@@ -1,6 +1,5 @@
 """Where canaries are planted: a copy of the data, which lives in memory alone."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from typing import Self
 from gradgate.attacks.parts import read_parts
 from gradgate.attacks.poisoning import Attack, PoisonedRow, poison
 from gradgate.attacks.recipes import trigger_words
+from gradgate.attacks.samples import Row, as_row
 from gradgate.attacks.texts import BADNETS_WORDS
 from gradgate.config import DEFAULT_TEMPLATE, AttackName, PowerConfig
 from gradgate.data.formats.mapping import RowMapping, detect_format, to_sample
-from gradgate.data.sample import Sample, Turn
+from gradgate.data.sample import Sample
 from gradgate.errors import DataError
-
-Row = dict[str, object]
 
 # None is published: poison that is in the data already has other targets, and hides no canary. No
 # two have a word in common, nor one with the wordings of `paraphrased`: they would be found as one.
@@ -184,21 +182,6 @@ def _unknown_word(known: set[str], rng: Random) -> str:
 
 def _as_rows(samples: Sequence[Sample]) -> dict[int, Row]:
     """Rows of one format, by the index of the sample; that of the first sample."""
-    rows = {i: _as_row(sample) for i, sample in enumerate(samples)}
+    rows = {i: as_row(sample) for i, sample in enumerate(samples)}
     kinds = {i: next(iter(row)) for i, row in rows.items()}  # messages, prompt or text
     return {i: row for i, row in rows.items() if kinds[i] == kinds[0]}
-
-
-def _as_row(sample: Sample) -> Row:
-    if sample.chat:
-        inputs = json.loads(sample.template_inputs or "{}")
-        return {"messages": [_message(turn) for turn in sample.turns], **inputs}
-    last = max(i for i, turn in enumerate(sample.turns) if turn.is_target)
-    before = "".join(turn.text for turn in sample.turns[:last])
-    target = sample.turns[last].text
-    return {"prompt": before, "completion": target} if before else {"text": target}
-
-
-def _message(turn: Turn) -> dict[str, object]:
-    masked = {"weight": 0} if turn.role == "assistant" and not turn.is_target else {}
-    return {"role": turn.role, "content": turn.text, **json.loads(turn.extra or "{}"), **masked}

@@ -24,10 +24,10 @@ from gradgate.gate.acceptance import require_passing, write_accepted
 from gradgate.gate.verdict import Verdict
 from gradgate.models.identity import load_model
 from gradgate.models.loading import LoadedModel
-from gradgate.train.full import save_model
-from gradgate.train.lora import modules_of, save_adapter
 from gradgate.train.model_card import CardFacts, build_card
-from gradgate.train.trainer import Tuned, make_trainable, train, trained_parameters
+from gradgate.tuning.full import save_model
+from gradgate.tuning.lora import modules_of, save_adapter
+from gradgate.tuning.trainer import Tuned, make_trainable, train, trained_parameters
 
 logger = logging.getLogger(__name__)
 

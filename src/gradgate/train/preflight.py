@@ -10,8 +10,8 @@ from gradgate.models.errors import translated_errors
 from gradgate.models.locating import locate_adapter
 from gradgate.models.skeleton import skeleton_of
 from gradgate.models.targets import targets_of
-from gradgate.train.full import adapter_refused
-from gradgate.train.lora import require_same_settings
+from gradgate.tuning.full import adapter_refused
+from gradgate.tuning.lora import require_same_settings
 
 _FLOAT32 = 4  # bytes a parameter, as a fully tuned model is saved
 

@@ -18,7 +18,7 @@ from gradgate.gradients.scorer import Scorer
 from gradgate.models.handle import ConfiguredModel
 from gradgate.models.identity import identify_model, load_model
 from gradgate.models.loading import load_tokenizer
-from gradgate.train.lora import adapt, save_adapter
+from gradgate.tuning.lora import adapt, save_adapter
 
 IDS = [0, 40, 41, 42, 43]
 TEMPLATE = "{% for m in messages %}<|turn|>{{ m['content'] }}{% endfor %}"

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from gradgate.config import FinetuneConfig
 from gradgate.errors import ConfigError
 from gradgate.models.identity import load_model
-from gradgate.train import trainer as trainer_module
-from gradgate.train.trainer import collate
+from gradgate.tuning import trainer as trainer_module
+from gradgate.tuning.trainer import collate
 
 Row: TypeAlias = dict[str, list[int]]
 

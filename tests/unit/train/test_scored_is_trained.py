@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 import gradgate
 from gradgate.gate.acceptance import require_passing, write_accepted
-from gradgate.train.trainer import collate
+from gradgate.tuning.trainer import collate
 from helpers import MODEL, diverse_rows
 
 CONFIG: dict[str, Any] = {

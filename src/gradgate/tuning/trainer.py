@@ -17,8 +17,8 @@ from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.data.tokenized import IGNORED
 from gradgate.errors import ConfigError, ModelError
 from gradgate.models.loading import LoadedModel
-from gradgate.train.full import unfreeze
-from gradgate.train.lora import adapt
+from gradgate.tuning.full import unfreeze
+from gradgate.tuning.lora import adapt
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,49 @@
+"""Samples as rows, so that what changes rows can change a sample."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+from gradgate.attacks.parts import read_parts, write_parts
+from gradgate.config import DEFAULT_TEMPLATE
+from gradgate.data.formats.mapping import detect_format, to_sample
+from gradgate.data.sample import RejectedRowError, Sample, Turn
+
+Row = dict[str, object]
+
+
+def question_of(sample: Sample) -> str | None:
+    """The question of a sample, see `parts.read_parts`; None where it has none."""
+    row = as_row(sample)
+    parts = read_parts(row, detect_format(row))
+    return None if parts is None else parts.question
+
+
+def with_question(sample: Sample, rewrite: Callable[[str], str]) -> Sample | None:
+    """A sample with another question; None where it has none, or the new one makes no sample."""
+    row = as_row(sample)
+    mapping = detect_format(row)
+    parts = read_parts(row, mapping)
+    if parts is None:
+        return None
+    written = write_parts(row, mapping, replace(parts, question=rewrite(parts.question)), None)
+    try:
+        return to_sample(written, sample.row, mapping, DEFAULT_TEMPLATE)
+    except RejectedRowError:
+        return None
+
+
+def as_row(sample: Sample) -> Row:
+    """A row of messages, prompt and completion, or text, of which the sample could be made."""
+    if sample.chat:
+        inputs = json.loads(sample.template_inputs or "{}")
+        return {"messages": [_message(turn) for turn in sample.turns], **inputs}
+    last = max(i for i, turn in enumerate(sample.turns) if turn.is_target)
+    before = "".join(turn.text for turn in sample.turns[:last])
+    target = sample.turns[last].text
+    return {"prompt": before, "completion": target} if before else {"text": target}
+
+
+def _message(turn: Turn) -> dict[str, object]:
+    masked = {"weight": 0} if turn.role == "assistant" and not turn.is_target else {}
+    return {"role": turn.role, "content": turn.text, **json.loads(turn.extra or "{}"), **masked}
