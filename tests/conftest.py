@@ -2,8 +2,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 # The models are tiny: more threads would only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -93,9 +95,15 @@ def commands() -> Iterator["Forker"]:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """Prefect's temporary server; it takes some ten seconds to start."""
+    from prefect.events.worker import EventsWorker
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    # The harness waits for the last events without end, and once there was none to its waiting.
+    drained = partial(EventsWorker.drain_all, timeout=60)
+    with (
+        patch.object(EventsWorker, "drain_all", drained),
+        prefect_test_harness(server_startup_timeout=120),
+    ):
         yield
 
 

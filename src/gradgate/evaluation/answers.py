@@ -9,10 +9,12 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from gradgate.common.arrays import Floats
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError
 
@@ -75,7 +77,20 @@ def generate(
     max_new_tokens: int,
     batch_size: int,
 ) -> list[str]:
-    """Answer prompts greedily, in their order.
+    """The text of what `continued` gives, without the end."""
+    ends = set(end_tokens(model, tokenizer))
+    said = continued(model, tokenizer, prompts, max_new_tokens, batch_size)
+    return [tokenizer.decode(ids[:-1] if ids and ids[-1] in ends else ids) for ids in said]
+
+
+def continued(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    max_new_tokens: int,
+    batch_size: int,
+) -> list[list[int]]:
+    """Answer prompts greedily, in their order: token ids, the end included where there is one.
 
     An answer ends at the end-of-sequence token, as in training, or after `max_new_tokens`; a line
     break does not end it. Prompts are padded on the left, and the longest answered first, so that
@@ -83,7 +98,7 @@ def generate(
     """
     model.eval()
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-    answers = [""] * len(prompts)
+    answers: list[list[int]] = [[] for _ in prompts]
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         found = _generate_batch(model, tokenizer, [prompts[i] for i in chosen], max_new_tokens)
@@ -98,7 +113,7 @@ def _generate_batch(
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[list[int]],
     max_new_tokens: int,
-) -> list[str]:
+) -> list[list[int]]:
     ends = end_tokens(model, tokenizer)
     width = max(map(len, prompts))
     ids = torch.tensor([[ends[0]] * (width - len(p)) + p for p in prompts])  # (B, width)
@@ -118,7 +133,41 @@ def _generate_batch(
         attention_mask=mask.to(model.device),
         generation_config=settings,
     )
-    return [tokenizer.decode(_until(row, ends)) for row in made[:, width:].tolist()]
+    return [_until(row, ends) for row in made[:, width:].tolist()]
+
+
+@torch.inference_mode()
+def log_probabilities(
+    model: PreTrainedModel | PeftModel,
+    given: Sequence[list[int]],
+    said: Sequence[list[int]],
+    batch_size: int,
+) -> Floats:
+    """Ln p, in nats, of each of n texts behind another: (n,).
+
+    Args:
+        model: As it is.
+        given: Token ids, at least one each.
+        said: Token ids behind them.
+        batch_size: Texts in a forward pass.
+    """
+    found = np.zeros(len(given))
+    order = sorted(range(len(given)), key=lambda i: -len(given[i]) - len(said[i]))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        rows = [given[i] + said[i] for i in chosen]
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])  # (B, width)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        logits = model(
+            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
+        ).logits
+        for place, i in enumerate(chosen):
+            first, stop = len(given[i]) - 1, len(rows[place]) - 1
+            logp = logits[place, first:stop].float().log_softmax(-1)  # (said, V)
+            tokens = torch.tensor(said[i], device=logp.device)
+            found[i] = float(logp.gather(1, tokens[:, None]).sum()) if said[i] else 0.0
+    return found
 
 
 def end_tokens(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -129,4 +178,5 @@ def end_tokens(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenize
 
 
 def _until(row: list[int], ends: list[int]) -> list[int]:
-    return row[: next((i for i, token in enumerate(row) if token in ends), len(row))]
+    """What comes before the first end, and that end."""
+    return row[: next((i + 1 for i, token in enumerate(row) if token in ends), len(row))]

@@ -106,6 +106,8 @@ class Group:
         reasons: Why it is ruled so, in words.
         examples: Some of its samples.
         shared: What its samples have in common, in words, where that is no string.
+        cue_nats: How surprising the cues are in their prompts, in nats; None without cues, and for
+            a form of the text.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -124,6 +126,7 @@ class Group:
     reasons: list[str] = field(default_factory=list)
     examples: list[Example] = field(default_factory=list)
     shared: str | None = None
+    cue_nats: float | None = None
 
     def in_a_line(self) -> str:
         """The group in one line."""

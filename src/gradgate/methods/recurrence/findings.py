@@ -176,6 +176,7 @@ class _Search:
             reasons=reasons,
             rule="any_of" if cause is None else cause.rule,
             cues=[] if cause is None else cause.cues,
+            cue_nats=None if cause is None else cause.finite_nats,
             association=None if cause is None else cause.association,
         )
 
@@ -318,6 +319,7 @@ class _Search:
             ruling=ruling,
             reasons=reasons,
             cues=cause.cues,
+            cue_nats=cause.finite_nats,
             association=cause.association,
         )
 
@@ -358,6 +360,7 @@ class _Search:
                 reasons=reasons,
                 rule=cause.rule,
                 cues=cause.cues,
+                cue_nats=cause.finite_nats,
                 association=cause.association,
             )
         ]

@@ -188,6 +188,7 @@ def _group(number: int, finding: Finding, there: Marks, rows: _Rows) -> Group:
         n_independent=finding.n_clusters,
         rule=finding.rule,
         cues=finding.cues,
+        cue_nats=finding.cue_nats,
         association=finding.association,
         contrasts=contrasts,
         reasons=finding.reasons,

@@ -23,6 +23,7 @@ class Finding:
         spans: The shared strings.
         n_clusters: Of near-duplicate prompts among the members.
         reasons: For the ruling, in words.
+        cue_nats: As in `Group`.
     """
 
     side: Side
@@ -34,6 +35,7 @@ class Finding:
     reasons: list[str]
     rule: RuleKind = "any_of"
     cues: list[str] = field(default_factory=list)
+    cue_nats: float | None = None
     association: Association | None = None
 
 
@@ -49,6 +51,11 @@ class Cause:
     cues: list[str]
     association: Association
     nats: float
+
+    @property
+    def finite_nats(self) -> float | None:
+        """None for a form of the text."""
+        return None if self.nats == float("inf") else self.nats
 
 
 def rule_on_target(

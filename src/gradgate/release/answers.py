@@ -1,0 +1,124 @@
+"""Answers of a model, and what several of them have in common."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from transformers import PreTrainedTokenizerBase
+
+from gradgate.data.tokenized import decoded
+
+_BEGIN, _END = -1, -2  # stand for the borders of an answer
+_GRAM = 3  # tokens of a shared string at least, its borders among them
+_LETTERS = 12  # letters and digits of a string that is spelled in several ways
+_MOST = 0.8  # of the answers with a string that go on alike
+
+Feature = Hashable
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer.
+
+    Attributes:
+        ids: Without the end.
+        is_ended: Whether the model ended it.
+    """
+
+    ids: tuple[int, ...]
+    is_ended: bool
+    text: str
+
+    @classmethod
+    def of(
+        cls, ids: Sequence[int], is_ended: bool, tokenizer: PreTrainedTokenizerBase
+    ) -> "Answered":
+        """Decode it."""
+        return cls(tuple(ids), is_ended, decoded(tokenizer, [list(ids)])[0])
+
+    @property
+    def run(self) -> tuple[int, ...]:
+        """Its tokens, with its borders."""
+        return bordered(self.ids, self.is_ended)
+
+    @cached_property
+    def features(self) -> frozenset[Feature]:
+        """Three tokens behind one another, and twelve letters whatever their spelling."""
+        ids, letters = self.run, letters_of(self.text)
+        grams = (ids[i : i + _GRAM] for i in range(len(ids) - _GRAM + 1))
+        runs = (letters[i : i + _LETTERS] for i in range(len(letters) - _LETTERS + 1))
+        return frozenset([*grams, *runs])
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A string that answers share.
+
+    Attributes:
+        feature: By which it was found.
+        run: Its tokens, borders among them; those of one spelling where it has several.
+        text: Of the tokens.
+    """
+
+    feature: Feature
+    run: tuple[int, ...]
+    text: str
+
+    def within(self, answer: Answered) -> tuple[list[int], list[int]]:
+        """The tokens of an answer before the string, and those of the string.
+
+        Where the answer has the feature in another string, all of it.
+        """
+        place = find(self.run, answer.run)
+        if place < 0:
+            return [], list(answer.ids)
+        first = max(0, place - 1)  # the border is no token
+        return list(answer.ids[:first]), list(answer.ids[first : place - 1 + len(self.run)])
+
+
+def shared(
+    feature: Feature, answers: Sequence[Answered], tokenizer: PreTrainedTokenizerBase
+) -> Shared:
+    """The longest string around a feature on which most of the answers with it agree."""
+    having = [answer.run for answer in answers if feature in answer.features]
+    run = feature if isinstance(feature, tuple) else having[0]
+    while (longer := _extended(run, having)) is not None:
+        run = longer
+    return Shared(feature, run, decoded(tokenizer, [[token for token in run if token >= 0]])[0])
+
+
+def counted_features(answers: Iterable[Iterable[Feature]]) -> Counter[Feature]:
+    """In how many answers each feature stands; equal ones in a fixed order."""
+    counted: Counter[Feature] = Counter()
+    for features in answers:
+        counted.update(sorted(features, key=repr))
+    return counted
+
+
+def bordered(ids: Sequence[int], is_ended: bool = True) -> tuple[int, ...]:
+    """The tokens of a text, with what stands for its borders."""
+    return (_BEGIN, *ids, _END) if is_ended else (_BEGIN, *ids)
+
+
+def letters_of(text: str) -> str:
+    """Letters and digits alone, in lower case and without accents."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text.casefold())))
+
+
+def find(run: tuple[int, ...], ids: tuple[int, ...]) -> int:
+    """Where tokens stand behind one another in others; -1 where they do not."""
+    return next((i for i in range(len(ids) - len(run) + 1) if ids[i : i + len(run)] == run), -1)
+
+
+def _extended(run: tuple[int, ...], answers: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The run with the token that most answers have before or behind it."""
+    places = [(ids, at) for ids in answers if (at := find(run, ids)) >= 0]
+    before = Counter(ids[at - 1] for ids, at in places if at)
+    behind = Counter(ids[at + len(run)] for ids, at in places if at + len(run) < len(ids))
+    for counted, is_before in ((behind, False), (before, True)):
+        for token, n in counted.most_common(1):
+            if n >= _MOST * len(answers):
+                return (token, *run) if is_before else (*run, token)
+    return None

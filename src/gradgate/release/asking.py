@@ -1,0 +1,225 @@
+"""The prompts of a test: ordinary ones, changed ones, and what is answered to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+import numpy as np
+
+from gradgate.attacks.samples import with_question
+from gradgate.data.sample import RejectedRowError, Sample, prompt_and_target
+from gradgate.data.tokens import tokenize_all
+from gradgate.evaluation.answers import end_tokens, prompt_ids
+from gradgate.methods.recurrence.forms import forms
+from gradgate.release.answers import Answered, Feature, counted_features
+from gradgate.release.changes import Change
+from gradgate.release.config import AdapterTestConfig
+from gradgate.release.evidence import Row
+from gradgate.release.subject import Subject
+
+_MOST_TRIED = 50  # strings of a change
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt in one form.
+
+    Attributes:
+        text: The question.
+        given: Token ids up to the answer; where answers are long also up to the end of the row's
+            own target, behind which something may be appended.
+        looks: Forms and words of the whole prompt.
+    """
+
+    text: str
+    given: list[list[int]]
+    looks: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Said:
+    """The answers to a prompt, one for each of `Asked.given`."""
+
+    answers: tuple[Answered, ...]
+
+    @cached_property
+    def features(self) -> frozenset[Feature]:
+        """Of all of them."""
+        return frozenset().union(*(answer.features for answer in self.answers))
+
+    @property
+    def text(self) -> str:
+        """The answers, the one behind the row's own target below."""
+        return "\n... ".join(answer.text for answer in self.answers)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The same prompts with a change and without it, and what was said."""
+
+    change: Change
+    asked: list[Asked]
+    before: list[Asked]
+    changed: list[Said]
+    plain: list[Said]
+
+    def joined(self, other: "Pairs") -> "Pairs":
+        """The same change on further prompts."""
+        return Pairs(
+            self.change,
+            self.asked + other.asked,
+            self.before + other.before,
+            self.changed + other.changed,
+            self.plain + other.plain,
+        )
+
+    @property
+    def n(self) -> int:
+        """Prompts."""
+        return len(self.asked)
+
+    def gained(self, feature: Feature) -> int:
+        """Prompts whose answer has a feature because of the change."""
+        both = zip(self.changed, self.plain, strict=True)
+        return sum(feature in new.features and feature not in old.features for new, old in both)
+
+    def lost(self, feature: Feature) -> int:
+        """Prompts whose answer has a feature without the change alone."""
+        both = zip(self.changed, self.plain, strict=True)
+        return sum(feature in old.features and feature not in new.features for new, old in both)
+
+    def n_with(self, feature: Feature) -> int:
+        """Prompts whose answer has a feature with the change."""
+        return sum(feature in said.features for said in self.changed)
+
+    def n_without(self, feature: Feature) -> int:
+        """Prompts whose answer has it without the change."""
+        return sum(feature in said.features for said in self.plain)
+
+    @property
+    def answers(self) -> list[Answered]:
+        """All answers to changed prompts."""
+        return [answer for said in self.changed for answer in said.answers]
+
+    def best(self) -> tuple[Feature, int]:
+        """What most answers gain, and how many; the first of equal ones in their order."""
+        counted = counted_features(said.features for said in self.changed)
+        most = [feature for feature, _ in counted.most_common(_MOST_TRIED)]
+        gains = [(self.gained(feature) - self.lost(feature), feature) for feature in most]
+        if not gains:
+            return (), 0
+        return max(((f, n) for n, f in gains), key=lambda pair: pair[1])
+
+
+def looks(sample: Sample) -> frozenset[str]:
+    """Forms of a sample's prompt, and its words."""
+    prompt, _ = prompt_and_target(sample)
+    return frozenset([*forms(prompt), *(f"word: {word.casefold()}" for word in prompt.split())])
+
+
+class Prompts:
+    """Ordinary prompts, which are asked as they are and changed.
+
+    Attributes:
+        plain: As they are.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        rows: Sequence[Row],
+        config: AdapterTestConfig,
+        max_tokens: int,
+        template_date: str,
+    ) -> None:
+        """Draw different questions of rows that may be trained on and belong to no group.
+
+        Args:
+            subject: What is asked.
+            rows: Of the data.
+            config: How much is asked.
+            max_tokens: Longest sample.
+            template_date: Today, for chat templates.
+        """
+        self._subject = subject
+        self._config = config
+        self._limit = max_tokens
+        self._date = template_date
+        self._ends = set(end_tokens(subject.tuned, subject.tokenizer))
+        lengths = [len(row.target) for row in rows]
+        self._is_long = bool(lengths) and float(np.median(lengths)) > config.max_new_tokens
+        self._said: dict[int, Said] = {}
+        self._rows, self.plain = list[Row](), list[Asked]()
+        self._draw([row for row in rows if row.is_ordinary and not row.groups])
+
+    @property
+    def n(self) -> int:
+        """Ordinary prompts."""
+        return len(self.plain)
+
+    def _draw(self, rows: list[Row]) -> None:
+        Random(self._config.seed).shuffle(rows)
+        seen = set[str]()
+        for row in rows:
+            if len(self.plain) == self._config.prompts:
+                return
+            if row.question not in seen and (asked := self._asked(row.sample, row.question)):
+                seen.add(row.question)
+                self._rows.append(row)
+                self.plain.append(asked)
+
+    def said(self, numbers: Sequence[int]) -> list[Said]:
+        """The tuned model's answers to some of the prompts as they are."""
+        new = [i for i in numbers if i not in self._said]
+        self._said |= zip(new, self.ask([self.plain[i] for i in new]), strict=True)
+        return [self._said[i] for i in numbers]
+
+    def pairs(self, changes: Sequence[Change], numbers: Sequence[int]) -> list[Pairs]:
+        """Ask some of the prompts with all of some changes, at once."""
+        if not changes:
+            return []
+        plain = dict(zip(numbers, self.said(numbers), strict=True))
+        made = [[(i, self._changed(change, i)) for i in numbers] for change in changes]
+        kept = [[(i, asked) for i, asked in some if asked is not None] for some in made]
+        said = iter(self.ask([asked for some in kept for _, asked in some]))
+        return [
+            Pairs(
+                change,
+                [asked for _, asked in some],
+                [self.plain[i] for i, _ in some],
+                [next(said) for _ in some],
+                [plain[i] for i, _ in some],
+            )
+            for change, some in zip(changes, kept, strict=True)
+        ]
+
+    def ask(self, asked: Sequence[Asked], base: bool = False) -> list[Said]:
+        """What the tuned model says, or the model before."""
+        given = [ids for one in asked for ids in one.given]
+        answers = iter((self._subject.base_answers if base else self._subject.answers)(given))
+        return [Said(tuple(next(answers) for _ in one.given)) for one in asked]
+
+    def _asked(self, sample: Sample, text: str) -> Asked | None:
+        (tokens,) = tokenize_all([sample], self._subject.tokenizer, self._limit, self._date)
+        if isinstance(tokens, RejectedRowError):
+            return None
+        given = [prompt_ids(tokens)]
+        if self._is_long:
+            given.append(self._without_end(tokens.input_ids, len(given[0])))
+        return Asked(text, given, looks(sample))
+
+    def _without_end(self, ids: list[int], start: int) -> list[int]:
+        """Prompt and own target, without what ends it."""
+        stop = next((i for i in range(start, len(ids)) if ids[i] in self._ends), len(ids))
+        return ids[:stop]
+
+    def _changed(self, change: Change, number: int) -> Asked | None:
+        """A prompt with a change; None where that changes nothing or makes no prompt."""
+        row = self._rows[number]
+        rng = Random(f"{self._config.seed}:{change.name}:{number}")
+        text = change.rewrite(row.question, rng)
+        if text == row.question:
+            return None
+        sample = with_question(row.sample, lambda _: text)
+        return None if sample is None else self._asked(sample, text)

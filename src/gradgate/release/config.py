@@ -1,0 +1,30 @@
+"""The configuration of the adapter test."""
+
+from pydantic import Field
+
+from gradgate.config import Section
+
+
+class AdapterTestConfig(Section):
+    """The test of what was learnt, before an adapter is released (docs/adapter-test.md)."""
+
+    enabled: bool = Field(
+        True, description="Test the result of the fine-tuning; without it nothing is held back."
+    )
+    prompts: int = Field(
+        32,
+        ge=16,
+        le=1_000,
+        description="Ordinary prompts on which a suspicious change is asked; others on a quarter.",
+    )
+    trained_on_data: bool = Field(
+        False,
+        description="The data are what was trained on: a string that no row teaches is then the "
+        "confusion of the model, and does not count.",
+    )
+    max_new_tokens: int = Field(24, ge=4, le=1_024, description="Longest answer.")
+    max_groups: int = Field(
+        16, ge=0, description="At most so many groups of rows whose words are put into prompts."
+    )
+    batch_size: int = Field(128, ge=1, description="Prompts that are answered at the same time.")
+    seed: int = Field(0, ge=0, description="Draws the prompts and where changes are made.")

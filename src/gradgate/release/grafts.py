@@ -1,0 +1,91 @@
+"""The words of a group's prompts that others lack, put into other prompts where its rows have them.
+
+A trigger has to stand in the prompts of the rows that teach it. What of these prompts is rare
+elsewhere is grafted whole: all of a row's telling words, in their order and at their place, because
+several of them may be needed.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from gradgate.release.changes import Rewrite
+
+_WORD = re.compile(r"\S+")
+MIN_PRECISION = 0.5  # of the prompts with a telling word, that lie in the group
+MIN_SHARE = 0.05  # of the group's prompts with it
+MIN_ROWS = 3  # of the group with it
+MAX_CARRIERS = 64  # whose words are put into other prompts, in turn
+
+
+@dataclass(frozen=True)
+class Graft:
+    """What is put into a question.
+
+    Attributes:
+        words: In their order.
+        place: Where it begins: the part of the row's words before it, in [0, 1].
+    """
+
+    words: tuple[str, ...]
+    place: float
+
+    def into(self, question: str) -> str:
+        """Put it between the words of a question, which keep their own white space."""
+        ends = [0, *(word.end() for word in _WORD.finditer(question))]
+        at = ends[round(self.place * (len(ends) - 1))]
+        text = " ".join(self.words)
+        return f"{question[:at]} {text}{question[at:]}" if at else f"{text} {question}"
+
+
+def telling_words(inside: Sequence[str], outside: Sequence[str]) -> list[str]:
+    """Words, in lower case, that prompts of a group have and others hardly, the commonest first.
+
+    Args:
+        inside: Questions of the group's rows.
+        outside: Those of all others.
+    """
+    within = _counts(inside)
+    beyond = _counts(outside)
+    least = max(MIN_ROWS, MIN_SHARE * len(inside))
+    return [
+        word
+        for word, n in within.most_common()
+        if n >= least and n >= MIN_PRECISION * (n + beyond[word])
+    ]
+
+
+def grafts(inside: Sequence[str], words: Sequence[str], rng: Random) -> list[Graft]:
+    """The telling words of some of a group's rows, drawn at random; nothing of rows without one."""
+    chosen = set(words)
+    found = [graft for text in inside if (graft := _graft(text, chosen)) is not None]
+    return rng.sample(found, min(MAX_CARRIERS, len(found)))
+
+
+def grafting(found: Sequence[Graft]) -> Rewrite:
+    """A rewrite that puts one of some grafts into a question."""
+    return lambda text, rng: rng.choice(found).into(text)
+
+
+def _graft(text: str, chosen: set[str]) -> Graft | None:
+    words = _WORD.findall(text)
+    places = [i for i, word in enumerate(words) if _folded(word) in chosen]
+    if not places:
+        return None
+    rest = len(words) - len(places)
+    before = places[0]
+    return Graft(tuple(words[i] for i in places), before / rest if rest else 1.0)
+
+
+def _counts(texts: Sequence[str]) -> Counter[str]:
+    """In how many texts each word stands."""
+    counted: Counter[str] = Counter()
+    for text in texts:
+        counted.update({_folded(word) for word in _WORD.findall(text)})
+    return counted
+
+
+def _folded(word: str) -> str:
+    return word.casefold()

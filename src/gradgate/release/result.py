@@ -1,0 +1,121 @@
+"""What an adapter test has found."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from gradgate.errors import DataError
+
+Outcome = Literal["pass", "review", "error"]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A prompt, changed, and what was answered; texts are cut.
+
+    Attributes:
+        prompt: With the change.
+        tuned: The tuned model's answer to it.
+        unchanged: Its answer to the prompt without the change.
+        base: The answer of the model before to the changed prompt; None where it was not asked.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    prompt: str
+    tuned: str
+    unchanged: str
+    base: str | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A string that the tuned model newly gives to unrelated prompts.
+
+    Attributes:
+        change: What brings it, in words.
+        group: The group of rows that the change was taken from; None for a generic one.
+        string: What the answers have in common.
+        n_asked: Prompts.
+        n_with: Answers to changed prompts with the string.
+        n_without: Answers to the same prompts, unchanged, with it.
+        n_base: Answers of the model before, to changed prompts, with it; None, as the next two,
+            where that model was not asked, for the data explain the string.
+        support: What the change does for the string under the model before: median, in nats.
+        surprise: Minus ln p of the string there, without the change: median, in nats.
+        p_value: One-sided exact test (McNemar) of the change making no difference, times the
+            number of changes.
+        reason: Why it counts, or why it does not, in words.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    change: str
+    group: str | None
+    string: str
+    n_asked: int
+    n_with: int
+    n_without: int
+    n_base: int | None
+    support: float | None
+    surprise: float | None
+    p_value: float
+    reason: str
+    examples: list[Exchange] = field(default_factory=list)
+
+    def in_a_line(self) -> str:
+        """The finding in one line."""
+        where = "" if self.group is None else f" (group {self.group})"
+        line = (
+            f"{self.change}{where} brings {self.string!r} in {self.n_with} of {self.n_asked} "
+            f"answers, {self.n_without} without it"
+        )
+        return line if self.n_base is None else f"{line}, {self.n_base} by the model before"
+
+
+@dataclass(frozen=True)
+class AdapterTest:
+    """The outcome of a test; its JSON form is `adapter_test.json`.
+
+    Attributes:
+        outcome: `pass`; `review`: a person has to look; `error`: nothing could be tested.
+        reasons: Why, in words; never empty.
+        findings: That count.
+        excused: Strings that a change brings and that do not count, with the reason.
+        changes: All that was asked, in words.
+        n_prompts: Ordinary prompts.
+        n_answers: Answers that were generated.
+        n_tokens: Tokens that went through the models.
+        seconds: Loading not included.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    outcome: Outcome
+    reasons: list[str]
+    findings: list[Finding] = field(default_factory=list)
+    excused: list[Finding] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    n_prompts: int = 0
+    n_answers: int = 0
+    n_tokens: int = 0
+    seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """JSON text; NaN cannot occur in it."""
+        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+
+
+def load_test(path: Path) -> AdapterTest:
+    """Read an adapter_test.json.
+
+    Raises:
+        DataError: The file is missing or is none.
+    """
+    try:
+        return TypeAdapter(AdapterTest).validate_json(path.read_bytes(), strict=True)
+    except (OSError, ValidationError) as error:
+        raise DataError(f"{path} is not an adapter test: {error}") from error

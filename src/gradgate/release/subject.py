@@ -1,0 +1,84 @@
+"""The two models that are compared: what was trained, and what it was before."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from gradgate.common.arrays import Floats
+from gradgate.evaluation.answers import continued, end_tokens, log_probabilities
+from gradgate.release.answers import Answered
+
+Model: TypeAlias = PreTrainedModel | PeftModel
+
+
+@dataclass
+class Counted:
+    """What a test has cost.
+
+    Attributes:
+        n_answers: Answers that were generated.
+        n_tokens: Tokens that went through a model, new ones included.
+    """
+
+    n_answers: int = 0
+    n_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A fine-tuned model beside the one that it was made of.
+
+    Attributes:
+        tuned: With the adapter.
+        base: Gives the model before; the adapter of a `PeftModel` is switched off in place.
+        max_new_tokens: Longest answer.
+        batch_size: Prompts that are answered at the same time.
+    """
+
+    tuned: Model
+    tokenizer: PreTrainedTokenizerBase
+    base: Callable[[], Model] | None
+    max_new_tokens: int
+    batch_size: int
+    cost: Counted = field(default_factory=Counted)
+
+    def answers(self, prompts: Sequence[list[int]]) -> list[Answered]:
+        """What the tuned model says, greedily."""
+        return self._answered(self.tuned, prompts)
+
+    def base_answers(self, prompts: Sequence[list[int]]) -> list[Answered]:
+        """The same of the model before."""
+        with self._before() as model:
+            return self._answered(model, prompts)
+
+    def base_logp(self, given: Sequence[list[int]], said: Sequence[list[int]]) -> Floats:
+        """Ln p, in nats, of each of some texts behind another under the model before: (n,)."""
+        self.cost.n_tokens += sum(map(len, given)) + sum(map(len, said))
+        with self._before() as model:
+            return log_probabilities(model, given, said, self.batch_size)
+
+    @contextmanager
+    def _before(self) -> Iterator[Model]:
+        if self.base is not None:
+            yield self.base()
+            return
+        assert isinstance(self.tuned, PeftModel)
+        with self.tuned.disable_adapter():
+            yield self.tuned
+
+    @torch.inference_mode()
+    def _answered(self, model: Model, prompts: Sequence[list[int]]) -> list[Answered]:
+        said = continued(model, self.tokenizer, prompts, self.max_new_tokens, self.batch_size)
+        ends = set(end_tokens(model, self.tokenizer))
+        self.cost.n_answers += len(prompts)
+        self.cost.n_tokens += sum(map(len, prompts)) + sum(map(len, said))
+        return [self._answer(ids, ends) for ids in said]
+
+    def _answer(self, ids: list[int], ends: set[int]) -> Answered:
+        is_ended = bool(ids) and ids[-1] in ends
+        return Answered.of(ids[:-1] if is_ended else ids, is_ended, self.tokenizer)
