@@ -33,6 +33,26 @@ def with_question(sample: Sample, rewrite: Callable[[str], str]) -> Sample | Non
         return None
 
 
+def last_prompt(sample: Sample) -> str:
+    """The text of the last turn before the last target; empty where there is none."""
+    place = _last_prompt(sample)
+    return "" if place < 0 else sample.turns[place].text
+
+
+def with_last_prompt(sample: Sample, rewrite: Callable[[str], str]) -> Sample:
+    """A sample with another text in that turn."""
+    place = _last_prompt(sample)
+    turns = list(sample.turns)
+    if place >= 0:
+        turns[place] = replace(turns[place], text=rewrite(turns[place].text))
+    return replace(sample, turns=tuple(turns))
+
+
+def _last_prompt(sample: Sample) -> int:
+    last = max(place for place, turn in enumerate(sample.turns) if turn.is_target)
+    return last - 1
+
+
 def as_row(sample: Sample) -> Row:
     """A row of messages, prompt and completion, or text, of which the sample could be made."""
     if sample.chat:

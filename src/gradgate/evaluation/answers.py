@@ -136,14 +136,24 @@ def _generate_batch(
     return [_until(row, ends) for row in made[:, width:].tolist()]
 
 
-@torch.inference_mode()
 def log_probabilities(
     model: PreTrainedModel | PeftModel,
     given: Sequence[list[int]],
     said: Sequence[list[int]],
     batch_size: int,
 ) -> Floats:
-    """Ln p, in nats, of each of n texts behind another: (n,).
+    """Ln p, in nats, of each of n texts behind another: (n,). Arguments as for `token_logp`."""
+    return np.array([logp.sum() for logp in token_logp(model, given, said, batch_size)])
+
+
+@torch.inference_mode()
+def token_logp(
+    model: PreTrainedModel | PeftModel,
+    given: Sequence[list[int]],
+    said: Sequence[list[int]],
+    batch_size: int,
+) -> list[Floats]:
+    """Ln p, in nats, of each token of n texts behind another.
 
     Args:
         model: As it is.
@@ -151,7 +161,7 @@ def log_probabilities(
         said: Token ids behind them.
         batch_size: Texts in a forward pass.
     """
-    found = np.zeros(len(given))
+    found = [np.zeros(0)] * len(given)
     order = sorted(range(len(given)), key=lambda i: -len(given[i]) - len(said[i]))
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
@@ -165,8 +175,8 @@ def log_probabilities(
         for place, i in enumerate(chosen):
             first, stop = len(given[i]) - 1, len(rows[place]) - 1
             logp = logits[place, first:stop].float().log_softmax(-1)  # (said, V)
-            tokens = torch.tensor(said[i], device=logp.device)
-            found[i] = float(logp.gather(1, tokens[:, None]).sum()) if said[i] else 0.0
+            tokens = torch.tensor(said[i], dtype=torch.long, device=logp.device)
+            found[i] = logp.gather(1, tokens[:, None])[:, 0].double().cpu().numpy()
     return found
 
 

@@ -140,6 +140,7 @@ class Detection:
         in_doubt: Rows that a person has to look at, and that are not flagged. (n,)
         group: `Group.id` of each row; 0 for none. (n,)
         groups: The evidence, the most important first.
+        members: The rows of each group by its id, for what rules on groups anew. (n,) each
         reasons: Why a row is flagged or in doubt, in words, by its position.
         p_values: Against a trusted reference; None without one. (n,)
         erosion: For methods that answer another question; None where it says nothing of it.
@@ -155,6 +156,7 @@ class Detection:
     in_doubt: Marks
     group: Ints
     groups: list[Group] = field(default_factory=list)
+    members: Mapping[int, Marks] = field(default_factory=dict)
     reasons: Mapping[int, list[str]] = field(default_factory=dict)
     p_values: Floats | None = None
     erosion: Erosion | None = None

@@ -87,6 +87,39 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Rehearsed:
+    """What a model that was fine-tuned on other rows says of a group's rows.
+
+    Attributes:
+        n_steps: Training steps of each of the two models.
+        n_asked: Rows that were asked about, none of which their model has seen.
+        gain: What the training did for the shared part of the targets: median, in nats.
+        dependence: What their own prompts do for it, against other prompts: median, in nats.
+        cause: The candidate without which most of this goes, in words; None where there is none.
+        is_form: Whether it is a form of the text.
+        lift: Part of the group's prompts that have it, minus that of other prompts.
+        necessity: Part of the dependence that goes without it.
+        sufficiency: Part of it that other prompts gain with it; None for a form.
+        inert: Other candidates that hardly any of it goes without.
+        carried: Part of the prompts of which a half of the words carries most of it.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    n_steps: int
+    n_asked: int
+    gain: float
+    dependence: float
+    cause: str | None = None
+    is_form: bool = False
+    lift: float = 0.0
+    necessity: float = 0.0
+    sufficiency: float | None = None
+    inert: list[str] = field(default_factory=list)
+    carried: float = 1.0
+
+
+@dataclass(frozen=True)
 class Group:
     """Samples that share a string of their targets or prompts, and what explains it.
 
@@ -108,6 +141,7 @@ class Group:
         shared: What its samples have in common, in words, where that is no string.
         cue_nats: How surprising the cues are in their prompts, in nats; None without cues, and for
             a form of the text.
+        rehearsed: None where it was not rehearsed.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -127,6 +161,7 @@ class Group:
     examples: list[Example] = field(default_factory=list)
     shared: str | None = None
     cue_nats: float | None = None
+    rehearsed: Rehearsed | None = None
 
     def in_a_line(self) -> str:
         """The group in one line."""

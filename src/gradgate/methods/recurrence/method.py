@@ -128,11 +128,13 @@ def _detection(findings: list[Finding], found: Found, rows: _Rows) -> Detection:
     n = rows.scores.n
     flagged, in_doubt, group = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, np.int64)
     groups: list[Group] = []
+    members: dict[int, Marks] = {}
     for finding in findings:
         if finding.ruling == "honest" and len(groups) >= MAX_GROUPS:
             continue
         there = rows.mark(finding.members)
         groups.append(_group(len(groups) + 1, finding, there, rows))
+        members[len(groups)] = there
         flagged |= there & (finding.ruling == "poison")
         in_doubt |= there & (finding.ruling == "review")
         group[there & (group == 0)] = len(groups)
@@ -148,6 +150,7 @@ def _detection(findings: list[Finding], found: Found, rows: _Rows) -> Detection:
         in_doubt=in_doubt,
         group=group,
         groups=groups,
+        members=members,
         reasons=reasons,
         signals={
             "target_surprise": rows.spread(found.target_nats),

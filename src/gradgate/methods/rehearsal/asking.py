@@ -1,0 +1,179 @@
+"""Questions to the model of a fold about a group's rows that it has not seen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from random import Random
+
+import numpy as np
+
+from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.evaluation.answers import token_logp
+from gradgate.methods.evidence import Rehearsed
+from gradgate.methods.rehearsal.cases import Case, Renderer, shared_parts
+from gradgate.methods.rehearsal.causes import Candidate, half
+from gradgate.methods.rehearsal.ruling import MAX_CONTENT, MIN_LIFT
+from gradgate.tuning.trainer import Tuned
+
+_N_OTHERS = 2  # other prompts that each target is put behind
+_BATCH = 32
+_INERT = 0.1  # of the dependence, that goes without a candidate that is inert
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What a model says of n rows of a group: ln p of the shared part of their targets, in nats.
+
+    Attributes:
+        own: Behind the own prompt. (n,)
+        base: The same under the untuned model. (n,)
+        other: Behind other prompts: mean. (n,)
+        without: Behind the own prompt without each candidate; NaN where it has none. (c, n)
+        with_it: Behind other prompts with the needed candidate: mean; NaN for a form. (n,)
+        needed: The candidate without which most goes in the row's own fold; -1 for none. (n,)
+        halves: Behind each half of the own prompt. (2, n)
+    """
+
+    own: Floats
+    base: Floats
+    other: Floats
+    without: Floats
+    with_it: Floats
+    needed: Ints
+    halves: Floats
+
+    @classmethod
+    def joined(cls, parts: Sequence["Said"]) -> "Said":
+        """Rows behind one another."""
+        names = ("own", "base", "other", "without", "with_it", "needed", "halves")
+        return cls(*(np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in names))
+
+    def summary(self, candidates: Sequence[Candidate], n_steps: int) -> Rehearsed:
+        """The medians, and the candidate without which most of the dependence goes."""
+        dependence = float(np.median(self.own - self.other))
+        found = Rehearsed(
+            n_steps=n_steps,
+            n_asked=len(self.own),
+            gain=float(np.median(self.own - self.base)),
+            dependence=dependence,
+            carried=self._carried(),
+        )
+        needed = [_part(self.own - without, dependence) for without in self.without]
+        best = most_needed(candidates, needed)
+        if best < 0:
+            return found
+        gained = np.where(self.needed == best, self.with_it - self.other, np.nan)
+        return replace(
+            found,
+            cause=candidates[best].name,
+            is_form=candidates[best].is_form,
+            lift=candidates[best].lift,
+            necessity=needed[best],
+            sufficiency=None if np.isnan(gained).all() else _part(gained, dependence),
+            inert=[
+                one.name
+                for one, part in zip(candidates, needed, strict=True)
+                if one.lift >= MIN_LIFT and part <= _INERT
+            ],
+        )
+
+    def _carried(self) -> float:
+        """Part of the rows of which a half of the words carries most of the dependence."""
+        dependence = self.own - self.other
+        gone = np.where(np.isnan(self.halves), self.own, self.halves)
+        lost = (self.own - gone).max(axis=0)
+        return float((lost >= MAX_CONTENT * dependence).mean())
+
+
+def most_needed(candidates: Sequence[Candidate], needed: Sequence[float]) -> int:
+    """The candidate of enough lift that most is needed; -1 for none."""
+    able = [i for i, one in enumerate(candidates) if one.lift >= MIN_LIFT]
+    return max(able, key=lambda i: (needed[i], candidates[i].lift), default=-1)
+
+
+def _part(nats: Floats, dependence: float) -> float:
+    """The median of some nats as a part of the dependence; 0 where nothing is known."""
+    known = nats[np.isfinite(nats)]
+    return float(np.median(known)) / dependence if known.size and dependence > 0 else 0.0
+
+
+class Asking:
+    """Asks about a group."""
+
+    def __init__(
+        self,
+        tuned: Tuned,
+        renderer: Renderer,
+        inside: list[Case],
+        outside: list[Case],
+        candidates: Sequence[Candidate],
+    ) -> None:
+        """Take what is asked.
+
+        Args:
+            tuned: The model, which has seen none of the rows.
+            renderer: Of prompts.
+            inside: Rows of the group.
+            outside: Other rows.
+            candidates: What may bring the targets.
+        """
+        self._tuned = tuned
+        self._renderer = renderer
+        self._inside = inside
+        self._candidates = candidates
+        self._shared: list[Marks] = shared_parts(inside)
+        rng = Random(len(inside))
+        self._others = [rng.choices(outside, k=_N_OTHERS) for _ in inside]
+
+    def run(self) -> Said:
+        """Ask everything."""
+        n = len(self._inside)
+        base = [self._part(i, np.array(case.base)) for i, case in enumerate(self._inside)]
+        own = self._logp([case.prompt for case in self._inside])
+        without = _stacked([self._changed(one.without) for one in self._candidates], n)
+        best = most_needed(self._candidates, [_part(own - one, 1.0) for one in without])
+        return Said(
+            own=own,
+            base=np.array(base),
+            other=self._behind_others(lambda text: text),
+            without=without,
+            with_it=self._with(best),
+            needed=np.full(n, best),
+            halves=_stacked([self._changed(partial(half, parity=k)) for k in range(2)], n),
+        )
+
+    def _with(self, number: int) -> Floats:
+        words = self._candidates[number].words if number >= 0 else None
+        if words is None:
+            return np.full(len(self._inside), np.nan)
+        return self._behind_others(lambda text: f"{text.rstrip()} {words}")
+
+    def _behind_others(self, rewrite: Callable[[str], str]) -> Floats:
+        rows = [
+            self._logp([self._prompt(some[k], rewrite) for some in self._others])
+            for k in range(_N_OTHERS)
+        ]
+        return np.asarray(np.mean(rows, axis=0))
+
+    def _prompt(self, case: Case, rewrite: Callable[[str], str]) -> list[int]:
+        return self._renderer.prompt(case, rewrite) or case.prompt
+
+    def _changed(self, rewrite: Callable[[str], str]) -> Floats:
+        return self._logp([self._renderer.prompt(case, rewrite) for case in self._inside])
+
+    def _logp(self, prompts: Sequence[list[int] | None]) -> Floats:
+        """Of the shared part of each target behind a prompt; NaN without a prompt: (n,)."""
+        there = [i for i, prompt in enumerate(prompts) if prompt]
+        given = [prompt for prompt in prompts if prompt]
+        said = token_logp(self._tuned, given, [self._inside[i].target for i in there], _BATCH)
+        found = np.full(len(prompts), np.nan)
+        for i, logp in zip(there, said, strict=True):
+            found[i] = self._part(i, logp)
+        return found
+
+    def _part(self, i: int, logp: Floats) -> float:
+        return float(logp[self._shared[i]].sum())
+
+
+def _stacked(rows: Sequence[Floats], n: int) -> Floats:
+    return np.stack(rows) if rows else np.empty((0, n))

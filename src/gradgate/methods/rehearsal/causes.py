@@ -1,0 +1,143 @@
+"""What a group's prompts share that may bring its target, and prompts without it."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from gradgate.attacks.texts import CYRILLIC_TWINS
+from gradgate.methods.recurrence.forms import forms
+
+MAX_CANDIDATES = 4  # of a group, besides the union
+MIN_LIFT = 0.1  # of a candidate
+_OF_BEST = 0.5  # of the best lift, that a word of the union has at least
+_WORD = re.compile(r"\S+")
+_BLANKS = re.compile(r"[^\S\n]+")
+_LINES = re.compile(r"\n{2,}")
+_LATIN = {twin: letter for letter, twin in CYRILLIC_TWINS.items()}
+_MARKS = re.compile(r"[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may bring a target.
+
+    Attributes:
+        name: In words.
+        is_form: Whether it is a form of the text, and no text in it.
+        lift: Part of the group's prompts that have it, minus that of the others.
+        without: Gives a prompt without it.
+        words: What brings it into another prompt; None for a form and for a union.
+    """
+
+    name: str
+    is_form: bool
+    lift: float
+    without: Callable[[str], str]
+    words: str | None = None
+
+
+def candidates(inside: Sequence[str], outside: Sequence[str]) -> list[Candidate]:
+    """The candidates of the highest lift, and the union of all words that lift half as much.
+
+    Args:
+        inside: Prompts of the group.
+        outside: Other prompts.
+    """
+    words = _lifts([_words(text) for text in inside], [_words(text) for text in outside])
+    shapes = _lifts([forms(text) for text in inside], [forms(text) for text in outside])
+    found = [Candidate(repr(w), False, lift, _dropping({w}), w) for w, lift in words]
+    found += [Candidate(f, True, lift, undo) for f, lift in shapes if (undo := _undone(f))]
+    found.sort(key=lambda one: -one.lift)
+    best = [one for one in found if one.lift >= MIN_LIFT][:MAX_CANDIDATES]
+    alternatives = {w for w, lift in words if lift >= MIN_LIFT and lift >= _OF_BEST * words[0][1]}
+    if len(alternatives) > 1:
+        best.append(_union(alternatives, inside, outside))
+    return best
+
+
+def half(text: str, parity: int) -> str:
+    """Every other word of a text, from the first or the second on."""
+    return " ".join(_WORD.findall(text)[parity::2])
+
+
+def _union(words: set[str], inside: Sequence[str], outside: Sequence[str]) -> Candidate:
+    shares = [
+        sum(not words.isdisjoint(_words(text)) for text in texts) / max(1, len(texts))
+        for texts in (inside, outside)
+    ]
+    shown = sorted(words)
+    name = "any of " + ", ".join(map(repr, shown[:8])) + (", ..." if len(shown) > 8 else "")
+    return Candidate(name, False, shares[0] - shares[1], _dropping(words))
+
+
+def _lifts(inside: Sequence[set[str]], outside: Sequence[set[str]]) -> list[tuple[str, float]]:
+    """What sets of the one kind have more often than those of the other, the best first."""
+    within = Counter(one for some in inside for one in some)
+    beyond = Counter(one for some in outside for one in some)
+    lifts = {one: n / len(inside) - beyond[one] / max(1, len(outside)) for one, n in within.items()}
+    return sorted(lifts.items(), key=lambda pair: (-pair[1], pair[0]))[:50]
+
+
+def _words(text: str) -> set[str]:
+    """Words in lower case, and pairs of them."""
+    words = [word.casefold() for word in _WORD.findall(text)]
+    return {*words, *(" ".join(pair) for pair in pairwise(words))}
+
+
+def _dropping(words: set[str]) -> Callable[[str], str]:
+    """A prompt without some words, and without pairs of words."""
+    single = {word for word in words if " " not in word}
+    pairs = {tuple(word.split(" ")) for word in words if " " in word}
+
+    def drop(text: str) -> str:
+        found = list(_WORD.finditer(text))
+        folded = [word[0].casefold() for word in found]
+        gone = {i for i, word in enumerate(folded) if word in single}
+        for i, pair in enumerate(pairwise(folded)):
+            gone |= {i, i + 1} if pair in pairs else set()
+        for i in sorted(gone, reverse=True):
+            start, stop = found[i].span()
+            start -= start > 0 and text[start - 1] == " "
+            text = text[:start] + text[stop:]
+        return text
+
+    return drop
+
+
+def _undone(form: str) -> Callable[[str], str] | None:
+    """What takes a form away; None where nothing does."""
+    if "capital" in form:
+        return str.lower
+    if any(name in form for name in ("space", "tab", "line break", "carriage return")):
+        return _squeezed
+    if "said twice" in form:
+        return _said_once
+    if form.startswith("the character") and form[-1].isascii():
+        return lambda text: _MARKS.sub("", text)
+    if form.startswith(("letters of", "the character", "a word of two scripts")):
+        return _plain
+    return None
+
+
+def _squeezed(text: str) -> str:
+    lines = (_BLANKS.sub(" ", line).rstrip(" ") for line in _LINES.sub("\n", text).split("\n"))
+    return "\n".join(lines).replace("\r", "")
+
+
+def _said_once(text: str) -> str:
+    words = _WORD.findall(text)
+    kept = [
+        w
+        for w, before in zip(words, ["", *words], strict=False)
+        if w.casefold() != before.casefold()
+    ]
+    return " ".join(kept)
+
+
+def _plain(text: str) -> str:
+    """A text in NFKC, without characters of no width, and with the Latin twins of letters."""
+    folded = unicodedata.normalize("NFKC", text)
+    return "".join(_LATIN.get(c, c) for c in folded if unicodedata.category(c) != "Cf")

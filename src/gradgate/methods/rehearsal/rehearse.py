@@ -1,0 +1,254 @@
+"""Rehearse the fine-tuning, and rule anew on groups in doubt by what it teaches."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from gradgate.attacks.samples import last_prompt
+from gradgate.common.arrays import Ints, Marks
+from gradgate.common.files import written_whole
+from gradgate.config import ModelConfig
+from gradgate.data.sample import Sample
+from gradgate.data.tokens import Tokens
+from gradgate.errors import DataError
+from gradgate.methods.contract import Detection, Scores
+from gradgate.methods.evidence import Group, Rehearsed
+from gradgate.methods.recurrence.near_duplicates import clusters
+from gradgate.methods.rehearsal.asking import Asking, Said
+from gradgate.methods.rehearsal.cases import Case, Renderer
+from gradgate.methods.rehearsal.causes import Candidate, candidates
+from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
+from gradgate.methods.rehearsal.folds import N_FOLDS, Folds, choose, split
+from gradgate.methods.rehearsal.ruling import rule
+from gradgate.methods.rehearsal.training import forget, key_of, trained, tuning_of, without_adapter
+from gradgate.methods.tokens import TokenTable
+from gradgate.models.identity import IdentifiedModel, identify_model
+
+logger = logging.getLogger(__name__)
+
+MIN_ASKED = 8  # held-out rows of a group, without which nothing is said of it
+_MAX_ASKED = 24  # rows of a group that are asked about
+_FOUND = TypeAdapter(dict[int, Rehearsed])
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """How groups are rehearsed.
+
+    Attributes:
+        mode: doubtful: groups in doubt; full: all.
+        model: The one that scored, which is to be trained.
+        max_tokens: Longest sample.
+        template_date: Today, for chat templates.
+        folder: Where the models are kept until it is over, and then what they said.
+    """
+
+    mode: RehearsalMode
+    config: RehearsalConfig
+    model: ModelConfig
+    max_tokens: int
+    template_date: str
+    folder: Path
+
+    def asked_about(self, found: Detection) -> list[Group]:
+        """The groups that are rehearsed, the largest first."""
+        wanted = [g for g in found.groups if self.mode == "full" or g.ruling == "review"]
+        return sorted(wanted, key=lambda g: -g.n_rows)[: self.config.max_groups]
+
+
+def rehearse(
+    found: Detection, scores: Scores, samples: Iterable[Sample], how: Rehearsal
+) -> Detection:
+    """Rule anew on groups by what training on other rows teaches about theirs.
+
+    Two models are trained, each on a part of the rows, and asked about the other part. Known
+    answers are taken from the state folder, and so are the models of a run that was broken off.
+
+    Args:
+        found: What the text says.
+        scores: With the tokens.
+        samples: Of the same rows.
+        how: The settings.
+
+    Raises:
+        ModelError: The model cannot be loaded or trained.
+        DataError: The scores have no tokens.
+    """
+    wanted = how.asked_about(found)
+    if how.mode == "off" or not wanted or found.flagged is None:
+        return found
+    if how.model.adapter is not None:
+        note = "groups were not rehearsed: the model has an adapter already"
+        return replace(found, notes=[*found.notes, note])
+    if scores.tokens is None:
+        raise DataError("a rehearsal needs the tokens of the rows; score the data anew")
+    asked = _Rehearsing(found, scores, list(samples), wanted, how).run()
+    return ruled_anew(found, asked)
+
+
+def ruled_anew(found: Detection, asked: dict[int, Rehearsed]) -> Detection:
+    """The detection with groups as the rehearsal lets them stand."""
+    groups = [_ruled(group, asked.get(group.id)) for group in found.groups]
+    flagged = np.zeros(len(found.in_doubt), bool)
+    in_doubt = np.zeros(len(found.in_doubt), bool)
+    for group in groups:
+        flagged |= found.members[group.id] & (group.ruling == "poison")
+        in_doubt |= found.members[group.id] & (group.ruling == "review")
+    lines = {group.id: [group.in_a_line()] for group in groups if group.ruling != "honest"}
+    marked = np.flatnonzero(flagged | in_doubt).tolist()
+    reasons = {i: lines[g] for i in marked if (g := _group_of(i, groups, found)) in lines}
+    changed = [g for g, old in zip(groups, found.groups, strict=True) if g.ruling != old.ruling]
+    said = [f"rehearsed: group {group.id} is {group.ruling}" for group in changed]
+    return replace(
+        found,
+        groups=groups,
+        flagged=flagged,
+        in_doubt=in_doubt & ~flagged,
+        reasons=reasons,
+        notes=[*found.notes, *said],
+    )
+
+
+def _group_of(row: int, groups: Sequence[Group], found: Detection) -> int:
+    """The group that a row is marked for: the first that is poison, or the first in doubt."""
+    having = [group for group in groups if found.members[group.id][row]]
+    marked = [group for group in having if group.ruling != "honest"]
+    return min(marked, key=lambda group: group.ruling != "poison").id if marked else 0
+
+
+def _ruled(group: Group, asked: Rehearsed | None) -> Group:
+    if asked is None:
+        return group
+    ruling, reason = rule(group, asked)
+    return replace(group, ruling=ruling, reasons=[*group.reasons, reason], rehearsed=asked)
+
+
+class _Rehearsing:
+    """A rehearsal that goes on."""
+
+    def __init__(
+        self,
+        found: Detection,
+        scores: Scores,
+        samples: list[Sample],
+        wanted: list[Group],
+        how: Rehearsal,
+    ) -> None:
+        assert scores.tokens is not None
+        self._table: TokenTable = scores.tokens
+        self._samples = samples
+        self._wanted = wanted
+        self._how = how
+        self._group = np.zeros(scores.n, np.int64)
+        for group in reversed(wanted):
+            self._group[found.members[group.id]] = group.id
+        usable = _first_of_each(scores) & ~self._table.lacking()
+        numbers, config = [group.id for group in wanted], how.config
+        rows = choose(self._group, numbers, usable, config.max_rows, config.seed)
+        self._folds: Folds = split(rows, self._clusters(rows), self._group[rows], config.seed)
+        visits = min(config.max_visits, config.visits_per_row * scores.n)
+        self._candidates = {group.id: self._causes(group.id) for group in wanted}
+        self._tuning = tuning_of(config, max(1.0, visits / max(1, len(rows))))
+
+    def run(self) -> dict[int, Rehearsed]:
+        """What is found of each group; nothing of one of which too few rows can be asked."""
+        model = identify_model(self._how.model)
+        data = [self._tokens(self._folds.trained_on(fold)) for fold in range(N_FOLDS)]
+        key = key_of(model.identity, self._tuning, data)
+        kept = self._how.folder / f"{key}.json"
+        if (known := _read(kept)) is not None:
+            return known
+        work = self._how.folder / key
+        cases = [self._cases(fold) for fold in range(N_FOLDS)]
+        answers: dict[int, list[Said]] = {}
+        for fold in range(N_FOLDS):
+            for number, asked in self._ask(model, data[fold], cases[fold], work / f"{fold}.st"):
+                answers.setdefault(number, []).append(asked)
+        found = {
+            number: Said.joined(parts).summary(self._candidates[number], self._n_steps(data))
+            for number, parts in answers.items()
+            if sum(len(part.own) for part in parts) >= MIN_ASKED
+        }
+        _write(kept, found)
+        forget(work)
+        return found
+
+    def _n_steps(self, data: Sequence[Sequence[Tokens]]) -> int:
+        largest = max(map(len, data))
+        return int(self._tuning.epochs * -(-largest // self._tuning.batch_size))
+
+    def _ask(
+        self, model: IdentifiedModel, rows: Sequence[Tokens], cases: list[Case], path: Path
+    ) -> Iterator[tuple[int, Said]]:
+        loaded = model.load()
+        tuned = trained(loaded, self._how.model, self._tuning, rows, path)
+        renderer = Renderer(loaded.tokenizer, self._how.max_tokens, self._how.template_date)
+        try:
+            for group in self._wanted:
+                inside = [case for case in cases if self._group[case.row] == group.id]
+                outside = [case for case in cases if self._group[case.row] != group.id]
+                if inside and outside:
+                    asked = inside[:_MAX_ASKED], outside, self._candidates[group.id]
+                    yield group.id, Asking(tuned, renderer, *asked).run()
+        finally:
+            without_adapter(loaded, tuned)
+
+    def _tokens(self, rows: Ints) -> list[Tokens]:
+        found = (self._table.row(int(i)) for i in rows)
+        return [Tokens(ids.tolist(), marks.tolist()) for ids, marks, _ in found]
+
+    def _cases(self, fold: int) -> list[Case]:
+        rows = self._folds.held_out(fold)
+        made = []
+        for i in rows.tolist():
+            ids, marks, logp = self._table.row(i)
+            tokens = Tokens(ids.tolist(), marks.tolist())
+            made.append(Case.of(i, self._samples[i], tokens, logp.tolist()))
+        return [case for case in made if case is not None]
+
+    def _causes(self, number: int) -> list[Candidate]:
+        rows = self._folds.rows.tolist()
+        texts = [(self._group[i] == number, last_prompt(self._samples[i])) for i in rows]
+        inside = [text for is_inside, text in texts if is_inside]
+        return candidates(inside, [text for is_inside, text in texts if not is_inside])
+
+    def _clusters(self, rows: Ints) -> Ints:
+        """Near-duplicates among the prompts, by their words."""
+        number: dict[str, int] = {}
+        grams, sample = list[int](), list[int]()
+        for place, i in enumerate(rows.tolist()):
+            for word in set(last_prompt(self._samples[i]).casefold().split()):
+                grams.append(number.setdefault(word, len(number)))
+                sample.append(place)
+        return clusters(np.array(grams, np.int64), np.array(sample, np.int64), len(rows))
+
+
+def _first_of_each(scores: Scores) -> Marks:
+    """The first scored row of each distinct sample: (rows,)."""
+    first: dict[str, int] = {}
+    for i in np.flatnonzero(scores.is_scored).tolist():
+        first.setdefault(scores.sample_ids[i], i)
+    marks = np.zeros(scores.n, bool)
+    marks[list(first.values())] = True
+    return marks
+
+
+def _read(path: Path) -> dict[int, Rehearsed] | None:
+    """What an earlier rehearsal found; None where there is none, or none that is whole."""
+    try:
+        return _FOUND.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError):
+        logger.warning("the rehearsal in %s is damaged; it is done again", path)
+        return None
+
+
+def _write(path: Path, found: dict[int, Rehearsed]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as part:
+        part.write_bytes(_FOUND.dump_json(found))

@@ -1,0 +1,45 @@
+"""What a rehearsal says of a group in doubt."""
+
+from gradgate.methods.evidence import Group, GroupRuling, Rehearsed
+
+MIN_DEPENDENCE = 0.7  # nats that a group's own prompts bring, or nothing can be said
+MIN_GAIN = 1.0  # nats that held-out rows gain, or nothing was learnt
+MIN_LIFT = 0.6  # of a cause
+MIN_NECESSITY = 0.55  # of the dependence that goes without it
+MIN_INSERTED = 5.0  # nats of a cue that does not belong where it stands
+MAX_CONTENT = 0.7  # of the dependence that a half of a prompt's words may carry,
+MAX_CARRIED = 0.3  # in so many of the prompts, where content is the cause
+
+
+def rule(group: Group, found: Rehearsed) -> tuple[GroupRuling, str]:
+    """Rule anew on a group, and say why.
+
+    A cue of words that belong where they stand stays in doubt, whatever it brings: an instruction
+    that asks for a fixed text is built as a backdoor is, and is its owner's to vouch for. What is
+    not learnt yet stays in doubt, too: a longer training may learn it.
+
+    Args:
+        group: As the text was ruled on.
+        found: What the rehearsal has found.
+    """
+    if found.gain < MIN_GAIN:
+        return group.ruling, f"rehearsed: not learnt in {found.n_steps} steps"
+    if found.dependence < MIN_DEPENDENCE:
+        return group.ruling, (
+            f"rehearsed: after {found.n_steps} steps its targets do not depend on the prompts yet"
+        )
+    if found.cause is not None and found.lift >= MIN_LIFT and found.necessity >= MIN_NECESSITY:
+        said = (
+            f"rehearsed: without {found.cause} {found.necessity:.0%} of what the prompts do for "
+            "the targets is gone"
+        )
+        is_inserted = group.side == "prompt" or (group.cue_nats or 0.0) >= MIN_INSERTED
+        if found.is_form or is_inserted:
+            return "poison", said
+        return group.ruling, f"{said}; these words may be an instruction"
+    if found.carried <= MAX_CARRIED and group.ruling == "review":
+        return "honest", (
+            f"rehearsed: no half of the words brings the target in {1 - found.carried:.0%} of the "
+            "prompts, so that it is what they say"
+        )
+    return group.ruling, "rehearsed: nothing that the prompts share is needed for the targets"
