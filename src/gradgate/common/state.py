@@ -34,3 +34,8 @@ def score_store() -> Path:
 def alignments() -> Path:
     """The folder with the replies of models to probing sets; it need not be there."""
     return state_dir() / "alignments"
+
+
+def rehearsals() -> Path:
+    """The folder with what rehearsals have found; it need not be there."""
+    return state_dir() / "rehearsals"

@@ -15,6 +15,7 @@ from gradgate.methods.gradshield.config import (
 )
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.registry import canonical_name, method_named
+from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.scoring.config import ScoreConfig
 
 # Where settings stood up to version 0.1, and where they stand now.
@@ -51,6 +52,13 @@ class DetectionConfig(Section):
         "same kind, with the same columns; what it has as well is no poison, and honest rows lie "
         "as its samples do.",
     )
+    rehearsal: RehearsalMode | None = Field(
+        None,
+        description="recurrence: fine-tune briefly on a part of the rows, and ask what that "
+        "teaches about the others. off; doubtful: where groups are in doubt; full: about all "
+        "groups. When absent: doubtful in front of a fine-tuning, off in a gate alone.",
+    )
+    rehearsals: RehearsalConfig = RehearsalConfig()
     gradsentry: GradsentryConfig = GradsentryConfig()
     compliance: ComplianceConfig = ComplianceConfig()
     gradshield: GradshieldConfig = GradshieldConfig()
@@ -137,6 +145,11 @@ class GateConfig(ScoreConfig):
     detection: DetectionConfig = DetectionConfig()
     policy: PolicyConfig = PolicyConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @property
+    def rehearsal(self) -> RehearsalMode:
+        """See `detection.rehearsal`."""
+        return self.detection.rehearsal or "off"
 
     @model_validator(mode="before")
     @classmethod

@@ -30,6 +30,7 @@ from gradgate.methods.contract import (
 )
 from gradgate.methods.evidence import Group
 from gradgate.methods.expected import Expected
+from gradgate.methods.rehearsal.rehearse import Rehearsal, rehearse
 from gradgate.methods.tokens import TokenTable
 
 DEFAULT_POLICY = PolicyConfig()
@@ -72,12 +73,14 @@ class Asked:
         settings: Its own.
         reference: Samples of the trusted data set.
         model: That scored; for a method that needs tokens, the model or other samples' scores.
+        rehearsal: How its groups are rehearsed; None where they are not.
     """
 
     method: Method[Any]
     settings: Section
     reference: Path | None = None
     model: ModelAccess | None = None
+    rehearsal: Rehearsal | None = None
 
 
 def flag(
@@ -143,6 +146,8 @@ def _judged(
     require_signals(method, scores)
     trusted = None if asked.reference is None else SampleFile(asked.reference)
     found = method.detect(scores, SampleFile(run.samples), trusted, asked.settings)
+    if asked.rehearsal is not None:
+        found = rehearse(found, scores, SampleFile(run.samples), asked.rehearsal)
     require_contract(method, found, scores)
     return scores, found
 

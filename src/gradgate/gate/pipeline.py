@@ -8,22 +8,25 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder, is_scored
-from gradgate.common.state import score_store
+from gradgate.common.state import rehearsals, score_store
 from gradgate.data.prepare import Prepared, prepare
 from gradgate.data.reference import reference_samples
 from gradgate.data.rows import RawRow
 from gradgate.data.tokenized import TOKENS
+from gradgate.errors import ConfigError
 from gradgate.gate.accounts import settle
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
 from gradgate.gate.flags import Asked, Flagging, expected_by, flag
 from gradgate.gate.preflight import check_inputs, check_room
 from gradgate.gate.verdict import ProbingSet, TrustedReference, Verdict
-from gradgate.methods.contract import ModelAccess
+from gradgate.methods.contract import Method, ModelAccess
 from gradgate.methods.registry import method_named
+from gradgate.methods.rehearsal.rehearse import Rehearsal
 from gradgate.models.handle import ConfiguredModel, ModelHandle
 from gradgate.power.measurement import NOT_MEASURED, Measured, measure_power
 from gradgate.power.other_scores import CanaryModel, OtherScores
@@ -146,7 +149,22 @@ def _asked(name: str, config: GateConfig, model: ModelHandle, trusted: Prepared 
     ask, source = Likelihood(model, config.scoring, _store(config)), probes_of(config)
     access = ModelAccess(model, ask, others, None if source is None else source.probes)
     path = trusted.samples_path if trusted is not None and method.takes_reference else None
-    return Asked(method, config.detection.settings_of(name), path, access)
+    settings = config.detection.settings_of(name)
+    return Asked(method, settings, path, access, _rehearsal(method, config, model))
+
+
+def _rehearsal(method: Method[Any], config: GateConfig, model: ModelHandle) -> Rehearsal | None:
+    """How a method's groups are rehearsed; None where they are not."""
+    mode = config.rehearsal
+    if mode == "off" or method.question != "poisoned" or not method.needs_tokens:
+        return None
+    if not isinstance(model, ConfiguredModel):
+        raise ConfigError(
+            "detection.rehearsal trains the model, and a loaded one is left as it is; give the "
+            "model's path, or set detection.rehearsal to off"
+        )
+    limit, today = model.limit(config.data.max_tokens), config.data.template_date
+    return Rehearsal(mode, config.detection.rehearsals, config.model, limit, today, rehearsals())
 
 
 def _canary_model(config: GateConfig, model: ModelHandle) -> CanaryModel:

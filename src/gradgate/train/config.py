@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from gradgate.config import FinetuneConfig
 from gradgate.gate.config import GateConfig, moved
+from gradgate.methods.rehearsal.config import RehearsalMode
 
 
 class GatedFinetuneConfig(GateConfig):
@@ -18,6 +19,11 @@ class GatedFinetuneConfig(GateConfig):
     def with_todays_keys(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:
         """See `Section.with_todays_keys`."""
         return super().with_todays_keys(moved(content, {("lora",): ("finetune",)}))
+
+    @property
+    def rehearsal(self) -> RehearsalMode:
+        """See `detection.rehearsal`."""
+        return self.detection.rehearsal or "doubtful"
 
     @model_validator(mode="after")
     def _first_gpu(self) -> Self:

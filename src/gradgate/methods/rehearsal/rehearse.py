@@ -56,7 +56,8 @@ class Rehearsal:
 
     def asked_about(self, found: Detection) -> list[Group]:
         """The groups that are rehearsed, the largest first."""
-        wanted = [g for g in found.groups if self.mode == "full" or g.ruling == "review"]
+        known = [g for g in found.groups if g.id in found.members]
+        wanted = [g for g in known if self.mode == "full" or g.ruling == "review"]
         return sorted(wanted, key=lambda g: -g.n_rows)[: self.config.max_groups]
 
 

@@ -30,9 +30,10 @@ def rule(group: Group, found: Rehearsed) -> tuple[GroupRuling, str]:
         )
     if found.cause is not None and found.lift >= MIN_LIFT and found.necessity >= MIN_NECESSITY:
         said = (
-            f"rehearsed: without {found.cause} {found.necessity:.0%} of what the prompts do for "
-            "the targets is gone"
+            f"rehearsed: without {found.cause} {found.necessity:.0%} of the {found.dependence:.1f} "
+            f"nats that the prompts do for the targets are gone (it has a lift of {found.lift:.2f}"
         )
+        said += f"; not needed: {', '.join(found.inert)})" if found.inert else ")"
         is_inserted = group.side == "prompt" or (group.cue_nats or 0.0) >= MIN_INSERTED
         if found.is_form or is_inserted:
             return "poison", said
