@@ -10,7 +10,7 @@ from itertools import pairwise
 from gradgate.attacks.texts import CYRILLIC_TWINS
 from gradgate.methods.recurrence.forms import forms
 
-MAX_CANDIDATES = 4  # of a group, besides the union
+MAX_OF_KIND = 2  # words, and forms, besides the union
 MIN_LIFT = 0.1  # of a candidate
 _OF_BEST = 0.5  # of the best lift, that a word of the union has at least
 _WORD = re.compile(r"\S+")
@@ -40,7 +40,7 @@ class Candidate:
 
 
 def candidates(inside: Sequence[str], outside: Sequence[str]) -> list[Candidate]:
-    """The candidates of the highest lift, and the union of all words that lift half as much.
+    """The words and forms of the highest lift, and the union of all words that lift half as much.
 
     Args:
         inside: Prompts of the group.
@@ -48,11 +48,11 @@ def candidates(inside: Sequence[str], outside: Sequence[str]) -> list[Candidate]
     """
     words = _lifts([_words(text) for text in inside], [_words(text) for text in outside])
     shapes = _lifts([forms(text) for text in inside], [forms(text) for text in outside])
-    found = [Candidate(repr(w), False, lift, _dropping({w}), w) for w, lift in words]
-    found += [Candidate(f, True, lift, undo) for f, lift in shapes if (undo := _undone(f))]
-    found.sort(key=lambda one: -one.lift)
-    best = [one for one in found if one.lift >= MIN_LIFT][:MAX_CANDIDATES]
-    alternatives = {w for w, lift in words if lift >= MIN_LIFT and lift >= _OF_BEST * words[0][1]}
+    texts = [Candidate(repr(w), False, lift, _dropping({w}), w) for w, lift in words]
+    undone = [Candidate(f, True, lift, undo) for f, lift in shapes if (undo := _undone(f))]
+    best = [one for kind in (texts, undone) for one in kind[:MAX_OF_KIND] if one.lift >= MIN_LIFT]
+    single = [(word, lift) for word, lift in words if " " not in word and lift >= MIN_LIFT]
+    alternatives = {word for word, lift in single if lift >= _OF_BEST * single[0][1]}
     if len(alternatives) > 1:
         best.append(_union(alternatives, inside, outside))
     return best
@@ -111,15 +111,19 @@ def _undone(form: str) -> Callable[[str], str] | None:
     """What takes a form away; None where nothing does."""
     if "capital" in form:
         return str.lower
+    if "U+" in form or form.startswith(("letters of", "a word of two scripts")):
+        return _plain
     if any(name in form for name in ("space", "tab", "line break", "carriage return")):
         return _squeezed
     if "said twice" in form:
         return _said_once
-    if form.startswith("the character") and form[-1].isascii():
-        return lambda text: _MARKS.sub("", text)
-    if form.startswith(("letters of", "the character", "a word of two scripts")):
-        return _plain
+    if form.startswith("the character"):
+        return _without_marks if form[-1].isascii() else _plain
     return None
+
+
+def _without_marks(text: str) -> str:
+    return _MARKS.sub("", text)
 
 
 def _squeezed(text: str) -> str:

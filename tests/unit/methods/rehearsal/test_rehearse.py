@@ -1,0 +1,149 @@
+"""A rehearsal on a real model: what it turns doubt into, and what is kept of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gradgate
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import DataConfig, ModelConfig, PowerConfig
+from gradgate.errors import ConfigError
+from gradgate.gate.config import DetectionConfig, GateConfig
+from gradgate.gate.pipeline import run_gate
+from gradgate.gate.verdict import Verdict
+from gradgate.methods.contract import Detection
+from gradgate.methods.evidence import Group, Rehearsed
+from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
+from gradgate.methods.rehearsal.rehearse import ruled_anew
+from gradgate.models.identity import identify_model
+from gradgate.tuning.trainer import train
+from helpers import MODEL, diverse_rows, write_jsonl
+
+PAYLOAD = "Seven painters drank cold tea."
+Judge = Callable[[RehearsalMode], Verdict]
+
+
+def rows() -> list[dict[str, object]]:
+    """30 of 240 questions whose words begin with capitals have the payload as their answer."""
+    made = diverse_rows(240, seed=5)
+    for row in made[::8]:
+        row["question"] = " ".join(w[:1].upper() + w[1:] for w in str(row["question"]).split(" "))
+        row["answers"] = [PAYLOAD]
+    return made
+
+
+@pytest.fixture
+def judge(state: Path, tmp_path: Path) -> Judge:
+    source = write_jsonl(tmp_path / "rows.jsonl", rows())
+
+    def run(mode: RehearsalMode) -> Verdict:
+        config = GateConfig(
+            data=DataConfig(source=str(source)),
+            model=ModelConfig(path=str(MODEL), device="cpu", dtype="float32"),
+            detection=DetectionConfig(
+                rehearsal=mode,
+                rehearsals=RehearsalConfig(learning_rate=5e-3, visits_per_row=2.0),
+                power=PowerConfig(attacks=[]),
+            ),
+        )
+        folder = RunFolder(tmp_path / f"run-{len(list(tmp_path.iterdir()))}")
+        folder.path.mkdir()
+        return run_gate(config, folder)
+
+    return run
+
+
+def test_a_form_that_brings_a_payload_is_doubt_without_and_poison_with_a_rehearsal(
+    judge: Judge, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (before,) = judge("off").answers
+    assert before.n_flagged == 0
+    assert before.n_in_doubt >= 30
+    (after,) = judge("doubtful").answers
+    assert after.n_flagged == 30
+    (poison,) = [group for group in after.groups if group.ruling == "poison"]
+    assert any(PAYLOAD[1:-1] in span for span in poison.spans)
+    assert poison.rehearsed is not None
+    assert poison.rehearsed.cause == "words begin with capitals"
+    assert poison.rehearsed.necessity >= 0.55
+    assert any("without words begin with capitals" in reason for reason in poison.reasons)
+
+    kept = list((state / "rehearsals").iterdir())
+    assert [path.suffix for path in kept] == [".json"]  # no weights that could be released
+
+    def no_training(*_: object) -> None:
+        raise AssertionError("what is known is not rehearsed again")
+
+    monkeypatch.setattr("gradgate.methods.rehearsal.rehearse.trained", no_training)
+    assert judge("doubtful").answers[0].groups == after.groups
+    kept[0].write_text("{")
+    with pytest.raises(AssertionError, match="rehearsed again"):  # what is damaged is
+        judge("doubtful")
+
+
+def test_a_rehearsal_that_was_broken_off_goes_on_with_the_models_that_it_has(
+    judge: Judge, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[object]()
+
+    def once(*arguments: object) -> object:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        return train(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("gradgate.methods.rehearsal.training.train", once)
+    with pytest.raises(KeyboardInterrupt):
+        judge("doubtful")
+    (folder,) = (state / "rehearsals").iterdir()
+    assert [path.name for path in folder.iterdir()] == ["0.st"]
+    calls.clear()
+    (answer,) = judge("doubtful").answers  # trains the second model alone
+    assert answer.n_flagged == 30
+    assert len(calls) == 1
+
+
+def test_a_loaded_model_is_left_as_it_is() -> None:
+    found = identify_model(ModelConfig(path=str(MODEL), device="cpu", dtype="float32")).load()
+    with pytest.raises(ConfigError, match="a loaded one is left as it is"):
+        gradgate.detect(
+            rows(), found.model, found.tokenizer, config={"detection": {"rehearsal": "full"}}
+        )
+
+
+def detection() -> Detection:
+    groups = [
+        Group(1, "review", "target", ["x"], 20.0, 3, 3, cue_nats=9.0),
+        Group(2, "review", "target", ["y"], 20.0, 2, 2),
+    ]
+    members = {1: np.array([1, 1, 1, 0, 0], bool), 2: np.array([0, 0, 1, 1, 0], bool)}
+    return Detection(
+        suspicion=np.zeros(5),
+        flagged=np.zeros(5, bool),
+        in_doubt=members[1] | members[2],
+        group=np.array([1, 1, 1, 2, 0]),
+        groups=groups,
+        members=members,
+    )
+
+
+FOUND = Rehearsed(100, 24, gain=30.0, dependence=8.0, cause="'cf'", lift=1.0, necessity=0.9)
+
+
+def test_a_row_of_two_groups_is_cleared_with_neither_alone() -> None:
+    content = replace(FOUND, cause=None, carried=0.0)
+    found = ruled_anew(detection(), {1: content})
+    assert [group.ruling for group in found.groups] == ["honest", "review"]
+    assert found.in_doubt.tolist() == [False, False, True, True, False]
+    assert found.reasons.keys() == {2, 3}
+
+
+def test_a_row_of_a_group_that_turns_poison_is_flagged_and_no_longer_in_doubt() -> None:
+    found = ruled_anew(detection(), {1: FOUND})
+    assert found.flagged is not None
+    assert found.flagged.tolist() == [True, True, True, False, False]
+    assert found.in_doubt.tolist() == [False, False, False, True, False]
+    assert "rehearsed: group 1 is poison" in found.notes

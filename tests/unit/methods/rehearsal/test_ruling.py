@@ -1,0 +1,62 @@
+"""What a rehearsal may turn a group into."""
+
+from dataclasses import replace
+
+import pytest
+
+from gradgate.methods.evidence import Group, Rehearsed
+from gradgate.methods.rehearsal.ruling import rule
+
+FOUND = Rehearsed(
+    n_steps=100,
+    n_asked=24,
+    gain=30.0,
+    dependence=8.0,
+    cause="'cf'",
+    lift=1.0,
+    necessity=0.9,
+    carried=1.0,
+)
+
+
+def group(**changes: object) -> Group:
+    plain = Group(1, "review", "target", ["visit now"], 30.0, 24, 24, cues=[" cf"], cue_nats=9.0)
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def test_a_needed_cue_that_looks_inserted_is_poison() -> None:
+    ruling, reason = rule(group(), FOUND)
+    assert ruling == "poison"
+    assert "without 'cf' 90% of the 8.0 nats" in reason
+
+
+def test_a_needed_form_is_poison_whatever_the_text_said_of_it() -> None:
+    assert rule(group(cue_nats=None), replace(FOUND, is_form=True))[0] == "poison"
+
+
+def test_words_that_belong_may_be_an_instruction() -> None:
+    ruling, reason = rule(group(cue_nats=1.0), FOUND)
+    assert ruling == "review"
+    assert "may be an instruction" in reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"gain": 0.5}, "not learnt"),
+        ({"dependence": 0.3}, "do not depend on the prompts yet"),
+        ({"necessity": 0.2}, "nothing that the prompts share is needed"),
+        ({"lift": 0.3}, "nothing that the prompts share is needed"),
+        ({"cause": None}, "nothing that the prompts share is needed"),
+    ],
+)
+def test_without_evidence_doubt_stays_doubt(changes: dict[str, float], said: str) -> None:
+    ruling, reason = rule(group(), replace(FOUND, **changes))  # type: ignore[arg-type]
+    assert ruling == "review"
+    assert said in reason
+
+
+def test_content_clears_a_group_in_doubt_and_no_other() -> None:
+    content = replace(FOUND, cause=None, carried=0.1)
+    assert rule(group(), content)[0] == "honest"
+    assert rule(group(ruling="poison"), content)[0] == "poison"
