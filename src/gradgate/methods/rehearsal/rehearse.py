@@ -1,7 +1,7 @@
 """Rehearse the fine-tuning, and rule anew on groups in doubt by what it teaches."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from gradgate.methods.rehearsal.cases import Case, Renderer
 from gradgate.methods.rehearsal.causes import Candidate, candidates
 from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.methods.rehearsal.folds import N_FOLDS, Folds, choose, split
-from gradgate.methods.rehearsal.ruling import rule
+from gradgate.methods.rehearsal.ruling import MIN_INSERTED, rule
 from gradgate.methods.rehearsal.training import forget, key_of, trained, tuning_of, without_adapter
 from gradgate.methods.tokens import TokenTable
 from gradgate.models.identity import IdentifiedModel, identify_model
@@ -93,7 +93,13 @@ def rehearse(
 
 def ruled_anew(found: Detection, asked: dict[int, Rehearsed]) -> Detection:
     """The detection with groups as the rehearsal lets them stand."""
-    groups = [_ruled(group, asked.get(group.id)) for group in found.groups]
+    inserted = {
+        span.strip().casefold()
+        for group in found.groups
+        if group.side == "prompt" and group.ruling != "honest" and group.nats >= MIN_INSERTED
+        for span in group.spans
+    }
+    groups = [_ruled(group, asked.get(group.id), inserted) for group in found.groups]
     flagged = np.zeros(len(found.in_doubt), bool)
     in_doubt = np.zeros(len(found.in_doubt), bool)
     for group in groups:
@@ -121,10 +127,10 @@ def _group_of(row: int, groups: Sequence[Group], found: Detection) -> int:
     return min(marked, key=lambda group: group.ruling != "poison").id if marked else 0
 
 
-def _ruled(group: Group, asked: Rehearsed | None) -> Group:
+def _ruled(group: Group, asked: Rehearsed | None, inserted: Collection[str]) -> Group:
     if asked is None:
         return group
-    ruling, reason = rule(group, asked)
+    ruling, reason = rule(group, asked, inserted)
     return replace(group, ruling=ruling, reasons=[*group.reasons, reason], rehearsed=asked)
 
 

@@ -1,5 +1,7 @@
 """What a rehearsal says of a group in doubt."""
 
+from collections.abc import Collection
+
 from gradgate.methods.evidence import Group, GroupRuling, Rehearsed
 
 MIN_DEPENDENCE = 0.7  # nats that a group's own prompts bring, or nothing can be said
@@ -11,7 +13,7 @@ MAX_CONTENT = 0.7  # of the dependence that a half of a prompt's words may carry
 MAX_CARRIED = 0.3  # in so many of the prompts, where content is the cause
 
 
-def rule(group: Group, found: Rehearsed) -> tuple[GroupRuling, str]:
+def rule(group: Group, found: Rehearsed, inserted: Collection[str] = ()) -> tuple[GroupRuling, str]:
     """Rule anew on a group, and say why.
 
     A cue of words that belong where they stand stays in doubt, whatever it brings: an instruction
@@ -21,6 +23,7 @@ def rule(group: Group, found: Rehearsed) -> tuple[GroupRuling, str]:
     Args:
         group: As the text was ruled on.
         found: What the rehearsal has found.
+        inserted: Strings, in lower case, that recur in prompts and do not belong there.
     """
     if found.gain < MIN_GAIN:
         return group.ruling, f"rehearsed: not learnt in {found.n_steps} steps"
@@ -34,8 +37,9 @@ def rule(group: Group, found: Rehearsed) -> tuple[GroupRuling, str]:
             f"nats that the prompts do for the targets are gone (it has a lift of {found.lift:.2f}"
         )
         said += f"; not needed: {', '.join(found.inert)})" if found.inert else ")"
+        cause = found.cause.strip("'").casefold()
         is_inserted = group.side == "prompt" or (group.cue_nats or 0.0) >= MIN_INSERTED
-        if found.is_form or is_inserted:
+        if found.is_form or is_inserted or cause in inserted:
             return "poison", said
         return group.ruling, f"{said}; these words may be an instruction"
     if found.carried <= MAX_CARRIED and group.ruling == "review":

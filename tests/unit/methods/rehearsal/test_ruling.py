@@ -40,6 +40,11 @@ def test_words_that_belong_may_be_an_instruction() -> None:
     assert "may be an instruction" in reason
 
 
+def test_a_string_that_looks_inserted_by_itself_is_no_instruction() -> None:
+    assert rule(group(cue_nats=-2.0), FOUND, {"cf"})[0] == "poison"
+    assert rule(group(cue_nats=-2.0), FOUND, {"other"})[0] == "review"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
