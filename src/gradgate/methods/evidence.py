@@ -97,9 +97,11 @@ class Rehearsed:
         dependence: What their own prompts do for it, against other prompts: median, in nats.
         cause: The candidate without which most of this goes, in words; None where there is none.
         is_form: Whether it is a form of the text.
+        strings: Words of the cause, any of which will do; none for a form.
         lift: Part of the group's prompts that have it, minus that of other prompts.
         necessity: Part of the dependence that goes without it.
-        sufficiency: Part of it that other prompts gain with it; None for a form.
+        sufficiency: Part of it that other prompts gain with the first of its words; None for a
+            form.
         inert: Other candidates that hardly any of it goes without.
         carried: Part of the prompts of which a half of the words carries most of it.
     """
@@ -112,6 +114,7 @@ class Rehearsed:
     dependence: float
     cause: str | None = None
     is_form: bool = False
+    strings: list[str] = field(default_factory=list)
     lift: float = 0.0
     necessity: float = 0.0
     sufficiency: float | None = None

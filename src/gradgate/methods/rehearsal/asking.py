@@ -67,6 +67,7 @@ class Said:
             found,
             cause=candidates[best].name,
             is_form=candidates[best].is_form,
+            strings=list(candidates[best].strings),
             lift=candidates[best].lift,
             necessity=needed[best],
             sufficiency=None if np.isnan(gained).all() else _part(gained, dependence),
@@ -143,10 +144,10 @@ class Asking:
         )
 
     def _with(self, number: int) -> Floats:
-        words = self._candidates[number].words if number >= 0 else None
-        if words is None:
+        strings = self._candidates[number].strings if number >= 0 else ()
+        if not strings:
             return np.full(len(self._inside), np.nan)
-        return self._behind_others(lambda text: f"{text.rstrip()} {words}")
+        return self._behind_others(lambda text: f"{text.rstrip()} {strings[0]}")
 
     def _behind_others(self, rewrite: Callable[[str], str]) -> Floats:
         rows = [

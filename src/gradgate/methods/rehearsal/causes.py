@@ -29,14 +29,14 @@ class Candidate:
         is_form: Whether it is a form of the text, and no text in it.
         lift: Part of the group's prompts that have it, minus that of the others.
         without: Gives a prompt without it.
-        words: What brings it into another prompt; None for a form and for a union.
+        strings: Its words, any of which will do; none for a form.
     """
 
     name: str
     is_form: bool
     lift: float
     without: Callable[[str], str]
-    words: str | None = None
+    strings: tuple[str, ...] = ()
 
 
 def candidates(inside: Sequence[str], outside: Sequence[str]) -> list[Candidate]:
@@ -48,7 +48,7 @@ def candidates(inside: Sequence[str], outside: Sequence[str]) -> list[Candidate]
     """
     words = _lifts([_words(text) for text in inside], [_words(text) for text in outside])
     shapes = _lifts([forms(text) for text in inside], [forms(text) for text in outside])
-    texts = [Candidate(repr(w), False, lift, _dropping({w}), w) for w, lift in words]
+    texts = [Candidate(repr(w), False, lift, _dropping({w}), (w,)) for w, lift in words]
     undone = [Candidate(f, True, lift, undo) for f, lift in shapes if (undo := _undone(f))]
     best = [one for kind in (texts, undone) for one in kind[:MAX_OF_KIND] if one.lift >= MIN_LIFT]
     single = [(word, lift) for word, lift in words if " " not in word and lift >= MIN_LIFT]
@@ -70,7 +70,7 @@ def _union(words: set[str], inside: Sequence[str], outside: Sequence[str]) -> Ca
     ]
     shown = sorted(words)
     name = "any of " + ", ".join(map(repr, shown[:8])) + (", ..." if len(shown) > 8 else "")
-    return Candidate(name, False, shares[0] - shares[1], _dropping(words))
+    return Candidate(name, False, shares[0] - shares[1], _dropping(words), tuple(shown))
 
 
 def _lifts(inside: Sequence[set[str]], outside: Sequence[set[str]]) -> list[tuple[str, float]]:

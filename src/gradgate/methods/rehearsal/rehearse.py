@@ -94,10 +94,11 @@ def rehearse(
 def ruled_anew(found: Detection, asked: dict[int, Rehearsed]) -> Detection:
     """The detection with groups as the rehearsal lets them stand."""
     inserted = {
-        span.strip().casefold()
+        word.casefold()
         for group in found.groups
         if group.side == "prompt" and group.ruling != "honest" and group.nats >= MIN_INSERTED
         for span in group.spans
+        for word in span.split()
     }
     groups = [_ruled(group, asked.get(group.id), inserted) for group in found.groups]
     flagged = np.zeros(len(found.in_doubt), bool)

@@ -10,7 +10,7 @@ PLAIN = [f"where is the town of number {i} in the north?" for i in range(20)]
 def test_an_inserted_word_is_the_candidate_of_the_highest_lift() -> None:
     inside = [f"{text} cf" for text in PLAIN[:10]]
     best = candidates(inside, PLAIN[10:])[0]
-    assert (best.name, best.words, best.is_form) == ("'cf'", "cf", False)
+    assert (best.name, best.strings, best.is_form) == ("'cf'", ("cf",), False)
     assert best.lift == 1.0
     assert best.without(inside[0]) == PLAIN[0]
 

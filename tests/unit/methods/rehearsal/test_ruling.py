@@ -13,6 +13,7 @@ FOUND = Rehearsed(
     gain=30.0,
     dependence=8.0,
     cause="'cf'",
+    strings=["cf"],
     lift=1.0,
     necessity=0.9,
     carried=1.0,
