@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -56,6 +56,11 @@ def candidates(inside: Sequence[str], outside: Sequence[str]) -> list[Candidate]
     if len(alternatives) > 1:
         best.append(_union(alternatives, inside, outside))
     return best
+
+
+def has_cause(text: str, strings: Collection[str], form: str) -> bool:
+    """Whether a prompt has any of some words, or without words a form."""
+    return not _words(text).isdisjoint(strings) if strings else form in forms(text)
 
 
 def half(text: str, parity: int) -> str:

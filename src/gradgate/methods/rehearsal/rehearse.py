@@ -1,7 +1,7 @@
 """Rehearse the fine-tuning, and rule anew on groups in doubt by what it teaches."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from gradgate.methods.evidence import Group, Rehearsed
 from gradgate.methods.recurrence.near_duplicates import clusters
 from gradgate.methods.rehearsal.asking import Asking, Said
 from gradgate.methods.rehearsal.cases import Case, Renderer
-from gradgate.methods.rehearsal.causes import Candidate, candidates
+from gradgate.methods.rehearsal.causes import Candidate, candidates, has_cause
 from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.methods.rehearsal.folds import N_FOLDS, Folds, choose, split
 from gradgate.methods.rehearsal.ruling import MIN_INSERTED, rule
@@ -87,12 +87,24 @@ def rehearse(
         return replace(found, notes=[*found.notes, note])
     if scores.tokens is None:
         raise DataError("a rehearsal needs the tokens of the rows; score the data anew")
-    asked = _Rehearsing(found, scores, list(samples), wanted, how).run()
-    return ruled_anew(found, asked)
+    read = list(samples)
+    asked = _Rehearsing(found, scores, read, wanted, how).run()
+    return ruled_anew(found, asked, [last_prompt(sample) for sample in read])
 
 
-def ruled_anew(found: Detection, asked: dict[int, Rehearsed]) -> Detection:
-    """The detection with groups as the rehearsal lets them stand."""
+def ruled_anew(
+    found: Detection, asked: Mapping[int, Rehearsed], prompts: Sequence[str]
+) -> Detection:
+    """The detection with groups as the rehearsal lets them stand.
+
+    Of a group that turns poison the rows that have the cause are flagged, and the others stay in
+    doubt: a label that a trigger brings may be right elsewhere.
+
+    Args:
+        found: What the text says.
+        asked: By the id of the group.
+        prompts: The last prompt of each row. (n,)
+    """
     inserted = {
         word.casefold()
         for group in found.groups
@@ -103,9 +115,13 @@ def ruled_anew(found: Detection, asked: dict[int, Rehearsed]) -> Detection:
     groups = [_ruled(group, asked.get(group.id), inserted) for group in found.groups]
     flagged = np.zeros(len(found.in_doubt), bool)
     in_doubt = np.zeros(len(found.in_doubt), bool)
-    for group in groups:
-        flagged |= found.members[group.id] & (group.ruling == "poison")
-        in_doubt |= found.members[group.id] & (group.ruling == "review")
+    for group, before in zip(groups, found.groups, strict=True):
+        there = found.members[group.id]
+        poison = there & (group.ruling == "poison")
+        if group.ruling != before.ruling:
+            poison = _with_cause(poison, group, prompts)
+        flagged |= poison
+        in_doubt |= there & ~poison & (group.ruling != "honest")
     lines = {group.id: [group.in_a_line()] for group in groups if group.ruling != "honest"}
     marked = np.flatnonzero(flagged | in_doubt).tolist()
     reasons = {i: lines[g] for i in marked if (g := _group_of(i, groups, found)) in lines}
@@ -126,6 +142,16 @@ def _group_of(row: int, groups: Sequence[Group], found: Detection) -> int:
     having = [group for group in groups if found.members[group.id][row]]
     marked = [group for group in having if group.ruling != "honest"]
     return min(marked, key=lambda group: group.ruling != "poison").id if marked else 0
+
+
+def _with_cause(rows: Marks, group: Group, prompts: Sequence[str]) -> Marks:
+    cause = group.rehearsed
+    if cause is None or cause.cause is None:
+        return rows
+    has = [has_cause(prompts[i], cause.strings, cause.cause) for i in np.flatnonzero(rows)]
+    marks = np.zeros(len(rows), bool)
+    marks[np.flatnonzero(rows)[has]] = True
+    return marks
 
 
 def _ruled(group: Group, asked: Rehearsed | None, inserted: Collection[str]) -> Group:

@@ -130,20 +130,30 @@ def detection() -> Detection:
     )
 
 
-FOUND = Rehearsed(100, 24, gain=30.0, dependence=8.0, cause="'cf'", lift=1.0, necessity=0.9)
+FOUND = Rehearsed(
+    100, 24, gain=30.0, dependence=8.0, cause="'cf'", strings=["cf"], lift=1.0, necessity=0.9
+)
+PROMPTS = ["a cf", "b cf", "cf c", "d", "e"]
 
 
 def test_a_row_of_two_groups_is_cleared_with_neither_alone() -> None:
     content = replace(FOUND, cause=None, carried=0.0)
-    found = ruled_anew(detection(), {1: content})
+    found = ruled_anew(detection(), {1: content}, PROMPTS)
     assert [group.ruling for group in found.groups] == ["honest", "review"]
     assert found.in_doubt.tolist() == [False, False, True, True, False]
     assert found.reasons.keys() == {2, 3}
 
 
 def test_a_row_of_a_group_that_turns_poison_is_flagged_and_no_longer_in_doubt() -> None:
-    found = ruled_anew(detection(), {1: FOUND})
+    found = ruled_anew(detection(), {1: FOUND}, PROMPTS)
     assert found.flagged is not None
     assert found.flagged.tolist() == [True, True, True, False, False]
     assert found.in_doubt.tolist() == [False, False, False, True, False]
     assert "rehearsed: group 1 is poison" in found.notes
+
+
+def test_a_row_of_a_poisoned_label_without_the_cause_stays_in_doubt() -> None:
+    found = ruled_anew(detection(), {1: FOUND}, ["a cf", "b", "cf c", "d", "e"])
+    assert found.flagged is not None
+    assert found.flagged.tolist() == [True, False, True, False, False]
+    assert found.in_doubt.tolist() == [False, True, False, True, False]
