@@ -148,7 +148,7 @@ def _with_cause(rows: Marks, group: Group, prompts: Sequence[str]) -> Marks:
     cause = group.rehearsed
     if cause is None or cause.cause is None:
         return rows
-    has = [has_cause(prompts[i], cause.strings, cause.cause) for i in np.flatnonzero(rows)]
+    has = [has_cause(prompts[i], cause.strings, cause.cause) for i in np.flatnonzero(rows).tolist()]
     marks = np.zeros(len(rows), bool)
     marks[np.flatnonzero(rows)[has]] = True
     return marks
