@@ -7,7 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from gradgate.gate.verdict import Verdict
 from gradgate.release.holding import note_in_card, release, write_test
-from gradgate.release.page import test_markdown
+from gradgate.release.page import as_markdown
 from gradgate.release.result import AdapterTest
 from gradgate.release.run import run_test
 from gradgate.train.config import GatedFinetuneConfig
@@ -25,7 +25,7 @@ def test_adapter(
     test = run_test(folder, verdict, config.data, config.model, result.folder, asked)
     write_test(test, folder.adapter_test, folder.adapter_test_page)
     note_in_card(result.folder, test)
-    create_markdown_artifact(test_markdown(test), key="adapter-test")
+    create_markdown_artifact(as_markdown(test), key="adapter-test")
     return test
 
 

@@ -113,11 +113,11 @@ def poison(config: PoisonConfig, *, output: Path) -> int:
     return run_poison(config, output)
 
 
-@app.command
+@app.command(name="test-adapter")
 @configured(
     TestAdapterConfig, "adapter", _KEEP_STORE, GatedFinetuneConfig, {"data.source": "--data"}
 )
-def test_adapter(
+def adapter_test(
     config: TestAdapterConfig,
     adapter: Path,
     *,

@@ -5,7 +5,7 @@ from pathlib import Path
 from gradgate.common.escaping import escape
 from gradgate.common.files import put_in_place, written_whole
 from gradgate.errors import DataError
-from gradgate.release.page import test_markdown
+from gradgate.release.page import as_markdown
 from gradgate.release.result import AdapterTest
 
 _HEADING = "\n## Test of what was learnt\n"
@@ -14,7 +14,7 @@ _CARD = "README.md"
 
 def write_test(test: AdapterTest, record: Path, page: Path) -> None:
     """Write the record of a test, and its page in Markdown."""
-    for path, text in ((page, test_markdown(test)), (record, test.to_json())):
+    for path, text in ((page, as_markdown(test)), (record, test.to_json())):
         with written_whole(path) as part:
             part.write_text(text, encoding="utf-8")
 

@@ -20,7 +20,7 @@ _MEANING: dict[Outcome, str] = {
 }
 
 
-def test_markdown(test: AdapterTest) -> str:
+def as_markdown(test: AdapterTest) -> str:
     """The test as a Markdown page."""
     parts = [f"# {_HEADLINE[test.outcome]}", _MEANING[test.outcome]]
     parts.append("\n".join(f"- Reason: {escape(reason)}" for reason in test.reasons))
@@ -48,8 +48,9 @@ def _facts(finding: Finding) -> list[tuple[str, str]]:
         of_before = f"{finding.n_base} of {finding.n_asked}"
         rows.append(("Answers with it of the model before, with the change", of_before))
     if finding.surprise is not None and finding.support is not None:
-        surprise = f"{finding.surprise:.1f} nats, {finding.support:.1f} of them less by the change"
-        rows.append(("Surprise of the string to the model before", surprise))
+        surprise = f"{finding.surprise:.1f} nats"
+        rows.append(("Surprise of the string to the model before, without the change", surprise))
+        rows.append(("What the change takes off it", f"{finding.support:.1f} nats"))
     rows.append(("p that the change makes no difference", p_value(finding.p_value)))
     rows.append(("Why it counts", _shown(finding.reason)))
     return rows

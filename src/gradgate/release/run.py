@@ -12,7 +12,7 @@ from gradgate.errors import GradgateError, ModelError, TransientError
 from gradgate.evaluation.answers import end_tokens
 from gradgate.gate.verdict import Verdict
 from gradgate.models.errors import translated_errors
-from gradgate.models.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from gradgate.models.folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG
 from gradgate.models.handle import ConfiguredModel
 from gradgate.models.identity import load_model
 from gradgate.models.loading import limit_of
@@ -104,6 +104,11 @@ def check_tuned(model: ModelConfig, tuned: Path) -> None:
     if not tuned.is_dir():
         raise ModelError(
             f"{tuned} is no folder; name the one that the adapter or the fine-tuned model lies in"
+        )
+    if not any((tuned / name).exists() for name in (ADAPTER_CONFIG, CONFIG)):
+        raise ModelError(
+            f"{tuned} holds neither an adapter ({ADAPTER_CONFIG}) nor a model ({CONFIG}); name the "
+            "folder that it was saved to"
         )
     after = _with(model, tuned)
     if after.adapter is None:
