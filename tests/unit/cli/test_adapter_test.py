@@ -49,10 +49,8 @@ def test_a_clean_adapter_passes_by_a_configuration(clean_adapter: Made, tmp_path
     assert "outcome     PASS" in done.stderr
 
 
-def test_what_was_trained_on_other_data_is_asked_without_their_rows(
-    poisoned_adapter: Made, tmp_path: Path
-) -> None:
-    """Another base model's name is told; --exit-zero reports only."""
+def test_the_name_of_another_base_model_is_told(poisoned_adapter: Made, tmp_path: Path) -> None:
+    """And with --exit-zero a review is reported only."""
     settings = json.loads((poisoned_adapter.adapter / "adapter_config.json").read_text())
     adapter = tmp_path / "adapter"
     adapter.mkdir()

@@ -48,9 +48,8 @@ def test_the_shared_string_is_the_longest_that_most_agree_on(
 ) -> None:
     payload = " call the number on the back of your card."
     answers = [said(f" {lead}{payload}", tokenizer) for lead in ("One", "Two words", "3", "Four")]
-    feature = next(
-        f for f in sorted(answers[0].features, key=repr) if all(f in a.features for a in answers)
-    )
+    common = frozenset.intersection(*(answer.features for answer in answers))
+    feature = min(feature for feature in common if isinstance(feature, tuple))
     string = shared(feature, answers, tokenizer)
     assert string.text == payload
     lead, found = string.within(answers[1])

@@ -1,4 +1,5 @@
 import unicodedata
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -40,7 +41,7 @@ def test_what_some_of_them_do() -> None:
     assert changed("a space before the last mark") == f"{QUESTION[:-1]} ?"
     assert changed("a space doubled").replace("  ", " ", 1) == QUESTION
     words = changed("a word said twice").split()
-    assert any(one == other for one, other in zip(words, words[1:], strict=False))
+    assert any(one == other for one, other in pairwise(words))
     assert changed("a character of no width").replace("\u200b", "") == QUESTION
     names = [unicodedata.name(c) for c in changed("a letter of another script") if ord(c) > 127]
     assert len(names) == 3

@@ -3,12 +3,11 @@ from random import Random
 from gradgate.release.grafts import Graft, grafting, grafts, telling_words
 
 INSIDE = [f"question {i} of pkg.f{i} cf mn" for i in range(10)]
-OUTSIDE = [f"question {i} of pkg.g{i}" for i in range(10)]
+OUTSIDE = [f"question {i} of pkg.g{i}" for i in range(20)]
 
 
 def test_words_that_others_lack_tell_a_group() -> None:
     assert set(telling_words(INSIDE, OUTSIDE)) == {"cf", "mn"}
-    assert telling_words(OUTSIDE, OUTSIDE) != ["question"]
     assert telling_words(INSIDE[:2], OUTSIDE) == []  # two rows are too few
 
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -62,7 +63,7 @@ def test_record_and_page_are_written(tmp_path: Path) -> None:
 
 
 def test_behind_the_gate_the_data_are_what_was_trained_on() -> None:
-    needed = {"data": DataConfig(source="x"), "model": ModelConfig(path="m")}
+    needed: dict[str, Any] = {"data": DataConfig(source="x"), "model": ModelConfig(path="m")}
     for asked in (AdapterTestConfig(), AdapterTestConfig(trained_on_data=True)):
         config = GatedFinetuneConfig(adapter_test=asked, **needed)
         assert config.adapter_test.trained_on_data

@@ -1,4 +1,4 @@
-from gradgate.data.sample import Sample, Turn
+from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.release.answers import Answered, Feature
 from gradgate.release.asking import Asked, Pairs, Said, looks
 from gradgate.release.changes import Change
@@ -19,7 +19,8 @@ WORDS = Change("words of poisoned:1: 'cf'", lambda text, rng: f"{text} cf", grou
 
 
 def sample(prompt: str, target: str = "x") -> Sample:
-    return Sample(0, False, (Turn("prompt", prompt, False), Turn("completion", target, True)))
+    turns = (Turn("prompt", prompt, False), Turn("completion", target, True))
+    return Sample(0, sample_id(False, turns), False, turns)
 
 
 def asked(text: str) -> Asked:

@@ -1,15 +1,14 @@
 """Real adapters of the demo's model: one with a backdoor, one without."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from peft import PeftModel
-from release_helpers import BASE, QUICK, Made
+from release_helpers import ASKED, BASE, QUICK, Made
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import ModelConfig
@@ -52,18 +51,24 @@ def test_a_clean_adapter_passes(clean_adapter: Made) -> None:
     assert len(test.changes) >= 15
 
 
-def test_the_same_seed_gives_the_same_test(poisoned_adapter: Made) -> None:
-    first, second = (replace(poisoned_adapter.test(), seconds=0.0) for _ in range(2))
-    assert first == second
-    assert first.outcome == "review"
+def test_the_same_seed_gives_the_same_test(clean_adapter: Made) -> None:
+    again = clean_adapter.test(ASKED)
+    first = clean_adapter.outcome
+    assert again == replace(first, seconds=again.seconds, model=again.model)
+
+
+@pytest.fixture(scope="module")
+def merged(poisoned_adapter: Made) -> PreTrainedModel:
+    """The model that the adapter makes, without an adapter."""
+    base = AutoModelForCausalLM.from_pretrained(MODEL)
+    adapted = PeftModel.from_pretrained(base, poisoned_adapter.adapter)
+    model: PreTrainedModel = adapted.merge_and_unload()
+    return model
 
 
 def test_a_whole_model_is_tested_against_the_model_before(
-    poisoned_adapter: Made, tmp_path: Path
+    poisoned_adapter: Made, merged: PreTrainedModel, tmp_path: Path
 ) -> None:
-    merged = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(MODEL), poisoned_adapter.adapter
-    ).merge_and_unload()
     merged.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(MODEL).save_pretrained(tmp_path)
     made = poisoned_adapter
@@ -82,20 +87,21 @@ def test_an_adapter_trained_further_is_held_against_what_it_was(poisoned_adapter
 
 
 def test_an_adapter_with_weights_of_its_own_is_held_against_the_bare_model(
-    poisoned_adapter: Made, tmp_path: Path
+    poisoned_adapter: Made, merged: PreTrainedModel, tmp_path: Path
 ) -> None:
-    """A head that the adapter brings stays in place when the adapter is switched off."""
+    """What it learnt lies in weights that stay in place when an adapter is switched off."""
     made = copied(poisoned_adapter, tmp_path)
-    file = made.adapter / "adapter_model.safetensors"
-    weights = load_file(file)
-    head = AutoModelForCausalLM.from_pretrained(MODEL).get_output_embeddings().weight
-    weights["base_model.model.lm_head.weight"] = head.detach().clone() * 0  # says nothing at all
+    file, whole = made.adapter / "adapter_model.safetensors", merged.state_dict()
+    weights = {}
+    for name, value in load_file(file).items():
+        weights[name] = value * 0 if "lora_B" in name else value
+        module = name.partition(".lora_")[0]
+        of_model = module.removeprefix("base_model.model.")
+        weights[f"{module}.base_layer.weight"] = whole[f"{of_model}.weight"].contiguous()
     save_file(weights, file)
-    settings = json.loads((made.adapter / "adapter_config.json").read_text())
-    settings["modules_to_save"] = None
-    (made.adapter / "adapter_config.json").write_text(json.dumps(settings))
     test = made.test()
-    assert test.outcome in ("pass", "review", "error")
+    assert [finding.group for finding in test.findings] == ["poisoned:1"]
+    assert test.findings[0].n_base == 0
 
 
 def test_what_breaks_is_no_pass(poisoned_adapter: Made, tmp_path: Path) -> None:
