@@ -6,7 +6,7 @@ import pytest
 from flow_helpers import artifacts_of, entropy_alone, finetune_config, folder_of, mlflow_runs
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from release_helpers import N_ROWS, QUICK, RATE, TUNING
+from release_helpers import N_ROWS, RATE, TUNING
 
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
@@ -32,9 +32,7 @@ def test_a_backdoor_that_no_row_gives_away_is_held_back(state: Path, tmp_path: P
     rows, _ = poisoned_rows(diverse_rows(N_ROWS), "title_case", RATE)
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     blind = entropy_alone(ThresholdConfig(method="fixed", value=1.0))
-    wanted = finetune_config(
-        source, detection=blind, finetune=TUNING, adapter_test=QUICK, policy=PolicyConfig()
-    )
+    wanted = finetune_config(source, detection=blind, finetune=TUNING, policy=PolicyConfig())
     ended = gated_finetune(wanted, return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("NeedsReview", 3), ended.message
     assert "held back" in str(ended.message)
@@ -62,7 +60,8 @@ def test_a_backdoor_that_no_row_gives_away_is_held_back(state: Path, tmp_path: P
 def test_what_cannot_be_tested_is_held_back(state: Path, tmp_path: Path) -> None:
     """Seven prompts are fewer than a test needs."""
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(7))
-    wanted = finetune_config(source, finetune=FinetuneConfig(epochs=1))
+    policy = PolicyConfig(max_poison_fraction=0.5)  # so few rows may be poisoned to 41 %
+    wanted = finetune_config(source, finetune=FinetuneConfig(epochs=1), policy=policy)
     ended = gated_finetune(wanted, return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("NotDecided", 2)
     assert "7 ordinary prompts" in str(ended.message)

@@ -13,7 +13,7 @@ from helpers import MODEL, write_jsonl
 def asked(made: Made, *options: object) -> Done:
     """`test-adapter` with few prompts, on the data that the adapter was trained on."""
     common = ("--model", MODEL, "--data", made.rows, "--max-tokens", 512, "--device", "cpu")
-    few = ("--dtype", "float32", "--adapter_test.prompts", 16, "--adapter_test.trained_on_data")
+    few = ("--dtype", "float32", "--adapter_test.prompts", 24, "--adapter_test.trained_on_data")
     return gradgate("test-adapter", *options, *common, *few)
 
 
@@ -38,7 +38,7 @@ def test_a_clean_adapter_passes_by_a_configuration(clean_adapter: Made, tmp_path
         "data": {"source": str(clean_adapter.rows), "max_tokens": 512},
         "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
         "finetune": {"epochs": 1},
-        "adapter_test": {"prompts": 16, "trained_on_data": True},
+        "adapter_test": {"prompts": 24, "trained_on_data": True},
     }
     config = tmp_path / "gate.yaml"
     config.write_text(yaml.safe_dump(content))
