@@ -33,6 +33,8 @@ LONGEST = (
     "flows/test_drill.py",
     "flows/test_flows.py",
     "flows/test_flows_faults.py",
+    "unit/release/test_run.py",
+    "flows/test_held_adapters.py",
     "benchmarks/test_papers.py",
     "benchmarks/test_matrix_descriptions.py",
     "peers/test_peers.py",

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import ModelConfig
 from gradgate.errors import DataError, ModelError
+from gradgate.models.loading import load_tokenizer
 from gradgate.release.result import load_test
 from gradgate.release.run import check_tuned, other_base, run_test
 from helpers import MODEL
@@ -154,3 +155,11 @@ def test_the_name_of_another_base_model_is_told(poisoned_adapter: Made) -> None:
     assert other_base(ModelConfig(path=f"{MODEL}/../model"), adapter) is None
     assert other_base(ModelConfig(path="somebody/else"), adapter) == str(MODEL)
     assert other_base(ModelConfig(path="somebody/else"), MODEL) is None
+
+
+def test_a_tokenizer_that_was_saved_again_is_no_other_one(
+    clean_adapter: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every adapter of a gated fine-tuning has one in its folder."""
+    load_tokenizer(BASE.model_copy(update={"adapter": str(clean_adapter.adapter)}))
+    assert caplog.messages == []
