@@ -1,6 +1,7 @@
 """The test of what a fine-tuning left: both models are loaded, and what breaks is no pass."""
 
 import logging
+import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -91,7 +92,16 @@ def _tested(
     evidence = Evidence.read(run, verdict, config.max_groups, config.seed, ends)
     limit = limit_of(loaded.model.config, data.max_tokens)
     test = Trial(subject, evidence, config, limit, data.template_date).run()
+    _require_finite(test)
     return replace(test, model=loaded.identity)
+
+
+def _require_finite(test: AdapterTest) -> None:
+    """Refuse figures that no rule can judge."""
+    found = [*test.findings, *test.excused]
+    figures = [value for one in found for value in (one.support, one.surprise, one.p_value)]
+    if not all(value is None or math.isfinite(value) for value in figures):
+        raise ModelError("the model before gives log-probabilities that are not finite")
 
 
 def check_tuned(model: ModelConfig, tuned: Path) -> None:

@@ -54,7 +54,7 @@ def test_gains_are_counted_by_prompt() -> None:
     assert (both.n, both.gained(STRING)) == (2 * N, 24)
 
 
-def test_nan_is_not_within_chance() -> None:
+def test_how_small_a_p_value_has_to_be() -> None:
     assert is_beyond_chance(ALPHA)
     assert not is_beyond_chance(2 * ALPHA)
 
