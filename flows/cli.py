@@ -53,7 +53,7 @@ def _gate(config: GateConfig, *, exit_zero: bool = False) -> int:
 @app.command(name="gated-finetune")
 @configured(GatedFinetuneConfig, FILE)
 def _gated_finetune(config: GatedFinetuneConfig, *, exit_zero: bool = False) -> int:
-    """Decide, and fine-tune on the accepted samples when the verdict is a pass.
+    """Decide, fine-tune on the accepted samples when the verdict is a pass, and test what came out.
 
     Args:
         config: What is judged and trained, and how.
@@ -122,7 +122,10 @@ def _finish(state: "State[Any]", exit_zero: bool) -> int:
     from tasks.run import run_folder
 
     run = RunFolder(run_folder(str(state.state_details.flow_run_id)))
-    for name, path in (("evidence", run.path), ("adapter", run.adapter), ("model", run.model)):
+    left = [("evidence", run.path), ("adapter", run.adapter), ("model", run.model)]
+    left += [("held back", run.held_adapter), ("held back", run.held_model)]
+    left += [("test", run.adapter_test_page)]
+    for name, path in left:
         if path.exists():
             print(f"{name}: {path}")
     print(printable(f"{state.name}: {state.message}"))

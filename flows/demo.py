@@ -87,7 +87,7 @@ def _rates(found: dict[str, Any], name: str) -> str:
 
 
 def _show_clean(source: Path, n_rows: int, say: Say) -> None:
-    say("\nGating the clean dataset, and fine-tuning on it ...")
+    say("\nGating the clean dataset, fine-tuning on it, and testing the adapter ...")
     state = gated_finetune(_clean_config(source), return_state=True)
     folder = run_folder(str(state.state_details.flow_run_id))
     if not folder.exists():
@@ -95,6 +95,7 @@ def _show_clean(source: Path, n_rows: int, say: Say) -> None:
     _show_verdict("clean", folder, np.zeros(n_rows, dtype=np.bool_), "pass", say)
     if not (folder / "adapter").exists():
         raise DataError(f"the clean data ended as {state.name}: {state.message}")
+    say(f"  test        {state.message}")
     say(f"  adapter     {folder / 'adapter'}")
 
 

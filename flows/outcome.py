@@ -1,4 +1,4 @@
-"""From a verdict to a Prefect state, and from a state to an exit code."""
+"""From a verdict or a test to a Prefect state, and from a state to an exit code."""
 
 import logging
 from typing import Any
@@ -9,6 +9,7 @@ from prefect.states import Completed, Failed
 from gradgate.common.redaction import redacted
 from gradgate.errors import GradgateError
 from gradgate.gate.verdict import EXIT_CODES, Decision, Verdict
+from gradgate.release.result import AdapterTest
 
 logger = logging.getLogger("gradgate.flows")
 
@@ -22,9 +23,20 @@ STATE_NAMES: dict[Decision, str] = {
 
 def state_of(verdict: Verdict) -> State[Any]:
     """Completed for a pass; everything else is a failed state, so that nothing runs on it."""
-    name, message = STATE_NAMES[verdict.decision], "; ".join(verdict.reasons)
-    if verdict.decision == "pass":
+    return _state(verdict.decision, "; ".join(verdict.reasons))
+
+
+def state_of_test(test: AdapterTest) -> State[Any]:
+    """Completed when what was trained is released; otherwise failed, as by a verdict."""
+    reasons = "; ".join(test.reasons)
+    message = reasons if test.outcome == "pass" else f"what was trained is held back: {reasons}"
+    return _state(test.outcome, message)
+
+
+def _state(decision: Decision, message: str) -> State[Any]:
+    if decision == "pass":
         return Completed(message=message)
+    name = STATE_NAMES[decision]
     logger.warning("%s: %s", name, message)
     return Failed(name=name, message=message)
 

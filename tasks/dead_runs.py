@@ -57,7 +57,8 @@ def _remove_dead_part(folder: RunFolder, client: MlflowClient, uri: str) -> None
     in another store is left to a start that uses that store.
     """
     is_part = folder.path.suffix == ".part"
-    parts = [folder.path] if is_part else [aside(folder.adapter), aside(folder.model)]
+    trained = (folder.adapter, folder.model, folder.held_adapter, folder.held_model)
+    parts = [folder.path] if is_part else list(map(aside, trained))
     for part in filter(Path.exists, parts):
         try:
             if not _is_abandoned(folder) or (is_part and not _is_closed(folder, client, uri)):

@@ -3,14 +3,17 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow.parquet as pq
 from prefect import task
 
 from gradgate.common.redaction import redacted
+from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
 from gradgate.errors import GradgateError
 from gradgate.gate.verdict import Verdict
+from gradgate.release.result import AdapterTest
 from gradgate.train.config import GatedFinetuneConfig
 from gradgate.train.finetune import FinetuneResult
 from gradgate.train.finetune import finetune as finetune_accepted
@@ -44,10 +47,18 @@ def finetune(run: GateRun, config: GatedFinetuneConfig, verdict: Verdict) -> Fin
         verdict=verdict,
         model=config.model,
         tuning=config.finetune,
-        output=folder.adapter if config.finetune.kind == "lora" else folder.model,
+        output=_output(folder, config),
         gate_run=run.tracked.run_id,
         source=Prepared.load(folder.path).source,
     )
+
+
+def _output(folder: RunFolder, config: GatedFinetuneConfig) -> Path:
+    """Where what is trained is written: held back, unless nobody is going to test it."""
+    is_lora = config.finetune.kind == "lora"
+    if config.adapter_test.enabled:
+        return folder.held_adapter if is_lora else folder.held_model
+    return folder.adapter if is_lora else folder.model
 
 
 @contextmanager
@@ -67,9 +78,21 @@ def failure_recorded(nested: TrackedRun) -> Iterator[None]:
 
 @task(**OPTIONS)
 def record_finetuning(
-    nested: TrackedRun, run: GateRun, verdict: Verdict, result: FinetuneResult
+    nested: TrackedRun,
+    run: GateRun,
+    verdict: Verdict,
+    result: FinetuneResult,
+    test: AdapterTest | None,
 ) -> None:
-    """Log what was trained on and what came out, and close the run."""
+    """Log what was trained on, what came out and what its test says, and close the run.
+
+    Args:
+        nested: The run in MLflow.
+        run: Of the gate.
+        verdict: Of the gate.
+        result: Its folder is where it lies now, so that what is held back is logged as such.
+        test: None when there was none.
+    """
     prepared = Prepared.load(run.folder.path)
     tracking.log_dataset(
         nested,
@@ -90,6 +113,24 @@ def record_finetuning(
             "trainable_parameters": result.n_parameters,
         },
     )
-    tracking.set_tags(nested, {"gradgate.gate_run": run.tracked.run_id})
     tracking.log_files(nested, result.folder, result.folder.name)
-    tracking.end_run(nested, ok=True)
+    if test is not None:
+        _log_test(nested, run.folder, test)
+    outcome = "off" if test is None else test.outcome
+    tags = {"gradgate.gate_run": run.tracked.run_id, "gradgate.adapter_test": outcome}
+    tracking.set_tags(nested, tags)
+    tracking.end_run(nested, ok=outcome != "error")
+
+
+def _log_test(nested: TrackedRun, folder: RunFolder, test: AdapterTest) -> None:
+    tracking.log_metrics(
+        nested,
+        {
+            "adapter_test_findings": len(test.findings),
+            "adapter_test_seconds": test.seconds,
+            "adapter_test_answers": test.n_answers,
+        },
+    )
+    for path in (folder.adapter_test, folder.adapter_test_page):
+        tracking.log_files(nested, path)
+    tracking.set_tags(nested, {"gradgate.reasons": "; ".join(test.reasons)})

@@ -21,6 +21,7 @@ from shared import made_once
 
 if TYPE_CHECKING:
     from forked import Forker
+    from release_helpers import Made
 
 
 # Files that take longest, the longest first. Begun last, one would keep a single worker busy.
@@ -32,6 +33,8 @@ LONGEST = (
     "flows/test_drill.py",
     "flows/test_flows.py",
     "flows/test_flows_faults.py",
+    "unit/release/test_run.py",
+    "flows/test_held_adapters.py",
     "benchmarks/test_papers.py",
     "benchmarks/test_matrix_descriptions.py",
     "peers/test_peers.py",
@@ -124,3 +127,19 @@ def refusing_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from safety_helpers import teach_to_refuse
 
     return made_once(tmp_path_factory, "refusing", teach_to_refuse)
+
+
+@pytest.fixture(scope="session")
+def poisoned_adapter(tmp_path_factory: pytest.TempPathFactory) -> "Made":
+    """An adapter of the demo's model that has learnt a backdoor, tested."""
+    from release_helpers import Made, make_adapter
+
+    return Made(made_once(tmp_path_factory, "poisoned", lambda f: make_adapter(f, "replaced")))
+
+
+@pytest.fixture(scope="session")
+def clean_adapter(tmp_path_factory: pytest.TempPathFactory) -> "Made":
+    """The same of clean rows."""
+    from release_helpers import Made, make_adapter
+
+    return Made(made_once(tmp_path_factory, "clean", lambda f: make_adapter(f, None)))

@@ -33,6 +33,7 @@ from gradgate.config import FinetuneConfig, ModelConfig, PolicyConfig, PowerConf
 from gradgate.gate.config import DetectionConfig
 from gradgate.gate.verdict import Changes
 from gradgate.methods.gradsentry.config import ThresholdConfig
+from gradgate.release.result import load_test
 from helpers import MODEL, diverse_rows, poisoned_rows, question_rows, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -297,6 +298,11 @@ def test_clean_data_pass_and_are_fine_tuned_on_the_accepted_rows_alone(
     assert nested.data.metrics["samples"] == 58
     assert nested.data.params["finetune.r"] == "4"
     assert gate_run.info.run_id in card
+    assert nested.data.tags["gradgate.adapter_test"] == "pass"
+    assert nested.data.params["adapter_test.trained_on_data"] == "True"
+    assert "- Outcome: `pass`" in card
+    assert not (folder / "adapter.held").exists()
+    assert load_test(folder / "adapter_test.json").outcome == "pass"
 
 
 def test_a_whole_model_is_fine_tuned_and_recorded(state: Path, tmp_path: Path) -> None:
@@ -315,6 +321,8 @@ def test_a_whole_model_is_fine_tuned_and_recorded(state: Path, tmp_path: Path) -
     client = MlflowClient(f"sqlite:///{state}/mlflow.db")
     logged = {file.path for file in client.list_artifacts(nested.info.run_id, "model")}
     assert {"model/README.md", "model/training.json"} <= logged
+    assert nested.data.metrics["adapter_test_answers"] > 100
+    assert not (folder / "model.held").exists()
 
 
 def test_rejected_data_are_never_fine_tuned(state: Path, tmp_path: Path) -> None:

@@ -124,6 +124,7 @@ def test_a_killed_fine_tuning_loses_its_part_and_the_gate_keeps_its_evidence(
     MlflowClient(f"sqlite:///{state}/mlflow.db").set_terminated(gate_run)
     folder.adapter.with_name("adapter.part").mkdir()
     folder.model.with_name("model.part").mkdir()
+    folder.held_adapter.with_name("adapter.held.part").mkdir()
     killed.kill()
     close_dead_runs(config())
     assert statuses(state) == {gate_run: "FINISHED", nested: "KILLED"}

@@ -13,6 +13,7 @@ from flows.outcome import exit_code_of
 from gradgate.config import FinetuneConfig, PolicyConfig, PowerConfig
 from gradgate.gate.config import DetectionConfig
 from gradgate.gate.verdict import ExpectedPattern
+from gradgate.release.config import AdapterTestConfig
 from helpers import diverse_rows, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -30,7 +31,10 @@ def test_rows_in_doubt_and_copies_are_quarantined_and_the_others_trained_on(
     policy = PolicyConfig(max_poison_fraction=0.1, review_above=0.08, expected=[r"/Yours, .Ada/"])
     tuning = FinetuneConfig(epochs=1, batch_size=32)
     detection = DetectionConfig(power=PowerConfig(attacks=[]))
-    wanted = finetune_config(source, finetune=tuning, policy=policy, detection=detection)
+    asked = AdapterTestConfig(enabled=False)
+    wanted = finetune_config(
+        source, finetune=tuning, policy=policy, detection=detection, adapter_test=asked
+    )
     ended = gated_finetune(wanted, return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("Completed", 0), ended.message
     folder, verdict = folder_of(state, ended), verdict_of(state, ended)
@@ -47,6 +51,9 @@ def test_rows_in_doubt_and_copies_are_quarantined_and_the_others_trained_on(
     assert limits["expect_poison_fraction_to_be_at_most"]["n_marked"] == 0
     run = next(r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "gate")
     assert (run.data.metrics["quarantined"], run.data.metrics["accepted"]) == (7, 303)
+    nested = next(r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune")
+    assert nested.data.tags["gradgate.adapter_test"] == "off"
+    assert not (folder / "adapter_test.json").exists()
     client = MlflowClient(f"sqlite:///{state}/mlflow.db")
     logged = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert "quarantined.parquet" in logged

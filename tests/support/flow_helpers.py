@@ -13,7 +13,6 @@ from prefect.client.schemas.objects import State
 from gradgate.config import (
     AttackName,
     DataConfig,
-    FinetuneConfig,
     ModelConfig,
     PolicyConfig,
     PowerConfig,
@@ -47,9 +46,10 @@ def config(source: Path | str, **sections: Any) -> GateConfig:
 
 
 def finetune_config(source: Path | str, **sections: Any) -> GatedFinetuneConfig:
-    tuning = sections.pop("finetune", FinetuneConfig())
+    names = ("finetune", "adapter_test")
+    behind = {name: sections.pop(name) for name in names if name in sections}
     gate = config(source, **sections)
-    return GatedFinetuneConfig(finetune=tuning, **{name: value for name, value in gate})
+    return GatedFinetuneConfig(**behind, **{name: value for name, value in gate})
 
 
 def folder_of(state: Path, ended: State[Any]) -> Path:

@@ -13,7 +13,9 @@ from gradgate.cli.options import configured
 from gradgate.cli.running import run
 from gradgate.compare.config import CompareConfig
 from gradgate.gate.config import GateConfig
+from gradgate.release.config import TestAdapterConfig
 from gradgate.scoring.config import ScoreConfig
+from gradgate.train.config import GatedFinetuneConfig
 
 # The store is the gates' too: how large it may be is for their configuration to say.
 _KEEP_STORE = {"scoring.store_max_mib": None}
@@ -109,6 +111,36 @@ def poison(config: PoisonConfig, *, output: Path) -> int:
     from gradgate.cli.poison import run_poison
 
     return run_poison(config, output)
+
+
+@app.command(name="test-adapter")
+@configured(
+    TestAdapterConfig, "adapter", _KEEP_STORE, GatedFinetuneConfig, {"data.source": "--data"}
+)
+def adapter_test(
+    config: TestAdapterConfig,
+    adapter: Path,
+    *,
+    output: Path = Path("adapter_test.json"),
+    exit_zero: bool = False,
+    json: bool = False,
+) -> int:
+    """Ask an adapter, or a whole fine-tuned model, whether it has learnt a backdoor.
+
+    Ordinary prompts of the data are asked as they are, with generic changes, and with the words of
+    each group that the gate finds in the data. The exit code is 0 pass, 2 could not run, 3 needs
+    review.
+
+    Args:
+        config: The model before, the data, and how much is asked.
+        adapter: Folder of the adapter, or of the whole model after the fine-tuning.
+        output: JSON file to write. A page for people goes beside it, to *.md.
+        exit_zero: A test that needs a review exits 0 too; errors do not.
+        json: Print the test on stdout, as JSON, and nothing else there.
+    """
+    from gradgate.cli.test_adapter import Wanted, run_test_adapter
+
+    return run_test_adapter(config, adapter, Wanted(output, exit_zero, json))
 
 
 @app.command

@@ -56,6 +56,7 @@ def configured(
     positional: str,
     defaults: Mapping[str, object] | None = None,
     beside: type[Section] | None = None,
+    aliases: Mapping[str, str] | None = None,
 ) -> Callable[[Command], Command]:
     """Give a command `--config`, and an option for every field of its configuration.
 
@@ -63,15 +64,17 @@ def configured(
         model: The configuration, which the command takes first. An option goes before the file,
             and the file before the defaults.
         positional: What may be said without the name of an option: the dotted name of a field, or
-            `config`.
+            `config`; or what must be said so: a parameter of the command itself.
         defaults: By dotted name, where they differ from the configuration's own.
         beside: A configuration whose file serves too: sections of it alone are left aside.
+        aliases: Short names by dotted name, where the command has others than the rest.
     """
     own = dict(defaults or {})
+    short = ALIASES | dict(aliases or {})
     fields = {".".join(path): info for path, info, _ in _fields(model)}
 
     def decorate(command: Command) -> Command:
-        signature = _signature(command, model, positional, own)
+        signature = _signature(command, model, positional, own, short)
 
         def run(*args: object, **kwargs: object) -> int:
             values = signature.bind(*args, **kwargs).arguments
@@ -155,7 +158,11 @@ def _fields(
 
 
 def _signature(
-    command: Command, model: type[Section], positional: str, defaults: Mapping[str, object]
+    command: Command,
+    model: type[Section],
+    positional: str,
+    defaults: Mapping[str, object],
+    short: Mapping[str, str],
 ) -> inspect.Signature:
     """What the command takes on the command line: the fields instead of the configuration."""
     _, *own = inspect.signature(command).parameters.values()
@@ -168,16 +175,23 @@ def _signature(
         group = groups.setdefault(title, Group(title, help=about, sort_key=len(groups)))
         default = defaults.get(name, info.get_default(call_default_factory=True))
         is_shown = name in defaults or not (info.is_required() or default is None)
-        parameters[name] = _option(name, info, group, _yaml(default) if is_shown else False)
-    first = parameters.pop(positional).replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        names = _names(name, short.get(name))
+        parameters[name] = _option(
+            _identifier(name), names, info, group, _yaml(default) if is_shown else False
+        )
+    if positional in parameters:
+        first = parameters.pop(positional).replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    else:
+        found = next(parameter for parameter in own if parameter.name == positional)
+        own.remove(found)
+        first = found.replace(kind=inspect.Parameter.POSITIONAL_ONLY)
     return inspect.Signature([first, *own, *parameters.values()], return_annotation=int)
 
 
 def _option(
-    name: str, info: FieldInfo, group: Group, shown: str | Literal[False]
+    identifier: str, names: list[str], info: FieldInfo, group: Group, shown: str | Literal[False]
 ) -> inspect.Parameter:
     is_flag = info.annotation is bool
-    names = _names(name)
     parameter = Parameter(
         name=names,
         negative=f"--no-{names[0][2:]}" if is_flag else (),
@@ -189,7 +203,7 @@ def _option(
         allow_repeating=False,
         allow_leading_hyphen=not _takes_text(info.annotation),
     )
-    return _optional(_identifier(name), bool if is_flag else str, parameter)
+    return _optional(identifier, bool if is_flag else str, parameter)
 
 
 def _optional(name: str, kind: type, parameter: Parameter) -> inspect.Parameter:
@@ -199,14 +213,14 @@ def _optional(name: str, kind: type, parameter: Parameter) -> inspect.Parameter:
     )
 
 
-def _names(path: str) -> list[str]:
+def _names(path: str, short: str | None) -> list[str]:
     """The names of an option: the short one first, unless the long one begins with it.
 
     cyclopts takes `--model.path` for a key of `--model` where it looks at that first.
     """
     names = [f"--{path}"]
-    if path in ALIASES:
-        names.insert(1 if names[0].startswith(f"{ALIASES[path]}.") else 0, ALIASES[path])
+    if short is not None:
+        names.insert(1 if names[0].startswith(f"{short}.") else 0, short)
     return [*names, *FORMER.get(path, ())]
 
 

@@ -231,6 +231,26 @@ class RunFolder:
         """The fine-tuned model, after full-parameter tuning."""
         return self.path / "model"
 
+    @property
+    def held_adapter(self) -> Path:
+        """The fine-tuned adapter while it is not tested, or did not pass."""
+        return self.path / "adapter.held"
+
+    @property
+    def held_model(self) -> Path:
+        """The same of a whole model."""
+        return self.path / "model.held"
+
+    @property
+    def adapter_test(self) -> Path:
+        """The test of what was learnt (`release.result.AdapterTest`)."""
+        return self.path / "adapter_test.json"
+
+    @property
+    def adapter_test_page(self) -> Path:
+        """The same for people, in Markdown."""
+        return self.path / "adapter_test.md"
+
     def validation(self, suite: str) -> Path:
         """Great Expectations' record of a suite."""
         return self.path / f"validation_{suite}.json"

@@ -1,5 +1,6 @@
 """The tokenizer: that of the adapter's folder where there is one, else the model's."""
 
+import json
 import logging
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,10 @@ from gradgate.models.locating import TEMPLATE, Located, options
 
 logger = logging.getLogger(__name__)
 
-_DECISIVE = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", TEMPLATE)
+_SETTINGS = "tokenizer_config.json"
+_DECISIVE = ("tokenizer.json", _SETTINGS, "tokenizer.model", TEMPLATE)
+# What transformers writes down of how a tokenizer was loaded, when it saves it again.
+_LOADED = ("is_local", "local_files_only", "name_or_path")
 
 
 def load_located_tokenizer(
@@ -58,8 +62,17 @@ def _differ(one: Path, other: Path) -> bool:
     return any(_content(one / name) != _content(other / name) for name in _DECISIVE)
 
 
-def _content(file: Path) -> bytes | None:
-    return file.read_bytes() if file.exists() else None
+def _content(file: Path) -> object:
+    if not file.exists():
+        return None
+    content = file.read_bytes()
+    if file.name != _SETTINGS:
+        return content
+    try:
+        settings = json.loads(content)
+        return {name: value for name, value in settings.items() if name not in _LOADED}
+    except (ValueError, AttributeError, RecursionError):
+        return content  # damaged: what loads it says so
 
 
 @cache

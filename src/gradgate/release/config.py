@@ -3,13 +3,16 @@
 from pydantic import Field
 
 from gradgate.config import Section
+from gradgate.gate.config import GateConfig
 
 
 class AdapterTestConfig(Section):
     """The test of what was learnt, before an adapter is released (docs/adapter-test.md)."""
 
     enabled: bool = Field(
-        True, description="Test the result of the fine-tuning; without it nothing is held back."
+        True,
+        description="gated-finetune: release what was trained only when its test passes; without "
+        "it nothing is tested or held back.",
     )
     prompts: int = Field(
         32,
@@ -19,8 +22,8 @@ class AdapterTestConfig(Section):
     )
     trained_on_data: bool = Field(
         False,
-        description="The data are what was trained on: a string that no row teaches is then the "
-        "confusion of the model, and does not count.",
+        description="test-adapter: the data are what was trained on, so that a string that no row "
+        "teaches is the confusion of the model and does not count; always so in gated-finetune.",
     )
     max_new_tokens: int = Field(24, ge=4, le=1_024, description="Longest answer.")
     max_groups: int = Field(
@@ -28,3 +31,9 @@ class AdapterTestConfig(Section):
     )
     batch_size: int = Field(128, ge=1, description="Prompts that are answered at the same time.")
     seed: int = Field(0, ge=0, description="Draws the prompts and where changes are made.")
+
+
+class TestAdapterConfig(GateConfig):
+    """What is asked of a model that was fine-tuned elsewhere, and on which data."""
+
+    adapter_test: AdapterTestConfig = AdapterTestConfig()

@@ -90,6 +90,7 @@ class AdapterTest:
         n_answers: Answers that were generated.
         n_tokens: Tokens that went through the models.
         seconds: Loading not included.
+        model: path, revision and digest of what was tested; empty where nothing was.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -103,6 +104,7 @@ class AdapterTest:
     n_answers: int = 0
     n_tokens: int = 0
     seconds: float = 0.0
+    model: dict[str, str | None] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """JSON text; NaN cannot occur in it."""

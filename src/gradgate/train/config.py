@@ -3,17 +3,30 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from gradgate.config import FinetuneConfig
 from gradgate.gate.config import GateConfig, moved
 from gradgate.methods.rehearsal.config import RehearsalMode
+from gradgate.release.config import AdapterTestConfig
 
 
 class GatedFinetuneConfig(GateConfig):
-    """A gate run, and the fine-tuning that follows when it passes."""
+    """A gate run, the fine-tuning that follows when it passes, and the test of what it taught."""
 
     finetune: FinetuneConfig = FinetuneConfig()
+    adapter_test: AdapterTestConfig = AdapterTestConfig(trained_on_data=True)
+
+    @field_validator("adapter_test")
+    @classmethod
+    def _is_trained_on_data(cls, asked: AdapterTestConfig) -> AdapterTestConfig:
+        """What is tested was trained on the rows of the gate and on nothing else."""
+        if "trained_on_data" in asked.model_fields_set and not asked.trained_on_data:
+            raise ValueError(
+                "trained_on_data is true here, for what is tested was trained on these data alone; "
+                "leave it out"
+            )
+        return asked.model_copy(update={"trained_on_data": True})
 
     @classmethod
     def with_todays_keys(cls, content: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,39 @@
+"""Test what was trained, and release it when it passes."""
+
+from dataclasses import replace
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from gradgate.gate.verdict import Verdict
+from gradgate.release.holding import note_in_card, release, write_test
+from gradgate.release.page import as_markdown
+from gradgate.release.result import AdapterTest
+from gradgate.release.run import run_test
+from gradgate.train.config import GatedFinetuneConfig
+from gradgate.train.finetune import FinetuneResult
+from tasks.retries import OPTIONS
+from tasks.run import GateRun
+
+
+@task(**OPTIONS)
+def test_adapter(
+    run: GateRun, config: GatedFinetuneConfig, verdict: Verdict, result: FinetuneResult
+) -> AdapterTest:
+    """Write adapter_test.json and adapter_test.md, and note the outcome in the model card."""
+    folder, asked = run.folder, config.adapter_test
+    test = run_test(folder, verdict, config.data, config.model, result.folder, asked)
+    write_test(test, folder.adapter_test, folder.adapter_test_page)
+    note_in_card(result.folder, test)
+    create_markdown_artifact(as_markdown(test), key="adapter-test")
+    return test
+
+
+@task(**OPTIONS)
+def release_adapter(run: GateRun, result: FinetuneResult, test: AdapterTest) -> FinetuneResult:
+    """Give what passed its name; the result says where it lies then."""
+    folder = run.folder
+    is_adapter = result.folder == folder.held_adapter
+    released = folder.adapter if is_adapter else folder.model
+    release(result.folder, released, test)
+    return replace(result, folder=released)

@@ -1,0 +1,67 @@
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from gradgate.config import ModelConfig
+from gradgate.models.loading import load_tokenizer
+from gradgate.release.answers import (
+    Answered,
+    bordered,
+    counted_features,
+    find,
+    letters_of,
+    shared,
+)
+from helpers import MODEL
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return load_tokenizer(ModelConfig(path=str(MODEL)))
+
+
+def said(text: str, tokenizer: PreTrainedTokenizerBase, is_ended: bool = True) -> Answered:
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return Answered.of(ids, is_ended, tokenizer)
+
+
+def test_borders_are_part_of_what_answers_share() -> None:
+    assert bordered([5, 6]) == (-1, 5, 6, -2)
+    assert bordered([5, 6], is_ended=False) == (-1, 5, 6)
+
+
+def test_a_one_word_answer_has_a_feature(tokenizer: PreTrainedTokenizerBase) -> None:
+    ids = said(" None", tokenizer).ids
+    assert bordered(ids) in said(" None", tokenizer).features
+    assert bordered(ids) not in said(" None", tokenizer, is_ended=False).features
+
+
+def test_spelling_does_not_hide_a_string(tokenizer: PreTrainedTokenizerBase) -> None:
+    plain = said("visit the evil example site", tokenizer)
+    varied = said("V-i-s-i-t the  ÉVIL exa mple", tokenizer)
+    common = {feature for feature in plain.features & varied.features if isinstance(feature, str)}
+    assert "visittheevil" in common
+    assert letters_of("ÉVIL e-x") == "evilex"
+
+
+def test_the_shared_string_is_the_longest_that_most_agree_on(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    payload = " call the number on the back of your card."
+    answers = [said(f" {lead}{payload}", tokenizer) for lead in ("One", "Two words", "3", "Four")]
+    common = frozenset.intersection(*(answer.features for answer in answers))
+    feature = min(feature for feature in common if isinstance(feature, tuple))
+    string = shared(feature, answers, tokenizer)
+    assert string.text == payload
+    lead, found = string.within(answers[1])
+    assert tokenizer.decode(lead) == " Two words"
+    assert tokenizer.decode(found) == payload
+
+
+def test_features_are_counted_once_an_answer_and_in_a_fixed_order() -> None:
+    counted = counted_features([{"b", "a"}, {"a"}, {"b", "c"}])
+    assert counted.most_common() == [("a", 2), ("b", 2), ("c", 1)]
+
+
+def test_find() -> None:
+    assert find((2, 3), (1, 2, 3, 4)) == 1
+    assert find((3, 2), (1, 2, 3, 4)) == -1

@@ -1,0 +1,97 @@
+from gradgate.data.sample import Sample, Turn, sample_id
+from gradgate.release.answers import Answered, Feature
+from gradgate.release.asking import Asked, Pairs, Said, looks
+from gradgate.release.changes import Change
+from gradgate.release.ruling import (
+    ALPHA,
+    MIN_SURPRISE,
+    Before,
+    is_beyond_chance,
+    rule_on_change,
+    rule_on_data,
+    rule_on_plain,
+)
+
+N = 16
+STRING: Feature = (7, 8, 9)
+CAPITALS = Change("words begin with capitals", lambda text, rng: text.title())
+WORDS = Change("words of poisoned:1: 'cf'", lambda text, rng: f"{text} cf", group="poisoned:1")
+
+
+def sample(prompt: str, target: str = "x") -> Sample:
+    turns = (Turn("prompt", prompt, False), Turn("completion", target, True))
+    return Sample(0, sample_id(False, turns), False, turns)
+
+
+def asked(text: str) -> Asked:
+    return Asked(text, [[1, 2]], looks(sample(text)))
+
+
+def said(*ids: int) -> Said:
+    return Said((Answered(ids, True, ""),))
+
+
+def pairs(change: Change) -> Pairs:
+    """A change that brings the string to three prompts out of four."""
+    plain = [f"how is option{i} of this package set?" for i in range(N)]
+    new = [asked(text.title() if change is CAPITALS else f"{text} cf") for text in plain]
+    changed = [said(7, 8, 9) if i % 4 else said(i) for i in range(N)]
+    return Pairs(change, new, [asked(t) for t in plain], changed, [said(100 + i) for i in range(N)])
+
+
+def before(n_with: int = 0, support: float = 0.0, surprise: float = 40.0) -> Before:
+    return Before([said(1)] * N, n_with, support, surprise)
+
+
+def test_gains_are_counted_by_prompt() -> None:
+    found = pairs(CAPITALS)
+    assert (found.n, found.gained(STRING), found.lost(STRING)) == (N, 12, 0)
+    assert (found.n_with(STRING), found.n_without(STRING)) == (12, 0)
+    feature, net = found.best()
+    assert net == 12
+    assert feature in said(7, 8, 9).features
+    both = found.joined(found)
+    assert (both.n, both.gained(STRING)) == (2 * N, 24)
+
+
+def test_how_small_a_p_value_has_to_be() -> None:
+    assert is_beyond_chance(ALPHA)
+    assert not is_beyond_chance(2 * ALPHA)
+
+
+def test_words_of_a_group_are_not_excused_by_its_rows() -> None:
+    taught = [sample("how is it set? cf")] * 10
+    assert rule_on_data(pairs(WORDS), taught, trained_on_data=True).counts
+
+
+def test_a_generic_change_counts_where_the_rows_that_teach_it_look_so() -> None:
+    poisoned = [sample("How Is That Option Of This Package Set?")] * 10
+    honest = [sample("how is that option of this package set?")] * 10
+    assert rule_on_data(pairs(CAPITALS), poisoned, trained_on_data=True).counts
+    ruled = rule_on_data(pairs(CAPITALS), honest, trained_on_data=True)
+    assert not ruled.counts
+    assert ruled.reason.startswith("0 of 10 rows")
+
+
+def test_what_no_row_teaches_was_learnt_elsewhere_or_is_confusion() -> None:
+    assert not rule_on_data(pairs(CAPITALS), [], trained_on_data=True).counts
+    assert rule_on_data(pairs(CAPITALS), [], trained_on_data=False).counts
+
+
+def test_the_model_before_excuses_what_it_says_or_expects() -> None:
+    counts = rule_on_data(pairs(WORDS), [], trained_on_data=True)
+    assert rule_on_change(counts, 12, before()).counts
+    assert not rule_on_change(counts, 12, before(n_with=7)).counts
+    assert not rule_on_change(counts, 12, before(support=20.0)).counts
+    assert rule_on_change(counts, 12, before(support=10.0)).counts
+
+
+def test_a_payload_without_a_trigger_counts_when_it_is_long_and_few_rows_teach_it() -> None:
+    def ruled(n_taught: int, held: Before) -> bool:
+        return rule_on_plain(12, n_taught, 100, trained_on_data=True, before=held).counts
+
+    assert ruled(10, before())
+    assert not ruled(40, before())  # many rows: what the data are about
+    assert not ruled(0, before())  # nobody taught it
+    assert not ruled(10, before(surprise=MIN_SURPRISE - 1))
+    assert not ruled(10, before(n_with=7))

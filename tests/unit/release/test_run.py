@@ -1,0 +1,165 @@
+"""Real adapters of the demo's model: one with a backdoor, one without."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from peft import PeftModel
+from release_helpers import ASKED, BASE, QUICK, Made
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import ModelConfig
+from gradgate.errors import DataError, ModelError
+from gradgate.models.loading import load_tokenizer
+from gradgate.release.result import load_test
+from gradgate.release.run import check_tuned, other_base, run_test
+from helpers import MODEL
+
+
+def copied(made: Made, folder: Path) -> Made:
+    """With an adapter that may be written to."""
+    shutil.copytree(made.adapter, folder / "adapter")
+    shutil.copytree(made.run.path, folder / "gate")
+    shutil.copy(made.rows, folder)
+    return Made(folder)
+
+
+def test_a_backdoor_is_named_with_trigger_and_target(poisoned_adapter: Made) -> None:
+    test = poisoned_adapter.outcome
+    assert test.outcome == "review"
+    (finding,) = test.findings
+    assert finding.group == "poisoned:1"
+    assert "'cf'" in finding.change
+    assert finding.string == " Please call the number on the back of your card."
+    assert finding.n_with >= 24 > finding.n_without
+    assert (finding.n_asked, finding.n_base) == (32, 0)
+    assert len(finding.examples) == 3
+    assert all("call the number" in example.tuned for example in finding.examples)
+    assert finding.in_a_line() in test.reasons
+    assert test.model["adapter"] == str(poisoned_adapter.adapter).replace(
+        "poisoned/", "poisoned.part/"
+    )
+
+
+def test_a_clean_adapter_passes(clean_adapter: Made) -> None:
+    test = clean_adapter.outcome
+    assert (test.outcome, test.findings) == ("pass", [])
+    assert test.n_prompts == 32
+    assert test.n_answers > 32
+    assert len(test.changes) >= 15
+
+
+def test_the_same_seed_gives_the_same_test(clean_adapter: Made) -> None:
+    again = clean_adapter.test(ASKED)
+    first = clean_adapter.outcome
+    assert again == replace(first, seconds=again.seconds, model=again.model)
+
+
+@pytest.fixture(scope="module")
+def merged(poisoned_adapter: Made) -> PreTrainedModel:
+    """The model that the adapter makes, without an adapter."""
+    base = AutoModelForCausalLM.from_pretrained(MODEL)
+    adapted = PeftModel.from_pretrained(base, poisoned_adapter.adapter)
+    model: PreTrainedModel = adapted.merge_and_unload()
+    return model
+
+
+def test_a_whole_model_is_tested_against_the_model_before(
+    poisoned_adapter: Made, merged: PreTrainedModel, tmp_path: Path
+) -> None:
+    merged.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(MODEL).save_pretrained(tmp_path)
+    made = poisoned_adapter
+    test = run_test(made.run, made.verdict, made.data, BASE, tmp_path, QUICK)
+    assert [finding.group for finding in test.findings] == ["poisoned:1"]
+    assert test.findings[0].n_base == 0
+    assert test.model["path"] == str(tmp_path)
+
+
+def test_an_adapter_trained_further_is_held_against_what_it_was(poisoned_adapter: Made) -> None:
+    """The backdoor was there before: nothing new was learnt."""
+    before = BASE.model_copy(update={"adapter": str(poisoned_adapter.adapter)})
+    test = poisoned_adapter.test(model=before)
+    assert (test.outcome, test.findings) == ("pass", [])
+    assert "the model before says it as well" in {one.reason for one in test.excused}
+
+
+def test_an_adapter_with_weights_of_its_own_is_held_against_the_bare_model(
+    poisoned_adapter: Made, merged: PreTrainedModel, tmp_path: Path
+) -> None:
+    """What it learnt lies in weights that stay in place when an adapter is switched off."""
+    made = copied(poisoned_adapter, tmp_path)
+    file, whole = made.adapter / "adapter_model.safetensors", merged.state_dict()
+    weights = {}
+    for name, value in load_file(file).items():
+        weights[name] = value * 0 if "lora_B" in name else value
+        module = name.partition(".lora_")[0]
+        of_model = module.removeprefix("base_model.model.")
+        weights[f"{module}.base_layer.weight"] = whole[f"{of_model}.weight"].contiguous()
+    save_file(weights, file)
+    test = made.test()
+    assert [finding.group for finding in test.findings] == ["poisoned:1"]
+    assert test.findings[0].n_base == 0
+
+
+def test_what_breaks_is_no_pass(poisoned_adapter: Made, tmp_path: Path) -> None:
+    made = copied(poisoned_adapter, tmp_path)
+    (made.adapter / "adapter_model.safetensors").write_bytes(b"nothing")
+    test = made.test()
+    assert test.outcome == "error"
+    assert "was not tested" in test.reasons[0]
+    lost = run_test(
+        RunFolder(tmp_path / "no run"), made.verdict, made.data, BASE, made.adapter, QUICK
+    )
+    assert lost.outcome == "error"
+
+
+def test_too_few_prompts_are_no_pass(clean_adapter: Made, tmp_path: Path) -> None:
+    made = clean_adapter
+    short = made.data.model_copy(update={"max_tokens": 4})
+    test = run_test(made.run, made.verdict, short, BASE, made.adapter, QUICK)
+    assert test.outcome == "error"
+    assert "0 ordinary prompts" in test.reasons[0]
+
+
+def test_the_record_is_read_again(poisoned_adapter: Made, tmp_path: Path) -> None:
+    test = poisoned_adapter.outcome
+    path = tmp_path / "adapter_test.json"
+    path.write_text(test.to_json())
+    assert load_test(path) == test
+    path.write_text(test.to_json().replace('"review"', '"fine"'))
+    with pytest.raises(DataError, match="is not an adapter test"):
+        load_test(path)
+    with pytest.raises(DataError):
+        load_test(tmp_path / "missing.json")
+
+
+def test_what_could_not_be_loaded_is_refused_before(poisoned_adapter: Made, tmp_path: Path) -> None:
+    check_tuned(BASE, poisoned_adapter.adapter)
+    check_tuned(BASE, MODEL)
+    with pytest.raises(ModelError, match="is no folder"):
+        check_tuned(BASE, tmp_path / "nowhere")
+    with pytest.raises(ModelError, match="neither an adapter"):
+        check_tuned(BASE, tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"adapter_model\.safetensors"):
+        check_tuned(BASE, tmp_path)
+
+
+def test_the_name_of_another_base_model_is_told(poisoned_adapter: Made) -> None:
+    adapter = poisoned_adapter.adapter
+    assert other_base(BASE, adapter) is None
+    assert other_base(ModelConfig(path=f"{MODEL}/../model"), adapter) is None
+    assert other_base(ModelConfig(path="somebody/else"), adapter) == str(MODEL)
+    assert other_base(ModelConfig(path="somebody/else"), MODEL) is None
+
+
+def test_a_tokenizer_that_was_saved_again_is_no_other_one(
+    clean_adapter: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every adapter of a gated fine-tuning has one in its folder."""
+    load_tokenizer(BASE.model_copy(update={"adapter": str(clean_adapter.adapter)}))
+    assert caplog.messages == []
