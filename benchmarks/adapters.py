@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import get_args
 
 import numpy as np
 from peft import PeftModel
@@ -26,6 +25,7 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from benchmarks.harness import default_device, machine
+from gradgate.attacks.attack import ATTACKS
 from gradgate.common import parquet
 from gradgate.common.environment import set_defaults
 from gradgate.common.run_folder import RunFolder
@@ -156,7 +156,7 @@ class _Judged:
 
     def _count(self, names: list[str], poison: np.ndarray) -> tuple[int, int]:
         marks = np.any([[mark is True for mark in self.columns[name]] for name in names], axis=0)
-        truth = poison[self.columns["row"]]
+        truth = poison[np.array(self.columns["row"], np.int64)]
         return int((marks & truth).sum()), int((marks & ~truth).sum())
 
 
@@ -178,7 +178,7 @@ def _data(
     tuning: FinetuneConfig,
     folder: Path,
 ) -> DrillData:
-    name = next((known for known in get_args(AttackName) if known == attack), "badnets")
+    name: AttackName = next((known for known in ATTACKS if known == attack), "badnets")
     config = DrillConfig(
         data=DataConfig(source=str(source), max_tokens=_MAX_TOKENS),
         model=model,

@@ -10,7 +10,7 @@ from prefect.states import Completed
 from flows.gate import open_flow_run, run_gate
 from flows.outcome import broken
 from gradgate.drill.config import DrillConfig
-from gradgate.drill.report import CLEAN, GATED, UNGATED, DrillResult
+from gradgate.drill.report import CLEAN, GATED, REHEARSED, UNGATED, DrillResult
 from gradgate.errors import GradgateError
 from tasks.drill import (
     DrillRun,
@@ -20,6 +20,8 @@ from tasks.drill import (
     nest,
     open_drill,
     publish_drill,
+    rehearse,
+    same_rows,
     train_clean,
     train_poisoned,
 )
@@ -32,8 +34,9 @@ def drill(config: DrillConfig) -> State[Any]:
     """Measure on your own clean data what the gate is worth against an attack.
 
     Some rows are held back, some of the others poisoned. Three models are fine-tuned: on all of
-    the poisoned data, on what the gate leaves of it, and on the clean rows. ASR and CACC of all
-    three and the gate's recall, F1 and false-positive rate are in the state folder, below
+    the poisoned data, on what the gate leaves of it, and on the clean rows; a fourth where a
+    rehearsal of groups in doubt leaves something else. ASR and CACC of all, what the adapter test
+    makes of each, and the gate's recall, F1 and false-positive rate are in the state folder, below
     `drills/`, and in MLflow. Completed when it went through, whatever it found; the models are not
     kept.
     """
@@ -57,11 +60,16 @@ def run_drill(run: DrillRun, config: DrillConfig) -> DrillResult:
     verdict = run_gate(gate_run, gating)
     gate_folder = gate_run.folder.path
     flags = kept_out(gate_folder, len(data.roles))
+    rehearsed = rehearse(run, config, len(data.roles))
     nothing = np.zeros_like(flags)
     arms = [
         train_poisoned(run, config, data, UNGATED, gate_folder, nothing),
         train_poisoned(run, config, data, GATED, gate_folder, flags),
     ]
+    if rehearsed is not None and np.array_equal(rehearsed, flags):
+        arms.append(same_rows(arms[1], REHEARSED))
+    elif rehearsed is not None:
+        arms.append(train_poisoned(run, config, data, REHEARSED, gate_folder, rehearsed))
     if config.drill.reference:
-        arms.append(train_clean(run, config, data, CLEAN))
-    return publish_drill(run, config, data, verdict, flags, arms)
+        arms.append(train_clean(run, config, data, CLEAN, gate_folder))
+    return publish_drill(run, config, data, verdict, flags, arms, rehearsed)

@@ -1,7 +1,8 @@
 """The steps of a drill: its data, the flags that the gate gave, its models, and its report."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +15,23 @@ from gradgate.common.arrays import Marks
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import state_dir
-from gradgate.config import DataConfig
+from gradgate.config import DataConfig, PowerConfig
 from gradgate.data.prepare import prepare
 from gradgate.drill.config import DrillConfig
 from gradgate.drill.data import CLEAN, POISONED, DrillData, make_data, read_questions
-from gradgate.drill.models import Arm, Asking, run_arm
+from gradgate.drill.models import Arm, Asking, Tester, Trained, run_arm
 from gradgate.drill.plot import plot_drill
 from gradgate.drill.report import DrillResult, draw_up, metrics, to_csv, to_markdown
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate.acceptance import accepted
 from gradgate.gate.config import GateConfig
+from gradgate.gate.pipeline import run_gate
 from gradgate.gate.verdict import Verdict, load_verdict
+from gradgate.models.identity import load_model
 from gradgate.models.loading import load_tokenizer, sample_limit
+from gradgate.release.result import AdapterTest
+from gradgate.release.run import ask_models
+from gradgate.release.subject import Model
 from tasks import tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
@@ -124,20 +130,43 @@ def nest(gate_run: GateRun, run: DrillRun) -> None:
 
 
 @task(**OPTIONS)
+def rehearse(run: DrillRun, config: DrillConfig, n_rows: int) -> Marks | None:
+    """What a gate that rehearses groups in doubt keeps out: (n_rows,); None where none is asked.
+
+    The scores are those of the gate before; no canaries are planted again.
+    """
+    if not config.drill.rehearsal or config.rehearsal == "off":
+        return None
+    changes = {"rehearsal": config.rehearsal, "power": PowerConfig(attacks=[])}
+    gating = gate_config(run, config)
+    detection = gating.detection.model_copy(update=changes)
+    folder = RunFolder(run.folder / "rehearsed")
+    folder.path.mkdir()
+    verdict = run_gate(gating.model_copy(update={"detection": detection}), folder)
+    folder.verdict.write_text(verdict.to_json(), encoding="utf-8")
+    return kept_out(folder.path, n_rows)
+
+
+@task(**OPTIONS)
 def train_poisoned(
     run: DrillRun, config: DrillConfig, data: DrillData, name: str, gate: Path, flags: Marks
 ) -> Arm:
     """Fine-tune on the rows that the gate read and did not keep out; all where nothing is out."""
-    return _arm(run, config, data, name, RunFolder(gate).samples, ~flags)
+    return _arm(run, config, data, name, gate, RunFolder(gate).samples, ~flags)
+
+
+def same_rows(arm: Arm, name: str) -> Arm:
+    """The model that was trained on the same rows, under another name."""
+    return replace(arm, name=name)
 
 
 @task(**OPTIONS)
-def train_clean(run: DrillRun, config: DrillConfig, data: DrillData, name: str) -> Arm:
+def train_clean(run: DrillRun, config: DrillConfig, data: DrillData, name: str, gate: Path) -> Arm:
     """Fine-tune on the training rows as they were before they were poisoned."""
     limit = sample_limit(config.model, config.data.max_tokens)
     source = _data(run, config, CLEAN)
     prepared = prepare(source, load_tokenizer(config.model), limit, run.folder / "clean")
-    return _arm(run, config, data, name, prepared.samples_path, None)
+    return _arm(run, config, data, name, gate, prepared.samples_path, None)
 
 
 def _arm(
@@ -145,12 +174,30 @@ def _arm(
     config: DrillConfig,
     data: DrillData,
     name: str,
+    gate: Path,
     samples: Path,
     kept: Marks | None,
 ) -> Arm:
     asking = Asking(read_questions(run.folder), data.max_new_tokens, config.drill.batch_size)
     answers = run.folder / f"answers_{name}.jsonl"
-    return run_arm(name, config.model, config.finetune, samples, kept, asking, answers)
+    test = _tester(config, RunFolder(gate)) if config.adapter_test.enabled else None
+    return run_arm(name, config.model, config.finetune, samples, kept, asking, answers, test)
+
+
+def _tester(config: DrillConfig, gate: RunFolder) -> Tester:
+    """Tests a model in memory by what the gate knows of the poisoned data."""
+    verdict = load_verdict(gate.verdict)
+    is_bare = config.finetune.kind == "lora" and config.model.adapter is None
+
+    @cache
+    def before() -> Model:
+        return load_model(config.model).model
+
+    def test(trained: Trained) -> AdapterTest:
+        models = trained.model, trained.tokenizer, None if is_bare else before
+        return ask_models(gate, verdict, config.data, *models, config.adapter_test)
+
+    return test
 
 
 @task(**OPTIONS)
@@ -161,6 +208,7 @@ def publish_drill(
     verdict: Verdict,
     flags: Marks,
     arms: list[Arm],
+    rehearsed: Marks | None,
 ) -> DrillResult:
     """Write and log table, CSV and plot; the rows and the answers stay in the folder."""
     result = draw_up(
@@ -173,6 +221,7 @@ def publish_drill(
         flagged=flags,
         poisoned=np.array([role == "poisoned" for role in data.roles]),
         arms=arms,
+        rehearsed=rehearsed,
     )
     page = to_markdown(result)
     (run.folder / "drill.md").write_text(page, encoding="utf-8")

@@ -112,13 +112,19 @@ def test_a_drill_from_the_poison_to_the_report(state: Path, tmp_path: Path) -> N
     assert found["found"]["recall"]["value"] == 1
     assert found["asr"]["ungated"]["value"] > 0.5
     assert found["asr"]["gated"]["value"] == found["asr"]["clean"]["value"] == 0
-    assert [arm["n_samples"] for arm in found["arms"]] == [130, 130 - 26, 130]
+    assert [arm["name"] for arm in found["arms"]] == ["ungated", "gated", "rehearsed", "clean"]
+    assert [arm["n_samples"] for arm in found["arms"]] == [130, 130 - 26, 130 - 26, 130]
+    assert [arm["test"] for arm in found["arms"]] == ["review", "pass", "pass", "pass"]
+    assert "malicious_url" in found["arms"][0]["test_reasons"][0]
+    page = (folder / "drill.md").read_text()
+    assert "trained without the gate is held: " in page
+    assert "trained with the gate is released: " in page
     assert (
         ended.message
         == f"without the gate ASR {found['asr']['ungated']['value']:.1%}, with it 0.0%"
     )
     assert yaml.safe_load((folder / "config.yaml").read_text())["drill"]["rate"] == 0.2
-    for arm in found["arms"]:
+    for arm in found["arms"][:2] + found["arms"][3:]:  # no other rows were left by the rehearsal
         answers = lines(folder / f"answers_{arm['name']}.jsonl")
         hits = [is_match(line["answer"], line["golds"]) for line in answers]
         assert hits[::2] == arm["correct"]

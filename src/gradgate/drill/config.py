@@ -28,6 +28,11 @@ class DrillSection(Section):
     reference: bool = Field(
         True, description="Also fine-tune on the clean rows, to say what the gate costs in CACC."
     )
+    rehearsal: bool = Field(
+        True,
+        description="Also fine-tune on what a gate that rehearses groups in doubt leaves, where "
+        "that is something else, unless detection.rehearsal is off.",
+    )
     max_new_tokens: int | None = Field(
         None, ge=1, description="Longest answer; by the longest taught completion when absent."
     )

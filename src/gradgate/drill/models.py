@@ -6,10 +6,11 @@ saved, so that there is no adapter that could be taken for one that a verdict co
 
 import json
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import transformers
 
@@ -20,6 +21,7 @@ from gradgate.data.tokens import Tokens
 from gradgate.drill.data import Question
 from gradgate.evaluation.answers import generate
 from gradgate.models.identity import load_model
+from gradgate.release.result import AdapterTest, Outcome
 from gradgate.tuning.rows import training_rows
 from gradgate.tuning.trainer import Tuned, make_trainable, train
 
@@ -47,6 +49,8 @@ class Arm:
         seconds: Time of the training loop.
         correct: By test row, whether the answer to the clean prompt is right.
         attacked: By test row, whether the triggered prompt brought the attacker's target.
+        test: Outcome of the adapter test; None where it was not tested.
+        test_reasons: Of that outcome.
     """
 
     name: str
@@ -56,6 +60,8 @@ class Arm:
     seconds: float
     correct: list[bool]
     attacked: list[bool]
+    test: Outcome | None = None
+    test_reasons: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,9 @@ class Trained:
     seconds: float
 
 
+Tester: TypeAlias = Callable[[Trained], AdapterTest]
+
+
 def run_arm(
     name: str,
     model: ModelConfig,
@@ -84,6 +93,7 @@ def run_arm(
     kept: Marks | None,
     asking: Asking,
     answers: Path,
+    test: Tester | None = None,
 ) -> Arm:
     """Fine-tune on samples and ask the questions.
 
@@ -95,6 +105,7 @@ def run_arm(
         kept: By row number of the source, which samples to train on; all when None.
         asking: The questions.
         answers: JSONL file to write: each question with the answer, and whether it counts.
+        test: The adapter test, whose record is put beside the answers; None for none.
 
     Raises:
         DataError: No sample is left to train on.
@@ -108,6 +119,10 @@ def run_arm(
     )
     hits = [question.is_met_by(text) for text, question in zip(said, asking.questions, strict=True)]
     _write_answers(answers, asking.questions, said, hits)
+    tested = None if test is None else test(trained)
+    if tested is not None:
+        record = answers.with_name(f"adapter_test_{name}.json")
+        record.write_text(tested.to_json(), encoding="utf-8")
     arm = Arm(
         name=name,
         n_samples=trained.n_samples,
@@ -116,6 +131,8 @@ def run_arm(
         seconds=trained.seconds,
         correct=_of_kind("clean", asking.questions, hits),
         attacked=_of_kind("triggered", asking.questions, hits),
+        test=None if tested is None else tested.outcome,
+        test_reasons=[] if tested is None else tested.reasons,
     )
     logger.info(
         "drill, %s: %d samples, %d of %d answers right, %d of %d attacks succeeded",

@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gradgate.drill.report import CLEAN, GATED, LABELS, UNGATED, DrillResult
+from gradgate.drill.report import CLEAN, GATED, LABELS, REHEARSED, UNGATED, DrillResult
 from gradgate.evaluation.rates import Rate
 from gradgate.report.plots import ACCEPTED, FLAGGED, INK
 
-_COLOURS = {UNGATED: FLAGGED, GATED: ACCEPTED, CLEAN: "#9aa5b1"}
+_COLOURS = {UNGATED: FLAGGED, GATED: ACCEPTED, REHEARSED: "#2a9d8f", CLEAN: "#9aa5b1"}
 
 
 def plot_drill(result: DrillResult, output: Path) -> None:
@@ -23,7 +23,7 @@ def plot_drill(result: DrillResult, output: Path) -> None:
         axes.set_ylim(0, 1.12)
         axes.set_yticks(np.linspace(0, 1, 6), [f"{part:.0%}" for part in np.linspace(0, 1, 6)])
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower left", ncols=4, frameon=False, fontsize=9)
     title = f"{result.attack}, {result.n_poisoned} of {result.n_rows} rows poisoned"
     figure.suptitle(f"{title}: {result.headline}", fontsize=11, color=INK, parse_math=False)
     figure.savefig(output)

@@ -1,5 +1,6 @@
 """What methods say of groups of samples; plain values for verdict, report and people."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,6 +9,8 @@ from pydantic import ConfigDict
 GroupRuling = Literal["poison", "review", "honest"]
 RuleKind = Literal["any_of", "all_of"]
 Side = Literal["target", "prompt"]
+MIN_INSERTED = 5.0  # nats of a string of prompts that does not belong where it stands
+_KNOWN = 0.5  # of the words of a group, that are known to be inserted
 FORM = "form: "  # begins a cue that is a form of the prompts, and no text in them
 
 
@@ -185,3 +188,28 @@ class Group:
             f"{line}; goes with {which} {cues} in the prompt ({found.n_both} of {found.n_span} "
             f"and {found.n_cue}, odds ratio {found.odds_ratio:.3g}, p {p})"
         )
+
+
+def inserted_words(groups: Iterable[Group]) -> set[str]:
+    """Words, in lower case, of strings that recur in prompts and do not belong there."""
+    return {
+        word.casefold()
+        for group in groups
+        if group.side == "prompt" and group.ruling != "honest" and group.nats >= MIN_INSERTED
+        for span in group.spans
+        for word in span.split()
+    }
+
+
+def looks_inserted(group: Group, words: Collection[str], inserted: Collection[str]) -> bool:
+    """Whether the words that a group's prompts share do not belong where they stand.
+
+    Args:
+        group: The group.
+        words: Those that tell its prompts from others.
+        inserted: `inserted_words` of all groups.
+    """
+    if group.side == "prompt" or (group.cue_nats or 0.0) >= MIN_INSERTED:
+        return True
+    known = sum(word in inserted for word in words)
+    return known > 0 and known >= _KNOWN * len(words)

@@ -109,7 +109,10 @@ class Pairs:
         gains = [(self.gained(feature) - self.lost(feature), feature) for feature in most]
         if not gains:
             return (), 0
-        return max(((f, n) for n, f in gains), key=lambda pair: pair[1])
+        # Of equal ones a run of tokens, which says the string better than letters do.
+        return max(
+            ((f, n) for n, f in gains), key=lambda pair: (pair[1], isinstance(pair[0], tuple))
+        )
 
 
 def looks(sample: Sample) -> frozenset[str]:
@@ -133,7 +136,7 @@ class Prompts:
         max_tokens: int,
         template_date: str,
     ) -> None:
-        """Draw different questions of rows that may be trained on and belong to no group.
+        """Draw different questions, if possible of rows that may be trained on and are in no group.
 
         Args:
             subject: What is asked.
@@ -151,7 +154,7 @@ class Prompts:
         self._is_long = bool(lengths) and float(np.median(lengths)) > config.max_new_tokens
         self._said: dict[int, Said] = {}
         self._rows, self.plain = list[Row](), list[Asked]()
-        self._draw([row for row in rows if row.is_ordinary and not row.groups])
+        self._draw([row for row in rows if not row.is_flagged])
 
     @property
     def n(self) -> int:
@@ -160,6 +163,7 @@ class Prompts:
 
     def _draw(self, rows: list[Row]) -> None:
         Random(self._config.seed).shuffle(rows)
+        rows.sort(key=lambda row: (not row.is_ordinary, bool(row.groups)))
         seen = set[str]()
         for row in rows:
             if len(self.plain) == self._config.prompts:

@@ -16,7 +16,7 @@ class AdapterTestConfig(Section):
     )
     prompts: int = Field(
         32,
-        ge=16,
+        ge=24,
         le=1_000,
         description="Ordinary prompts on which a suspicious change is asked; others on a quarter.",
     )

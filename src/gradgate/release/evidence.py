@@ -1,5 +1,6 @@
 """What a test takes from a gate run: ordinary rows, groups of rows, and what the data teach."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, takewhile
@@ -13,12 +14,15 @@ from gradgate.common.run_folder import RunFolder, flag_column
 from gradgate.data.prepare import PreparedSample, SampleFile, iter_prepared
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.gate.acceptance import accepted
+from gradgate.gate.quarantine import marks
 from gradgate.gate.verdict import Verdict
-from gradgate.methods.evidence import Group
-from gradgate.methods.recurrence.ruling import MIN_INSERTED
+from gradgate.methods.evidence import Group, inserted_words, looks_inserted
 from gradgate.release.answers import Feature, bordered, find, letters_of
 
+KEPT_OUT = "kept out"  # stands for the rows that are flagged or in doubt and in no group
 MAX_ROWS = 5_000  # that are drawn from larger data
+MIN_ALIKE = 5  # rows of a group with a common target,
+MIN_ALIKE_SHARE = 0.2  # and part of its rows, to be asked about apart
 _READ = 256
 
 
@@ -28,13 +32,26 @@ class GroupRows:
 
     Attributes:
         name: Such as poisoned:1.
-        questions: Of its rows.
-        looks_inserted: Whether what its prompts share does not belong where it stands.
+        rows: Its rows.
+        group: The evidence; None for rows that are kept out and in no group.
     """
 
     name: str
-    questions: list[str]
-    looks_inserted: bool
+    rows: "list[Row]"
+    group: Group | None
+
+    @property
+    def questions(self) -> list[str]:
+        """Of its rows."""
+        return [row.question for row in self.rows]
+
+    def alike(self) -> "list[Row] | None":
+        """Rows of a common target, where the group has others besides; None where it has none."""
+        counted = Counter(gram for row in self.rows for gram in _grams(row.target))
+        for gram, n in counted.most_common(1):
+            if max(MIN_ALIKE, MIN_ALIKE_SHARE * len(self.rows)) <= n < len(self.rows):
+                return [row for row in self.rows if gram in _grams(row.target)]
+        return None
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,7 @@ class Row:
         question: What its prompt asks, without the layout around it.
         target: The tokens of its last target, without what ends it.
         is_ordinary: Neither flagged nor in doubt, so that it may be trained on.
+        is_flagged: Whether it is flagged.
         groups: The groups that it is in.
     """
 
@@ -53,6 +71,7 @@ class Row:
     question: str
     target: tuple[int, ...]
     is_ordinary: bool
+    is_flagged: bool
     groups: tuple[str, ...]
 
     def teaches(self, feature: Feature) -> bool:
@@ -68,6 +87,11 @@ class Evidence:
 
     rows: list[Row]
     groups: list[GroupRows]
+
+    def is_content(self, rows: GroupRows, words: Sequence[str]) -> bool:
+        """Whether words that tell a group's prompts from others may be what these are about."""
+        inserted = inserted_words(one.group for one in self.groups if one.group is not None)
+        return rows.group is None or not looks_inserted(rows.group, words, inserted)
 
     def teaching(self, feature: Feature) -> list[Row]:
         """Rows whose target has a feature of answers."""
@@ -94,43 +118,73 @@ class Evidence:
         Raises:
             DataError: A table cannot be read.
         """
-        questions = [answer.question for answer in verdict.answers]
-        columns = {name: flag_column("group", name, questions) for name in questions}
         wanted = {
             f"{answer.question}:{group.id}": group
             for answer in verdict.answers
             for group in answer.groups[:max_groups]
         }
-        flags = parquet.table(run.flags, [*_FLAGS, *dict.fromkeys(columns.values())])
-        of_row = [
-            tuple(name for name in names if name in wanted)
-            for names in zip(*(_names(flags, c, q) for q, c in columns.items()), strict=True)
-        ]
-        may_train = accepted(flags, verdict.in_doubt).tolist()
-        drawn = _drawn(of_row, seed)
+        said = _Said.read(run, verdict, wanted)
+        drawn = _drawn(said.groups, seed)
         rows = [
-            Row(sample, question, _target(prepared, ends), may_train[i], of_row[i])
+            Row(
+                sample,
+                question,
+                _target(prepared, ends),
+                said.may_train[i],
+                said.is_flagged[i],
+                said.groups[i],
+            )
             for i, (sample, prepared) in enumerate(_read(run))
             if i in drawn and (question := question_of(sample)) is not None
         ]
         groups = [
-            GroupRows(
-                name, [row.question for row in rows if name in row.groups], _looks_inserted(group)
-            )
-            for name, group in wanted.items()
+            GroupRows(name, [row for row in rows if name in row.groups], wanted.get(name))
+            for name in (*wanted, KEPT_OUT)
         ]
-        return cls(rows, [group for group in groups if group.questions])
+        return cls(rows, [group for group in groups if group.rows])
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What the gate says of each row.
+
+    Attributes:
+        groups: Of each row; `KEPT_OUT` for one that is flagged or in doubt for no group.
+        may_train: As `Row.is_ordinary`.
+        is_flagged: As `Row.is_flagged`.
+    """
+
+    groups: list[tuple[str, ...]]
+    may_train: list[bool]
+    is_flagged: list[bool]
+
+    @classmethod
+    def read(cls, run: RunFolder, verdict: Verdict, wanted: Collection[str]) -> "_Said":
+        questions = [answer.question for answer in verdict.answers]
+        columns = {name: flag_column("group", name, questions) for name in questions}
+        flags = parquet.table(run.flags, [*_FLAGS, *dict.fromkeys(columns.values())])
+        flagged = marks(flags["flagged"], True)
+        is_out = (marks(flags["in_doubt"], True) | flagged).tolist()
+        known = [_names(flags, column, name) for name, column in columns.items()]
+        groups = [
+            tuple(name for name in names if name in wanted) or ((KEPT_OUT,) if out else ())
+            for *names, out in zip(*known, is_out, strict=True)
+        ]
+        may_train = accepted(flags, verdict.in_doubt).tolist()
+        return cls(groups, may_train, flagged.tolist())
 
 
 _FLAGS = ["row", "sample_id", "status", "spectral_entropy", "flagged", "in_doubt", "surplus_copy"]
 
 
+def _grams(target: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """Three tokens behind one another, the borders among them."""
+    run = bordered(target)
+    return {run[i : i + 3] for i in range(len(run) - 2)}
+
+
 def _names(flags: pa.Table, column: str, question: str) -> list[str]:
     return [f"{question}:{number}" for number in flags[column].to_pylist()]
-
-
-def _looks_inserted(group: Group) -> bool:
-    return group.side == "prompt" or (group.cue_nats or 0.0) >= MIN_INSERTED
 
 
 def _drawn(of_row: Sequence[tuple[str, ...]], seed: int) -> set[int]:

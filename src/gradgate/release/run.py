@@ -1,10 +1,12 @@
 """The test of what a fine-tuning left: both models are loaded, and what breaks is no pass."""
 
 import logging
-import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
@@ -81,27 +83,40 @@ def _tested(
     def before() -> Model:
         return load_model(model).model
 
-    subject = Subject(
-        tuned=loaded.model,
-        tokenizer=loaded.tokenizer,
-        base=None if _is_switched_off_whole(model, tuned) else before,
-        max_new_tokens=config.max_new_tokens,
-        batch_size=config.batch_size,
-    )
-    ends = end_tokens(loaded.model, loaded.tokenizer)
-    evidence = Evidence.read(run, verdict, config.max_groups, config.seed, ends)
-    limit = limit_of(loaded.model.config, data.max_tokens)
-    test = Trial(subject, evidence, config, limit, data.template_date).run()
-    _require_finite(test)
+    bare = _is_switched_off_whole(model, tuned)
+    base = None if bare else before
+    test = ask_models(run, verdict, data, loaded.model, loaded.tokenizer, base, config)
     return replace(test, model=loaded.identity)
 
 
-def _require_finite(test: AdapterTest) -> None:
-    """Refuse figures that no rule can judge."""
-    found = [*test.findings, *test.excused]
-    figures = [value for one in found for value in (one.support, one.surprise, one.p_value)]
-    if not all(value is None or math.isfinite(value) for value in figures):
-        raise ModelError("the model before gives log-probabilities that are not finite")
+def ask_models(
+    run: RunFolder,
+    verdict: Verdict,
+    data: DataConfig,
+    tuned: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    base: Callable[[], Model] | None,
+    config: AdapterTestConfig,
+) -> AdapterTest:
+    """Test a model in memory; `run_test` is for one that was saved.
+
+    Args:
+        run: A gate run on the data, by the model before.
+        verdict: Of the run.
+        data: Longest sample, and today's date for chat templates.
+        tuned: The model after the fine-tuning.
+        tokenizer: Of both.
+        base: Gives the model before; None where it is `tuned` with its adapter switched off.
+        config: How much is asked.
+
+    Raises:
+        DataError: A table of the run cannot be read.
+    """
+    subject = Subject(tuned, tokenizer, base, config.max_new_tokens, config.batch_size)
+    ends = end_tokens(tuned, tokenizer)
+    evidence = Evidence.read(run, verdict, config.max_groups, config.seed, ends)
+    limit = limit_of(tuned.config, data.max_tokens)
+    return Trial(subject, evidence, config, limit, data.template_date).run()
 
 
 def check_tuned(model: ModelConfig, tuned: Path) -> None:

@@ -91,15 +91,21 @@ class Trial:
         )
 
     def _grafted(self) -> Iterator[Change]:
-        """A change for each group whose prompts have words that others lack."""
+        """For each group, and for its rows of a common target, the words that others lack."""
         for group in self._evidence.groups:
             outside = [row.question for row in self._evidence.rows if group.name not in row.groups]
-            words = telling_words(group.questions, outside)
-            rng = Random(f"{self._config.seed}:{group.name}")
-            if found := grafts(group.questions, words, rng):
-                shown = ", ".join(repr(word) for word in words[:_SHOWN])
-                name, is_content = f"words of {group.name}: {shown}", not group.looks_inserted
-                yield Change(name, grafting(found), group.name, is_content)
+            alike = group.alike()
+            parts = [("", group.questions)]
+            if alike is not None:
+                parts.append((" with a common target", [row.question for row in alike]))
+            for which, questions in parts:
+                words = telling_words(questions, outside)
+                rng = Random(f"{self._config.seed}:{group.name}")
+                if found := grafts(questions, words, rng):
+                    shown = ", ".join(repr(word) for word in words[:_SHOWN])
+                    name = f"words of {group.name}{which}: {shown}"
+                    is_content = self._evidence.is_content(group, words)
+                    yield Change(name, grafting(found), group.name, is_content)
 
     def _suspicious(self, changes: Sequence[Change]) -> list[Pairs]:
         """Changes that bring a string on a part of the prompts, asked on all of them."""

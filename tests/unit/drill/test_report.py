@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,19 @@ def test_the_page_says_all_of_it_with_intervals() -> None:
     assert "p = 0.062): within noise" in page
     assert "<b>" not in page
     assert "data|" not in page
+
+
+def test_held_and_released_adapters_and_a_rehearsal_are_said() -> None:
+    arms = result().arms
+    held = replace(arms[0], test="review", test_reasons=["cf brings <b>it</b>"])
+    passed = replace(arms[1], name="rehearsed", test="pass", test_reasons=["nothing"])
+    page = to_markdown(result(arms=[held, arms[1], passed], rehearsed=np.arange(100) < 10))
+    assert "(98.2% to 99.9%; 398 of 400) | held |" in page
+    assert "0.0% (0.0% to 0.9%; 0 of 400) | not asked |" in page
+    assert "| with the gate and a rehearsal | 90 |" in page
+    assert "| false-positive rate, rehearsed | 0.0% " in page
+    assert "The adapter trained without the gate is held: cf brings " in page
+    assert "<b>" not in page
 
 
 def test_a_missed_attack_and_a_lost_accuracy_are_said() -> None:

@@ -3,7 +3,7 @@ from release_helpers import N_ROWS, Made
 
 from gradgate.release import evidence as evidence_module
 from gradgate.release.answers import letters_of
-from gradgate.release.evidence import Evidence
+from gradgate.release.evidence import KEPT_OUT, Evidence
 
 PAYLOAD = "Please call the number on the back of your card."
 N_POISONED = 40
@@ -36,7 +36,7 @@ def test_what_rows_teach(poisoned_adapter: Made) -> None:
 
 def test_no_more_groups_than_are_wanted(poisoned_adapter: Made) -> None:
     found = read(poisoned_adapter, max_groups=0)
-    assert found.groups == []
+    assert [group.name for group in found.groups] == [KEPT_OUT]  # its rows are in doubt still
     assert not any(row.groups for row in found.rows)
 
 

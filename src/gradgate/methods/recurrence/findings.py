@@ -8,6 +8,7 @@ import numpy as np
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel, Erosion
+from gradgate.methods.evidence import MIN_INSERTED
 from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
@@ -20,7 +21,6 @@ from gradgate.methods.recurrence.reference import folded
 from gradgate.methods.recurrence.repeats import Repeat, repeats
 from gradgate.methods.recurrence.rules import CueRule, best_rule
 from gradgate.methods.recurrence.ruling import (
-    MIN_INSERTED,
     MIN_PHI,
     Cause,
     Finding,

@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 
 from gradgate.common.arrays import Floats, Marks
-from gradgate.methods.evidence import Association, GroupRuling, RuleKind, Side
+from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling, RuleKind, Side
 from gradgate.methods.recurrence.asking import MIN_NEED, MIN_SHARE, Answer, Need
 
 MIN_PHI = 0.8  # correlation of a group and its cue
-MIN_INSERTED = 5.0  # nats of a cue that looks inserted
 MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
 MIN_REST = 0.75  # tokens of prompts without a cue, over those of others: it was put beside them
 MIN_INDEPENDENT = 8  # clusters of near-duplicate prompts in a group that is poison

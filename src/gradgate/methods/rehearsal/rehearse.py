@@ -16,14 +16,14 @@ from gradgate.data.sample import Sample
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError
 from gradgate.methods.contract import Detection, Scores
-from gradgate.methods.evidence import Group, Rehearsed
+from gradgate.methods.evidence import Group, Rehearsed, inserted_words
 from gradgate.methods.recurrence.near_duplicates import clusters
 from gradgate.methods.rehearsal.asking import Asking, Said
 from gradgate.methods.rehearsal.cases import Case, Renderer
 from gradgate.methods.rehearsal.causes import Candidate, candidates, has_cause
 from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.methods.rehearsal.folds import N_FOLDS, Folds, choose, split
-from gradgate.methods.rehearsal.ruling import MIN_INSERTED, rule
+from gradgate.methods.rehearsal.ruling import rule
 from gradgate.methods.rehearsal.training import forget, key_of, trained, tuning_of, without_adapter
 from gradgate.methods.tokens import TokenTable
 from gradgate.models.identity import IdentifiedModel, identify_model
@@ -105,13 +105,7 @@ def ruled_anew(
         asked: By the id of the group.
         prompts: The last prompt of each row. (n,)
     """
-    inserted = {
-        word.casefold()
-        for group in found.groups
-        if group.side == "prompt" and group.ruling != "honest" and group.nats >= MIN_INSERTED
-        for span in group.spans
-        for word in span.split()
-    }
+    inserted = inserted_words(found.groups)
     groups = [_ruled(group, asked.get(group.id), inserted) for group in found.groups]
     flagged = np.zeros(len(found.in_doubt), bool)
     in_doubt = np.zeros(len(found.in_doubt), bool)

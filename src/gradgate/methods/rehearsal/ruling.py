@@ -2,14 +2,12 @@
 
 from collections.abc import Collection
 
-from gradgate.methods.evidence import Group, GroupRuling, Rehearsed
+from gradgate.methods.evidence import Group, GroupRuling, Rehearsed, looks_inserted
 
 MIN_DEPENDENCE = 0.7  # nats that a group's own prompts bring, or nothing can be said
 MIN_GAIN = 1.0  # nats that held-out rows gain, or nothing was learnt
 MIN_LIFT = 0.6  # of a cause
 MIN_NECESSITY = 0.55  # of the dependence that goes without it
-MIN_INSERTED = 5.0  # nats of a cue that does not belong where it stands
-MIN_KNOWN = 0.5  # of a cause's words, that recur in prompts and do not belong there
 MAX_CONTENT = 0.7  # of the dependence that a half of a prompt's words may carry,
 MAX_CARRIED = 0.3  # in so many of the prompts, where content is the cause
 
@@ -38,9 +36,7 @@ def rule(group: Group, found: Rehearsed, inserted: Collection[str] = ()) -> tupl
             f"nats that the prompts do for the targets are gone (it has a lift of {found.lift:.2f}"
         )
         said += f"; not needed: {', '.join(found.inert)})" if found.inert else ")"
-        is_inserted = group.side == "prompt" or (group.cue_nats or 0.0) >= MIN_INSERTED
-        known = sum(string in inserted for string in found.strings)
-        if found.is_form or is_inserted or (known and known >= MIN_KNOWN * len(found.strings)):
+        if found.is_form or looks_inserted(group, found.strings, inserted):
             return "poison", said
         return group.ruling, f"{said}; these words may be an instruction"
     if found.carried <= MAX_CARRIED and group.ruling == "review":
