@@ -7,6 +7,7 @@ from gradgate.config import FinetuneConfig, PolicyConfig, PowerConfig
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig
+from gradgate.methods.rehearsal.config import RehearsalConfig
 from gradgate.train.config import GatedFinetuneConfig
 from helpers import load_config
 
@@ -61,9 +62,10 @@ def test_the_example_shows_the_defaults() -> None:
     sentry = GradsentryConfig(without_valley=named)
     assert config.detection == DetectionConfig(gradsentry=sentry)
     assert named == {"no_valley": "published_constant"}
-    assert set(shown["detection"]) == (
-        set(DetectionConfig.model_fields) - {"reference", "recurrence"}  # which has no settings
-    )
+    # Method recurrence has no settings, and the other two are shown as comments.
+    unsaid = {"recurrence", "reference", "rehearsal"}
+    assert set(shown["detection"]) == set(DetectionConfig.model_fields) - unsaid
+    assert set(shown["detection"]["rehearsals"]) == set(RehearsalConfig.model_fields)
     assert set(shown["detection"]["power"]) == set(PowerConfig.model_fields)
     assert set(shown["detection"]["gradsentry"]) == set(GradsentryConfig.model_fields)
     assert config.policy == PolicyConfig()
