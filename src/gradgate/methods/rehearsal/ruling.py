@@ -35,6 +35,8 @@ def rule(group: Group, found: Rehearsed, inserted: Collection[str] = ()) -> tupl
             f"rehearsed: without {found.cause} {found.necessity:.0%} of the {found.dependence:.1f} "
             f"nats that the prompts do for the targets are gone (it has a lift of {found.lift:.2f}"
         )
+        if found.sufficiency is not None:
+            said += f"; behind other prompts it brings {found.sufficiency:.0%} of that"
         said += f"; not needed: {', '.join(found.inert)})" if found.inert else ")"
         if found.is_form or looks_inserted(group, found.strings, inserted):
             return "poison", said
