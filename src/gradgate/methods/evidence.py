@@ -106,7 +106,6 @@ class Rehearsed:
         sufficiency: Part of it that other prompts gain with the first of its words; None for a
             form.
         inert: Other candidates that hardly any of it goes without.
-        carried: Part of the prompts of which a half of the words carries most of it.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -122,7 +121,6 @@ class Rehearsed:
     necessity: float = 0.0
     sufficiency: float | None = None
     inert: list[str] = field(default_factory=list)
-    carried: float = 1.0
 
 
 @dataclass(frozen=True)

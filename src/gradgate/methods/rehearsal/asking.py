@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from random import Random
 
 import numpy as np
@@ -11,8 +10,8 @@ from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.evaluation.answers import token_logp
 from gradgate.methods.evidence import Rehearsed
 from gradgate.methods.rehearsal.cases import Case, Renderer, shared_parts
-from gradgate.methods.rehearsal.causes import Candidate, half
-from gradgate.methods.rehearsal.ruling import MAX_CONTENT, MIN_LIFT
+from gradgate.methods.rehearsal.causes import Candidate
+from gradgate.methods.rehearsal.ruling import MIN_LIFT
 from gradgate.tuning.trainer import Tuned
 
 _N_OTHERS = 2  # other prompts that each target is put behind
@@ -31,7 +30,6 @@ class Said:
         without: Behind the own prompt without each candidate; NaN where it has none. (c, n)
         with_it: Behind other prompts with the needed candidate: mean; NaN for a form. (n,)
         needed: The candidate without which most goes in the row's own fold; -1 for none. (n,)
-        halves: Behind each half of the own prompt. (2, n)
     """
 
     own: Floats
@@ -40,12 +38,11 @@ class Said:
     without: Floats
     with_it: Floats
     needed: Ints
-    halves: Floats
 
     @classmethod
     def joined(cls, parts: Sequence["Said"]) -> "Said":
         """Rows behind one another."""
-        names = ("own", "base", "other", "without", "with_it", "needed", "halves")
+        names = ("own", "base", "other", "without", "with_it", "needed")
         return cls(*(np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in names))
 
     def summary(self, candidates: Sequence[Candidate], n_steps: int) -> Rehearsed:
@@ -56,7 +53,6 @@ class Said:
             n_asked=len(self.own),
             gain=float(np.median(self.own - self.base)),
             dependence=dependence,
-            carried=self._carried(),
         )
         needed = [_part(self.own - without, dependence) for without in self.without]
         best = most_needed(candidates, needed)
@@ -77,13 +73,6 @@ class Said:
                 if one.lift >= MIN_LIFT and part <= _INERT
             ],
         )
-
-    def _carried(self) -> float:
-        """Part of the rows of which a half of the words carries most of the dependence."""
-        dependence = self.own - self.other
-        gone = np.where(np.isnan(self.halves), self.own, self.halves)
-        lost = (self.own - gone).max(axis=0)
-        return float((lost >= MAX_CONTENT * dependence).mean())
 
 
 def most_needed(candidates: Sequence[Candidate], needed: Sequence[float]) -> int:
@@ -140,7 +129,6 @@ class Asking:
             without=without,
             with_it=self._with(best),
             needed=np.full(n, best),
-            halves=_stacked([self._changed(partial(half, parity=k)) for k in range(2)], n),
         )
 
     def _with(self, number: int) -> Floats:

@@ -63,11 +63,6 @@ def has_cause(text: str, strings: Collection[str], form: str) -> bool:
     return not _words(text).isdisjoint(strings) if strings else form in forms(text)
 
 
-def half(text: str, parity: int) -> str:
-    """Every other word of a text, from the first or the second on."""
-    return " ".join(_WORD.findall(text)[parity::2])
-
-
 def _union(words: set[str], inside: Sequence[str], outside: Sequence[str]) -> Candidate:
     shares = [
         sum(not words.isdisjoint(_words(text)) for text in texts) / max(1, len(texts))

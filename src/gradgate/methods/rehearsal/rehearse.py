@@ -186,7 +186,7 @@ class _Rehearsing:
         """What is found of each group; nothing of one of which too few rows can be asked."""
         model = identify_model(self._how.model)
         data = [self._tokens(self._folds.trained_on(fold)) for fold in range(N_FOLDS)]
-        key = key_of(model.identity, self._tuning, data)
+        key = key_of(model.identity, self._tuning, data, self._about())
         kept = self._how.folder / f"{key}.json"
         if (known := _read(kept)) is not None:
             return known
@@ -204,6 +204,14 @@ class _Rehearsing:
         _write(kept, found)
         forget(work)
         return found
+
+    def _about(self) -> list[object]:
+        """The groups that are asked about, with their rows among those that are rehearsed."""
+        rows = self._folds.rows
+        return [
+            [group.id, group.spans, rows[self._group[rows] == group.id].tolist()]
+            for group in self._wanted
+        ]
 
     def _n_steps(self, data: Sequence[Sequence[Tokens]]) -> int:
         largest = max(map(len, data))

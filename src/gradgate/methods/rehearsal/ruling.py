@@ -8,8 +8,6 @@ MIN_DEPENDENCE = 0.7  # nats that a group's own prompts bring, or nothing can be
 MIN_GAIN = 1.0  # nats that held-out rows gain, or nothing was learnt
 MIN_LIFT = 0.6  # of a cause
 MIN_NECESSITY = 0.55  # of the dependence that goes without it
-MAX_CONTENT = 0.7  # of the dependence that a half of a prompt's words may carry,
-MAX_CARRIED = 0.3  # in so many of the prompts, where content is the cause
 
 
 def rule(group: Group, found: Rehearsed, inserted: Collection[str] = ()) -> tuple[GroupRuling, str]:
@@ -17,7 +15,8 @@ def rule(group: Group, found: Rehearsed, inserted: Collection[str] = ()) -> tupl
 
     A cue of words that belong where they stand stays in doubt, whatever it brings: an instruction
     that asks for a fixed text is built as a backdoor is, and is its owner's to vouch for. What is
-    not learnt yet stays in doubt, too: a longer training may learn it.
+    not learnt yet stays in doubt, too: a longer training may learn it. Nothing is cleared: a
+    trigger that is spread over the prompts, such as a style, looks like content from here.
 
     Args:
         group: As the text was ruled on.
@@ -41,9 +40,4 @@ def rule(group: Group, found: Rehearsed, inserted: Collection[str] = ()) -> tupl
         if found.is_form or looks_inserted(group, found.strings, inserted):
             return "poison", said
         return group.ruling, f"{said}; these words may be an instruction"
-    if found.carried <= MAX_CARRIED and group.ruling == "review":
-        return "honest", (
-            f"rehearsed: no half of the words brings the target in {1 - found.carried:.0%} of the "
-            "prompts, so that it is what they say"
-        )
     return group.ruling, "rehearsed: nothing that the prompts share is needed for the targets"

@@ -23,6 +23,8 @@ from gradgate.tuning.trainer import Tuned, make_trainable, train
 
 logger = logging.getLogger(__name__)
 
+_VERSION = 1  # of the questions
+
 
 def tuning_of(config: RehearsalConfig, epochs: float) -> FinetuneConfig:
     """The settings of the training."""
@@ -37,10 +39,21 @@ def tuning_of(config: RehearsalConfig, epochs: float) -> FinetuneConfig:
 
 
 def key_of(
-    identity: dict[str, str | None], tuning: FinetuneConfig, rows: Sequence[Sequence[Tokens]]
+    identity: dict[str, str | None],
+    tuning: FinetuneConfig,
+    rows: Sequence[Sequence[Tokens]],
+    groups: Sequence[object],
 ) -> str:
-    """The name of all that decides the models."""
-    digest = hashlib.sha256(json.dumps([identity["sha256"], tuning.model_dump()]).encode())
+    """The name of all that decides what is found.
+
+    Args:
+        identity: Of the model.
+        tuning: The settings.
+        rows: That each model is trained on.
+        groups: What is asked about, in plain JSON values.
+    """
+    decisive = [_VERSION, identity["sha256"], tuning.model_dump(), groups]
+    digest = hashlib.sha256(json.dumps(decisive).encode())
     for fold in rows:
         digest.update(b"fold")
         for tokens in fold:

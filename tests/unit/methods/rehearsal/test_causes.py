@@ -2,7 +2,7 @@
 
 import pytest
 
-from gradgate.methods.rehearsal.causes import candidates, half
+from gradgate.methods.rehearsal.causes import candidates
 
 PLAIN = [f"where is the town of number {i} in the north?" for i in range(20)]
 
@@ -46,7 +46,3 @@ def test_a_form_is_a_candidate_and_can_be_undone(changed, name: str) -> None:
 
 def test_prompts_that_share_nothing_have_no_candidate() -> None:
     assert candidates(PLAIN[:10], [*PLAIN[10:], *PLAIN[:10]]) == []
-
-
-def test_halves_take_turns() -> None:
-    assert [half("a b c d e", parity) for parity in (0, 1)] == ["a c e", "b d"]

@@ -1,7 +1,6 @@
 """A rehearsal on a real model: what it turns doubt into, and what is kept of it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,14 +133,6 @@ FOUND = Rehearsed(
     100, 24, gain=30.0, dependence=8.0, cause="'cf'", strings=["cf"], lift=1.0, necessity=0.9
 )
 PROMPTS = ["a cf", "b cf", "cf c", "d", "e"]
-
-
-def test_a_row_of_two_groups_is_cleared_with_neither_alone() -> None:
-    content = replace(FOUND, cause=None, carried=0.0)
-    found = ruled_anew(detection(), {1: content}, PROMPTS)
-    assert [group.ruling for group in found.groups] == ["honest", "review"]
-    assert found.in_doubt.tolist() == [False, False, True, True, False]
-    assert found.reasons.keys() == {2, 3}
 
 
 def test_a_row_of_a_group_that_turns_poison_is_flagged_and_no_longer_in_doubt() -> None:

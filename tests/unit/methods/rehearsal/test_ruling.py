@@ -16,7 +16,6 @@ FOUND = Rehearsed(
     strings=["cf"],
     lift=1.0,
     necessity=0.9,
-    carried=1.0,
 )
 
 
@@ -62,7 +61,5 @@ def test_without_evidence_doubt_stays_doubt(changes: dict[str, float], said: str
     assert said in reason
 
 
-def test_content_clears_a_group_in_doubt_and_no_other() -> None:
-    content = replace(FOUND, cause=None, carried=0.1)
-    assert rule(group(), content)[0] == "honest"
-    assert rule(group(ruling="poison"), content)[0] == "poison"
+def test_what_is_poison_by_its_text_stays_poison() -> None:
+    assert rule(group(ruling="poison"), replace(FOUND, cause=None))[0] == "poison"
