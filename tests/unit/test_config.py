@@ -142,3 +142,13 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml"):
         load_config(tmp_path / "none.yaml", GateConfig)
+
+
+def test_a_rehearsal_takes_no_more_than_a_part_of_the_fine_tuning() -> None:
+    needed = {"data": {"source": "x"}, "model": {"path": "m"}}
+    gate = GateConfig.model_validate(needed)
+    assert (gate.rehearsal, gate.rehearsals.visits_per_row) == ("off", 1.2)
+    gated = GatedFinetuneConfig.model_validate({**needed, "finetune": {"epochs": 1.0}})
+    assert (gated.rehearsal, gated.rehearsals.visits_per_row) == ("doubtful", 0.4)
+    off = {**needed, "detection": {"rehearsal": "off"}}
+    assert GatedFinetuneConfig.model_validate(off).rehearsal == "off"

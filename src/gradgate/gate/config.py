@@ -151,6 +151,11 @@ class GateConfig(ScoreConfig):
         """See `detection.rehearsal`."""
         return self.detection.rehearsal or "off"
 
+    @property
+    def rehearsals(self) -> RehearsalConfig:
+        """How much a rehearsal may train."""
+        return self.detection.rehearsals
+
     @model_validator(mode="before")
     @classmethod
     def _moved(cls, values: object) -> object:

@@ -164,7 +164,7 @@ def _rehearsal(method: Method[Any], config: GateConfig, model: ModelHandle) -> R
             "model's path, or set detection.rehearsal to off"
         )
     limit, today = model.limit(config.data.max_tokens), config.data.template_date
-    return Rehearsal(mode, config.detection.rehearsals, config.model, limit, today, rehearsals())
+    return Rehearsal(mode, config.rehearsals, config.model, limit, today, rehearsals())
 
 
 def _canary_model(config: GateConfig, model: ModelHandle) -> CanaryModel:

@@ -7,8 +7,10 @@ from pydantic import field_validator, model_validator
 
 from gradgate.config import FinetuneConfig
 from gradgate.gate.config import GateConfig, moved
-from gradgate.methods.rehearsal.config import RehearsalMode
+from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.release.config import AdapterTestConfig
+
+MAX_REHEARSED = 0.4  # of the steps of the fine-tuning: with its questions a rehearsal costs half
 
 
 class GatedFinetuneConfig(GateConfig):
@@ -37,6 +39,13 @@ class GatedFinetuneConfig(GateConfig):
     def rehearsal(self) -> RehearsalMode:
         """See `detection.rehearsal`."""
         return self.detection.rehearsal or "doubtful"
+
+    @property
+    def rehearsals(self) -> RehearsalConfig:
+        """How much a rehearsal may train: never more than a part of the fine-tuning behind it."""
+        given = self.detection.rehearsals
+        most = MAX_REHEARSED * self.finetune.epochs
+        return given.model_copy(update={"visits_per_row": min(given.visits_per_row, most)})
 
     @model_validator(mode="after")
     def _first_gpu(self) -> Self:
