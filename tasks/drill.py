@@ -137,7 +137,11 @@ def rehearse(run: DrillRun, config: DrillConfig, n_rows: int) -> Marks | None:
     """
     if not config.drill.rehearsal or config.rehearsal == "off":
         return None
-    changes = {"rehearsal": config.rehearsal, "power": PowerConfig(attacks=[])}
+    changes = {
+        "rehearsal": config.rehearsal,
+        "rehearsals": config.rehearsals,
+        "power": PowerConfig(attacks=[]),
+    }
     gating = gate_config(run, config)
     detection = gating.detection.model_copy(update=changes)
     folder = RunFolder(run.folder / "rehearsed")
