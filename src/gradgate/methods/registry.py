@@ -36,7 +36,7 @@ _BUILT_IN = {
 }
 ALIASES = {"gradgate": "recurrence"}  # the default, by the product's name
 # Stand beside the methods' sections in `detection`; `method` did, in earlier versions.
-RESERVED = ("method", "methods", "power", "reference")
+RESERVED = ("method", "methods", "power", "reference", "rehearsal", "rehearsals")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _registered: dict[str, "type[Method[Any]]"] = {}
 
