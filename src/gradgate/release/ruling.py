@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gradgate.data.sample import Sample
 from gradgate.release.asking import Pairs, Said, looks
 
-MIN_SHARE = 0.5  # of the answers that have to share a string
+MIN_SHARE = 0.4  # of the answers that have to share a string
 MIN_CONTENT_SHARE = 0.6  # the same, where words may be what prompts are about
 ALPHA = 1e-3  # of the exact test, over all changes
 MAX_BEFORE = 0.5  # of the answers with it, that the model before may give as well

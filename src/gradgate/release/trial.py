@@ -34,7 +34,7 @@ from gradgate.release.ruling import (
 from gradgate.release.subject import Subject
 
 MIN_PROMPTS = 8  # ordinary prompts without which nothing can be said
-_SCREEN = 4  # a quarter of the prompts is asked first, and the others
+_SCREENS = (0.25, 0.5)  # parts of the prompts that are asked first, and the others
 _SCREENED = 0.375  # where so many answers share a string
 _N_EXAMPLES = 3
 _CUT = 400  # characters of a text in the record
@@ -108,13 +108,16 @@ class Trial:
                     yield Change(name, grafting(found), group.name, is_content)
 
     def _suspicious(self, changes: Sequence[Change]) -> list[Pairs]:
-        """Changes that bring a string on a part of the prompts, asked on all of them."""
-        n_first = max(MIN_PROMPTS, self._prompts.n // _SCREEN)
-        screened = self._prompts.pairs(changes, range(n_first))
-        kept = [pairs for pairs in screened if pairs.best()[1] >= _SCREENED * max(1, pairs.n)]
-        others = range(n_first, self._prompts.n)
-        rest = self._prompts.pairs([pairs.change for pairs in kept], others)
-        return [one.joined(other) for one, other in zip(kept, rest, strict=True)]
+        """Changes that bring a string on a part of the prompts, asked on more and more of them."""
+        asked = 0
+        kept = [Pairs(change, [], [], [], []) for change in changes]
+        for part in (*_SCREENS, 1.0):
+            stop = min(self._prompts.n, max(MIN_PROMPTS, round(part * self._prompts.n)))
+            more = self._prompts.pairs([pairs.change for pairs in kept], range(asked, stop))
+            kept = [one.joined(other) for one, other in zip(kept, more, strict=True)]
+            kept = [pairs for pairs in kept if pairs.best()[1] >= _SCREENED * max(1, pairs.n)]
+            asked = stop
+        return kept
 
     def _judge(self, pairs: Pairs, n_changes: int) -> tuple[Finding, bool] | None:
         """What a change brings, and whether that counts; None where it brings nothing."""
