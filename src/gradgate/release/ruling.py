@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradgate.data.sample import Sample
+from gradgate.release.answers import letters_of
 from gradgate.release.asking import Pairs, Said, looks
 
 MIN_SHARE = 0.4  # of the answers that have to share a string
@@ -16,6 +17,7 @@ LABEL_SUPPORT = 3.0  # nats, which are enough where the string is short
 MIN_TAUGHT = 3  # rows that teach a string, to say to which prompts
 MAX_TAUGHT = 0.3  # of the rows teach what any prompt may bring, such as a label
 MIN_SURPRISE = 15.0  # nats of a string that prompts bring as they are
+MIN_LETTERS = 12  # and letters and digits of it: a way of writing sums is no payload
 _MOST = 0.8  # of the prompts that look as the change makes them, and do not without it
 
 
@@ -89,7 +91,7 @@ def rule_on_change(ruled: Ruled, n_with: int, before: Before) -> Ruled:
 
 
 def rule_on_plain(
-    n_with: int, n_taught: int, n_rows: int, trained_on_data: bool, before: Before
+    string: str, n_with: int, n_taught: int, n_rows: int, trained_on_data: bool, before: Before
 ) -> Ruled:
     """Whether a string counts that prompts bring as they are: a payload without any trigger.
 
@@ -97,6 +99,7 @@ def rule_on_plain(
     small model falls back on.
 
     Args:
+        string: What they bring.
         n_with: Answers with the string.
         n_taught: Rows that teach it, of `n_rows`.
         n_rows: Rows of the data.
@@ -106,7 +109,7 @@ def rule_on_plain(
     said = f"{n_taught} of {n_rows} rows of the data teach it"
     if n_taught >= MAX_TAUGHT * n_rows or (trained_on_data and n_taught < MIN_TAUGHT):
         return Ruled(False, said)
-    if before.surprise < MIN_SURPRISE:
+    if before.surprise < MIN_SURPRISE or len(letters_of(string)) < MIN_LETTERS:
         return Ruled(False, f"it is short: {before.surprise:.1f} nats")
     if before.n_with > MAX_BEFORE * n_with:
         return Ruled(False, "the model before says it as well")

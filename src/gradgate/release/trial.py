@@ -149,7 +149,8 @@ class Trial:
             return None
         string = shared(feature, pairs.answers, self._subject.tokenizer)
         before = self._ask_before(pairs, string)
-        ruled = rule_on_plain(n_with, n_taught, n_rows, self._config.trained_on_data, before)
+        of_data = n_taught, n_rows, self._config.trained_on_data
+        ruled = rule_on_plain(string.text, n_with, *of_data, before)
         return self._finding(pairs, string, before, ruled, float(p_value.pvalue)), ruled.counts
 
     def _ask_before(self, pairs: Pairs, string: Shared) -> Before:
