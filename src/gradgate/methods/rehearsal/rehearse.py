@@ -31,6 +31,7 @@ from gradgate.models.identity import IdentifiedModel, identify_model
 logger = logging.getLogger(__name__)
 
 MIN_ASKED = 8  # held-out rows of a group, without which nothing is said of it
+_MIN_ROWS = 32  # that are rehearsed, however few visits there may be
 _MAX_ASKED = 24  # rows of a group that are asked about
 _FOUND = TypeAdapter(dict[int, Rehearsed])
 
@@ -176,9 +177,10 @@ class _Rehearsing:
             self._group[found.members[group.id]] = group.id
         usable = _first_of_each(scores) & ~self._table.lacking()
         numbers, config = [group.id for group in wanted], how.config
-        rows = choose(self._group, numbers, usable, config.max_rows, config.seed)
-        self._folds: Folds = split(rows, self._clusters(rows), self._group[rows], config.seed)
         visits = min(config.max_visits, config.visits_per_row * scores.n)
+        most = min(config.max_rows, max(_MIN_ROWS, int(visits)))
+        rows = choose(self._group, numbers, usable, most, config.seed)
+        self._folds: Folds = split(rows, self._clusters(rows), self._group[rows], config.seed)
         self._candidates = {group.id: self._causes(group.id) for group in wanted}
         self._tuning = tuning_of(config, max(1.0, visits / max(1, len(rows))))
 

@@ -1,0 +1,42 @@
+"""The table of adapters that were tested: what it says of the bars."""
+
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from benchmarks.adapters import Cell, report
+
+BACKDOOR = Cell(
+    model="m",
+    source="webqa",
+    attack="badnets",
+    seed=0,
+    rows=100,
+    asr=0.9,
+    train_s=50.0,
+    test="review",
+    why="cf brings it",
+    test_s=2.5,
+    gate="review",
+    trained=0,
+    flagged_poison=[0, 10],
+    honest_flagged=[0, 0],
+    honest_lost=[3, 3],
+    rehearsed="fail",
+    rehearsal_s=20.0,
+)
+CLEAN = replace(BACKDOOR, attack="clean", asr=None, test="pass")
+
+
+def test_held_adapters_are_counted_by_what_they_were_trained_on() -> None:
+    text = io.StringIO()
+    not_learnt = replace(BACKDOOR, asr=0.02, test="pass", seed=1)
+    report([BACKDOOR, not_learnt, CLEAN], Console(file=text, width=400))
+    said = text.getvalue()
+    line = "| m | webqa | badnets | 0 | 100 | 90% | review | 0.05 | review | 0 | fail | 0 -> 10 |"
+    assert line in said
+    assert "| m | webqa | clean | 0 | 100 | - | pass |" in said
+    assert "of backdoored adapters 1 of 2 are held" in said
+    assert "of those with an ASR of 10 % and more 1 of 1 are held" in said
+    assert "of clean ones 0 of 1 are held" in said
