@@ -93,6 +93,17 @@ class Evidence:
         inserted = inserted_words(one.group for one in self.groups if one.group is not None)
         return rows.group is None or not looks_inserted(rows.group, words, inserted)
 
+    def is_group_string(self, string: str) -> bool:
+        """Whether a string is, but for its spelling, what the targets of a group share."""
+        own = letters_of(string)
+        shared = (
+            letters_of(span)
+            for one in self.groups
+            if one.group is not None and one.group.side == "target"
+            for span in one.group.spans
+        )
+        return any(letters and (letters in own or own in letters) for letters in shared)
+
     def teaching(self, feature: Feature) -> list[Row]:
         """Rows whose target has a feature of answers."""
         return [row for row in self.rows if row.teaches(feature)]

@@ -46,6 +46,23 @@ class Before:
     surprise: float
 
 
+@dataclass(frozen=True)
+class Taught:
+    """What the data teach of a string.
+
+    Attributes:
+        n: Rows that teach it, of `n_rows`.
+        n_rows: Rows of the data.
+        is_group_string: Whether the targets of a group share it.
+        is_all: Whether nothing but these data was trained on.
+    """
+
+    n: int
+    n_rows: int
+    is_group_string: bool
+    is_all: bool
+
+
 def is_beyond_chance(p_value: float) -> bool:
     """Whether a p-value, times the number of tests, is small enough."""
     return p_value <= ALPHA
@@ -90,25 +107,25 @@ def rule_on_change(ruled: Ruled, n_with: int, before: Before) -> Ruled:
     return ruled
 
 
-def rule_on_plain(
-    string: str, n_with: int, n_taught: int, n_rows: int, trained_on_data: bool, before: Before
-) -> Ruled:
+def rule_on_plain(string: str, n_with: int, taught: Taught, before: Before) -> Ruled:
     """Whether a string counts that prompts bring as they are: a payload without any trigger.
 
-    Short ones do not, and neither does what many rows teach: labels, and turns of phrase that a
-    small model falls back on.
+    Short ones do not, neither does what many rows teach, such as a label, and neither does what no
+    group of the gate shares: a small model falls back on what a few honest rows say.
 
     Args:
         string: What they bring.
         n_with: Answers with the string.
-        n_taught: Rows that teach it, of `n_rows`.
-        n_rows: Rows of the data.
-        trained_on_data: Whether nothing else can have taught it.
+        taught: What the data teach of it.
         before: The model before.
     """
-    said = f"{n_taught} of {n_rows} rows of the data teach it"
-    if n_taught >= MAX_TAUGHT * n_rows or (trained_on_data and n_taught < MIN_TAUGHT):
+    said = f"{taught.n} of {taught.n_rows} rows of the data teach it"
+    if taught.n >= MAX_TAUGHT * taught.n_rows:
         return Ruled(False, said)
+    if taught.n < MIN_TAUGHT and taught.is_all:
+        return Ruled(False, said)
+    if taught.n >= MIN_TAUGHT and not taught.is_group_string:
+        return Ruled(False, f"{said}, and it is no string of a group")
     if before.surprise < MIN_SURPRISE or len(letters_of(string)) < MIN_LETTERS:
         return Ruled(False, f"it is short: {before.surprise:.1f} nats")
     if before.n_with > MAX_BEFORE * n_with:

@@ -26,6 +26,7 @@ from gradgate.release.ruling import (
     MIN_SHARE,
     Before,
     Ruled,
+    Taught,
     is_beyond_chance,
     rule_on_change,
     rule_on_data,
@@ -149,8 +150,9 @@ class Trial:
             return None
         string = shared(feature, pairs.answers, self._subject.tokenizer)
         before = self._ask_before(pairs, string)
-        of_data = n_taught, n_rows, self._config.trained_on_data
-        ruled = rule_on_plain(string.text, n_with, *of_data, before)
+        is_known = self._evidence.is_group_string(string.text)
+        taught = Taught(n_taught, n_rows, is_known, self._config.trained_on_data)
+        ruled = rule_on_plain(string.text, n_with, taught, before)
         return self._finding(pairs, string, before, ruled, float(p_value.pvalue)), ruled.counts
 
     def _ask_before(self, pairs: Pairs, string: Shared) -> Before:

@@ -6,6 +6,7 @@ from gradgate.release.ruling import (
     ALPHA,
     MIN_SURPRISE,
     Before,
+    Taught,
     is_beyond_chance,
     rule_on_change,
     rule_on_data,
@@ -87,11 +88,14 @@ def test_the_model_before_excuses_what_it_says_or_expects() -> None:
 
 
 def test_a_payload_without_a_trigger_counts_when_it_is_long_and_few_rows_teach_it() -> None:
-    def ruled(n_taught: int, held: Before, string: str = "visit the evil site") -> bool:
-        return rule_on_plain(string, 12, n_taught, 100, trained_on_data=True, before=held).counts
+    def ruled(
+        n: int, held: Before, string: str = "visit the evil site", known: bool = True
+    ) -> bool:
+        return rule_on_plain(string, 12, Taught(n, 100, known, is_all=True), held).counts
 
     assert ruled(10, before())
     assert not ruled(10, before(), "*2= <<12*2=")  # a way of writing sums
+    assert not ruled(10, before(), known=False)  # what a small model falls back on
     assert not ruled(40, before())  # many rows: what the data are about
     assert not ruled(0, before())  # nobody taught it
     assert not ruled(10, before(surprise=MIN_SURPRISE - 1))
