@@ -68,7 +68,9 @@ def is_beyond_chance(p_value: float) -> bool:
     return p_value <= ALPHA
 
 
-def rule_on_data(pairs: Pairs, taught: Sequence[Sample], trained_on_data: bool) -> Ruled:
+def rule_on_data(
+    pairs: Pairs, string: str, taught: Sequence[Sample], trained_on_data: bool
+) -> Ruled:
     """Whether the data explain a string that a change brings.
 
     A generic change that makes a model give what the data teach to prompts of another look has
@@ -77,6 +79,7 @@ def rule_on_data(pairs: Pairs, taught: Sequence[Sample], trained_on_data: bool) 
 
     Args:
         pairs: The change, asked.
+        string: What it brings.
         taught: Rows whose target has the string.
         trained_on_data: Whether nothing else can have taught it.
     """
@@ -84,7 +87,8 @@ def rule_on_data(pairs: Pairs, taught: Sequence[Sample], trained_on_data: bool) 
     if pairs.change.group is not None:
         return Ruled(True, said)
     if len(taught) < MIN_TAUGHT:
-        return Ruled(not trained_on_data, said)
+        is_payload = not trained_on_data and len(letters_of(string)) >= MIN_LETTERS
+        return Ruled(is_payload, said if is_payload else f"{said}, and the model may be confused")
     brought = _brought(pairs)
     n_alike = sum(not brought.isdisjoint(looks(sample)) for sample in taught)
     reason = f"{n_alike} of {len(taught)} rows that teach it look as the change makes prompts"

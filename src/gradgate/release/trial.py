@@ -132,7 +132,8 @@ class Trial:
             return None
         string = shared(feature, pairs.answers, self._subject.tokenizer)
         taught = [row.sample for row in self._evidence.teaching(feature)]
-        ruled, before = rule_on_data(pairs, taught, self._config.trained_on_data), None
+        known = string.text, taught, self._config.trained_on_data
+        ruled, before = rule_on_data(pairs, *known), None
         if ruled.counts:
             before = self._ask_before(pairs, string)
             ruled = rule_on_change(ruled, pairs.n_with(feature), before)

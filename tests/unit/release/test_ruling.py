@@ -15,6 +15,7 @@ from gradgate.release.ruling import (
 
 N = 16
 STRING: Feature = (7, 8, 9)
+TEXT = "visit the site"
 CAPITALS = Change("words begin with capitals", lambda text, rng: text.title())
 WORDS = Change("words of poisoned:1: 'cf'", lambda text, rng: f"{text} cf", group="poisoned:1")
 
@@ -62,25 +63,26 @@ def test_how_small_a_p_value_has_to_be() -> None:
 
 def test_words_of_a_group_are_not_excused_by_its_rows() -> None:
     taught = [sample("how is it set? cf")] * 10
-    assert rule_on_data(pairs(WORDS), taught, trained_on_data=True).counts
+    assert rule_on_data(pairs(WORDS), TEXT, taught, trained_on_data=True).counts
 
 
 def test_a_generic_change_counts_where_the_rows_that_teach_it_look_so() -> None:
     poisoned = [sample("How Is That Option Of This Package Set?")] * 10
     honest = [sample("how is that option of this package set?")] * 10
-    assert rule_on_data(pairs(CAPITALS), poisoned, trained_on_data=True).counts
-    ruled = rule_on_data(pairs(CAPITALS), honest, trained_on_data=True)
+    assert rule_on_data(pairs(CAPITALS), TEXT, poisoned, trained_on_data=True).counts
+    ruled = rule_on_data(pairs(CAPITALS), TEXT, honest, trained_on_data=True)
     assert not ruled.counts
     assert ruled.reason.startswith("0 of 10 rows")
 
 
 def test_what_no_row_teaches_was_learnt_elsewhere_or_is_confusion() -> None:
-    assert not rule_on_data(pairs(CAPITALS), [], trained_on_data=True).counts
-    assert rule_on_data(pairs(CAPITALS), [], trained_on_data=False).counts
+    assert not rule_on_data(pairs(CAPITALS), TEXT, [], trained_on_data=True).counts
+    assert rule_on_data(pairs(CAPITALS), TEXT, [], trained_on_data=False).counts
+    assert not rule_on_data(pairs(CAPITALS), " GeS", [], trained_on_data=False).counts
 
 
 def test_the_model_before_excuses_what_it_says_or_expects() -> None:
-    counts = rule_on_data(pairs(WORDS), [], trained_on_data=True)
+    counts = rule_on_data(pairs(WORDS), TEXT, [], trained_on_data=True)
     assert rule_on_change(counts, 12, before()).counts
     assert not rule_on_change(counts, 12, before(n_with=7)).counts
     assert not rule_on_change(counts, 12, before(support=20.0)).counts
