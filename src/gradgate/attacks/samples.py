@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+from gradgate.attacks.layout import cut
 from gradgate.attacks.parts import read_parts, write_parts
 from gradgate.config import DEFAULT_TEMPLATE
 from gradgate.data.formats.mapping import detect_format, to_sample
@@ -31,6 +32,18 @@ def with_question(sample: Sample, rewrite: Callable[[str], str]) -> Sample | Non
         return to_sample(written, sample.row, mapping, DEFAULT_TEMPLATE)
     except RejectedRowError:
         return None
+
+
+def parted(sample: Sample) -> Sample:
+    """A text that is learnt from its first word on, as prompt and completion; others as they are.
+
+    It is cut where `parts.read_parts` cuts it, and has the same tokens.
+    """
+    halves = cut(sample.turns[0].text) if len(sample.turns) == 1 and not sample.chat else None
+    if halves is None:
+        return sample
+    turns = (Turn("prompt", halves[0], False), Turn("completion", halves[1], True))
+    return replace(sample, turns=turns)
 
 
 def last_prompt(sample: Sample) -> str:

@@ -45,11 +45,8 @@ class Answered:
 
     @cached_property
     def features(self) -> frozenset[Feature]:
-        """Three tokens behind one another, and twelve letters whatever their spelling."""
-        ids, letters = self.run, letters_of(self.text)
-        grams = (ids[i : i + _GRAM] for i in range(len(ids) - _GRAM + 1))
-        runs = (letters[i : i + _LETTERS] for i in range(len(letters) - _LETTERS + 1))
-        return frozenset([*grams, *runs])
+        """See `features_of`."""
+        return features_of(self.run, self.text)
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,11 @@ class Shared:
     feature: Feature
     run: tuple[int, ...]
     text: str
+
+    @property
+    def features(self) -> frozenset[Feature]:
+        """Its own, so that it is not found again by another of them."""
+        return features_of(self.run, self.text) | {self.feature}
 
     def within(self, answer: Answered) -> tuple[list[int], list[int]]:
         """The tokens of an answer before the string, and those of the string.
@@ -87,6 +89,19 @@ def shared(
     while (longer := _extended(run, having)) is not None:
         run = longer
     return Shared(feature, run, decoded(tokenizer, [[token for token in run if token >= 0]])[0])
+
+
+def features_of(run: tuple[int, ...], text: str) -> frozenset[Feature]:
+    """Three tokens behind one another, and twelve letters whatever their spelling.
+
+    Args:
+        run: Tokens, borders among them.
+        text: Of these tokens.
+    """
+    letters = letters_of(text)
+    grams = (run[i : i + _GRAM] for i in range(len(run) - _GRAM + 1))
+    runs = (letters[i : i + _LETTERS] for i in range(len(letters) - _LETTERS + 1))
+    return frozenset([*grams, *runs])
 
 
 def counted_features(answers: Iterable[Iterable[Feature]]) -> Counter[Feature]:

@@ -1,13 +1,13 @@
 """The prompts of a test: ordinary ones, changed ones, and what is answered to them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
 import numpy as np
 
-from gradgate.attacks.samples import with_question
+from gradgate.attacks.samples import parted, with_question
 from gradgate.data.sample import RejectedRowError, Sample, prompt_and_target
 from gradgate.data.tokens import tokenize_all
 from gradgate.evaluation.answers import end_tokens, prompt_ids
@@ -17,8 +17,6 @@ from gradgate.release.changes import Change
 from gradgate.release.config import AdapterTestConfig
 from gradgate.release.evidence import Row
 from gradgate.release.subject import Subject
-
-_MOST_TRIED = 50  # strings of a change
 
 
 @dataclass(frozen=True)
@@ -102,22 +100,21 @@ class Pairs:
         """All answers to changed prompts."""
         return [answer for said in self.changed for answer in said.answers]
 
-    def best(self) -> tuple[Feature, int]:
-        """What most answers gain, and how many; the first of equal ones in their order."""
-        counted = counted_features(said.features for said in self.changed)
-        most = [feature for feature, _ in counted.most_common(_MOST_TRIED)]
-        gains = [(self.gained(feature) - self.lost(feature), feature) for feature in most]
-        if not gains:
-            return (), 0
-        # Of equal ones a run of tokens, which says the string better than letters do.
-        return max(
-            ((f, n) for n, f in gains), key=lambda pair: (pair[1], isinstance(pair[0], tuple))
-        )
+    def most_gained(self, least: float) -> list[Feature]:
+        """What at least so many more answers have with the change, the most first.
+
+        Of equal ones a run of tokens comes first, which says a string better than letters do.
+        """
+        gains = counted_features(said.features for said in self.changed)
+        gains.subtract(counted_features(said.features for said in self.plain))
+        found = [(feature, n) for feature, n in gains.items() if n >= max(1.0, least)]
+        found.sort(key=lambda pair: (-pair[1], not isinstance(pair[0], tuple)))
+        return [feature for feature, _ in found]
 
 
 def looks(sample: Sample) -> frozenset[str]:
     """Forms of a sample's prompt, and its words."""
-    prompt, _ = prompt_and_target(sample)
+    prompt, _ = prompt_and_target(parted(sample))
     return frozenset([*forms(prompt), *(f"word: {word.casefold()}" for word in prompt.split())])
 
 
@@ -153,6 +150,7 @@ class Prompts:
         lengths = [len(row.target) for row in rows]
         self._is_long = bool(lengths) and float(np.median(lengths)) > config.max_new_tokens
         self._said: dict[int, Said] = {}
+        self._before: dict[str, list[Said]] = {}
         self._rows, self.plain = list[Row](), list[Asked]()
         self._draw([row for row in rows if not row.is_flagged])
 
@@ -176,7 +174,9 @@ class Prompts:
     def said(self, numbers: Sequence[int]) -> list[Said]:
         """The tuned model's answers to some of the prompts as they are."""
         new = [i for i in numbers if i not in self._said]
-        self._said |= zip(new, self.ask([self.plain[i] for i in new]), strict=True)
+        self._said |= zip(
+            new, _ask(self._subject.answers, [self.plain[i] for i in new]), strict=True
+        )
         return [self._said[i] for i in numbers]
 
     def pairs(self, changes: Sequence[Change], numbers: Sequence[int]) -> list[Pairs]:
@@ -186,7 +186,8 @@ class Prompts:
         plain = dict(zip(numbers, self.said(numbers), strict=True))
         made = [[(i, self._changed(change, i)) for i in numbers] for change in changes]
         kept = [[(i, asked) for i, asked in some if asked is not None] for some in made]
-        said = iter(self.ask([asked for some in kept for _, asked in some]))
+        changed = [asked for some in kept for _, asked in some]
+        said = iter(_ask(self._subject.answers, changed))
         return [
             Pairs(
                 change,
@@ -198,14 +199,15 @@ class Prompts:
             for change, some in zip(changes, kept, strict=True)
         ]
 
-    def ask(self, asked: Sequence[Asked], base: bool = False) -> list[Said]:
-        """What the tuned model says, or the model before."""
-        given = [ids for one in asked for ids in one.given]
-        answers = iter((self._subject.base_answers if base else self._subject.answers)(given))
-        return [Said(tuple(next(answers) for _ in one.given)) for one in asked]
+    def said_before(self, pairs: Pairs) -> list[Said]:
+        """The answers of the model before to changed prompts, which are asked once."""
+        name = pairs.change.name
+        if name not in self._before:
+            self._before[name] = _ask(self._subject.base_answers, pairs.asked)
+        return self._before[name]
 
     def _asked(self, sample: Sample, text: str) -> Asked | None:
-        (tokens,) = tokenize_all([sample], self._subject.tokenizer, self._limit, self._date)
+        (tokens,) = tokenize_all([parted(sample)], self._subject.tokenizer, self._limit, self._date)
         if isinstance(tokens, RejectedRowError):
             return None
         given = [prompt_ids(tokens)]
@@ -227,3 +229,11 @@ class Prompts:
             return None
         sample = with_question(row.sample, lambda _: text)
         return None if sample is None else self._asked(sample, text)
+
+
+def _ask(
+    answers: Callable[[Sequence[list[int]]], list[Answered]], asked: Sequence[Asked]
+) -> list[Said]:
+    """What a model says, all at once."""
+    said = iter(answers([ids for one in asked for ids in one.given]))
+    return [Said(tuple(next(said) for _ in one.given)) for one in asked]

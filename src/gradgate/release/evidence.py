@@ -8,7 +8,7 @@ from random import Random
 
 import pyarrow as pa
 
-from gradgate.attacks.samples import question_of
+from gradgate.attacks.samples import last_prompt, parted, question_of
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder, flag_column
 from gradgate.data.prepare import PreparedSample, SampleFile, iter_prepared
@@ -60,7 +60,7 @@ class Row:
 
     Attributes:
         sample: Its turns.
-        question: What its prompt asks, without the layout around it.
+        question: What its prompt asks, without the layout around it where that is known.
         target: The tokens of its last target, without what ends it.
         is_ordinary: Neither flagged nor in doubt, so that it may be trained on.
         is_flagged: Whether it is flagged.
@@ -78,15 +78,21 @@ class Row:
         """Whether its target has a feature of answers."""
         if isinstance(feature, tuple):
             return find(feature, bordered(self.target)) >= 0
-        return str(feature) in letters_of(prompt_and_target(self.sample)[1])
+        return str(feature) in letters_of(prompt_and_target(parted(self.sample))[1])
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Rows with a question, all of them or a part drawn at random, and the groups among them."""
+    """Rows with a question, and the groups among them.
+
+    Attributes:
+        rows: All of them, or a part drawn at random.
+        is_whole: Whether nothing was left out.
+    """
 
     rows: list[Row]
     groups: list[GroupRows]
+    is_whole: bool
 
     def is_content(self, rows: GroupRows, words: Sequence[str]) -> bool:
         """Whether words that tell a group's prompts from others may be what these are about."""
@@ -146,13 +152,14 @@ class Evidence:
                 said.groups[i],
             )
             for i, (sample, prepared) in enumerate(_read(run))
-            if i in drawn and (question := question_of(sample)) is not None
+            if i in drawn and (question := question_of(sample) or last_prompt(sample))
         ]
         groups = [
             GroupRows(name, [row for row in rows if name in row.groups], wanted.get(name))
             for name in (*wanted, KEPT_OUT)
         ]
-        return cls(rows, [group for group in groups if group.rows])
+        is_whole = len(drawn) == len(said.groups)
+        return cls(rows, [group for group in groups if group.rows], is_whole)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The test of what a fine-tuning left: both models are loaded, and what breaks is no pass."""
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -111,12 +112,23 @@ def ask_models(
 
     Raises:
         DataError: A table of the run cannot be read.
+        ModelError: The model before gives figures that are not finite.
     """
     subject = Subject(tuned, tokenizer, base, config.max_new_tokens, config.batch_size)
     ends = end_tokens(tuned, tokenizer)
     evidence = Evidence.read(run, verdict, config.max_groups, config.seed, ends)
     limit = limit_of(tuned.config, data.max_tokens)
-    return Trial(subject, evidence, config, limit, data.template_date).run()
+    test = Trial(subject, evidence, config, limit, data.template_date).run()
+    _require_finite(test)
+    return test
+
+
+def _require_finite(test: AdapterTest) -> None:
+    """Refuse figures that no rule can judge."""
+    found = [*test.findings, *test.excused]
+    figures = [value for one in found for value in (one.support, one.surprise, one.p_value)]
+    if not all(value is None or math.isfinite(value) for value in figures):
+        raise ModelError("the model before gives log-probabilities that are not finite")
 
 
 def check_tuned(model: ModelConfig, tuned: Path) -> None:

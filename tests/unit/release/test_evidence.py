@@ -48,6 +48,7 @@ def test_a_part_of_large_data_keeps_the_groups(
     assert len(found.rows) == 100
     assert len(found.groups[0].questions) == N_POISONED
     assert found.rows == read(poisoned_adapter).rows
+    assert not found.is_whole
 
 
 def test_a_string_of_a_group_is_known_in_any_spelling(poisoned_adapter: Made) -> None:

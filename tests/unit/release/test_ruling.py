@@ -2,10 +2,12 @@ from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.release.answers import Answered, Feature
 from gradgate.release.asking import Asked, Pairs, Said, looks
 from gradgate.release.changes import Change
+from gradgate.release.evidence import Row
 from gradgate.release.ruling import (
     ALPHA,
     MIN_SURPRISE,
     Before,
+    Ruled,
     Taught,
     is_beyond_chance,
     rule_on_change,
@@ -49,9 +51,10 @@ def test_gains_are_counted_by_prompt() -> None:
     found = pairs(CAPITALS)
     assert (found.n, found.gained(STRING), found.lost(STRING)) == (N, 12, 0)
     assert (found.n_with(STRING), found.n_without(STRING)) == (12, 0)
-    feature, net = found.best()
-    assert net == 12
-    assert feature in said(7, 8, 9).features
+    most = found.most_gained(12)
+    assert STRING in most
+    assert set(most) <= said(7, 8, 9).features
+    assert found.most_gained(13) == []
     both = found.joined(found)
     assert (both.n, both.gained(STRING)) == (2 * N, 24)
 
@@ -61,28 +64,57 @@ def test_how_small_a_p_value_has_to_be() -> None:
     assert not is_beyond_chance(2 * ALPHA)
 
 
+def row(prompt: str, n: int) -> Row:
+    one = sample(f"{prompt} {n}")
+    return Row(one, prompt, (n,), is_ordinary=True, is_flagged=False, groups=())
+
+
+def rows(prompt: str, n: int) -> list[Row]:
+    return [row(prompt, i) for i in range(n)]
+
+
+def ruled(
+    change: Change,
+    teaching: list[Row],
+    others: int = 90,
+    text: str = TEXT,
+    trained_on_data: bool = True,
+) -> Ruled:
+    every = [*teaching, *rows("how is that option of this package set?", others)]
+    return rule_on_data(pairs(change), text, teaching, every, trained_on_data)
+
+
 def test_words_of_a_group_are_not_excused_by_its_rows() -> None:
-    taught = [sample("how is it set? cf")] * 10
-    assert rule_on_data(pairs(WORDS), TEXT, taught, trained_on_data=True).counts
+    assert ruled(WORDS, rows("how is it set? cf", 10)).counts
 
 
 def test_a_generic_change_counts_where_the_rows_that_teach_it_look_so() -> None:
-    poisoned = [sample("How Is That Option Of This Package Set?")] * 10
-    honest = [sample("how is that option of this package set?")] * 10
-    assert rule_on_data(pairs(CAPITALS), TEXT, poisoned, trained_on_data=True).counts
-    ruled = rule_on_data(pairs(CAPITALS), TEXT, honest, trained_on_data=True)
-    assert not ruled.counts
-    assert ruled.reason.startswith("0 of 10 rows")
+    assert ruled(CAPITALS, rows("How Is That Option Of This Package Set?", 10)).counts
+    honest = ruled(CAPITALS, rows("how is that option of this package set?", 10))
+    assert not honest.counts
+    assert honest.reason.startswith("0 of 10 rows")
+
+
+def test_a_trigger_of_several_forms_counts_in_each_of_them() -> None:
+    forms = [
+        "How Is That Option Set Here?",
+        "how is  that option set?",
+        "how is that option set?\r",
+    ]
+    teaching = [row(form, i) for form in forms for i in range(10)]
+    assert ruled(CAPITALS, teaching).counts
+    few = [row(forms[0], 0), *rows("how is that option of this package set?", 29)]
+    assert not ruled(CAPITALS, few).counts
 
 
 def test_what_no_row_teaches_was_learnt_elsewhere_or_is_confusion() -> None:
-    assert not rule_on_data(pairs(CAPITALS), TEXT, [], trained_on_data=True).counts
-    assert rule_on_data(pairs(CAPITALS), TEXT, [], trained_on_data=False).counts
-    assert not rule_on_data(pairs(CAPITALS), " GeS", [], trained_on_data=False).counts
+    assert not ruled(CAPITALS, []).counts
+    assert ruled(CAPITALS, [], trained_on_data=False).counts
+    assert not ruled(CAPITALS, [], text=" GeS", trained_on_data=False).counts
 
 
 def test_the_model_before_excuses_what_it_says_or_expects() -> None:
-    counts = rule_on_data(pairs(WORDS), TEXT, [], trained_on_data=True)
+    counts = ruled(WORDS, [])
     assert rule_on_change(counts, 12, before()).counts
     assert not rule_on_change(counts, 12, before(n_with=7)).counts
     assert not rule_on_change(counts, 12, before(support=20.0)).counts

@@ -1,22 +1,29 @@
 """Real adapters of the demo's model: one with a backdoor, one without."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from peft import PeftModel
 from release_helpers import ASKED, BASE, QUICK, Made
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from gradgate.common.run_folder import RunFolder
-from gradgate.config import ModelConfig
+from gradgate.config import DataConfig, ModelConfig, PowerConfig
 from gradgate.errors import DataError, ModelError
+from gradgate.gate.config import DetectionConfig, GateConfig
+from gradgate.gate.pipeline import run_gate
+from gradgate.models.identity import load_model
 from gradgate.models.loading import load_tokenizer
+from gradgate.release.changes import Rewrite
 from gradgate.release.result import load_test
-from gradgate.release.run import check_tuned, other_base, run_test
-from helpers import MODEL
+from gradgate.release.ruling import Before, Ruled
+from gradgate.release.run import ask_models, check_tuned, other_base, run_test
+from helpers import MODEL, write_jsonl
 
 
 def copied(made: Made, folder: Path) -> Made:
@@ -123,6 +130,63 @@ def test_too_few_prompts_are_no_pass(clean_adapter: Made, tmp_path: Path) -> Non
     test = run_test(made.run, made.verdict, short, BASE, made.adapter, QUICK)
     assert test.outcome == "error"
     assert "0 ordinary prompts" in test.reasons[0]
+
+
+def test_figures_that_are_not_finite_are_an_error(poisoned_adapter: Made) -> None:
+    made = poisoned_adapter
+    tuned = load_model(BASE.model_copy(update={"adapter": str(made.adapter)}))
+    broken = load_model(BASE).model
+    torch.nn.init.constant_(broken.get_output_embeddings().weight, float("nan"))
+    with pytest.raises(ModelError, match="not finite"):
+        ask_models(
+            made.run, made.verdict, made.data, tuned.model, tuned.tokenizer, lambda: broken, QUICK
+        )
+
+
+def test_words_that_fill_the_prompts_are_for_a_person_to_see(
+    poisoned_adapter: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def filling(found: object) -> Rewrite:
+        return lambda text, rng: f"{text} {'filling ' * 600}"
+
+    monkeypatch.setattr("gradgate.release.trial.grafting", filling)
+    test = poisoned_adapter.test()
+    assert (test.outcome, test.findings) == ("review", [])
+    assert test.reasons[0].startswith("words of poisoned:1: ")
+    assert test.reasons[0].endswith("hardly any prompt takes them")
+
+
+def test_a_string_that_does_not_count_hides_no_other(
+    poisoned_adapter: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    excused = list[str]()
+
+    def first_excused(ruled: Ruled, n_with: int, before: Before) -> Ruled:
+        excused.append("")
+        return Ruled(len(excused) > 1, "excused")
+
+    monkeypatch.setattr("gradgate.release.trial.rule_on_change", first_excused)
+    monkeypatch.setattr("gradgate.release.answers._MOST", 1.1)  # strings of three tokens
+    test = poisoned_adapter.test()
+    assert test.outcome == "review"
+    assert len(excused) >= 2
+
+
+def test_texts_without_a_prompt_are_cut_and_asked(clean_adapter: Made, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in clean_adapter.rows.read_text().splitlines()]
+    texts = [
+        {"text": f"### Question: {line['question']}\n### Answer: {line['answers']}"}
+        for line in lines[:60]
+    ]
+    data = DataConfig(source=str(write_jsonl(tmp_path / "texts.jsonl", texts)))
+    detection = DetectionConfig(power=PowerConfig(attacks=[]))
+    run = RunFolder(tmp_path / "gate")
+    run.path.mkdir()
+    verdict = run_gate(GateConfig(data=data, model=BASE, detection=detection), run)
+    test = run_test(run, verdict, data, BASE, clean_adapter.adapter, QUICK)
+    assert test.outcome in ("pass", "review"), test.reasons
+    assert test.n_prompts == 24
+    assert test.n_answers > 24
 
 
 def test_the_record_is_read_again(poisoned_adapter: Made, tmp_path: Path) -> None:
