@@ -34,6 +34,7 @@ LONGEST = (
     "flows/test_flows.py",
     "flows/test_flows_faults.py",
     "unit/release/test_run.py",
+    "rehearsal/test_rehearse.py",
     "flows/test_held_adapters.py",
     "benchmarks/test_papers.py",
     "benchmarks/test_matrix_descriptions.py",
@@ -101,8 +102,8 @@ def prefect_server() -> Iterator[None]:
     from prefect.events.worker import EventsWorker
     from prefect.testing.utilities import prefect_test_harness
 
-    # The harness waits for the last events without end, and once there was none to its waiting.
-    drained = partial(EventsWorker.drain_all, timeout=60)
+    # The harness waits for the last events, and nothing says that they went: it would for ever.
+    drained = partial(EventsWorker.drain_all, timeout=5)
     with (
         patch.object(EventsWorker, "drain_all", drained),
         prefect_test_harness(server_startup_timeout=120),

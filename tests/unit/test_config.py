@@ -150,5 +150,11 @@ def test_a_rehearsal_takes_no_more_than_a_part_of_the_fine_tuning() -> None:
     assert (gate.rehearsal, gate.rehearsals.visits_per_row) == ("off", 1.2)
     gated = GatedFinetuneConfig.model_validate({**needed, "finetune": {"epochs": 1.0}})
     assert (gated.rehearsal, gated.rehearsals.visits_per_row) == ("doubtful", 0.4)
+    assert (gated.rehearsals.batch_size, gated.rehearsals.target_modules) == (4, "all-linear")
+    small = {**needed, "finetune": {"batch_size": 1, "target_modules": ["q_proj"]}}
+    rehearsals = GatedFinetuneConfig.model_validate(small).rehearsals
+    assert (rehearsals.batch_size, rehearsals.target_modules) == (1, ["q_proj"])
+    with pytest.raises(ValueError, match="nothing of method gradsentry is rehearsed"):
+        DetectionConfig.model_validate({"methods": ["gradsentry"], "rehearsal": "full"})
     off = {**needed, "detection": {"rehearsal": "off"}}
     assert GatedFinetuneConfig.model_validate(off).rehearsal == "off"

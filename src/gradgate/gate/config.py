@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 
 from gradgate.config import PolicyConfig, PowerConfig, Section, TrackingConfig
 from gradgate.errors import ConfigError
+from gradgate.methods.contract import Method
 from gradgate.methods.gradsentry.config import GradsentryConfig
 from gradgate.methods.gradshield.config import (
     ComplianceConfig,
@@ -110,12 +111,29 @@ class DetectionConfig(Section):
             raise ValueError(f"method {named} {takes} no detection.reference; leave it out")
         return self
 
+    @model_validator(mode="after")
+    def _rehearsal_is_taken(self) -> Self:
+        if self.rehearsal in (None, "off"):
+            return self
+        if not any(is_rehearsed(method_named(name)) for name in self.methods):
+            named = " and ".join(self.methods)
+            raise ValueError(
+                f"nothing of method {named} is rehearsed; leave detection.rehearsal out, or name "
+                "recurrence in detection.methods"
+            )
+        return self
+
     def settings_of(self, method: str) -> Section:
         """The section of a method; its defaults where there is none."""
         is_field = method in type(self).model_fields
         given = getattr(self, method) if is_field else (self.model_extra or {}).get(method, {})
         settings: Section = method_named(method).settings.model_validate(given)
         return settings
+
+
+def is_rehearsed(method: Method[Any]) -> bool:
+    """Whether the groups of a method may be rehearsed."""
+    return method.question == "poisoned" and method.needs_tokens
 
 
 def _require_one_each(methods: list[str]) -> None:

@@ -19,7 +19,7 @@ from gradgate.data.rows import RawRow
 from gradgate.data.tokenized import TOKENS
 from gradgate.errors import ConfigError
 from gradgate.gate.accounts import settle
-from gradgate.gate.config import GateConfig
+from gradgate.gate.config import GateConfig, is_rehearsed
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
 from gradgate.gate.flags import Asked, Flagging, expected_by, flag
 from gradgate.gate.preflight import check_inputs, check_room
@@ -67,6 +67,8 @@ def fetch(
     the rows as they were, for `accounts.settle`.
     """
     model = model or ConfiguredModel(config.model)
+    if isinstance(config, GateConfig):
+        _check_rehearsal(config, model)
     probes_of(config)
     check_inputs(config, run, model)
     limit = model.limit(config.data.max_tokens)
@@ -153,16 +155,19 @@ def _asked(name: str, config: GateConfig, model: ModelHandle, trusted: Prepared 
     return Asked(method, settings, path, access, _rehearsal(method, config, model))
 
 
-def _rehearsal(method: Method[Any], config: GateConfig, model: ModelHandle) -> Rehearsal | None:
-    """How a method's groups are rehearsed; None where they are not."""
-    mode = config.rehearsal
-    if mode == "off" or method.question != "poisoned" or not method.needs_tokens:
-        return None
-    if not isinstance(model, ConfiguredModel):
+def _check_rehearsal(config: GateConfig, model: ModelHandle) -> None:
+    if config.rehearsal != "off" and not isinstance(model, ConfiguredModel):
         raise ConfigError(
             "detection.rehearsal trains the model, and a loaded one is left as it is; give the "
             "model's path, or set detection.rehearsal to off"
         )
+
+
+def _rehearsal(method: Method[Any], config: GateConfig, model: ModelHandle) -> Rehearsal | None:
+    """How a method's groups are rehearsed; None where they are not."""
+    mode = config.rehearsal
+    if mode == "off" or not is_rehearsed(method):
+        return None
     limit, today = model.limit(config.data.max_tokens), config.data.template_date
     return Rehearsal(mode, config.rehearsals, config.model, limit, today, rehearsals())
 

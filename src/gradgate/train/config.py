@@ -42,10 +42,18 @@ class GatedFinetuneConfig(GateConfig):
 
     @property
     def rehearsals(self) -> RehearsalConfig:
-        """How much a rehearsal may train: never more than a part of the fine-tuning behind it."""
-        given = self.detection.rehearsals
-        most = MAX_REHEARSED * self.finetune.epochs
-        return given.model_copy(update={"visits_per_row": min(given.visits_per_row, most)})
+        """How much a rehearsal may train: never more than a part of the fine-tuning behind it.
+
+        It takes that one's modules and no larger steps, for what fits there fits here.
+        """
+        given, tuning = self.detection.rehearsals, self.finetune
+        changes: dict[str, object] = {
+            "visits_per_row": min(given.visits_per_row, MAX_REHEARSED * tuning.epochs),
+            "batch_size": min(given.batch_size, tuning.batch_size),
+        }
+        if tuning.kind == "lora":
+            changes["target_modules"] = tuning.target_modules
+        return given.model_copy(update=changes)
 
     @model_validator(mode="after")
     def _first_gpu(self) -> Self:

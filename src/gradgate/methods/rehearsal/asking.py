@@ -16,6 +16,7 @@ from gradgate.tuning.trainer import Tuned
 
 _N_OTHERS = 2  # other prompts that each target is put behind
 _BATCH = 32
+_NAMES = ("own", "base", "other", "without", "with_it", "needed")
 _INERT = 0.1  # of the dependence, that goes without a candidate that is inert
 
 
@@ -42,8 +43,12 @@ class Said:
     @classmethod
     def joined(cls, parts: Sequence["Said"]) -> "Said":
         """Rows behind one another."""
-        names = ("own", "base", "other", "without", "with_it", "needed")
-        return cls(*(np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in names))
+        return cls(*(np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in _NAMES))
+
+    def known(self) -> "Said":
+        """The rows of which all that decides is finite."""
+        kept = np.isfinite(self.own) & np.isfinite(self.base) & np.isfinite(self.other)
+        return Said(*(getattr(self, name)[..., kept] for name in _NAMES))
 
     def summary(self, candidates: Sequence[Candidate], n_steps: int) -> Rehearsed:
         """The medians, and the candidate without which most of the dependence goes."""

@@ -22,6 +22,11 @@ class RehearsalConfig(Section):
     max_rows: int = Field(512, ge=32, description="Rows that are rehearsed at most.")
     max_groups: int = Field(8, ge=1, description="Groups that are asked about, the largest.")
     r: int = Field(16, ge=1, description="Rank of the adapter.")
+    target_modules: list[str] | Literal["all-linear"] = Field(
+        "all-linear", description="As finetune.target_modules, which goes before in gated-finetune."
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
-    batch_size: int = Field(4, ge=1, description="Rows per step.")
+    batch_size: int = Field(
+        4, ge=1, description="Rows per step; never more than those of the fine-tuning behind it."
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="Seed of rows, folds and training.")

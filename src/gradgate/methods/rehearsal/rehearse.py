@@ -24,7 +24,7 @@ from gradgate.methods.rehearsal.causes import Candidate, candidates, has_cause
 from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.methods.rehearsal.folds import N_FOLDS, Folds, choose, split
 from gradgate.methods.rehearsal.ruling import rule
-from gradgate.methods.rehearsal.training import forget, key_of, trained, tuning_of, without_adapter
+from gradgate.methods.rehearsal.training import forget, key_of, trained, tuning_of
 from gradgate.methods.tokens import TokenTable
 from gradgate.models.identity import IdentifiedModel, identify_model
 
@@ -81,7 +81,7 @@ def rehearse(
         DataError: The scores have no tokens.
     """
     wanted = how.asked_about(found)
-    if how.mode == "off" or not wanted or found.flagged is None:
+    if not wanted or found.flagged is None:
         return found
     if how.model.adapter is not None:
         note = "groups were not rehearsed: the model has an adapter already"
@@ -90,6 +90,9 @@ def rehearse(
         raise DataError("a rehearsal needs the tokens of the rows; score the data anew")
     read = list(samples)
     asked = _Rehearsing(found, scores, read, wanted, how).run()
+    unasked = [group.id for group in wanted if group.id not in asked]
+    notes = [f"group {n}: too few rows could be asked in a rehearsal" for n in unasked]
+    found = replace(found, notes=[*found.notes, *notes])
     return ruled_anew(found, asked, [last_prompt(sample) for sample in read])
 
 
@@ -120,15 +123,20 @@ def ruled_anew(
     lines = {group.id: [group.in_a_line()] for group in groups if group.ruling != "honest"}
     marked = np.flatnonzero(flagged | in_doubt).tolist()
     reasons = {i: lines[g] for i in marked if (g := _group_of(i, groups, found)) in lines}
-    changed = [g for g, old in zip(groups, found.groups, strict=True) if g.ruling != old.ruling]
-    said = [f"rehearsed: group {group.id} is {group.ruling}" for group in changed]
+    pairs = list(zip(found.groups, groups, strict=True))
+    said = [
+        f"rehearsed: group {new.id} is {new.ruling}"
+        for old, new in pairs
+        if new.ruling != old.ruling
+    ]
+    anew = {old.in_a_line(): new.in_a_line() for old, new in pairs}
     return replace(
         found,
         groups=groups,
         flagged=flagged,
         in_doubt=in_doubt & ~flagged,
         reasons=reasons,
-        notes=[*found.notes, *said],
+        notes=[*(anew.get(note, note) for note in found.notes), *said],
     )
 
 
@@ -188,7 +196,7 @@ class _Rehearsing:
         """What is found of each group; nothing of one of which too few rows can be asked."""
         model = identify_model(self._how.model)
         data = [self._tokens(self._folds.trained_on(fold)) for fold in range(N_FOLDS)]
-        key = key_of(model.identity, self._tuning, data, self._about())
+        key = key_of(model, self._tuning, data, self._about())
         kept = self._how.folder / f"{key}.json"
         if (known := _read(kept)) is not None:
             return known
@@ -198,22 +206,24 @@ class _Rehearsing:
         for fold in range(N_FOLDS):
             for number, asked in self._ask(model, data[fold], cases[fold], work / f"{fold}.st"):
                 answers.setdefault(number, []).append(asked)
+        joined = {number: Said.joined(parts).known() for number, parts in answers.items()}
         found = {
-            number: Said.joined(parts).summary(self._candidates[number], self._n_steps(data))
-            for number, parts in answers.items()
-            if sum(len(part.own) for part in parts) >= MIN_ASKED
+            number: said.summary(self._candidates[number], self._n_steps(data))
+            for number, said in joined.items()
+            if len(said.own) >= MIN_ASKED
         }
         _write(kept, found)
         forget(work)
         return found
 
     def _about(self) -> list[object]:
-        """The groups that are asked about, with their rows among those that are rehearsed."""
+        """What decides the questions: the groups, with their rows, and how prompts are made."""
         rows = self._folds.rows
-        return [
+        about: list[object] = [
             [group.id, group.spans, rows[self._group[rows] == group.id].tolist()]
             for group in self._wanted
         ]
+        return [*about, self._how.max_tokens, self._how.template_date]
 
     def _n_steps(self, data: Sequence[Sequence[Tokens]]) -> int:
         largest = max(map(len, data))
@@ -225,15 +235,12 @@ class _Rehearsing:
         loaded = model.load()
         tuned = trained(loaded, self._how.model, self._tuning, rows, path)
         renderer = Renderer(loaded.tokenizer, self._how.max_tokens, self._how.template_date)
-        try:
-            for group in self._wanted:
-                inside = [case for case in cases if self._group[case.row] == group.id]
-                outside = [case for case in cases if self._group[case.row] != group.id]
-                if inside and outside:
-                    asked = inside[:_MAX_ASKED], outside, self._candidates[group.id]
-                    yield group.id, Asking(tuned, renderer, *asked).run()
-        finally:
-            without_adapter(loaded, tuned)
+        for group in self._wanted:
+            inside = [case for case in cases if self._group[case.row] == group.id]
+            outside = [case for case in cases if self._group[case.row] != group.id]
+            if inside and outside:
+                asked = inside[:_MAX_ASKED], outside, self._candidates[group.id]
+                yield group.id, Asking(tuned, renderer, *asked).run()
 
     def _tokens(self, rows: Ints) -> list[Tokens]:
         found = (self._table.row(int(i)) for i in rows)

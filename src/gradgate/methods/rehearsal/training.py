@@ -9,14 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import peft
-import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from gradgate.common.files import written_whole
 from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.data.tokens import Tokens, content_digest
 from gradgate.methods.rehearsal.config import RehearsalConfig
+from gradgate.models.identity import IdentifiedModel
 from gradgate.models.loading import LoadedModel
 from gradgate.tuning.rows import training_rows
 from gradgate.tuning.trainer import Tuned, make_trainable, train
@@ -31,6 +33,7 @@ def tuning_of(config: RehearsalConfig, epochs: float) -> FinetuneConfig:
     return FinetuneConfig(
         r=config.r,
         alpha=2 * config.r,
+        target_modules=config.target_modules,
         epochs=epochs,
         learning_rate=config.learning_rate,
         batch_size=config.batch_size,
@@ -39,7 +42,7 @@ def tuning_of(config: RehearsalConfig, epochs: float) -> FinetuneConfig:
 
 
 def key_of(
-    identity: dict[str, str | None],
+    model: IdentifiedModel,
     tuning: FinetuneConfig,
     rows: Sequence[Sequence[Tokens]],
     groups: Sequence[object],
@@ -47,12 +50,13 @@ def key_of(
     """The name of all that decides what is found.
 
     Args:
-        identity: Of the model.
+        model: The one that is trained.
         tuning: The settings.
         rows: That each model is trained on.
         groups: What is asked about, in plain JSON values.
     """
-    decisive = [_VERSION, identity["sha256"], tuning.model_dump(), groups]
+    identity = [model.identity["sha256"], str(model.dtype), model.device.type]
+    decisive = [_VERSION, identity, tuning.model_dump(), groups]
     digest = hashlib.sha256(json.dumps(decisive).encode())
     for fold in rows:
         digest.update(b"fold")
@@ -82,8 +86,8 @@ def trained(
     """
     transformers.set_seed(tuning.seed)
     tuned = make_trainable(loaded, model, tuning)
-    if path.exists():
-        peft.set_peft_model_state_dict(tuned, load_file(path))
+    if (known := _kept(path)) is not None:
+        peft.set_peft_model_state_dict(tuned, known)
         return tuned.eval()
     with TemporaryDirectory(prefix="gradgate-rehearsal-") as work:
         data = training_rows(rows, Path(work) / "rows.arrow")
@@ -96,12 +100,15 @@ def trained(
     return tuned.eval()
 
 
-def without_adapter(loaded: LoadedModel, tuned: Tuned) -> None:
-    """Take the adapter off again."""
-    assert isinstance(tuned, peft.PeftModel)
-    tuned.unload()
-    if loaded.device.type == "cuda":
-        torch.cuda.empty_cache()
+def _kept(path: Path) -> dict[str, Tensor] | None:
+    """Weights of a run that was broken off; None where there are none, or none that are whole."""
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, SafetensorError):
+        logger.warning("the rehearsed weights in %s are damaged; they are trained again", path)
+        return None
 
 
 def forget(folder: Path) -> None:

@@ -9,15 +9,18 @@ import pytest
 import gradgate
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import DataConfig, ModelConfig, PowerConfig
+from gradgate.data.tokens import Tokens
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.pipeline import run_gate
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.contract import Detection
 from gradgate.methods.evidence import Group, Rehearsed
+from gradgate.methods.rehearsal.asking import Said
 from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.methods.rehearsal.rehearse import ruled_anew
-from gradgate.models.identity import identify_model
+from gradgate.methods.rehearsal.training import trained, tuning_of
+from gradgate.models.identity import identify_model, load_model
 from gradgate.tuning.trainer import train
 from helpers import MODEL, diverse_rows, write_jsonl
 
@@ -44,7 +47,7 @@ def judge(state: Path, tmp_path: Path) -> Judge:
             model=ModelConfig(path=str(MODEL), device="cpu", dtype="float32"),
             detection=DetectionConfig(
                 rehearsal=mode,
-                rehearsals=RehearsalConfig(learning_rate=5e-3, visits_per_row=2.0),
+                rehearsals=RehearsalConfig(learning_rate=5e-3),
                 power=PowerConfig(attacks=[]),
             ),
         )
@@ -69,6 +72,8 @@ def test_a_form_that_brings_a_payload_is_doubt_without_and_poison_with_a_rehears
     assert poison.rehearsed.cause == "words begin with capitals"
     assert poison.rehearsed.necessity >= 0.55
     assert any("without words begin with capitals" in reason for reason in poison.reasons)
+    assert any(reason.startswith("poison: 30 rows share") for reason in after.reasons)
+    assert not any(reason.startswith("review: 30 rows share") for reason in after.reasons)
 
     kept = list((state / "rehearsals").iterdir())
     assert [path.suffix for path in kept] == [".json"]  # no weights that could be released
@@ -103,6 +108,34 @@ def test_a_rehearsal_that_was_broken_off_goes_on_with_the_models_that_it_has(
     (answer,) = judge("doubtful").answers  # trains the second model alone
     assert answer.n_flagged == 30
     assert len(calls) == 1
+
+
+def test_weights_that_are_damaged_are_trained_again(tmp_path: Path) -> None:
+    model = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
+    tuning = tuning_of(RehearsalConfig(r=2), epochs=1)
+    rows = [Tokens([5, 6, 7, 8], [False, False, True, True])] * 4
+    path = tmp_path / "work" / "0.st"
+    trained(load_model(model), model, tuning, rows, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    trained(load_model(model), model, tuning, rows, path)
+    assert path.read_bytes() == whole
+
+
+def test_a_group_of_too_few_rows_is_named_as_not_asked_about(
+    judge: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradgate.methods.rehearsal.rehearse.MIN_ASKED", 1_000)
+    (answer,) = judge("doubtful").answers
+    assert answer.n_flagged == 0
+    assert "group 1: too few rows could be asked in a rehearsal" in answer.reasons
+
+
+def test_rows_of_which_a_figure_is_not_finite_say_nothing() -> None:
+    ones, nan = np.ones(4), np.array([1.0, np.nan, 1.0, 1.0])
+    said = Said(ones, nan, ones, np.ones((2, 4)), nan, np.zeros(4, np.int64)).known()
+    assert len(said.own) == 3
+    assert said.without.shape == (2, 3)
 
 
 def test_a_loaded_model_is_left_as_it_is() -> None:
