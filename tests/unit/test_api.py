@@ -1,4 +1,4 @@
-"""The library: what it takes, what it gives back, and that it leaves a loaded model alone."""
+"""The library: the data and configurations that it takes, and what it gives back."""
 
 import gc
 import json
@@ -9,21 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from api_helpers import CONFIG, MODEL_PATH, ROWS
 
 import gradgate
-from gradgate.common.run_folder import (
-    QUARANTINED_SCHEMA,
-    REJECTED_SCHEMA,
-    SCORE_SCHEMA,
-    RunFolder,
-)
+from gradgate.common.run_folder import QUARANTINED_SCHEMA, REJECTED_SCHEMA, SCORE_SCHEMA, RunFolder
 from gradgate.config import DEFAULT_TEMPLATE
 from gradgate.data.formats.mapping import detect_format, to_sample
 from gradgate.errors import ConfigError, DataError
@@ -31,16 +23,9 @@ from gradgate.gate.acceptance import accept
 from gradgate.gate.config import GateConfig
 from gradgate.gate.verdict import load_verdict
 from gradgate.train.config import GatedFinetuneConfig
-from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
+from helpers import diverse_rows, poisoned_rows, write_jsonl
 
 ROOT = Path(__file__).parents[2]
-CONFIG: dict[str, Any] = {
-    "model": {"device": "cpu", "dtype": "float32"},
-    "scoring": {"store": False},
-    "detection": {"power": {"attacks": []}},
-}
-ROWS = diverse_rows(40)
-MODEL_PATH = str(MODEL)
 
 
 def with_sections(**sections: dict[str, Any]) -> dict[str, Any]:
@@ -52,17 +37,6 @@ def found() -> gradgate.DetectionResult:
     """Three hundred rows, a tenth of them poisoned."""
     rows, _ = poisoned_rows(diverse_rows(300), "badnets", 0.1)
     return gradgate.detect(rows, MODEL_PATH, config=CONFIG)
-
-
-@pytest.fixture
-def model() -> PreTrainedModel:
-    loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(MODEL_PATH, dtype=torch.float32)
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return AutoTokenizer.from_pretrained(MODEL_PATH)
 
 
 # Sources
@@ -238,113 +212,6 @@ def test_the_temporary_folder_goes_with_the_result() -> None:
     del result
     gc.collect()
     assert not folder.exists()
-
-
-# Models
-
-
-def test_a_loaded_model_scores_as_by_its_path(model: PreTrainedModel, tokenizer: Any) -> None:
-    by_path = gradgate.score(ROWS, MODEL_PATH, config=CONFIG).to_pandas()
-    loaded = gradgate.score(ROWS, model, tokenizer, CONFIG).to_pandas()
-    for name in ("spectral_entropy", "entropy_full", "evenness", "loss", "gradient_recurrence"):
-        np.testing.assert_allclose(loaded[name], by_path[name], rtol=0, atol=1e-6, err_msg=name)
-    assert loaded["sample_id"].equals(by_path["sample_id"])
-
-
-def state_of(model: Any) -> dict[str, Any]:
-    """All that a caller may have set."""
-    return {
-        "training": {name: module.training for name, module in model.named_modules()},
-        "requires_grad": {name: p.requires_grad for name, p in model.named_parameters()},
-        "grad": {name: p.grad for name, p in model.named_parameters()},
-        "weights": {name: float(p.detach().double().sum()) for name, p in model.named_parameters()},
-        "hooks": {name: len(module._forward_hooks) for name, module in model.named_modules()},
-        "config": model.config.to_dict(),
-    }
-
-
-@pytest.mark.parametrize("mode", ["train", "eval", "mixed"])
-def test_a_loaded_model_is_left_as_it_was(
-    model: PreTrainedModel, tokenizer: Any, mode: str
-) -> None:
-    model.train(mode != "eval")
-    if mode == "mixed":
-        model.get_input_embeddings().eval()
-    next(model.parameters()).requires_grad_(False)
-    before = state_of(model)
-    result = gradgate.detect(ROWS, model, tokenizer, CONFIG)
-    assert result.verdict.n_scored == 40
-    assert state_of(model) == before
-
-
-def test_a_loaded_model_is_left_as_it_was_when_the_data_are_wrong(
-    model: PreTrainedModel, tokenizer: Any, tmp_path: Path
-) -> None:
-    model.train()
-    before = state_of(model)
-    with pytest.raises(DataError):
-        gradgate.detect(tmp_path / "none.jsonl", model, tokenizer, CONFIG)
-    assert state_of(model) == before
-
-
-def test_an_adapted_model_scores_with_its_adapter(model: PreTrainedModel, tokenizer: Any) -> None:
-    plain = gradgate.score(ROWS, model, tokenizer, CONFIG).to_pandas()
-    settings = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    adapted: Any = get_peft_model(model, settings)
-    before = state_of(adapted)
-    result = gradgate.detect(ROWS, adapted, tokenizer, CONFIG)
-    assert state_of(adapted) == before
-    assert not np.allclose(result.to_pandas()["loss"], plain["loss"], atol=1e-3)
-    assert result.verdict.model["path"] == MODEL_PATH
-
-
-def test_the_verdict_tells_models_apart_by_their_weights(
-    model: PreTrainedModel, tokenizer: Any
-) -> None:
-    def digest() -> str | None:
-        return gradgate.detect(ROWS, model, tokenizer, CONFIG).verdict.model["sha256"]
-
-    first = digest()
-    assert digest() == first
-    model.config._name_or_path = "another folder"
-    assert digest() == first
-    next(model.parameters()).data[0, 0] += 1
-    assert digest() != first
-
-
-def test_stored_scores_are_those_of_the_same_adapter_at_work(
-    model: PreTrainedModel, tokenizer: Any, fresh_state: Path
-) -> None:
-    """Scale and choice of an adapter are no weights, and decide all the same."""
-    stored = {**CONFIG, "scoring": {"store": True}}
-    settings = LoraConfig(r=4, lora_alpha=4, target_modules=["q_proj"], init_lora_weights=False)
-    adapted: Any = get_peft_model(model, settings)
-    adapted.add_adapter("other", settings)
-
-    def scored() -> tuple[int, list[float]]:
-        found = gradgate.score(ROWS, adapted, tokenizer, stored)
-        return found.summary.n_scored, found.to_pandas()["loss"].tolist()
-
-    first = scored()
-    assert first[0] > 0
-    assert scored() == (0, first[1])
-    adapted.base_model.model.model.layers[0].self_attn.q_proj.scaling["default"] *= 50
-    scaled = scored()
-    assert scaled[0] == first[0]
-    assert scaled[1] != first[1]
-    adapted.set_adapter("other")
-    assert scored()[0] == first[0]
-    with adapted.disable_adapter():
-        assert scored()[0] == first[0]
-
-
-def test_a_model_comes_with_its_tokenizer_and_a_path_without(
-    model: PreTrainedModel, tokenizer: Any
-) -> None:
-    given: list[tuple[Any, Any]] = [(model, None), (MODEL_PATH, tokenizer), (MODEL, tokenizer)]
-    for pair in given:
-        with pytest.raises(ConfigError, match="comes with its tokenizer"):
-            gradgate.detect(ROWS, *pair, CONFIG)
 
 
 # Configurations
