@@ -46,9 +46,7 @@ def run_test_adapter(config: TestAdapterConfig, adapter: Path, wanted: Wanted) -
     inputs = [config.data.source, config.model.path, str(adapter), *filter(None, more)]
     with workspace(wanted.output, [wanted.page], inputs) as folder:
         for earlier in (wanted.output, wanted.page):
-            earlier.unlink(
-                missing_ok=True
-            )  # of another test; should this one break, nothing passes
+            earlier.unlink(missing_ok=True)  # of another test: should this one break, none passes
         run = RunFolder(folder)
         verdict = _judged(config, run)
         say_phase(f"asking {adapter} ...")
