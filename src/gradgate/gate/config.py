@@ -1,13 +1,12 @@
 """The configuration of a gate: the shared sections, and one for each method."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gradgate.config import PolicyConfig, PowerConfig, Section, TrackingConfig
 from gradgate.errors import ConfigError
-from gradgate.methods.contract import Method
 from gradgate.methods.gradsentry.config import GradsentryConfig
 from gradgate.methods.gradshield.config import (
     ComplianceConfig,
@@ -18,6 +17,9 @@ from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.registry import canonical_name, method_named
 from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.scoring.config import ScoreConfig
+
+if TYPE_CHECKING:
+    from gradgate.methods.contract import Method
 
 # Where settings stood up to version 0.1, and where they stand now.
 _MOVED = {
@@ -131,7 +133,7 @@ class DetectionConfig(Section):
         return settings
 
 
-def is_rehearsed(method: Method[Any]) -> bool:
+def is_rehearsed(method: "Method[Any]") -> bool:
     """Whether the groups of a method may be rehearsed."""
     return method.question == "poisoned" and method.needs_tokens
 
