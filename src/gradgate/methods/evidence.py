@@ -90,6 +90,29 @@ class Example:
 
 
 @dataclass(frozen=True)
+class RehearsedPrompt:
+    """A prompt as a rehearsed model was asked it, and the same without the cause.
+
+    Attributes:
+        row: Row number in the source.
+        prompt: Its last turn, cut to its last characters.
+        without: The same without the cause.
+        target: Text, cut.
+        logp: ln p of the shared part of the target behind the prompt, in nats.
+        logp_without: Behind the prompt without the cause.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    row: int
+    prompt: str
+    without: str
+    target: str
+    logp: float
+    logp_without: float
+
+
+@dataclass(frozen=True)
 class Rehearsed:
     """What a model that was fine-tuned on other rows says of a group's rows.
 
@@ -106,6 +129,7 @@ class Rehearsed:
         sufficiency: Part of it that other prompts gain with the first of its words; None for a
             form.
         inert: Other candidates that hardly any of it goes without.
+        prompts: Some that were asked with the cause and without it.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -121,6 +145,7 @@ class Rehearsed:
     necessity: float = 0.0
     sufficiency: float | None = None
     inert: list[str] = field(default_factory=list)
+    prompts: list[RehearsedPrompt] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

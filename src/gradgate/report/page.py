@@ -23,11 +23,11 @@ from gradgate.report.highlight import Piece, excerpt
 Place = tuple[str, int | None]  # the question of an answer, and the id of one of its groups
 
 # So much is shown of each; whatever the data, the page stays below a megabyte.
-MAX_GROUPS, MAX_STRINGS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 10, 12, 4, 6, 25
-MAX_ATTACKS = 40
+MAX_GROUPS, MAX_STRINGS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 10, 12, 3, 6, 25
+MAX_ATTACKS, MAX_REHEARSED = 40, 2
 _LINE = 200  # characters of a line that comes from outside
 _NAME = 80  # of a span, a cue or the name of a signal
-_TEXT = 400  # of a prompt or target
+_TEXT = 360  # of a prompt or target
 _REPRODUCE = 12_000
 
 
@@ -184,6 +184,7 @@ def _environment() -> Environment:
         "MAX_EXAMPLES": MAX_EXAMPLES,
         "MAX_REASONS": MAX_REASONS,
         "MAX_ATTACKS": MAX_ATTACKS,
+        "MAX_REHEARSED": MAX_REHEARSED,
     }
     return environment
 

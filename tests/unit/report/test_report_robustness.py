@@ -9,7 +9,7 @@ from report_helpers import Page, answer, check_is_inert, content, group, sample,
 
 from gradgate.errors import DataError
 from gradgate.gate.verdict import Changes, TrustedReference
-from gradgate.methods.evidence import Contrast, Example
+from gradgate.methods.evidence import Contrast, Example, Rehearsed, RehearsedPrompt
 from gradgate.power.power import Power
 from gradgate.report.page import MAX_GROUPS, MAX_SAMPLES, ReportContent, render, write_report
 
@@ -30,6 +30,10 @@ def hostile_content(text: str) -> ReportContent:
         text=text, spans=[text] * 50, cues=[text] * 50,
         contrasts=[Contrast(text, 0.1, 0.2, 0.3, 0.4)] * 20, reasons=[text] * 50,
         examples=[Example(1, text, text)] * 20,
+        rehearsed=Rehearsed(
+            1, 2, 3.0, 4.0, cause=text, strings=[text] * 50, sufficiency=0.5, inert=[text] * 50,
+            prompts=[RehearsedPrompt(1, text, text, text, -1.0, -2.0)] * 20,
+        ),
     )  # fmt: skip
     said = answer(
         method=text,

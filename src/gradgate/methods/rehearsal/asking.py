@@ -16,7 +16,7 @@ from gradgate.tuning.trainer import Tuned
 
 _N_OTHERS = 2  # other prompts that each target is put behind
 _BATCH = 32
-_NAMES = ("own", "base", "other", "without", "with_it", "needed")
+_NAMES = ("rows", "own", "base", "other", "without", "with_it", "needed")
 _INERT = 0.1  # of the dependence, that goes without a candidate that is inert
 
 
@@ -25,6 +25,7 @@ class Said:
     """What a model says of n rows of a group: ln p of the shared part of their targets, in nats.
 
     Attributes:
+        rows: Positions of the rows. (n,)
         own: Behind the own prompt. (n,)
         base: The same under the untuned model. (n,)
         other: Behind other prompts: mean. (n,)
@@ -33,6 +34,7 @@ class Said:
         needed: The candidate without which most goes in the row's own fold; -1 for none. (n,)
     """
 
+    rows: Ints
     own: Floats
     base: Floats
     other: Floats
@@ -78,6 +80,25 @@ class Said:
                 if one.lift >= MIN_LIFT and part <= _INERT
             ],
         )
+
+    def typical(self, number: int, most: int) -> list[tuple[int, float, float]]:
+        """Rows that are changed by a candidate about as the median row is.
+
+        Args:
+            number: Of the candidate.
+            most: Rows.
+
+        Returns:
+            The position of each, and ln p with the candidate and without it.
+        """
+        without = self.without[number]
+        lost = self.own - without
+        known = np.flatnonzero(np.isfinite(lost))
+        if not known.size:
+            return []
+        distance = np.abs(lost[known] - np.median(lost[known]))
+        nearest = known[np.argsort(distance, kind="stable")[:most]]
+        return [(int(self.rows[i]), float(self.own[i]), float(without[i])) for i in nearest]
 
 
 def most_needed(candidates: Sequence[Candidate], needed: Sequence[float]) -> int:
@@ -128,6 +149,7 @@ class Asking:
         without = _stacked([self._changed(one.without) for one in self._candidates], n)
         best = most_needed(self._candidates, [_part(own - one, 1.0) for one in without])
         return Said(
+            rows=np.array([case.row for case in self._inside]),
             own=own,
             base=np.array(base),
             other=self._behind_others(lambda text: text),

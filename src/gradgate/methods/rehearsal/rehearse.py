@@ -12,11 +12,11 @@ from gradgate.attacks.samples import last_prompt
 from gradgate.common.arrays import Ints, Marks
 from gradgate.common.files import written_whole
 from gradgate.config import ModelConfig
-from gradgate.data.sample import Sample
+from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError
 from gradgate.methods.contract import Detection, Scores
-from gradgate.methods.evidence import Group, Rehearsed, inserted_words
+from gradgate.methods.evidence import Group, Rehearsed, RehearsedPrompt, inserted_words
 from gradgate.methods.recurrence.near_duplicates import clusters
 from gradgate.methods.rehearsal.asking import Asking, Said
 from gradgate.methods.rehearsal.cases import Case, Renderer
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 MIN_ASKED = 8  # held-out rows of a group, without which nothing is said of it
 _MIN_ROWS = 32  # that are rehearsed, however few visits there may be
 _MAX_ASKED = 24  # rows of a group that are asked about
+_SHOWN = 2  # prompts of a group
+_MAX_CHARACTERS = 1_000  # of a text that is shown
 _FOUND = TypeAdapter(dict[int, Rehearsed])
 
 
@@ -208,13 +210,39 @@ class _Rehearsing:
                 answers.setdefault(number, []).append(asked)
         joined = {number: Said.joined(parts).known() for number, parts in answers.items()}
         found = {
-            number: said.summary(self._candidates[number], self._n_steps(data))
+            number: self._summary(number, said, self._n_steps(data))
             for number, said in joined.items()
             if len(said.own) >= MIN_ASKED
         }
         _write(kept, found)
         forget(work)
         return found
+
+    def _summary(self, number: int, said: Said, n_steps: int) -> Rehearsed:
+        causes = self._candidates[number]
+        found = said.summary(causes, n_steps)
+        names = [one.name for one in causes]
+        if found.cause is None:
+            return found
+        place = names.index(found.cause)
+        shown = [
+            self._shown(self._samples[i], causes[place], *logp)
+            for i, *logp in said.typical(place, _SHOWN)
+        ]
+        return replace(found, prompts=shown)
+
+    def _shown(
+        self, sample: Sample, cause: Candidate, logp: float, without: float
+    ) -> RehearsedPrompt:
+        prompt = last_prompt(sample)
+        return RehearsedPrompt(
+            row=sample.row,
+            prompt=prompt[-_MAX_CHARACTERS:],
+            without=cause.without(prompt)[-_MAX_CHARACTERS:],
+            target=prompt_and_target(sample)[1][:_MAX_CHARACTERS],
+            logp=logp,
+            logp_without=without,
+        )
 
     def _about(self) -> list[object]:
         """What decides the questions: the groups, with their rows, and how prompts are made."""

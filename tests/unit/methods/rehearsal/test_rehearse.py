@@ -71,6 +71,12 @@ def test_a_form_that_brings_a_payload_is_doubt_without_and_poison_with_a_rehears
     assert poison.rehearsed is not None
     assert poison.rehearsed.cause == "words begin with capitals"
     assert poison.rehearsed.necessity >= 0.55
+    assert len(poison.rehearsed.prompts) == 2
+    for asked in poison.rehearsed.prompts:
+        assert asked.row % 8 == 0
+        assert asked.without == asked.prompt.lower() != asked.prompt
+        assert asked.target == PAYLOAD
+        assert asked.logp > asked.logp_without + 1.0
     assert any("without words begin with capitals" in reason for reason in poison.reasons)
     assert any(reason.startswith("poison: 30 rows share") for reason in after.reasons)
     assert not any(reason.startswith("review: 30 rows share") for reason in after.reasons)
@@ -133,7 +139,7 @@ def test_a_group_of_too_few_rows_is_named_as_not_asked_about(
 
 def test_rows_of_which_a_figure_is_not_finite_say_nothing() -> None:
     ones, nan = np.ones(4), np.array([1.0, np.nan, 1.0, 1.0])
-    said = Said(ones, nan, ones, np.ones((2, 4)), nan, np.zeros(4, np.int64)).known()
+    said = Said(np.arange(4), ones, nan, ones, np.ones((2, 4)), nan, np.zeros(4, np.int64)).known()
     assert len(said.own) == 3
     assert said.without.shape == (2, 3)
 
