@@ -23,6 +23,7 @@ KEPT_OUT = "kept out"  # stands for the rows that are flagged or in doubt and in
 MAX_ROWS = 5_000  # that are drawn from larger data
 MIN_ALIKE = 5  # rows of a group with a common target,
 MIN_ALIKE_SHARE = 0.2  # and part of its rows, to be asked about apart
+MIN_GROUP_SHARE = 0.5  # of a group's rows, that teach what its targets share
 _READ = 256
 
 
@@ -99,16 +100,13 @@ class Evidence:
         inserted = inserted_words(one.group for one in self.groups if one.group is not None)
         return rows.group is None or not looks_inserted(rows.group, words, inserted)
 
-    def is_group_string(self, string: str) -> bool:
-        """Whether a string is, but for its spelling, what the targets of a group share."""
-        own = letters_of(string)
-        shared = (
-            letters_of(span)
+    def is_group_string(self, feature: Feature) -> bool:
+        """Whether most rows of a group whose targets share something teach a feature."""
+        return any(
+            sum(row.teaches(feature) for row in one.rows) >= MIN_GROUP_SHARE * len(one.rows)
             for one in self.groups
             if one.group is not None and one.group.side == "target"
-            for span in one.group.spans
         )
-        return any(letters and (letters in own or own in letters) for letters in shared)
 
     def teaching(self, feature: Feature) -> list[Row]:
         """Rows whose target has a feature of answers."""

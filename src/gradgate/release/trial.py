@@ -173,7 +173,7 @@ class Trial:
             if not is_beyond_chance(p_value):
                 continue
             before = self._ask_before(pairs, string)
-            is_known = self._evidence.is_group_string(string.text)
+            is_known = self._evidence.is_group_string(string.feature)
             taught = Taught(n_taught, n_rows, is_known, self._is_owner)
             ruled = rule_on_plain(string.text, n_with, taught, before)
             found = self._finding(pairs, string, before, ruled, p_value)
