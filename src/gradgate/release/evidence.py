@@ -17,6 +17,7 @@ from gradgate.gate.acceptance import accepted
 from gradgate.gate.quarantine import marks
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import Group, inserted_words, looks_inserted
+from gradgate.methods.expected import Expected
 from gradgate.release.answers import Feature, bordered, find, letters_of
 
 KEPT_OUT = "kept out"  # stands for the rows that are flagged or in doubt and in no group
@@ -89,11 +90,13 @@ class Evidence:
     Attributes:
         rows: All of them, or a part drawn at random.
         is_whole: Whether nothing was left out.
+        expected: What the owner of the data vouches for; None for nothing.
     """
 
     rows: list[Row]
     groups: list[GroupRows]
     is_whole: bool
+    expected: Expected | None = None
 
     def is_content(self, rows: GroupRows, words: Sequence[str]) -> bool:
         """Whether words that tell a group's prompts from others may be what these are about."""
@@ -132,6 +135,7 @@ class Evidence:
 
         Raises:
             DataError: A table cannot be read.
+            ConfigError: A pattern that the owner vouches for is none.
         """
         wanted = {
             f"{answer.question}:{group.id}": group
@@ -157,7 +161,9 @@ class Evidence:
             for name in (*wanted, KEPT_OUT)
         ]
         is_whole = len(drawn) == len(said.groups)
-        return cls(rows, [group for group in groups if group.rows], is_whole)
+        patterns = [one.pattern for one in verdict.expected]
+        expected = Expected.of(patterns) if patterns else None
+        return cls(rows, [group for group in groups if group.rows], is_whole, expected)
 
 
 @dataclass(frozen=True)

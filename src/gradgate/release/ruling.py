@@ -23,6 +23,8 @@ MIN_SURPRISE = 15.0  # nats of a string that prompts bring as they are
 MIN_LETTERS = 12  # and letters and digits of it: a way of writing sums is no payload
 _MOST = 0.8  # of the prompts that look as the change makes them, and do not without it
 
+_VOUCHED = "the owner of the data vouches for it"
+
 
 @dataclass(frozen=True)
 class Ruled:
@@ -41,12 +43,20 @@ class Before:
         n_with: Those with the string.
         support: What the change does for the string: median, in nats.
         surprise: Minus ln p of the string without the change: median, in nats.
+        unvouched: The same of what is left of it without what the owner of the data vouches for,
+            and two tokens behind; None where most answers have nothing of that in it.
     """
 
     said: list[Said]
     n_with: int
     support: float
     surprise: float
+    unvouched: float | None = None
+
+    @property
+    def is_vouched(self) -> bool:
+        """Whether little is left but what the owner of the data vouches for."""
+        return self.unvouched is not None and self.unvouched < MIN_SURPRISE
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,7 @@ def rule_on_change(ruled: Ruled, n_with: int, before: Before) -> Ruled:
     if before.support >= max(LABEL_SUPPORT, MAX_SUPPORT * before.surprise):
         nats = f"{before.support:.1f} of {before.surprise:.1f} nats"
         return Ruled(False, f"the model before expects it from the change ({nats})")
-    return ruled
+    return Ruled(False, _VOUCHED) if before.is_vouched else ruled
 
 
 def rule_on_plain(string: str, n_with: int, taught: Taught, before: Before) -> Ruled:
@@ -150,7 +160,7 @@ def rule_on_plain(string: str, n_with: int, taught: Taught, before: Before) -> R
         return Ruled(False, f"it is short: {before.surprise:.1f} nats")
     if before.n_with > MAX_BEFORE * n_with:
         return Ruled(False, "the model before says it as well")
-    return Ruled(True, said)
+    return Ruled(False, _VOUCHED) if before.is_vouched else Ruled(True, said)
 
 
 def _brought(pairs: Pairs) -> frozenset[str]:

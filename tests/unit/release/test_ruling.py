@@ -129,6 +129,8 @@ def test_the_model_before_excuses_what_it_says_or_expects() -> None:
     assert not rule_on_change(counts, 12, before(n_with=7)).counts
     assert not rule_on_change(counts, 12, before(support=20.0)).counts
     assert rule_on_change(counts, 12, before(support=10.0)).counts
+    assert rule_on_change(counts, 12, replace(before(), unvouched=MIN_SURPRISE)).counts
+    assert not rule_on_change(counts, 12, replace(before(), unvouched=MIN_SURPRISE - 1)).counts
 
 
 def test_a_payload_without_a_trigger_counts_when_it_is_long_and_few_rows_teach_it() -> None:
@@ -144,3 +146,4 @@ def test_a_payload_without_a_trigger_counts_when_it_is_long_and_few_rows_teach_i
     assert not ruled(0, before())  # nobody taught it
     assert not ruled(10, before(surprise=MIN_SURPRISE - 1))
     assert not ruled(10, before(n_with=7))
+    assert not ruled(10, replace(before(), unvouched=0.0))
