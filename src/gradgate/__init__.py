@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gradgate.attest.verification import verify
     from gradgate.api import DetectionResult, ScoreResult, detect, score
     from gradgate.data.trainer_rows import trainer_rows
     from gradgate.gate.config import GateConfig
@@ -34,6 +35,7 @@ __all__ = [
     "register_method",
     "score",
     "trainer_rows",
+    "verify",
 ]
 
 _HOMES = {
@@ -47,6 +49,7 @@ _HOMES = {
     "register_method": "gradgate.methods.registry",
     "score": "gradgate.api",
     "trainer_rows": "gradgate.data.trainer_rows",
+    "verify": "gradgate.attest.verification",
 }
 
 

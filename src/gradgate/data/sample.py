@@ -93,7 +93,10 @@ def canonical_json(value: object) -> str:
         TypeError: JSON does not know a value in it, such as bytes.
         RecursionError: It is nested too deeply.
     """
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"))
 
 
 def sample_id(chat: bool, turns: Iterable[Turn], template_inputs: str = "") -> str:

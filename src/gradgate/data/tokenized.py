@@ -40,14 +40,14 @@ def tokenized_sample(
     Raises:
         RejectedRowError: It is no single sample, or what it teaches is not what its tokens say.
     """
-    ids, labels = _numbers(value, "input_ids"), _numbers(value, "labels")
+    ids, labels = numbers_of(value, "input_ids"), numbers_of(value, "labels")
     if len(ids) != len(labels):
         raise RejectedRowError(f"{len(ids)} input_ids and {len(labels)} labels")
     if len(ids) > max_tokens:
         raise RejectedRowError(f"{len(ids)} tokens, more than the limit of {max_tokens}")
     if any(label not in (IGNORED, token) for token, label in zip(ids, labels, strict=True)):
         raise RejectedRowError("a label is another token than the one in its place")
-    _check_single(value)
+    check_single(value)
     _check_known(ids, tokenizer)
     tokens = Tokens(ids, [label != IGNORED for label in labels])
     if not n_supervised(tokens):
@@ -85,15 +85,24 @@ def decoded(tokenizer: PreTrainedTokenizerBase, runs: Sequence[Sequence[int]]) -
     return [text.removeprefix(first) for first, text in zip(once, twice, strict=True)]
 
 
-def _numbers(value: Mapping[str, object], name: str) -> list[int]:
+def numbers_of(value: Mapping[str, object], name: str) -> list[int]:
+    """The whole numbers in a column.
+
+    Raises:
+        RejectedRowError: It holds something else.
+    """
     numbers = value.get(name)
     if not isinstance(numbers, list) or not numbers or any(type(n) is not int for n in numbers):
         raise RejectedRowError(f"wrong type: {name} is no list of whole numbers")
     return numbers
 
 
-def _check_single(value: Mapping[str, object]) -> None:
-    """Refuse a row in which a trainer has packed several samples, or hidden tokens from others."""
+def check_single(value: Mapping[str, object]) -> None:
+    """Refuse a row in which a trainer has packed several samples, or hidden tokens from others.
+
+    Raises:
+        RejectedRowError: It is one.
+    """
     lengths, mask = value.get("seq_lengths"), value.get("attention_mask")
     if isinstance(lengths, list) and len(lengths) > 1:
         raise RejectedRowError("several samples are packed into the row; turn packing off")

@@ -25,6 +25,7 @@ from gradgate.gate.accounts import (
     REJECTED,
     STATES,
     Account,
+    accepted_file,
     read_accounts,
     row_file,
 )
@@ -238,12 +239,7 @@ def _own(account: Account) -> Own:
 
 
 def _kind(folder: Path) -> RowKind:
-    for name in ("accepted.jsonl", "accepted.parquet"):
-        if (folder / name).is_file():
-            return RowKind.of_file(folder / name)
-    raise DataError(
-        f"{folder} holds no accepted.jsonl or accepted.parquet; name the folder of rows"
-    )
+    return RowKind.of_file(accepted_file(folder))
 
 
 def _facts(folder: Path) -> dict[str, str]:
