@@ -15,8 +15,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradgate.attest.verification import verify
     from gradgate.api import DetectionResult, ScoreResult, detect, score
+    from gradgate.attest.callback import AttestedTraining
+    from gradgate.attest.verification import verify
     from gradgate.data.trainer_rows import trainer_rows
     from gradgate.gate.config import GateConfig
     from gradgate.gate.verdict import Verdict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = version("gradgate")
 __all__ = [
+    "AttestedTraining",
     "Detection",
     "DetectionResult",
     "GateConfig",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AttestedTraining": "gradgate.attest.callback",
     "Detection": "gradgate.methods.contract",
     "DetectionResult": "gradgate.api",
     "GateConfig": "gradgate.gate.config",

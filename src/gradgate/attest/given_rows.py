@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from gradgate.attest.merkle import MerkleTree
-from gradgate.attest.run_rows import file_sha256
 from gradgate.attest.statement import Accepted, Dataset, Predicate
+from gradgate.common.files import file_sha256
 from gradgate.config import DataConfig
 from gradgate.data.formats.fields import RowFormat, shown
 from gradgate.data.formats.mapping import RowMapping, to_sample
@@ -53,7 +53,7 @@ def check_place(place: Place, predicate: Predicate) -> Covered:
         DataError: The source is not there.
         TransientError: A service did not answer.
     """
-    accepted, path = _accepted(predicate), Path(place.source)
+    accepted, path = accepted_rows(predicate), Path(place.source)
     if path.is_file() and file_sha256(path) == accepted.file_sha256:
         return "file"
     config = DataConfig(
@@ -72,7 +72,7 @@ def check_rows(rows: Iterable[RawRow], predicate: Predicate) -> Covered:
     Raises:
         OtherDataError: They are not the accepted rows, or not in their order.
     """
-    accepted = _accepted(predicate)
+    accepted = accepted_rows(predicate)
     dataset = predicate.dataset
     if dataset is None or dataset.row_format is None:
         raise OtherDataError("the attestation does not say how its rows are read")
@@ -114,7 +114,12 @@ def check_tokens(rows: Iterable[tuple[list[int], list[bool]]], accepted: Accepte
         )
 
 
-def _accepted(predicate: Predicate) -> Accepted:
+def accepted_rows(predicate: Predicate) -> Accepted:
+    """What a statement accepts.
+
+    Raises:
+        OtherDataError: Nothing.
+    """
     if predicate.accepted is None:
         raise OtherDataError("the attestation accepts no rows")
     return predicate.accepted
@@ -180,4 +185,3 @@ def _tokens_of(raw: RawRow) -> tuple[list[int], list[bool]]:
     if any(label not in (IGNORED, token) for token, label in zip(ids, labels, strict=True)):
         raise OtherDataError(f"row {raw.row} of the data learns another token than it has")
     return ids, [label != IGNORED for label in labels]
-

@@ -21,28 +21,27 @@ class ModelFiles:
     path: str
     adapter: str | None = None
 
+    def refusals(self, predicate: Predicate) -> list[str]:
+        """Why it is another model; nothing when it is the same, file by file.
 
-def model_refusals(files: ModelFiles, predicate: Predicate) -> list[str]:
-    """Why it is another model; nothing when it is the same, file by file.
+        The digest is of weights, configuration, tokenizer and chat template.
 
-    The digest is of weights, configuration, tokenizer and chat template.
-
-    Raises:
-        ModelError: There is no such model.
-        TransientError: The hub did not answer.
-    """
-    if predicate.model_digest_of != "files":
-        return [
-            "the data were judged by a model in memory, which no files can be held against; judge "
-            "them by the model's path"
-        ]
-    found = [_refusal("model", files.path, locate_model(ModelConfig(path=files.path)), predicate)]
-    attested = predicate.model.get("adapter_sha256")
-    if files.adapter is not None:
-        found.append(_refusal("adapter", files.adapter, locate_adapter(files.adapter), predicate))
-    elif attested is not None:
-        found.append("the data were judged by a model with an adapter; name it (--adapter)")
-    return [text for text in found if text is not None]
+        Raises:
+            ModelError: There is no such model.
+            TransientError: The hub did not answer.
+        """
+        if predicate.model_digest_of != "files":
+            return [
+                "the data were judged by a model in memory, which no files can be held against; judge "
+                "them by the model's path"
+            ]
+        found = [_refusal("model", self.path, locate_model(ModelConfig(path=self.path)), predicate)]
+        attested = predicate.model.get("adapter_sha256")
+        if self.adapter is not None:
+            found.append(_refusal("adapter", self.adapter, locate_adapter(self.adapter), predicate))
+        elif attested is not None:
+            found.append("the data were judged by a model with an adapter; name it (--adapter)")
+        return [text for text in found if text is not None]
 
 
 def _refusal(what: str, path: str, located: Located, predicate: Predicate) -> str | None:

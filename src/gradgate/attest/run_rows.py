@@ -1,6 +1,5 @@
 """The rows of a run, as a statement names them: by roots, counts and digests."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ import pyarrow.parquet as pq
 
 from gradgate.attest.merkle import MerkleTree
 from gradgate.attest.statement import Accepted, Dataset, Rows
+from gradgate.common.files import file_sha256
 from gradgate.common.parquet import GROUP_ROWS, batches, data_errors
 from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
@@ -96,13 +96,3 @@ def _names(path: Path) -> set[str]:
         for line in file:
             names.update(json.loads(line))
     return names
-
-
-def file_sha256(path: Path) -> str:
-    """Of a file.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

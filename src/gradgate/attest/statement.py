@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerialize
 
 from gradgate.data.formats.fields import RowFormat
 from gradgate.gate.verdict import Decision
-from gradgate.methods.contract import Question
+from gradgate.methods.evidence import Question
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:gradgate:dataset-vetted-for-fine-tuning:v1"

@@ -17,7 +17,7 @@ from gradgate.attest.envelope import NotAnEnvelopeError, Sealed, read_envelope
 from gradgate.attest.errors import NotVerifiedError
 from gradgate.attest.given_rows import Covered, OtherDataError, Place, check_place, check_rows
 from gradgate.attest.keys import public_keys
-from gradgate.attest.model_files import ModelFiles, model_refusals
+from gradgate.attest.model_files import ModelFiles
 from gradgate.attest.statement import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
@@ -139,7 +139,7 @@ def verify_by(
         raise NotVerifiedError([f"{attestation} was signed by another key than it says"])
     # 4. It lets anybody train, now, and was not taken back; 5. on this model.
     refusals = [*_of_verdict(predicate), *_of_time(predicate), *_of_list(sealed, key, revoked)]
-    refusals += [] if files is None else model_refusals(files, predicate)
+    refusals += [] if files is None else files.refusals(predicate)
     if refusals:
         raise NotVerifiedError(refusals)
     # 6. The data are the accepted rows, in their order.
@@ -241,7 +241,9 @@ def _read_revoked(path: Path) -> frozenset[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the list of what is revoked, {path}, cannot be read: {error}") from error
+        raise ConfigError(
+            f"the list of what is revoked, {path}, cannot be read: {error}"
+        ) from error
     found = set[str]()
     for number, line in enumerate(lines, start=1):
         text = line.partition("#")[0].strip()

@@ -21,7 +21,7 @@ class Written:
     table: Path | None
     report: Path | None
     rows: Path
-    attestation: Path
+    attestation: Path | None = None
 
     @property
     def paths(self) -> list[Path]:

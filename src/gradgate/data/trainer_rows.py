@@ -28,7 +28,31 @@ def trainer_rows(trainer: Any) -> Iterator[dict[str, list[int]]]:
     """
     _check_trainer(trainer)
     # With the columns that the model does not take left out, as in training.
-    loader = trainer.get_train_dataloader()
+    return loader_rows(trainer.get_train_dataloader(), trainer.args, trainer.train_dataset)
+
+
+def loader_rows(loader: Any, arguments: Any, data: Any) -> Iterator[dict[str, list[int]]]:
+    """What a training's own loader gives, row by row, in the order of its dataset.
+
+    Args:
+        loader: The `DataLoader` that the training reads.
+        arguments: Of the trainer.
+        data: Its dataset as it was given.
+
+    Raises:
+        ConfigError: As for `trainer_rows`.
+    """
+    if getattr(arguments, "packing", False):
+        raise ConfigError(
+            "the trainer packs several samples into a row, so that none can be judged by itself; "
+            "judge with SFTConfig(packing=False)"
+        )
+    kind = getattr(data, "format", None)
+    if isinstance(kind, Mapping) and kind.get("type") == "custom":
+        raise ConfigError(
+            "with_transform makes the rows of train_dataset anew at each reading, so that others "
+            "would be judged than trained on; use Dataset.map"
+        )
     return _rows(loader.dataset, loader.collate_fn)
 
 
@@ -42,17 +66,6 @@ def _check_trainer(trainer: Any) -> None:
         raise DataError("the trainer has no train_dataset")
     if hasattr(trainer.train_dataset, "__len__") and not len(trainer.train_dataset):
         raise DataError("the trainer's train_dataset has no rows")
-    if getattr(trainer.args, "packing", False):
-        raise ConfigError(
-            "the trainer packs several samples into a row, so that none can be judged by itself; "
-            "judge with SFTConfig(packing=False)"
-        )
-    kind = getattr(trainer.train_dataset, "format", None)
-    if isinstance(kind, Mapping) and kind.get("type") == "custom":
-        raise ConfigError(
-            "with_transform makes the rows of train_dataset anew at each reading, so that others "
-            "would be judged than trained on; use Dataset.map"
-        )
 
 
 def _rows(dataset: Any, collate: Any) -> Iterator[dict[str, list[int]]]:
