@@ -1,5 +1,7 @@
 """Who signs a flow's attestations: a file, the environment, or a Secret block of Prefect."""
 
+from typing import Any, cast
+
 from prefect.blocks.system import Secret
 from securesystemslib.signer import CryptoSigner
 
@@ -19,7 +21,7 @@ def signer_of(config: AttestationConfig) -> CryptoSigner | None:
         return signer_of_core(config)
     name = config.key.removeprefix(PREFECT)
     try:
-        pem = Secret.load(name).get()
+        pem = cast(Secret[Any], Secret.load(name)).get()
     except ValueError as error:  # Prefect's word for a block that is not there
         raise ConfigError(
             f"attestation.key {config.key}: Prefect has no Secret block {name!r}; make it on its "

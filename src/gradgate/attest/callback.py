@@ -20,7 +20,7 @@ from gradgate.errors import ConfigError, DataError
 from gradgate.models.handle import HeldModel
 
 
-class AttestedTraining(TrainerCallback):  # type: ignore[misc]  # a class of an untyped library
+class AttestedTraining(TrainerCallback):
     """Checks, before the first step, that the trainer trains on the accepted rows alone.
 
     Compared are the tokens and the loss masks that the trainer's own loader and collator give,
@@ -51,10 +51,9 @@ class AttestedTraining(TrainerCallback):  # type: ignore[misc]  # a class of an 
         """
         self.verified: Verified | None = None
         self._attestation = Path(attestation)
-        paths = [None if one is None else Path(one) for one in (key, revoked)]
-        self._trust = Trust(*paths, allow_unsigned)
+        self._trust = Trust.of(key, revoked, allow_unsigned)
         self._model = None if model is None else str(model)
-        self._adapter = None if adapter is None else str(adapter)
+        self._adapter = adapter
 
     def on_train_begin(
         self,
@@ -93,7 +92,7 @@ class AttestedTraining(TrainerCallback):  # type: ignore[misc]  # a class of an 
                     "nothing says where the trainer's model was loaded from; name its folder, "
                     "AttestedTraining(..., model=PATH)"
                 )
-            refusals = ModelFiles(path, self._adapter).refusals(predicate)
+            refusals = ModelFiles.of(path, self._adapter).refusals(predicate)
         if refusals:
             raise NotVerifiedError(refusals)
 

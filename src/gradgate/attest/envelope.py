@@ -131,7 +131,10 @@ def _statement(payload: bytes) -> dict[str, Any]:
 def _decoded(text: object) -> bytes:
     if not isinstance(text, str):
         raise TypeError("no text")
-    return base64.b64decode(text, validate=True)
+    found = base64.b64decode(text, validate=True)
+    if base64.b64encode(found).decode() != text:
+        raise ValueError("bits that nothing says")
+    return found
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The model that somebody is about to train, held against the one that judged."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 from gradgate.attest.statement import Predicate
 from gradgate.config import ModelConfig
@@ -21,6 +23,11 @@ class ModelFiles:
     path: str
     adapter: str | None = None
 
+    @classmethod
+    def of(cls, path: str | Path, adapter: str | Path | None) -> Self:
+        """With names or paths."""
+        return cls(str(path), None if adapter is None else str(adapter))
+
     def refusals(self, predicate: Predicate) -> list[str]:
         """Why it is another model; nothing when it is the same, file by file.
 
@@ -32,8 +39,8 @@ class ModelFiles:
         """
         if predicate.model_digest_of != "files":
             return [
-                "the data were judged by a model in memory, which no files can be held against; judge "
-                "them by the model's path"
+                "the data were judged by a model in memory, which no files can be held against; "
+                "judge them by the model's path"
             ]
         found = [_refusal("model", self.path, locate_model(ModelConfig(path=self.path)), predicate)]
         attested = predicate.model.get("adapter_sha256")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from pydantic import ValidationError
 
@@ -46,6 +46,12 @@ class Trust:
     key: Path | None = None
     revoked: Path | None = None
     allow_unsigned: bool = False
+
+    @classmethod
+    def of(cls, key: str | Path | None, revoked: str | Path | None, allow_unsigned: bool) -> Self:
+        """With names of files."""
+        paths = [None if name is None else Path(name) for name in (key, revoked)]
+        return cls(paths[0], paths[1], allow_unsigned)
 
     def revoked_ids(self) -> frozenset[str]:
         """What no longer holds.
@@ -116,8 +122,8 @@ def verify(
         DataError: A file is not there.
         ModelError: There is no such model.
     """
-    trust = Trust(_path(key), _path(revoked), allow_unsigned)
-    files = None if model is None else ModelFiles(str(model), _text(adapter))
+    trust = Trust.of(key, revoked, allow_unsigned)
+    files = None if model is None else ModelFiles.of(model, adapter)
     return verify_by(Path(attestation), trust, files, lambda found: _check_data(data, found))
 
 
@@ -138,7 +144,11 @@ def verify_by(
     if predicate.key != key:
         raise NotVerifiedError([f"{attestation} was signed by another key than it says"])
     # 4. It lets anybody train, now, and was not taken back; 5. on this model.
-    refusals = [*_of_verdict(predicate), *_of_time(predicate), *_of_list(sealed, key, revoked)]
+    refusals = [
+        *_of_verdict(predicate),
+        *refused_by_time(predicate),
+        *_of_list(sealed, key, revoked),
+    ]
     refusals += [] if files is None else files.refusals(predicate)
     if refusals:
         raise NotVerifiedError(refusals)
@@ -223,7 +233,8 @@ def _of_verdict(predicate: Predicate) -> list[str]:
     return [] if predicate.accepted and predicate.accepted.n else ["no row was accepted"]
 
 
-def _of_time(predicate: Predicate) -> list[str]:
+def refused_by_time(predicate: Predicate) -> list[str]:
+    """Why it does not hold now; nothing when it does."""
     now = datetime.now(UTC)
     if predicate.issued > now + _SKEW:
         return [f"it was issued at {predicate.issued:%Y-%m-%d %H:%M} UTC, which is yet to come"]
@@ -272,11 +283,3 @@ def _check_data(data: Source, predicate: Predicate) -> Covered:
 def _short(names: str) -> str:
     """Ids as an envelope names them, which anybody may have written."""
     return names[:200] if names.isprintable() else "a key with an odd name"
-
-
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)
-
-
-def _text(given: str | Path | None) -> str | None:
-    return None if given is None else str(given)
