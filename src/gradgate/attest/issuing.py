@@ -14,6 +14,7 @@ from securesystemslib.signer import CryptoSigner
 
 import gradgate
 from gradgate.attest.envelope import seal
+from gradgate.attest.given_rows import OtherDataError, check_file
 from gradgate.attest.keys import signer_of
 from gradgate.attest.run_rows import accepted_of, dataset_of
 from gradgate.attest.statement import AttestedAnswer, Predicate, Run, statement_of
@@ -21,6 +22,7 @@ from gradgate.common.files import written_whole
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import DataError
+from gradgate.gate.accounts import accepted_file
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import STEPS, Steps, run_gate
 from gradgate.gate.verdict import Answer, Verdict
@@ -84,8 +86,22 @@ def write_attestation(
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, one["loc"])) for one in error.errors()}))
         raise DataError(f"the verdict cannot be attested: {fields} cannot be right") from error
+    _check_file(run, predicate)
     with written_whole(run.attestation) as part:
         part.write_bytes(seal(statement_of(predicate), signer))
+
+
+def _check_file(run: RunFolder, predicate: Predicate) -> None:
+    """Read the file of the accepted rows as a verifier does: its digest will stand for its rows."""
+    if predicate.accepted is None or predicate.accepted.n == 0:
+        return
+    path = accepted_file(run.rows)
+    try:
+        check_file(path, predicate)
+    except OtherDataError as error:
+        raise DataError(
+            f"{path} does not hold the rows that the verdict accepts ({error}); run again"
+        ) from error
 
 
 def _predicate(
