@@ -71,7 +71,7 @@ class AttestedTraining(TrainerCallback):
             GradgateError: See `gradgate.verify`.
         """
         self.verified = None
-        loader, model = kwargs["train_dataloader"], kwargs["model"]
+        loader, model = kwargs.get("train_dataloader"), kwargs.get("model")
 
         def check(predicate: Predicate) -> Covered:
             self._check_model(model, kwargs.get("processing_class"), predicate)
@@ -105,11 +105,11 @@ _IN_MEMORY = (
 
 def _pairs(loader: Any, arguments: Any) -> Iterator[tuple[list[int], list[bool]]]:
     """Token ids and loss masks of a training, row by row."""
-    data = loader.dataset
+    data = getattr(loader, "dataset", None)
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         raise ConfigError(
-            "train_dataset is a stream, which is read anew for the training, so that other rows "
-            "could come than were compared; use a datasets.Dataset"
+            "train_dataset is a stream, or none is known: it is read anew for the training, so that "
+            "other rows could come than were compared; use a datasets.Dataset"
         )
     try:
         for row in loader_rows(loader, arguments, data):
