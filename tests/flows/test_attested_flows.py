@@ -38,7 +38,7 @@ def logged(ended: Any) -> str:
 def test_a_key_in_a_secret_block(state: Path, tmp_path: Path) -> None:
     make_key(tmp_path / "key")
     pem = (tmp_path / "key").read_text()
-    Secret(value=pem).save("gate-key", overwrite=True)  # type: ignore[unused-coroutine]
+    Secret(value=pem).save("gate-key", overwrite=True)
     source = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(60))
     wanted = finetune_config(
         source,

@@ -108,7 +108,7 @@ def _pairs(loader: Any, arguments: Any) -> Iterator[tuple[list[int], list[bool]]
     data = getattr(loader, "dataset", None)
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         raise ConfigError(
-            "train_dataset is a stream, or none is known: it is read anew for the training, so that "
+            "train_dataset is a stream, or not known: it is read anew for the training, so that "
             "other rows could come than were compared; use a datasets.Dataset"
         )
     try:

@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from attest_helpers import Attested, gate_config, pairs, write_jsonl
+from attest_helpers import Attested, gate_config, pairs
 from cli_helpers import gradgate
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -16,6 +16,7 @@ from gradgate.common.run_folder import RunFolder
 from gradgate.config import AttestationConfig, check_config
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
+from helpers import write_jsonl
 
 
 @pytest.fixture(autouse=True)

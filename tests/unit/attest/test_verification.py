@@ -215,21 +215,17 @@ def test_statements_of_other_kinds(attested: Attested, tmp_path: Path) -> None:
 
     statement = read_envelope(attested.attestation).statement
     path = tmp_path / "a.json"
-    for text, changes in {
+    said = statement["predicate"]
+    accepted = {**said["accepted"], "n": "48"}
+    cases: dict[str, Row] = {
         "no statement of type": {"_type": "https://in-toto.io/Statement/v0.1"},
         "predicateType is not": {"predicateType": "https://slsa.dev/provenance/v1"},
-        "not of the schema of its version: more": {
-            "predicate": {**statement["predicate"], "more": 1}
-        },
-        "not of the schema of its version: accepted.n": {
-            "predicate": {
-                **statement["predicate"],
-                "accepted": {**statement["predicate"]["accepted"], "n": "48"},
-            }
-        },
+        "schema of its version: more": {"predicate": {**said, "more": 1}},
+        "schema of its version: accepted.n": {"predicate": {**said, "accepted": accepted}},
         "not of the schema": {"predicate": None},
         "subject is not what its predicate": {"subject": []},
-    }.items():
+    }
+    for text, changes in cases.items():
         path.write_bytes(seal({**statement, **changes}, attested.signer))
         assert text in refused(attested, attestation=path)[0]
     no_settings = attested.sealed_with(path, {"settings": {}}, attested.signer)
