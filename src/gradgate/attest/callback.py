@@ -112,7 +112,7 @@ def _pairs(loader: Any, arguments: Any) -> Iterator[tuple[list[int], list[bool]]
             "other rows could come than were compared; use a datasets.Dataset"
         )
     try:
-        for row in loader_rows(loader, arguments, data):
+        for row in loader_rows(loader, arguments):
             yield row["input_ids"], [label != IGNORED for label in row["labels"]]
     except DataError as error:
         raise OtherDataError(str(error)) from error

@@ -27,21 +27,29 @@ def trainer_rows(trainer: Any) -> Iterator[dict[str, list[int]]]:
         DataError: It has no training data, or its collator gives no labels.
     """
     _check_trainer(trainer)
+    _check_apart(trainer.args, trainer.train_dataset)
     # With the columns that the model does not take left out, as in training.
-    return loader_rows(trainer.get_train_dataloader(), trainer.args, trainer.train_dataset)
+    loader = trainer.get_train_dataloader()
+    return _rows(loader.dataset, loader.collate_fn)
 
 
-def loader_rows(loader: Any, arguments: Any, data: Any) -> Iterator[dict[str, list[int]]]:
+def loader_rows(loader: Any, arguments: Any) -> Iterator[dict[str, list[int]]]:
     """What a training's own loader gives, row by row, in the order of its dataset.
 
     Args:
         loader: The `DataLoader` that the training reads.
         arguments: Of the trainer.
-        data: Its dataset as it was given.
 
     Raises:
         ConfigError: As for `trainer_rows`.
+        DataError: Its collator gives no labels.
     """
+    _check_apart(arguments, loader.dataset)
+    return _rows(loader.dataset, loader.collate_fn)
+
+
+def _check_apart(arguments: Any, data: Any) -> None:
+    """Refuse rows that cannot be judged one by one."""
     if getattr(arguments, "packing", False):
         raise ConfigError(
             "the trainer packs several samples into a row, so that none can be judged by itself; "
@@ -53,7 +61,6 @@ def loader_rows(loader: Any, arguments: Any, data: Any) -> Iterator[dict[str, li
             "with_transform makes the rows of train_dataset anew at each reading, so that others "
             "would be judged than trained on; use Dataset.map"
         )
-    return _rows(loader.dataset, loader.collate_fn)
 
 
 def _check_trainer(trainer: Any) -> None:
