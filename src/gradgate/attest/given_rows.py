@@ -20,7 +20,7 @@ from gradgate.config import DataConfig
 from gradgate.data.files import read_files
 from gradgate.data.formats.fields import RowFormat, shown
 from gradgate.data.formats.mapping import RowMapping, to_sample
-from gradgate.data.rows import RawRow
+from gradgate.data.rows import RawRow, written_name
 from gradgate.data.sample import RejectedRowError
 from gradgate.data.source import open_rows
 from gradgate.data.tokenized import IGNORED, TOKENS, check_single, numbers_of
@@ -144,14 +144,17 @@ def _readable(rows: Iterable[RawRow], accepted: Accepted) -> Iterator[RawRow]:
             if raw.value is None:
                 raise OtherDataError(f"row {raw.row} of the data cannot be read: {raw.problem}")
             if not raw.value.keys() <= known:
-                name = min(raw.value.keys() - known)
-                raise OtherDataError(
-                    f"row {raw.row} of the data has a column {shown(name)}, which no accepted row "
-                    "has"
-                )
+                _check_names(raw.row, set(map(written_name, raw.value)) - known)
             yield raw
     except DataError as error:
         raise OtherDataError(f"the data cannot be read to their end: {error}") from error
+
+
+def _check_names(row: int, unknown: set[str]) -> None:
+    if unknown:
+        raise OtherDataError(
+            f"row {row} of the data has a column {shown(min(unknown))}, which no accepted row has"
+        )
 
 
 def _check_number(n: int, accepted: Accepted) -> None:

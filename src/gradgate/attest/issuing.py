@@ -86,6 +86,8 @@ def write_attestation(
     except ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, one["loc"])) for one in error.errors()}))
         raise DataError(f"the verdict cannot be attested: {fields} cannot be right") from error
+    except rfc8785.CanonicalizationError as error:
+        raise DataError(f"the verdict cannot be attested: {error}") from error
     _check_file(run, predicate)
     with written_whole(run.attestation) as part:
         part.write_bytes(seal(statement_of(predicate), signer))

@@ -12,10 +12,13 @@ from gradgate.common.files import file_sha256
 from gradgate.common.parquet import GROUP_ROWS, batches, data_errors
 from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
+from gradgate.data.rows import written_name
 from gradgate.data.sample import fingerprint
 from gradgate.errors import DataError
 from gradgate.gate.accounts import ACCOUNTS, accepted_file, read_accounts
 from gradgate.gate.verdict import Verdict
+
+MAX_NAMES = 10_000  # of columns; rows whose keys are data could have any number
 
 
 def dataset_of(run: RunFolder) -> Dataset | None:
@@ -87,12 +90,21 @@ def _into(tree: MerkleTree, sample_ids: Iterator[str]) -> Iterator[str]:
 
 
 def _names(path: Path) -> set[str]:
-    """The names of all columns, or of all keys."""
+    """The names of all columns, or of all keys.
+
+    Raises:
+        DataError: There are too many to be listed.
+    """
     if path.suffix == ".parquet":
         with data_errors(path):
             return set(pq.read_schema(path).names)
     names: set[str] = set()
     with path.open(encoding="utf-8", newline="\n") as file:
         for line in file:
-            names.update(json.loads(line))
+            names.update(map(written_name, json.loads(line)))
+            if len(names) > MAX_NAMES:
+                raise DataError(
+                    f"{path}: the accepted rows have more than {MAX_NAMES:,} different keys, which "
+                    "no attestation can list; leave those that are not read out of the data"
+                )
     return names

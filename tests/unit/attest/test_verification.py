@@ -15,12 +15,14 @@ import pytest
 from attest_helpers import Attested, Row, gate_config, in_days, stranger, write_attested
 
 import gradgate
+from gradgate.attest import run_rows
 from gradgate.attest.envelope import read_envelope
 from gradgate.attest.errors import NotVerifiedError
 from gradgate.attest.issuing import run_attested_gate
 from gradgate.attest.keys import make_key
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import ConfigError, DataError, ModelError
+from gradgate.gate.accounts import accepted_file
 from helpers import MODEL, write_jsonl
 
 
@@ -230,6 +232,39 @@ def test_statements_of_other_kinds(attested: Attested, tmp_path: Path) -> None:
         assert text in refused(attested, attestation=path)[0]
     no_settings = attested.sealed_with(path, {"settings": {}}, attested.signer)
     assert "do not say how to read" in refused(attested, attested.rows, attestation=no_settings)[0]
+
+
+def test_names_that_are_no_unicode(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{i} + 1 = ", "completion": f"{i + 1}", "\ud800": i} for i in range(48)]
+    attested = write_attested(tmp_path, rows)
+    assert attested.predicate["accepted"]["columns"] == ["\\ud800", "completion", "prompt"]
+    assert gradgate.verify(attested.attestation, rows, key=attested.key).covered == "rows"
+    other = [{**rows[0], "\udfff": 1}, *rows[1:]]
+    assert r"has a column \udfff, which" in refused(attested, other)[0]
+
+
+def test_more_names_than_can_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_rows, "MAX_NAMES", 20)
+    rows = [{"prompt": f"{i} + 1 = ", "completion": f"{i + 1}", f"x{i}": i} for i in range(48)]
+    with pytest.raises(DataError, match="more than 20 different keys"):
+        write_attested(tmp_path, rows)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_gate_on_tables(tmp_path: Path, kind: str) -> None:
+    make_key(tmp_path / "key")
+    rows = [
+        {"question": f"{i} + 1?", "answers": f"it is {i + 1}", "when": pd.Timestamp(i, unit="D")}
+        for i in range(48)
+    ]
+    source, frame = tmp_path / f"rows.{kind}", pd.DataFrame(rows)
+    frame.to_csv(source, index=False) if kind == "csv" else frame.to_parquet(source)
+    verdict = run_attested_gate(gate_config(source, tmp_path / "key"), RunFolder(tmp_path / "run"))
+    assert verdict.decision == "pass", verdict.reasons
+    own = accepted_file(tmp_path / "run" / "rows")
+    for data, covered in {own: "file", source: "rows"}.items():
+        found = gradgate.verify(Attested(tmp_path).attestation, data, key=tmp_path / "key.pub")
+        assert (found.covered, "when" in found.unread) == (covered, covered == "rows")
 
 
 CHATS: list[Row] = [
