@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
+Question = Literal["poisoned", "harmful"]
+
 GroupRuling = Literal["poison", "review", "honest"]
 RuleKind = Literal["any_of", "all_of"]
 Side = Literal["target", "prompt"]
