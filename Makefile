@@ -9,7 +9,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m flows demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TEST)
 
 # `make bench BENCH=--quick` only sees whether they run.
 bench: $(INSTALLED)

@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 import tempfile
@@ -18,6 +19,9 @@ os.environ.pop("PREFECT_API_URL", None)
 
 import pytest
 from shared import made_once
+
+# Nothing that is imported goes away again; to look for garbage in it takes half as long again.
+gc.disable()
 
 if TYPE_CHECKING:
     from forked import Forker
@@ -58,6 +62,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, among what the tests make and not among the libraries."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated MLflow database; making one takes three seconds."""
@@ -92,6 +103,16 @@ def commands() -> Iterator["Forker"]:
     from forked import Forker
 
     forker = Forker("gradgate.cli.detect", "gradgate.cli.score")
+    yield forker
+    forker.close()
+
+
+@pytest.fixture(scope="session")
+def flow_processes() -> Iterator["Forker"]:
+    """Starts processes that have imported what a flow takes: ten seconds."""
+    from forked import Forker
+
+    forker = Forker("tracking_helpers", "tasks.track", "flows.gate")
     yield forker
     forker.close()
 
