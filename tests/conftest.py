@@ -19,6 +19,8 @@ os.environ.pop("PREFECT_API_URL", None)
 
 import pytest
 from shared import made_once
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 # Nothing that is imported goes away again; to look for garbage in it takes half as long again.
 gc.disable()
@@ -28,27 +30,29 @@ if TYPE_CHECKING:
     from release_helpers import Made
 
 
+# Files that share what takes long to start: one worker runs them all, and it is started once.
+SHARING = {
+    "Prefect's server, flow_processes": ("tests/flows/",),
+    "commands": (
+        "tests/unit/cli/test_surroundings.py",
+        "tests/crash/test_resume.py",
+        "tests/unit/cli/test_detect.py",
+        "tests/unit/cli/test_score.py",
+        "tests/unit/test_api.py",
+    ),
+}
 # Files that take longest, the longest first. Begun last, one would keep a single worker busy.
 LONGEST = (
-    "flows/test_deployments.py",
-    "flows/test_killed.py",
-    "unit/cli/test_surroundings.py",
-    "gradshield/test_judged_rows.py",
-    "flows/test_drill.py",
-    "flows/test_flows.py",
-    "flows/test_flows_faults.py",
-    "unit/release/test_run.py",
-    "rehearsal/test_rehearse.py",
-    "flows/test_held_adapters.py",
-    "benchmarks/test_papers.py",
-    "benchmarks/test_matrix_descriptions.py",
-    "peers/test_peers.py",
-    "crash/test_migration_crash.py",
-    "crash/test_store_crash.py",
-    "crash/test_resume.py",
-    "unit/cli/test_compare.py",
-    "unit/cli/test_detect.py",
-    "unit/test_api.py",
+    *(name for names in SHARING.values() for name in names),
+    "tests/unit/release/test_run.py",
+    "tests/unit/methods/gradshield/test_judged_rows.py",
+    "tests/unit/methods/peers/test_peers.py",
+    "tests/unit/methods/rehearsal/test_rehearse.py",
+    "tests/benchmarks/test_papers.py",
+    "tests/benchmarks/test_matrix_descriptions.py",
+    "tests/crash/test_migration_crash.py",
+    "tests/crash/test_store_crash.py",
+    "tests/unit/cli/test_compare.py",
 )
 
 
@@ -56,10 +60,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of the longest files first; xdist hands files out in this order."""
 
     def rank(item: pytest.Item) -> int:
-        path = item.path.as_posix()
-        return next((i for i, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST))
+        return next((i for i, name in enumerate(LONGEST) if item.nodeid.startswith(name)), 99)
 
     items.sort(key=rank)
+
+
+class BySharing(LoadFileScheduling):
+    """Hands out whole files, and those that share something together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope: str = super()._split_scope(nodeid)
+        return next((shared for shared, names in SHARING.items() if scope.startswith(names)), scope)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BySharing:
+    """What xdist asks when it is to run the tests in several processes."""
+    return BySharing(config, log)
 
 
 def pytest_collection_finish() -> None:
