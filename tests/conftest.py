@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-class BySharing(LoadFileScheduling):
+class BySharing(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no types
     """Hands out whole files, and those that share something together."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -134,9 +134,10 @@ def flow_processes() -> Iterator["Forker"]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """Prefect's temporary server; it takes some ten seconds to start."""
+def prefect_server() -> Iterator[str]:
+    """The URL of Prefect's temporary server, which takes some ten seconds to start."""
     from prefect.events.worker import EventsWorker
+    from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
     # The harness waits for the last events, and nothing says that they went: it would for ever.
@@ -145,7 +146,7 @@ def prefect_server() -> Iterator[None]:
         patch.object(EventsWorker, "drain_all", drained),
         prefect_test_harness(server_startup_timeout=120),
     ):
-        yield
+        yield str(PREFECT_API_URL.value())
 
 
 @pytest.fixture

@@ -78,11 +78,11 @@ def test_the_example_configuration_is_valid() -> None:
 
 
 @pytest.fixture
-def environment(prefect_server: None, state: Path) -> dict[str, str]:
+def environment(prefect_server: str, state: Path) -> dict[str, str]:
     """What another process needs to reach Prefect's server."""
     return {
         **os.environ,
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_API_URL": prefect_server,
         "GRADGATE_HOME": str(ROOT),
     }
 
