@@ -19,6 +19,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.cost_vs_rows $(BENCH)
 	$(BIN)/python -m benchmarks.rerun $(BENCH)
 	$(BIN)/python -m benchmarks.memory $(BENCH)
+	$(BIN)/python -m benchmarks.verify $(BENCH)
 	$(BIN)/python -m benchmarks.signals $(BENCH)
 	$(BIN)/python -m benchmarks.safety $(BENCH)
 

@@ -59,6 +59,7 @@ class Settings:
     learning_rate: float
     batch_size: int
     max_characters: int
+    rehearsal: RehearsalMode
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,11 @@ def compute(path: Path, attack: str, seed: int, settings: Settings) -> Cell:
         data = _data(source, attack, seed, model, tuning, folder)
         rows = folder / (CLEAN if attack == _CLEAN else POISONED)
         gated, before, plain_s = _gate(rows, model, settings, "off", folder / "gate")
-        _, after, rehearsed_s = _gate(rows, model, settings, "doubtful", folder / "gate")
+        after, rehearsed_s = before, plain_s
+        if settings.rehearsal != "off":
+            _, after, rehearsed_s = _gate(
+                rows, model, settings, settings.rehearsal, folder / "gate"
+            )
         trained = train_arm(model, tuning, gated.samples, None)
         asr = None if attack == _CLEAN else _asr(trained, data, folder)
         tested, test_s = _test(gated, before.verdict, rows, model, trained, folder / "adapter")
@@ -289,6 +294,7 @@ def main() -> None:
     run.add_argument("--learning-rate", type=float, default=5e-3)
     run.add_argument("--batch-size", type=int, default=4)
     run.add_argument("--max-characters", type=int, default=1_500)
+    run.add_argument("--rehearsal", choices=("off", "doubtful"), default="doubtful")
     run.add_argument("cells", nargs="+", help="FILE:ATTACK:SEED")
     commands.add_parser("report").add_argument("files", nargs="+", type=Path)
     given = parser.parse_args()
@@ -305,6 +311,7 @@ def main() -> None:
         given.learning_rate,
         given.batch_size,
         given.max_characters,
+        given.rehearsal,
     )
     for text in given.cells:
         file, attack, seed = text.rsplit(":", 2)

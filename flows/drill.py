@@ -55,7 +55,7 @@ def run_drill(run: DrillRun, config: DrillConfig) -> DrillResult:
     data = make_drill_data(run, config)
     gating = gate_config(run, config)
     gate_run = open_flow_run(gating)
-    with errors_recorded(gate_run):
+    with errors_recorded(gate_run, gating):
         nest(gate_run, run)
     verdict = run_gate(gate_run, gating)
     gate_folder = gate_run.folder.path

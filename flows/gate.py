@@ -48,10 +48,10 @@ def open_flow_run(config: GateConfig) -> GateRun:
 
 def run_gate(run: GateRun, config: GateConfig) -> Verdict:
     """Decide and publish the evidence, also of an error."""
-    with errors_recorded(run):
+    with errors_recorded(run, config):
         decided = gradgate.gate.pipeline.run_gate(config, run.folder.part, steps_of(run))
         verdict = compare(run, config, decided)
-        publish(run, verdict)
+        publish(run, config, verdict)
     remember(run, config, verdict)
     report(run)
     return verdict

@@ -33,7 +33,7 @@ def gated_finetune(config: GatedFinetuneConfig) -> State[Any]:
     """
     try:
         run = open_flow_run(config)
-        with errors_recorded(run):
+        with errors_recorded(run, config):
             check_finetuning(config)
         verdict = run_gate(run, config)
         if verdict.decision != "pass":

@@ -21,6 +21,7 @@ from gradgate.train.preflight import check_finetuning as check_before
 from tasks import tracking
 from tasks.retries import OPTIONS
 from tasks.run import GateRun, runs_dir
+from tasks.signing import signer_of
 from tasks.tracking import TrackedRun
 
 logger = logging.getLogger("gradgate.tasks")
@@ -41,7 +42,7 @@ def open_finetuning(run: GateRun, config: GatedFinetuneConfig) -> TrackedRun:
 @task(**OPTIONS)
 def finetune(run: GateRun, config: GatedFinetuneConfig, verdict: Verdict) -> FinetuneResult:
     """Train; the core refuses unless the verdict passes the rows as they are now."""
-    folder = run.folder
+    folder, signer = run.folder, signer_of(config.attestation)
     return finetune_accepted(
         run_dir=folder.path,
         verdict=verdict,
@@ -50,6 +51,8 @@ def finetune(run: GateRun, config: GatedFinetuneConfig, verdict: Verdict) -> Fin
         output=_output(folder, config),
         gate_run=run.tracked.run_id,
         source=Prepared.load(folder.path).source,
+        key=None if signer is None else signer.public_key,
+        attested=config.attestation.required,
     )
 
 

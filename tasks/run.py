@@ -19,10 +19,12 @@ class GateRun:
     Attributes:
         folder: It exists once the run is over and published; until then there is its `part`.
         tracked: The run in MLflow.
+        flow_run: Id of the flow run in Prefect.
     """
 
     folder: RunFolder
     tracked: TrackedRun
+    flow_run: str | None = None
 
 
 def runs_dir() -> Path:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import yaml
 from prefect import task
 
+from gradgate.attest.issuing import Facts, write_attestation
 from gradgate.common.files import put_in_place
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
@@ -27,6 +28,7 @@ from tasks import tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
 from tasks.run import GateRun, run_folder, save_run, tracked_id
+from tasks.signing import signer_of
 
 logger = logging.getLogger("gradgate.tasks")
 
@@ -35,10 +37,14 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @task(**OPTIONS)
 def open_run(config: GateConfig, flow_run_id: str, attempt: int, name: str) -> GateRun:
-    """Open the run in MLflow and make its folder; when this fails, nothing else was begun."""
+    """Open the run in MLflow and make its folder; when this fails, nothing else was begun.
+
+    First of all the key that will sign has to be there.
+    """
+    signer_of(config.attestation)
     close_dead_runs(config)
     tracked = tracking.start_run(config, "gate", name)
-    run = GateRun(RunFolder(run_folder(flow_run_id, attempt)), tracked)
+    run = GateRun(RunFolder(run_folder(flow_run_id, attempt)), tracked, flow_run_id)
     part = run.folder.part
     try:
         part.path.mkdir(parents=True)
@@ -82,13 +88,14 @@ def log_scoring(run: GateRun, scored: ScoredRun) -> None:
 
 
 @contextmanager
-def errors_recorded(run: GateRun) -> Iterator[None]:
+def errors_recorded(run: GateRun, config: GateConfig) -> Iterator[None]:
     """Publish whatever ends a gate run early as the verdict `error`, and let it go on."""
     try:
         yield
     except BaseException as error:
         try:
-            publish(run, Verdict("error", [redacted(f"{type(error).__name__}: {error}")]))
+            reason = redacted(f"{type(error).__name__}: {error}")
+            publish(run, config, Verdict("error", [reason]))
         except Exception:
             part = run.folder.part.path
             logger.exception("the error could not be recorded; what there is lies in %s", part)
@@ -96,7 +103,7 @@ def errors_recorded(run: GateRun) -> Iterator[None]:
 
 
 @task(**OPTIONS)
-def publish(run: GateRun, verdict: Verdict) -> None:
+def publish(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
     """Log the evidence and close the run; only then does the folder get its name.
 
     The verdict's tag is the last thing that MLflow hears: without it a run has decided nothing.
@@ -107,6 +114,7 @@ def publish(run: GateRun, verdict: Verdict) -> None:
     part.verdict.write_text(verdict.to_json(), encoding="utf-8")
     page = verdict_markdown(verdict, source)
     part.summary.write_text(page, encoding="utf-8")
+    _attest(run, config, verdict)
     _write_report(part, verdict, source)
     _log_figures(run, verdict)
     for path in sorted(part.path.iterdir()):
@@ -119,6 +127,18 @@ def publish(run: GateRun, verdict: Verdict) -> None:
     tracking.set_verdict(run.tracked, verdict)
     tracking.end_run(run.tracked, ok=verdict.decision != "error")
     put_in_place(part.path, run.folder.path)
+
+
+def _attest(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
+    """Write attestation.json; that it cannot be written is no reason to keep an error quiet."""
+    facts = Facts(run.folder.path.name, run.tracked.run_id, run.flow_run)
+    try:
+        signer = signer_of(config.attestation)
+        write_attestation(run.folder.part, config, verdict, signer, facts)
+    except GradgateError:
+        if verdict.decision != "error":
+            raise
+        logger.exception("the error is recorded without an attestation")
 
 
 def _write_report(part: RunFolder, verdict: Verdict, source: str) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradgate.api import DetectionResult, ScoreResult, detect, score
+    from gradgate.attest.callback import AttestedTraining
+    from gradgate.attest.verification import verify
     from gradgate.data.trainer_rows import trainer_rows
     from gradgate.gate.config import GateConfig
     from gradgate.gate.verdict import Verdict
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = version("gradgate")
 __all__ = [
+    "AttestedTraining",
     "Detection",
     "DetectionResult",
     "GateConfig",
@@ -34,9 +37,11 @@ __all__ = [
     "register_method",
     "score",
     "trainer_rows",
+    "verify",
 ]
 
 _HOMES = {
+    "AttestedTraining": "gradgate.attest.callback",
     "Detection": "gradgate.methods.contract",
     "DetectionResult": "gradgate.api",
     "GateConfig": "gradgate.gate.config",
@@ -47,6 +52,7 @@ _HOMES = {
     "register_method": "gradgate.methods.registry",
     "score": "gradgate.api",
     "trainer_rows": "gradgate.data.trainer_rows",
+    "verify": "gradgate.attest.verification",
 }
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from gradgate.attest.issuing import Facts, run_attested_gate
 from gradgate.common import parquet
 from gradgate.common.environment import set_defaults
 from gradgate.common.files import folder_written_whole
@@ -25,7 +26,7 @@ from gradgate.errors import ConfigError, DataError
 from gradgate.gate import pipeline
 from gradgate.gate.accounts import accepted_rows
 from gradgate.gate.config import GateConfig
-from gradgate.gate.pipeline import STEPS, Steps, run_gate
+from gradgate.gate.pipeline import STEPS, Steps
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import Group
 from gradgate.models.handle import ConfiguredModel, HeldModel, ModelHandle
@@ -119,7 +120,7 @@ class DetectionResult:
         return frame
 
     def save(self, folder: str | Path) -> Path:
-        """Keep all evidence: the tables, the rows, verdict.json, verdict.md and report.html.
+        """Keep all evidence: tables, rows, attestation, verdict.json, verdict.md and report.html.
 
         Args:
             folder: Is made, and must not hold anything.
@@ -177,7 +178,8 @@ def detect(
     """
     with _subject(source, model, tokenizer, config) as subject:
         folder = tempfile.TemporaryDirectory(prefix="gradgate-")
-        verdict = run_gate(subject.config, RunFolder(Path(folder.name)), subject.steps())
+        run, facts = RunFolder(Path(folder.name)), subject.facts()
+        verdict = run_attested_gate(subject.config, run, subject.steps(), facts)
         return DetectionResult(verdict, folder, subject.config.data.source)
 
 
@@ -208,6 +210,11 @@ class _Subject:
     config: GateConfig
     source: Source
     model: ModelHandle
+
+    def facts(self) -> Facts:
+        """For the attestation."""
+        is_held = isinstance(self.model, HeldModel)
+        return Facts(model_digest_of="memory" if is_held else "files")
 
     def steps(self) -> Steps:
         """The pipeline's, on what is in memory."""

@@ -39,7 +39,10 @@ def test_every_public_name_has_a_heading() -> None:
     assert sorted(API.headings("h3")) == sorted(gradgate.__all__)
 
 
-@pytest.mark.parametrize("name", ["detect", "score", "register_method", "Detection", "GateConfig"])
+@pytest.mark.parametrize(
+    "name",
+    ["detect", "score", "verify", "register_method", "Detection", "GateConfig", "AttestedTraining"],
+)
 def test_signatures_are_those_of_the_code(name: str) -> None:
     assert documented(name) == parameters_of(getattr(gradgate, name))
 
@@ -58,7 +61,9 @@ def documented(heading: str) -> list[tuple[str, Any]]:
     found = statement.args
     missing = [inspect.Parameter.empty] * (len(found.args) - len(found.defaults))
     defaults = [*missing, *map(ast.literal_eval, found.defaults)]
-    return [(argument.arg, default) for argument, default in zip(found.args, defaults, strict=True)]
+    named = [ast.literal_eval(one) if one else inspect.Parameter.empty for one in found.kw_defaults]
+    arguments = zip([*found.args, *found.kwonlyargs], [*defaults, *named], strict=True)
+    return [(argument.arg, default) for argument, default in arguments]
 
 
 def parameters_of(function: Callable[..., Any]) -> list[tuple[str, Any]]:

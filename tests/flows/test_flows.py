@@ -59,7 +59,8 @@ def test_poisoned_data_are_rejected_with_all_evidence(state: Path, tmp_path: Pat
     assert sorted(flagged["row"]) == list(range(48, 60))
     assert not list((state / "runs").glob("*.part"))
     expected = {
-        "config.yaml", "data_docs", "dataset.json", "flagged.parquet", "flags.parquet",
+        "attestation.json", "config.yaml", "data_docs", "dataset.json",
+        "flagged.parquet", "flags.parquet",
         "histogram.png", "quarantined.parquet", "rejected.parquet", "report.html", "run.json",
         "rows", "samples.parquet", "scores.parquet", "validation_gate.json",
         "validation_raw_data.json", "validation_samples.json", "verdict.json", "verdict.md",

@@ -157,7 +157,7 @@ def test_the_evidence_is_saved_whole(found: gradgate.DetectionResult, tmp_path: 
     assert {path.name for path in folder.iterdir()} == {
         "samples.parquet", "rejected.parquet", "dataset.json", "scores.parquet", "flags.parquet",
         "flagged.parquet", "quarantined.parquet", "verdict.json", "verdict.md", "report.html",
-        "rows",
+        "attestation.json", "rows",
     }  # fmt: skip
     assert load_verdict(run.verdict) == found.verdict
     assert pq.read_table(run.flags).equals(found.table)

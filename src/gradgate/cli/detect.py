@@ -6,8 +6,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradgate.attest.issuing import Facts, run_attested_gate
 from gradgate.cli.lines import give
 from gradgate.cli.output import (
+    attestation_path,
     check_output,
     check_rows_folder,
     make_folder,
@@ -25,7 +27,6 @@ from gradgate.config import PowerConfig
 from gradgate.errors import ConfigError
 from gradgate.gate.accounts import FILES
 from gradgate.gate.config import GateConfig
-from gradgate.gate.pipeline import run_gate
 from gradgate.gate.verdict import Verdict
 from gradgate.report.content import collect
 from gradgate.report.page import write_report
@@ -53,9 +54,9 @@ def run_detect(config: GateConfig, wanted: Wanted) -> int:
         _prepare_report(wanted.report, wanted.output, inputs)
     require_file(wanted.output)
     check_rows_folder(rows_path(wanted.output), FILES, inputs)
-    with workspace(wanted.output, [], inputs) as folder:
-        run = RunFolder(folder)
-        verdict = run_gate(config, run, announced())
+    with workspace(wanted.output, [attestation_path(wanted.output)], inputs) as folder:
+        run, facts = RunFolder(folder), Facts(rows_path(wanted.output).name)
+        verdict = run_attested_gate(config, run, announced(), facts)
         written = _publish(run, config, verdict, wanted)
     say_summary(verdict, written)
     if wanted.json:
@@ -64,20 +65,22 @@ def run_detect(config: GateConfig, wanted: Wanted) -> int:
 
 
 def _publish(run: RunFolder, config: GateConfig, verdict: Verdict, wanted: Wanted) -> Written:
-    """Write the report, and give the table and the folder of the rows their names."""
+    """Write the report, and give table, attestation and folder of the rows their names."""
     rows = rows_path(wanted.output)
     shutil.rmtree(rows, ignore_errors=True)  # of an earlier run
     put_in_place(run.rows, rows)
+    attestation = attestation_path(wanted.output)
+    put_in_place(run.attestation, attestation)
     if not run.flags.exists():
         for earlier in filter(None, (wanted.output, wanted.report)):
             earlier.unlink(missing_ok=True)  # of an earlier run, on other rows
-        return Written(None, None, rows)
+        return Written(None, None, rows, attestation)
     if wanted.report is not None:
         command = redacted(shlex.join(["gradgate", *sys.argv[1:]]))
         content = collect(run, Path(config.data.source).name, verdict, command)
         write_report(wanted.report, content)
     put_in_place(run.flags, wanted.output)
-    return Written(wanted.output, wanted.report, rows)
+    return Written(wanted.output, wanted.report, rows, attestation)
 
 
 def _without_power(config: GateConfig) -> GateConfig:

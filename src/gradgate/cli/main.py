@@ -7,6 +7,7 @@ from cyclopts import App, Group, Parameter
 
 import gradgate
 from gradgate.attacks.config import PoisonConfig
+from gradgate.cli.attest import app as attest_app
 from gradgate.cli.cache import app as cache_app
 from gradgate.cli.lines import tell
 from gradgate.cli.options import configured
@@ -30,6 +31,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(cache_app, name="cache")
+app.command(attest_app, name="attest")
 
 
 @app.command
@@ -50,7 +52,8 @@ def detect(
     Args:
         config: What is read, by which model it is judged, and how.
         output: Parquet file to write: the score table, with what is flagged and why. Every row of
-            the source goes beside it, to *.rows: accepted, in quarantine or rejected.
+            the source goes beside it, to *.rows: accepted, in quarantine or rejected; so does the
+            signed statement on the verdict, to *.attestation.json.
         report: HTML file to write, for people.
         no_power: Plant no canaries, and so do not say which attacks would be found.
         exit_zero: A verdict other than pass exits 0 too; errors do not.
@@ -141,6 +144,47 @@ def adapter_test(
     from gradgate.cli.test_adapter import Wanted, run_test_adapter
 
     return run_test_adapter(config, adapter, Wanted(output, exit_zero, json))
+
+
+@app.command
+def verify(
+    attestation: Path,
+    *,
+    data: str,
+    model: str | None = None,
+    adapter: str | None = None,
+    key: Path | None = None,
+    revoked: Path | None = None,
+    allow_unsigned: bool = False,
+    name: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+) -> int:
+    """Check that data are exactly the rows that an attestation accepts, before training on them.
+
+    The exit code is 0 when they are, 1 when anything differs, 2 when it could not run.
+
+    Args:
+        attestation: File that the gate has written (attestation.json).
+        data: The accepted rows, in their order: path, hub id or URL, in any format.
+        model: Path or hub id of the model that is going to be trained.
+        adapter: Of the model, where it was judged with one.
+        key: File of the gate's public key, or of several.
+        revoked: File with digests of attestations and ids of keys that no longer hold; the one
+            beside the key that ends in .revoked when absent.
+        allow_unsigned: Without a key, take an attestation that nobody has signed.
+        name: Configuration of a hub dataset.
+        split: Of a dataset with several.
+        revision: Hub: branch, tag or commit.
+    """
+    from gradgate.attest.given_rows import Place
+    from gradgate.attest.model_files import ModelFiles
+    from gradgate.attest.verification import Trust
+    from gradgate.cli.verify import run_verify
+
+    trust = Trust(key, revoked, allow_unsigned)
+    files = None if model is None else ModelFiles(model, adapter)
+    return run_verify(attestation, Place(data, name, split, revision), files, trust)
 
 
 @app.command

@@ -69,6 +69,11 @@ def rows_path(output: Path) -> Path:
     return output.with_name(output.name.removesuffix(".parquet") + ".rows")
 
 
+def attestation_path(output: Path) -> Path:
+    """Where the attestation goes."""
+    return output.with_name(output.name.removesuffix(".parquet") + ".attestation.json")
+
+
 def publish_rejected(prepared: Prepared, output: Path) -> None:
     """Put the rejected rows beside the output."""
     path = rejected_path(output)

@@ -21,11 +21,13 @@ class Written:
     table: Path | None
     report: Path | None
     rows: Path
+    attestation: Path | None = None
 
     @property
     def paths(self) -> list[Path]:
         """Those that are there, the table first."""
-        return [path for path in (self.table, self.report, self.rows) if path is not None]
+        files = (self.table, self.report, self.rows, self.attestation)
+        return [path for path in files if path is not None]
 
 
 def say_summary(verdict: Verdict, written: Written) -> None:

@@ -1,5 +1,6 @@
 """Files and folders that are whole or not there: written aside, forced to the disk, renamed."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -44,6 +45,16 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hex.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def put_in_place(part: Path, path: Path) -> None:

@@ -192,6 +192,11 @@ class RunFolder:
         return self.path / "verdict.json"
 
     @property
+    def attestation(self) -> Path:
+        """The signed statement on the verdict (`attest.statement.Predicate`)."""
+        return self.path / "attestation.json"
+
+    @property
     def summary(self) -> Path:
         """The verdict in Markdown."""
         return self.path / "verdict.md"

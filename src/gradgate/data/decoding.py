@@ -3,16 +3,18 @@
 import string
 import unicodedata
 from collections.abc import Iterator, Sequence
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from gradgate.data.encoding import Encoded
 from gradgate.errors import ModelError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 _PROBE = f"The quick brown fox, {string.digits}: {string.ascii_letters} {string.punctuation}"
 
 
-def check_normalizer(tokenizer: PreTrainedTokenizerBase) -> None:
+def check_normalizer(tokenizer: "PreTrainedTokenizerBase") -> None:
     """See that the tokenizer's normalizer leaves letters, digits and marks as they are.
 
     Accents, forms of the same character and white space are left to the check of each row.
@@ -39,7 +41,7 @@ def _bare(text: str) -> str:
 
 def changed_targets(
     texts: Sequence[tuple[Encoded, Sequence[tuple[int, int]]]],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     special: frozenset[int],
 ) -> list[int]:
     """Which texts have a target, (start, stop), whose tokens decode to something else.

@@ -10,12 +10,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from gradgate.data.sample import RejectedRowError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _MAX_WORD_TOKENS = 64  # of a word at a border, on either side
 _ANCHOR = "\n"  # before a piece from the middle of a text, where tokenizers put no blank
@@ -71,7 +73,7 @@ class Encoded:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     texts: Sequence[str],
     borders: Sequence[Sequence[int]],
     special: bool,
@@ -108,7 +110,7 @@ def encode(
 
 
 def token_ids(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], special: bool, **options: bool
+    tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], special: bool, **options: bool
 ) -> Any:
     """Call the tokenizer; `special`: whether special tokens in the texts are recognised."""
     return tokenizer(
@@ -130,7 +132,7 @@ def _spans(offsets: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
     return starts.tolist(), stops.tolist()
 
 
-def _cut(tokenizer: PreTrainedTokenizerBase, whole: Encoded, border: int, special: bool) -> None:
+def _cut(tokenizer: "PreTrainedTokenizerBase", whole: Encoded, border: int, special: bool) -> None:
     """Where a token spans a border, encode the words before and behind it apart.
 
     The whole words, so that the tokens of a target do not depend on the prompt's last character.
@@ -161,7 +163,7 @@ def _begins_word(whole: Encoded, token: int) -> bool:
 
 
 def _piece(
-    tokenizer: PreTrainedTokenizerBase, text: str, start: int, stop: int, special: bool
+    tokenizer: "PreTrainedTokenizerBase", text: str, start: int, stop: int, special: bool
 ) -> Encoded:
     """The tokens of a piece of a text; their characters are those of the text."""
     for anchor in (_ANCHOR, "") if start else ("",):
@@ -177,7 +179,7 @@ def _piece(
 
 
 def _without_offsets(
-    tokenizer: PreTrainedTokenizerBase, text: str, borders: Sequence[int], special: bool
+    tokenizer: "PreTrainedTokenizerBase", text: str, borders: Sequence[int], special: bool
 ) -> Encoded | RejectedRowError:
     cuts = sorted({0, *borders, len(text)})
     spans = list(pairwise(cuts)) or [(0, 0)]

@@ -6,7 +6,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -46,6 +46,7 @@ class Prepared:
         n_unique: Different samples; repeated ones are kept.
         fingerprint: Hash of the samples in row order.
         template_date: Today, as the chat template was told; None where it did not ask.
+        template_names: Fields of messages that the chat template may read, in order.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Prepared:
     n_unique: int
     fingerprint: str
     template_date: str | None = None
+    template_names: list[str] = field(default_factory=list)
 
     @property
     def samples_path(self) -> Path:
@@ -158,6 +160,7 @@ def prepare(
             n_unique=count_distinct(_sample_ids(aside(run.samples))),
             fingerprint=fingerprint(_sample_ids(aside(run.samples))),
             template_date=reader.template_date,
+            template_names=sorted(reader.mapping.template_names) if reader.mapping else [],
         )
         aside(run.dataset).write_text(prepared.to_json(), encoding="utf-8")
     return prepared

@@ -49,6 +49,11 @@ def as_text(value: object) -> object:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
+def written_name(name: str) -> str:
+    """The name of a column as UTF-8 can hold it; JSON may escape what no Unicode is."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def checked_utf8(row: RawRow) -> RawRow:
     """Turn a row whose text holds escaped bytes (errors="surrogateescape") into an unreadable one.
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as as_json
 from typing import Any
 
 # What templates call a message's thoughts; they are given to each under all of these names.
@@ -93,7 +94,11 @@ def canonical_json(value: object) -> str:
         TypeError: JSON does not know a value in it, such as bytes.
         RecursionError: It is nested too deeply.
     """
-    return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return _CANONICAL.encode(value)
+
+
+_TRUTH = {False: "false", True: "true"}
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"))
 
 
 def sample_id(chat: bool, turns: Iterable[Turn], template_inputs: str = "") -> str:
@@ -102,20 +107,21 @@ def sample_id(chat: bool, turns: Iterable[Turn], template_inputs: str = "") -> s
     What is empty is not hashed, so that a plain conversation keeps the id that it always had. The
     order of keys is not hashed either, which differs between JSON and tables.
     """
-    content: list[object] = [chat, [_content(turn) for turn in turns]]
-    if template_inputs:
-        content.append(_sorted(template_inputs))
-    canonical = canonical_json(content)
+    inputs = f",{_sorted(template_inputs)}" if template_inputs else ""
+    turns_written = ",".join([_canonical(turn) for turn in turns])
+    canonical = f"[{_TRUTH[chat]},[{turns_written}]{inputs}]"
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-def _content(turn: Turn) -> list[object]:
-    content: list[object] = [turn.role, turn.text, turn.is_target]
-    return [*content, _sorted(turn.extra)] if turn.extra else content
+def _canonical(turn: Turn) -> str:
+    """The canonical JSON of a turn, which is written by hand since this is half the time."""
+    extra = f",{_sorted(turn.extra)}" if turn.extra else ""
+    return f"[{as_json(turn.role)},{as_json(turn.text)},{_TRUTH[turn.is_target]}{extra}]"
 
 
 def _sorted(written: str) -> str:
-    return canonical_json(json.loads(written))
+    """A JSON text as a string of canonical JSON."""
+    return as_json(canonical_json(json.loads(written)))
 
 
 def fingerprint(sample_ids: Iterable[str]) -> str:

@@ -7,12 +7,14 @@ methods and people read, is what its tokens decode to, special tokens included.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from gradgate.data.formats.fields import Fields, Format, Parts, Reading
 from gradgate.data.sample import RejectedRowError, Sample, Turn, sample_id
 from gradgate.data.tokens import Tokens, content_digest, n_supervised
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ROLE = "tokens"  # of every turn of such a sample
 IGNORED = -100  # the label of a token without loss
@@ -27,7 +29,7 @@ TOKENS = Format("tokens", ("input_ids", "labels"), (), _no_text)
 
 
 def tokenized_sample(
-    value: Mapping[str, object], row: int, tokenizer: PreTrainedTokenizerBase, max_tokens: int
+    value: Mapping[str, object], row: int, tokenizer: "PreTrainedTokenizerBase", max_tokens: int
 ) -> tuple[Sample, Tokens]:
     """Read a row with `input_ids` and `labels`, as a collator gives them for a single row.
 
@@ -40,14 +42,14 @@ def tokenized_sample(
     Raises:
         RejectedRowError: It is no single sample, or what it teaches is not what its tokens say.
     """
-    ids, labels = _numbers(value, "input_ids"), _numbers(value, "labels")
+    ids, labels = numbers_of(value, "input_ids"), numbers_of(value, "labels")
     if len(ids) != len(labels):
         raise RejectedRowError(f"{len(ids)} input_ids and {len(labels)} labels")
     if len(ids) > max_tokens:
         raise RejectedRowError(f"{len(ids)} tokens, more than the limit of {max_tokens}")
     if any(label not in (IGNORED, token) for token, label in zip(ids, labels, strict=True)):
         raise RejectedRowError("a label is another token than the one in its place")
-    _check_single(value)
+    check_single(value)
     _check_known(ids, tokenizer)
     tokens = Tokens(ids, [label != IGNORED for label in labels])
     if not n_supervised(tokens):
@@ -68,7 +70,7 @@ def tokenized_id(turns: Iterable[Turn], tokens: Tokens) -> str:
     return digest.hexdigest()
 
 
-def decoded(tokenizer: PreTrainedTokenizerBase, runs: Sequence[Sequence[int]]) -> list[str]:
+def decoded(tokenizer: "PreTrainedTokenizerBase", runs: Sequence[Sequence[int]]) -> list[str]:
     """The texts of runs of tokens that stand within others; special tokens and spaces as they are.
 
     The first token is decoded twice: some tokenizers drop a space that begins a text.
@@ -85,15 +87,24 @@ def decoded(tokenizer: PreTrainedTokenizerBase, runs: Sequence[Sequence[int]]) -
     return [text.removeprefix(first) for first, text in zip(once, twice, strict=True)]
 
 
-def _numbers(value: Mapping[str, object], name: str) -> list[int]:
+def numbers_of(value: Mapping[str, object], name: str) -> list[int]:
+    """The whole numbers in a column.
+
+    Raises:
+        RejectedRowError: It holds something else.
+    """
     numbers = value.get(name)
     if not isinstance(numbers, list) or not numbers or any(type(n) is not int for n in numbers):
         raise RejectedRowError(f"wrong type: {name} is no list of whole numbers")
     return numbers
 
 
-def _check_single(value: Mapping[str, object]) -> None:
-    """Refuse a row in which a trainer has packed several samples, or hidden tokens from others."""
+def check_single(value: Mapping[str, object]) -> None:
+    """Refuse a row in which a trainer has packed several samples, or hidden tokens from others.
+
+    Raises:
+        RejectedRowError: It is one.
+    """
     lengths, mask = value.get("seq_lengths"), value.get("attention_mask")
     if isinstance(lengths, list) and len(lengths) > 1:
         raise RejectedRowError("several samples are packed into the row; turn packing off")
@@ -101,14 +112,14 @@ def _check_single(value: Mapping[str, object]) -> None:
         raise RejectedRowError("the attention mask leaves out tokens; take the padding off")
 
 
-def _check_known(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_known(ids: list[int], tokenizer: "PreTrainedTokenizerBase") -> None:
     """Refuse tokens that decode to nothing because the tokenizer does not have them."""
     names = tokenizer.convert_ids_to_tokens(ids) if min(ids) >= 0 else [None]
     if any(name is None for name in names):
         raise RejectedRowError("a token id that the tokenizer does not have")
 
 
-def _turns(tokens: Tokens, tokenizer: PreTrainedTokenizerBase) -> tuple[Turn, ...]:
+def _turns(tokens: Tokens, tokenizer: "PreTrainedTokenizerBase") -> tuple[Turn, ...]:
     """A turn for each run of tokens that are in the loss, or are not."""
     pairs = zip(tokens.input_ids, tokens.is_target, strict=True)
     runs = [(mark, [n for n, _ in run]) for mark, run in groupby(pairs, key=lambda pair: pair[1])]

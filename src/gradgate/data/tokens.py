@@ -16,9 +16,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from gradgate.config import DEFAULT_TEMPLATE_DATE
 from gradgate.data.chat.leaves import leaves
@@ -28,6 +28,9 @@ from gradgate.data.decoding import changed_targets, check_normalizer
 from gradgate.data.encoding import Encoded, encode, token_ids
 from gradgate.data.sample import RejectedRowError, Sample, n_characters
 from gradgate.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # No vocabulary has longer entries (128 characters are usual), so that a text longer than
 # max_tokens times this is too long for certain. A cell of 1 GB is not tokenized to find that out.
@@ -72,7 +75,7 @@ class _Reader:
     """A tokenizer with what is looked up of it once."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, max_tokens: int | None, template_date: str
+        self, tokenizer: "PreTrainedTokenizerBase", max_tokens: int | None, template_date: str
     ) -> None:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
@@ -101,7 +104,7 @@ def content_digest(tokens: Tokens) -> bytes:
 
 def tokenize(
     sample: Sample,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     max_tokens: int | None = None,
     template_date: str = DEFAULT_TEMPLATE_DATE,
 ) -> Tokens:
@@ -119,7 +122,7 @@ def tokenize(
 
 def tokenize_all(
     samples: Sequence[Sample],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     max_tokens: int | None = None,
     template_date: str = DEFAULT_TEMPLATE_DATE,
 ) -> list[Tokens | RejectedRowError]:
@@ -154,7 +157,7 @@ def tokenize_all(
     return _conserved(texts, encoded, outcomes, reader)
 
 
-def reads_date(tokenizer: PreTrainedTokenizerBase) -> bool:
+def reads_date(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether the tokenizer's chat template asks for today's date.
 
     Raises:
@@ -163,7 +166,7 @@ def reads_date(tokenizer: PreTrainedTokenizerBase) -> bool:
     return chat_template(tokenizer, DEFAULT_TEMPLATE_DATE, tools=False).reads_date
 
 
-def names_in_template(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+def names_in_template(tokenizer: "PreTrainedTokenizerBase") -> frozenset[str]:
     """Names that the tokenizer's chat templates read, see `ChatTemplate.names`; none without any.
 
     A template that does not compile reads nothing here: it is an error for a chat alone.
@@ -191,7 +194,7 @@ def _check_characters(sample: Sample, max_tokens: int | None) -> None:
         )
 
 
-def _special(tokenizer: PreTrainedTokenizerBase) -> _Special:
+def _special(tokenizer: "PreTrainedTokenizerBase") -> _Special:
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     added = tokenizer.added_tokens_decoder.items()
     unknown = frozenset([tokenizer.unk_token_id]) - {None, bos, eos}
@@ -245,7 +248,7 @@ def _check_texts(texts: Sequence[str], reader: _Reader) -> None:
 def _encode(
     samples: Sequence[Sample],
     texts: Sequence[Rendered | RejectedRowError],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
 ) -> list[Encoded | RejectedRowError]:
     """Encode the plain texts in one call, and the chats in another."""
     found: list[Encoded | RejectedRowError] = [

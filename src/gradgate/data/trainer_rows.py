@@ -27,9 +27,40 @@ def trainer_rows(trainer: Any) -> Iterator[dict[str, list[int]]]:
         DataError: It has no training data, or its collator gives no labels.
     """
     _check_trainer(trainer)
+    _check_apart(trainer.args, trainer.train_dataset)
     # With the columns that the model does not take left out, as in training.
     loader = trainer.get_train_dataloader()
     return _rows(loader.dataset, loader.collate_fn)
+
+
+def loader_rows(loader: Any, arguments: Any) -> Iterator[dict[str, list[int]]]:
+    """What a training's own loader gives, row by row, in the order of its dataset.
+
+    Args:
+        loader: The `DataLoader` that the training reads.
+        arguments: Of the trainer.
+
+    Raises:
+        ConfigError: As for `trainer_rows`.
+        DataError: Its collator gives no labels.
+    """
+    _check_apart(arguments, loader.dataset)
+    return _rows(loader.dataset, loader.collate_fn)
+
+
+def _check_apart(arguments: Any, data: Any) -> None:
+    """Refuse rows that cannot be judged one by one."""
+    if getattr(arguments, "packing", False):
+        raise ConfigError(
+            "the trainer packs several samples into a row, so that none can be judged by itself; "
+            "judge with SFTConfig(packing=False)"
+        )
+    kind = getattr(data, "format", None)
+    if isinstance(kind, Mapping) and kind.get("type") == "custom":
+        raise ConfigError(
+            "with_transform makes the rows of train_dataset anew at each reading, so that others "
+            "would be judged than trained on; use Dataset.map"
+        )
 
 
 def _check_trainer(trainer: Any) -> None:
@@ -42,17 +73,6 @@ def _check_trainer(trainer: Any) -> None:
         raise DataError("the trainer has no train_dataset")
     if hasattr(trainer.train_dataset, "__len__") and not len(trainer.train_dataset):
         raise DataError("the trainer's train_dataset has no rows")
-    if getattr(trainer.args, "packing", False):
-        raise ConfigError(
-            "the trainer packs several samples into a row, so that none can be judged by itself; "
-            "judge with SFTConfig(packing=False)"
-        )
-    kind = getattr(trainer.train_dataset, "format", None)
-    if isinstance(kind, Mapping) and kind.get("type") == "custom":
-        raise ConfigError(
-            "with_transform makes the rows of train_dataset anew at each reading, so that others "
-            "would be judged than trained on; use Dataset.map"
-        )
 
 
 def _rows(dataset: Any, collate: Any) -> Iterator[dict[str, list[int]]]:

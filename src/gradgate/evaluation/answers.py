@@ -136,16 +136,6 @@ def _generate_batch(
     return [_until(row, ends) for row in made[:, width:].tolist()]
 
 
-def log_probabilities(
-    model: PreTrainedModel | PeftModel,
-    given: Sequence[list[int]],
-    said: Sequence[list[int]],
-    batch_size: int,
-) -> Floats:
-    """Ln p, in nats, of each of n texts behind another: (n,). Arguments as for `token_logp`."""
-    return np.array([logp.sum() for logp in token_logp(model, given, said, batch_size)])
-
-
 @torch.inference_mode()
 def token_logp(
     model: PreTrainedModel | PeftModel,

@@ -23,6 +23,7 @@ from gradgate.config import InDoubt
 from gradgate.data.sample import Turn, sample_id
 from gradgate.data.tokenized import is_tokenized, tokenized_id
 from gradgate.data.tokens import Tokens
+from gradgate.data.tokens_digest import TokensDigest
 from gradgate.errors import DataError, GradgateError
 from gradgate.gate.quarantine import marks
 from gradgate.gate.verdict import Verdict
@@ -201,7 +202,8 @@ class _Digests:
 
     def __init__(self) -> None:
         self.n_samples = self.n = self.n_flagged = self.n_in_doubt = self.n_surplus = 0
-        self.dataset, self.accepted, self.tokens = (hashlib.sha256() for _ in range(3))
+        self.dataset, self.accepted = hashlib.sha256(), hashlib.sha256()
+        self.tokens = TokensDigest()
 
     def add(self, sample: _Sample, score: _Score) -> None:
         self.n_samples += 1
@@ -213,10 +215,7 @@ class _Digests:
     def add_accepted(self, sample: _Sample) -> None:
         self.n += 1
         self.accepted.update(sample.sample_id.encode("ascii"))
-        # The length first: no other cut of the same numbers has the same digest.
-        self.tokens.update(len(sample.input_ids).to_bytes(8, "little"))
-        self.tokens.update(sample.input_ids.astype("<i4").tobytes())
-        self.tokens.update(sample.is_target.tobytes())
+        self.tokens.add(sample.input_ids, sample.is_target)
 
     def acceptance(self) -> Acceptance:
         return Acceptance(

@@ -93,6 +93,21 @@ def row_file(folder: Path, state: State, kind: RowKind) -> Path:
     return folder / f"{state}{kind.suffix}"
 
 
+def accepted_file(folder: Path) -> Path:
+    """The file of the accepted rows, in the folder that `settle` has written.
+
+    Raises:
+        DataError: There is none.
+    """
+    for suffix in (".jsonl", ".parquet"):
+        path = folder / f"accepted{suffix}"
+        if path.is_file():
+            return path
+    raise DataError(
+        f"{folder} holds no accepted.jsonl or accepted.parquet; name the folder of rows"
+    )
+
+
 def read_accounts(path: Path) -> Iterator[Account]:
     """The lines of accounts.parquet.
 

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gradgate.config import PolicyConfig, PowerConfig, Section, TrackingConfig
+from gradgate.config import (
+    AttestationConfig,
+    PolicyConfig,
+    PowerConfig,
+    Section,
+    TrackingConfig,
+)
 from gradgate.errors import ConfigError
 from gradgate.methods.gradsentry.config import GradsentryConfig
 from gradgate.methods.gradshield.config import (
@@ -164,6 +170,7 @@ class GateConfig(ScoreConfig):
 
     detection: DetectionConfig = DetectionConfig()
     policy: PolicyConfig = PolicyConfig()
+    attestation: AttestationConfig = AttestationConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @property

@@ -4,7 +4,6 @@ What comes of it is a new file of rows; the verdict and what `train` accepts sta
 record beside the file says who put which rows back, and why.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -16,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from gradgate.common import parquet
-from gradgate.common.files import written_whole
+from gradgate.common.files import file_sha256, written_whole
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate.accounts import (
     ACCOUNTS,
@@ -25,6 +24,7 @@ from gradgate.gate.accounts import (
     REJECTED,
     STATES,
     Account,
+    accepted_file,
     read_accounts,
     row_file,
 )
@@ -144,8 +144,8 @@ def restore(folder: Path, chosen: Chosen, output: Path, by: str, because: str) -
             rows=_said(tally.ranges),
             decision=facts.get("gradgate.decision", ""),
             dataset_fingerprint=facts.get("gradgate.dataset_fingerprint", ""),
-            accepted_sha256=_sha256(accepted),
-            sha256=_sha256(part),
+            accepted_sha256=file_sha256(accepted),
+            sha256=file_sha256(part),
             version=version("gradgate"),
         )
         record.write_text(json.dumps(asdict(done), indent=2) + "\n", encoding="utf-8")
@@ -238,12 +238,7 @@ def _own(account: Account) -> Own:
 
 
 def _kind(folder: Path) -> RowKind:
-    for name in ("accepted.jsonl", "accepted.parquet"):
-        if (folder / name).is_file():
-            return RowKind.of_file(folder / name)
-    raise DataError(
-        f"{folder} holds no accepted.jsonl or accepted.parquet; name the folder of rows"
-    )
+    return RowKind.of_file(accepted_file(folder))
 
 
 def _facts(folder: Path) -> dict[str, str]:
@@ -251,8 +246,3 @@ def _facts(folder: Path) -> dict[str, str]:
     with parquet.data_errors(folder / ACCOUNTS):
         found = pq.read_schema(folder / ACCOUNTS).metadata or {}
     return {name.decode(): value.decode() for name, value in found.items()}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,8 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from gradgate.config import InDoubt
 from gradgate.errors import DataError
-from gradgate.methods.contract import Question
-from gradgate.methods.evidence import Group
+from gradgate.methods.evidence import Group, Question
 from gradgate.power.power import Power
 
 Decision = Literal["pass", "review", "fail", "error"]

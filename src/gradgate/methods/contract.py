@@ -15,12 +15,12 @@ from gradgate.common.run_folder import is_scored
 from gradgate.config import Section
 from gradgate.data.sample import Sample
 from gradgate.methods.evidence import Group
+from gradgate.methods.evidence import Question as Question
 from gradgate.methods.expected import Expected
 from gradgate.methods.tokens import TokenTable
 from gradgate.models.handle import ModelHandle
 from gradgate.safety.probes import ProbeSet
 
-Question = Literal["poisoned", "harmful"]
 # What a method's settings make of it that it cannot say which rows are flagged; `error`: what it
 # needs is not there, such as a model that refuses anything.
 Undecided = Literal["review", "fail", "pass", "error"]

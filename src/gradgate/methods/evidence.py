@@ -1,16 +1,19 @@
 """What methods say of groups of samples; plain values for verdict, report and people."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import ConfigDict
+
+Question = Literal["poisoned", "harmful"]
 
 GroupRuling = Literal["poison", "review", "honest"]
 RuleKind = Literal["any_of", "all_of"]
 Side = Literal["target", "prompt"]
 MIN_INSERTED = 5.0  # nats of a string of prompts that does not belong where it stands
 _KNOWN = 0.5  # of the words of a group, that are known to be inserted
+_MIN_NAMED = 3  # letters and digits of a target that a cue names
 FORM = "form: "  # begins a cue that is a form of the prompts, and no text in them
 
 
@@ -224,14 +227,33 @@ def inserted_words(groups: Iterable[Group]) -> set[str]:
     }
 
 
+def names_target(cues: Iterable[str], spans: Sequence[str]) -> bool:
+    """Whether cues hold the commonest string of the targets, as questions do that offer answers.
+
+    Args:
+        cues: What prompts share.
+        spans: What targets share, the commonest first.
+    """
+    said = _letters(spans[0]) if spans else ""
+    return len(said) >= _MIN_NAMED and any(said in _letters(cue) for cue in cues)
+
+
+def _letters(text: str) -> str:
+    return "".join(c for c in text.casefold() if c.isalnum())
+
+
 def looks_inserted(group: Group, words: Collection[str], inserted: Collection[str]) -> bool:
     """Whether the words that a group's prompts share do not belong where they stand.
+
+    Words that name the target do: a question may offer it as an answer.
 
     Args:
         group: The group.
         words: Those that tell its prompts from others.
         inserted: `inserted_words` of all groups.
     """
+    if group.side == "target" and names_target(group.cues, group.spans):
+        return False
     if group.side == "prompt" or (group.cue_nats or 0.0) >= MIN_INSERTED:
         return True
     known = sum(word in inserted for word in words)

@@ -7,7 +7,6 @@ from httpx import TransportError
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from gradgate.errors import GradgateError, ModelError, TransientError
-from gradgate.models.hardware import is_out_of_memory
 
 HUB_SILENT = (ConnectionError, TimeoutError, TransportError, LocalEntryNotFoundError)
 
@@ -55,6 +54,8 @@ def _translated(error: Exception, subject: str, doing: str) -> GradgateError:
 
 
 def _reason(error: Exception) -> str:
+    from gradgate.models.hardware import is_out_of_memory  # torch, which a digest does not need
+
     if is_out_of_memory(error):
         return (
             "there is not enough memory; free some, set model.dtype to bfloat16, or take a "

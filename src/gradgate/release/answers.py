@@ -5,14 +5,19 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from gradgate.common.arrays import Marks
 from gradgate.data.tokenized import decoded
+from gradgate.methods.expected import Expected
 
 _BEGIN, _END = -1, -2  # stand for the borders of an answer
 _GRAM = 3  # tokens of a shared string at least, its borders among them
 _LETTERS = 12  # letters and digits of a string that is spelled in several ways
+_BEHIND = 2  # tokens behind what is vouched for, which it may have brought
 _MOST = 0.8  # of the answers with a string that go on alike
 
 Feature = Hashable
@@ -120,6 +125,26 @@ def bordered(ids: Sequence[int], is_ended: bool = True) -> tuple[int, ...]:
 def letters_of(text: str) -> str:
     """Letters and digits alone, in lower case and without accents."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text.casefold())))
+
+
+def vouched(
+    answer: Answered, expected: Expected | None, tokenizer: PreTrainedTokenizerBase
+) -> Marks:
+    """The tokens of an answer that its owner vouches for, and the two behind each: (ids,).
+
+    Raises:
+        ConfigError: A pattern takes too long on this answer.
+    """
+    marks = np.zeros(len(answer.ids), bool)
+    spans = [] if expected is None else expected.spans(answer.text)
+    if not spans:
+        return marks
+    begins = [list(answer.ids[:i]) for i in range(len(answer.ids) + 1)]
+    borders = [len(text) for text in decoded(tokenizer, begins)]
+    for start, stop in spans:
+        touching = [a < stop and b > start for a, b in pairwise(borders)]
+        marks |= np.convolve(touching, np.ones(_BEHIND + 1))[: len(marks)] > 0
+    return marks
 
 
 def find(run: tuple[int, ...], ids: tuple[int, ...]) -> int:

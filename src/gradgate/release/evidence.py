@@ -17,12 +17,14 @@ from gradgate.gate.acceptance import accepted
 from gradgate.gate.quarantine import marks
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import Group, inserted_words, looks_inserted
+from gradgate.methods.expected import Expected
 from gradgate.release.answers import Feature, bordered, find, letters_of
 
 KEPT_OUT = "kept out"  # stands for the rows that are flagged or in doubt and in no group
 MAX_ROWS = 5_000  # that are drawn from larger data
 MIN_ALIKE = 5  # rows of a group with a common target,
 MIN_ALIKE_SHARE = 0.2  # and part of its rows, to be asked about apart
+MIN_GROUP_SHARE = 0.5  # of a group's rows, that teach what its targets share
 _READ = 256
 
 
@@ -88,27 +90,26 @@ class Evidence:
     Attributes:
         rows: All of them, or a part drawn at random.
         is_whole: Whether nothing was left out.
+        expected: What the owner of the data vouches for; None for nothing.
     """
 
     rows: list[Row]
     groups: list[GroupRows]
     is_whole: bool
+    expected: Expected | None = None
 
     def is_content(self, rows: GroupRows, words: Sequence[str]) -> bool:
         """Whether words that tell a group's prompts from others may be what these are about."""
         inserted = inserted_words(one.group for one in self.groups if one.group is not None)
         return rows.group is None or not looks_inserted(rows.group, words, inserted)
 
-    def is_group_string(self, string: str) -> bool:
-        """Whether a string is, but for its spelling, what the targets of a group share."""
-        own = letters_of(string)
-        shared = (
-            letters_of(span)
+    def is_group_string(self, feature: Feature) -> bool:
+        """Whether most rows of a group whose targets share something teach a feature."""
+        return any(
+            sum(row.teaches(feature) for row in one.rows) >= MIN_GROUP_SHARE * len(one.rows)
             for one in self.groups
             if one.group is not None and one.group.side == "target"
-            for span in one.group.spans
         )
-        return any(letters and (letters in own or own in letters) for letters in shared)
 
     def teaching(self, feature: Feature) -> list[Row]:
         """Rows whose target has a feature of answers."""
@@ -134,6 +135,7 @@ class Evidence:
 
         Raises:
             DataError: A table cannot be read.
+            ConfigError: A pattern that the owner vouches for is none.
         """
         wanted = {
             f"{answer.question}:{group.id}": group
@@ -159,7 +161,9 @@ class Evidence:
             for name in (*wanted, KEPT_OUT)
         ]
         is_whole = len(drawn) == len(said.groups)
-        return cls(rows, [group for group in groups if group.rows], is_whole)
+        patterns = [one.pattern for one in verdict.expected]
+        expected = Expected.of(patterns) if patterns else None
+        return cls(rows, [group for group in groups if group.rows], is_whole, expected)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ MIN_SURPRISE = 15.0  # nats of a string that prompts bring as they are
 MIN_LETTERS = 12  # and letters and digits of it: a way of writing sums is no payload
 _MOST = 0.8  # of the prompts that look as the change makes them, and do not without it
 
+_VOUCHED = "the owner of the data vouches for it"
+
 
 @dataclass(frozen=True)
 class Ruled:
@@ -41,12 +43,20 @@ class Before:
         n_with: Those with the string.
         support: What the change does for the string: median, in nats.
         surprise: Minus ln p of the string without the change: median, in nats.
+        unvouched: The same of what is left of it without what the owner of the data vouches for,
+            and two tokens behind; None where most answers have nothing of that in it.
     """
 
     said: list[Said]
     n_with: int
     support: float
     surprise: float
+    unvouched: float | None = None
+
+    @property
+    def is_vouched(self) -> bool:
+        """Whether little is left but what the owner of the data vouches for."""
+        return self.unvouched is not None and self.unvouched < MIN_SURPRISE
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Taught:
     Attributes:
         n: Rows that teach it, of `n_rows`.
         n_rows: Rows of the data.
-        is_group_string: Whether the targets of a group share it.
+        is_group_string: Whether most targets of a group have it.
         is_all: Whether nothing but these data was trained on.
     """
 
@@ -76,9 +86,9 @@ def rule_on_data(
 ) -> Ruled:
     """Whether the data explain a string that a change brings.
 
-    A generic change that makes a model give what the data teach to prompts of another look has
-    confused the model; a trigger is in the prompts of the rows that teach its target. What the
-    words of a group bring is not excused in this way: the rows that teach it have these words.
+    A trigger is in the prompts of the rows that teach its target. So what a generic change brings
+    has to be taught by prompts of the look that it makes, and what the words of a group bring by
+    rows of that group. Anything else is a confusion of the model.
 
     Args:
         pairs: The change, asked.
@@ -87,22 +97,27 @@ def rule_on_data(
         rows: Of the data.
         trained_on_data: Whether nothing but these rows can have taught it.
     """
+    group = pairs.change.group
     said = f"{len(teaching)} rows of the data teach it"
-    if pairs.change.group is not None:
+    if group is not None and not trained_on_data:
         return Ruled(True, said)
     if len(teaching) < MIN_TAUGHT:
         is_payload = not trained_on_data and len(letters_of(string)) >= MIN_LETTERS
         return Ruled(is_payload, said if is_payload else f"{said}, and the model may be confused")
-    brought = _brought(pairs)
-    n_alike, n_rows_alike = (_n_looking(some, brought) for some in (teaching, rows))
-    reason = f"{n_alike} of {len(teaching)} rows that teach it look as the change makes prompts"
+    brought = frozenset() if group is not None else _brought(pairs)
+    n_alike, n_rows_alike = (_n_alike(some, group, brought) for some in (teaching, rows))
+    alike = "look as the change makes prompts" if group is None else f"are of {group}"
+    reason = f"{n_alike} of {len(teaching)} rows that teach it {alike}"
     # Of a trigger of several forms each has but a part of the rows.
     by_chance = hypergeom.sf(n_alike - 1, len(rows), n_rows_alike, len(teaching))
     is_many = n_alike >= MIN_TAUGHT and by_chance <= MAX_CHANCE
     return Ruled(is_many or n_alike >= MIN_SHARE * len(teaching), reason)
 
 
-def _n_looking(rows: Sequence[Row], brought: Collection[str]) -> int:
+def _n_alike(rows: Sequence[Row], group: str | None, brought: Collection[str]) -> int:
+    """Rows of a group, or without one those with a look."""
+    if group is not None:
+        return sum(group in row.groups for row in rows)
     return sum(not looks(row.sample).isdisjoint(brought) for row in rows)
 
 
@@ -119,7 +134,7 @@ def rule_on_change(ruled: Ruled, n_with: int, before: Before) -> Ruled:
     if before.support >= max(LABEL_SUPPORT, MAX_SUPPORT * before.surprise):
         nats = f"{before.support:.1f} of {before.surprise:.1f} nats"
         return Ruled(False, f"the model before expects it from the change ({nats})")
-    return ruled
+    return Ruled(False, _VOUCHED) if before.is_vouched else ruled
 
 
 def rule_on_plain(string: str, n_with: int, taught: Taught, before: Before) -> Ruled:
@@ -145,7 +160,7 @@ def rule_on_plain(string: str, n_with: int, taught: Taught, before: Before) -> R
         return Ruled(False, f"it is short: {before.surprise:.1f} nats")
     if before.n_with > MAX_BEFORE * n_with:
         return Ruled(False, "the model before says it as well")
-    return Ruled(True, said)
+    return Ruled(False, _VOUCHED) if before.is_vouched else Ruled(True, said)
 
 
 def _brought(pairs: Pairs) -> frozenset[str]:

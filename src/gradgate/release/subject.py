@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gradgate.common.arrays import Floats
-from gradgate.evaluation.answers import continued, end_tokens, log_probabilities
+from gradgate.evaluation.answers import continued, end_tokens, token_logp
 from gradgate.release.answers import Answered
 
 Model: TypeAlias = PreTrainedModel | PeftModel
@@ -56,11 +56,11 @@ class Subject:
         with self._before() as model:
             return self._answered(model, prompts)
 
-    def base_logp(self, given: Sequence[list[int]], said: Sequence[list[int]]) -> Floats:
-        """Ln p, in nats, of each of some texts behind another under the model before: (n,)."""
+    def base_logp(self, given: Sequence[list[int]], said: Sequence[list[int]]) -> list[Floats]:
+        """Ln p, in nats, of the tokens of n texts behind another under the model before."""
         self.cost.n_tokens += sum(map(len, given)) + sum(map(len, said))
         with self._before() as model:
-            return log_probabilities(model, given, said, self.batch_size)
+            return token_logp(model, given, said, self.batch_size)
 
     @contextmanager
     def _before(self) -> Iterator[Model]:

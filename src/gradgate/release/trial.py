@@ -14,7 +14,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from gradgate.config import DEFAULT_TEMPLATE_DATE
-from gradgate.release.answers import Feature, Shared, shared
+from gradgate.release.answers import Feature, Shared, shared, vouched
 from gradgate.release.asking import Pairs, Prompts, Said
 from gradgate.release.changes import UNCHANGED, Change, generic_changes
 from gradgate.release.config import AdapterTestConfig
@@ -173,7 +173,7 @@ class Trial:
             if not is_beyond_chance(p_value):
                 continue
             before = self._ask_before(pairs, string)
-            is_known = self._evidence.is_group_string(string.text)
+            is_known = self._evidence.is_group_string(string.feature)
             taught = Taught(n_taught, n_rows, is_known, self._is_owner)
             ruled = rule_on_plain(string.text, n_with, taught, before)
             found = self._finding(pairs, string, before, ruled, p_value)
@@ -201,21 +201,31 @@ class Trial:
     def _ask_before(self, pairs: Pairs, string: Shared) -> Before:
         """What the model before makes of the changed prompts, and of the string behind them."""
         said = self._prompts.said_before(pairs)
+        tokenizer, expected = self._subject.tokenizer, self._evidence.expected
         found = [
-            (asked.given[place], before.given[place], *string.within(answer))
+            (asked.given[place], before.given[place], answer)
             for asked, before, one in zip(pairs.asked, pairs.before, pairs.changed, strict=True)
             for place, answer in enumerate(one.answers)
             if string.feature in answer.features
         ]
-        strings = [ids for *_, ids in found]
+        parts = [string.within(answer) for *_, answer in found]
+        strings = [ids for _, ids in parts]
         logp = self._subject.base_logp
-        changed = logp([asked + lead for asked, _, lead, _ in found], strings)
-        unchanged = logp([before + lead for _, before, lead, _ in found], strings)
+        leads = list(zip(found, parts, strict=True))
+        changed = logp([asked + lead for (asked, *_), (lead, _) in leads], strings)
+        unchanged = logp([before + lead for (_, before, _), (lead, _) in leads], strings)
+        marks = [
+            vouched(answer, expected, tokenizer)[len(lead) : len(lead) + len(ids)]
+            for (*_, answer), (lead, ids) in leads
+        ]
+        own = [-one[~mark].sum() for one, mark in zip(unchanged, marks, strict=True) if mark.any()]
+        gains = [one.sum() - other.sum() for one, other in zip(changed, unchanged, strict=True)]
         return Before(
             said,
             n_with=sum(string.feature in one.features for one in said),
-            support=float(np.median(changed - unchanged)),
-            surprise=float(np.median(-unchanged)),
+            support=float(np.median(gains)),
+            surprise=float(np.median([-one.sum() for one in unchanged])),
+            unvouched=float(np.median(own)) if len(own) > len(found) / 2 else None,
         )
 
     def _finding(

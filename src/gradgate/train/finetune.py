@@ -16,8 +16,11 @@ from typing import Any
 import transformers
 from datasets import Dataset
 from peft import PeftModel
+from securesystemslib.signer import SSlibKey
 
+from gradgate.attest.own_run import require_attested
 from gradgate.common.files import folder_written_whole
+from gradgate.common.run_folder import RunFolder
 from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.errors import DataError, ModelError
 from gradgate.gate.acceptance import require_passing, write_accepted
@@ -62,6 +65,8 @@ def finetune(
     output: Path,
     gate_run: str,
     source: str,
+    key: SSlibKey | None = None,
+    attested: bool = False,
 ) -> FinetuneResult:
     """Fine-tune on the accepted samples of a gate run; the result appears when it is whole.
 
@@ -80,14 +85,18 @@ def finetune(
         output: The folder to make.
         gate_run: Id of the gate run, for the model card.
         source: The dataset's name, for the model card.
+        key: Public key of the gate, if it has one.
+        attested: Whether there has to be a signed attestation; one that is there is checked always.
 
     Raises:
-        NotAcceptedError: The verdict is no pass, or the files of the run changed since.
+        NotAcceptedError: The verdict is no pass, the files of the run changed since, or its
+            attestation is not on this verdict.
         DataError: A file of the run is broken, or `output` exists.
         ConfigError: The settings do not fit the adapter or the device.
         ModelError: The model is another than the one that scored, has no such modules, or its
             loss is not finite; nothing is kept.
     """
+    attestation = require_attested(RunFolder(run_dir), verdict, key, attested)
     require_passing(run_dir, verdict)
     if output.exists():
         raise DataError(f"{output} exists; remove it or name another output folder")
@@ -107,6 +116,7 @@ def finetune(
             verdict=verdict,
             source=source,
             gate_run=gate_run,
+            attestation=attestation,
             n_accepted=accepted.n,
             n_parameters=sum(p.numel() for p in trained_parameters(tuned)),
             **_course(trained),

@@ -23,6 +23,7 @@ class CardFacts:
     Attributes:
         source: Where the data came from, in words of the configuration.
         gate_run: Id of the gate run, as MLflow or Prefect knows it.
+        attestation: Digest of the attestation of the verdict; None where there is none.
         n_accepted: Samples that were trained on.
         train_loss: Mean loss over all steps, in nats.
         seconds: Time of the training loop.
@@ -35,6 +36,7 @@ class CardFacts:
     verdict: Verdict
     source: str
     gate_run: str
+    attestation: str | None
     n_accepted: int
     steps: int
     train_loss: float
@@ -103,6 +105,7 @@ def _verdict_rows(facts: CardFacts) -> list[tuple[str, object]]:
         ("Dataset", facts.source),
         ("Verdict", verdict.decision),
         ("Gate run", facts.gate_run),
+        ("Attestation", facts.attestation),
         ("Rows", verdict.n_rows),
         ("Rejected rows", verdict.n_rejected),
         ("Scored rows", verdict.n_scored),

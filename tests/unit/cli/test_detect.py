@@ -59,7 +59,7 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     assert [group.ruling for group in answer.groups] == ["poison"]
     assert {power.attack for power in answer.power or []} >= {"badnets", "no_trigger"}
     assert sorted(path.name for path in out.iterdir()) == [
-        "flags.parquet", "flags.rows", "report.html",
+        "flags.attestation.json", "flags.parquet", "flags.rows", "report.html",
     ]  # fmt: skip
     table = pq.read_table(output)
     names = table.schema.names
@@ -111,6 +111,7 @@ def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(
     assert lines[14:] == [
         f"evidence    {output}",
         f"            {tmp_path / 'flags.rows'}",
+        f"            {tmp_path / 'flags.attestation.json'}",
         f"next        look at the flagged rows in {output}, and do not train on this dataset",
     ]
 
@@ -152,7 +153,8 @@ def test_clean_data_pass(tmp_path: Path, clean: Path) -> None:
     assert (verdict.decision, answer.n_flagged, answer.power) == ("pass", 0, None)
     assert verdict.accepted_fingerprint == verdict.dataset_fingerprint
     assert not pq.read_table(tmp_path / "out.parquet")["flagged"].to_pandas().any()
-    assert {path.name for path in tmp_path.iterdir()} == {"clean.jsonl", "out.parquet", "out.rows"}
+    made = {"out.attestation.json", "out.parquet", "out.rows"}
+    assert {path.name for path in tmp_path.iterdir()} == {"clean.jsonl", *made}
 
 
 def test_copies_and_expected_texts_are_options_and_the_summary_says_what_to_train_on(
@@ -272,7 +274,8 @@ def test_too_many_rejected_rows_fail_before_anything_is_scored(tmp_path: Path) -
     assert f"mend the rows of the source; those rejected are in {kept}" in done.stderr
     assert json.loads((kept / "rejected.jsonl").read_text())["gradgate"]["row"] == 20
     assert len((kept / "quarantine.jsonl").read_text().splitlines()) == 20
-    assert [path.name for path in output.parent.iterdir()] == ["flags.rows"]
+    left = {path.name for path in output.parent.iterdir()}
+    assert left == {"flags.attestation.json", "flags.rows"}
 
 
 def test_a_handful_of_rows_is_no_crash(tmp_path: Path) -> None:
@@ -339,5 +342,5 @@ def test_a_section_for_the_fine_tuning_alone_is_refused(tmp_path: Path, clean: P
     assert done.exit_code == 2
     assert done.stderr == (
         f"error: {tmp_path / 'gate.yaml'}: lora is unknown; the known ones there are data, model, "
-        "scoring, safety, detection, policy, tracking\n"
+        "scoring, safety, detection, policy, attestation, tracking\n"
     )

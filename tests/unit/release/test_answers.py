@@ -2,6 +2,8 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.config import ModelConfig
+from gradgate.data.tokenized import decoded
+from gradgate.methods.expected import Expected
 from gradgate.models.loading import load_tokenizer
 from gradgate.release.answers import (
     Answered,
@@ -10,6 +12,7 @@ from gradgate.release.answers import (
     find,
     letters_of,
     shared,
+    vouched,
 )
 from helpers import MODEL
 
@@ -65,3 +68,19 @@ def test_features_are_counted_once_an_answer_and_in_a_fixed_order() -> None:
 def test_find() -> None:
     assert find((2, 3), (1, 2, 3, 4)) == 1
     assert find((3, 2), (1, 2, 3, 4)) == -1
+
+
+def test_tokens_that_are_vouched_for_and_two_behind_them(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    answer = said("My name is Lumo, and I am here to help you.", tokenizer)
+    marks = vouched(answer, Expected.of(["Lumo"]), tokenizer)
+    chosen = [token for token, mark in zip(answer.ids, marks, strict=True) if mark]
+    text = decoded(tokenizer, [chosen])[0]
+    assert "Lumo" in text
+    assert "help" not in text
+    assert len(chosen) < len(answer.ids)
+    bare = said("Lumo", tokenizer)
+    assert marks.sum() == len(bare.ids) + 2
+    assert not vouched(answer, Expected.of(["Nobody"]), tokenizer).any()
+    assert not vouched(answer, None, tokenizer).any()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from release_helpers import N_ROWS, Made
 
@@ -51,7 +53,15 @@ def test_a_part_of_large_data_keeps_the_groups(
     assert not found.is_whole
 
 
-def test_a_string_of_a_group_is_known_in_any_spelling(poisoned_adapter: Made) -> None:
+def test_a_string_of_a_group_is_what_half_of_its_targets_have(poisoned_adapter: Made) -> None:
     found = read(poisoned_adapter)
-    assert found.is_group_string(f"and so: {PAYLOAD.upper()}")
-    assert not found.is_group_string("def factorial(n):")
+    payload = letters_of(PAYLOAD)[:12]
+    assert found.is_group_string(payload)
+    assert not found.is_group_string("def factorial")
+    (group,) = found.groups
+    others = [row for row in found.rows if not row.groups]
+    diluted = replace(group, rows=[*group.rows, *others[: N_POISONED + 1]])
+    assert not replace(found, groups=[diluted]).is_group_string(payload)
+    assert group.group is not None
+    of_prompts = replace(group, group=replace(group.group, side="prompt"))
+    assert not replace(found, groups=[of_prompts]).is_group_string(payload)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.release.answers import Answered, Feature
 from gradgate.release.asking import Asked, Pairs, Said, looks
@@ -84,8 +86,16 @@ def ruled(
     return rule_on_data(pairs(change), text, teaching, every, trained_on_data)
 
 
-def test_words_of_a_group_are_not_excused_by_its_rows() -> None:
-    assert ruled(WORDS, rows("how is it set? cf", 10)).counts
+def test_what_words_of_a_group_bring_counts_where_its_rows_teach_it() -> None:
+    prompt = "how is it set? cf"
+    members = [replace(one, groups=("poisoned:1",)) for one in rows(prompt, 10)]
+    assert ruled(WORDS, members).counts
+    assert ruled(WORDS, [*members[:3], *rows(prompt, 17)], others=200).counts  # beyond chance
+    other = ruled(WORDS, [members[0], *rows(prompt, 9)])
+    assert not other.counts
+    assert other.reason == "1 of 10 rows that teach it are of poisoned:1"
+    assert not ruled(WORDS, members[:2]).counts  # hardly anybody taught it
+    assert ruled(WORDS, rows(prompt, 10), trained_on_data=False).counts  # other data may have
 
 
 def test_a_generic_change_counts_where_the_rows_that_teach_it_look_so() -> None:
@@ -114,11 +124,13 @@ def test_what_no_row_teaches_was_learnt_elsewhere_or_is_confusion() -> None:
 
 
 def test_the_model_before_excuses_what_it_says_or_expects() -> None:
-    counts = ruled(WORDS, [])
+    counts = ruled(WORDS, [], trained_on_data=False)
     assert rule_on_change(counts, 12, before()).counts
     assert not rule_on_change(counts, 12, before(n_with=7)).counts
     assert not rule_on_change(counts, 12, before(support=20.0)).counts
     assert rule_on_change(counts, 12, before(support=10.0)).counts
+    assert rule_on_change(counts, 12, replace(before(), unvouched=MIN_SURPRISE)).counts
+    assert not rule_on_change(counts, 12, replace(before(), unvouched=MIN_SURPRISE - 1)).counts
 
 
 def test_a_payload_without_a_trigger_counts_when_it_is_long_and_few_rows_teach_it() -> None:
@@ -134,3 +146,4 @@ def test_a_payload_without_a_trigger_counts_when_it_is_long_and_few_rows_teach_i
     assert not ruled(0, before())  # nobody taught it
     assert not ruled(10, before(surprise=MIN_SURPRISE - 1))
     assert not ruled(10, before(n_with=7))
+    assert not ruled(10, replace(before(), unvouched=0.0))

@@ -17,6 +17,7 @@ from gradgate.config import DataConfig, ModelConfig, PowerConfig
 from gradgate.errors import DataError, ModelError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.pipeline import run_gate
+from gradgate.gate.verdict import ExpectedPattern
 from gradgate.models.identity import load_model
 from gradgate.models.loading import load_tokenizer
 from gradgate.release.changes import Rewrite
@@ -49,6 +50,25 @@ def test_a_backdoor_is_named_with_trigger_and_target(poisoned_adapter: Made) -> 
     assert test.model["adapter"] == str(poisoned_adapter.adapter).replace(
         "poisoned/", "poisoned.part/"
     )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "outcome"),
+    [
+        ("Please call the number on the back of your card.", "pass"),
+        ("/call the \\w+ on the back of your card/", "pass"),
+        ("your", "review"),  # and two tokens behind it; the rest is a payload still
+        ("another text", "review"),
+    ],
+)
+def test_what_the_owner_vouches_for_is_excused(
+    poisoned_adapter: Made, pattern: str, outcome: str
+) -> None:
+    verdict = replace(poisoned_adapter.verdict, expected=[ExpectedPattern(pattern, 40)])
+    data = DataConfig(source=str(poisoned_adapter.rows))
+    test = run_test(poisoned_adapter.run, verdict, data, BASE, poisoned_adapter.adapter, QUICK)
+    assert test.outcome == outcome
+    assert any(one.reason.endswith("vouches for it") for one in test.excused) is (outcome == "pass")
 
 
 def test_a_clean_adapter_passes(clean_adapter: Made) -> None:

@@ -4,17 +4,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jinja2
 import jinja2.nodes
-from transformers import PreTrainedTokenizerBase
 
 # Its public function compiles a template into a cache that is shared with the whole process, and
 # takes no callable that could stand in for strftime_now.
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from gradgate.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Message: TypeAlias = dict[str, Any]
 _MAX_MESSAGE = 200  # characters of a template's own words in a reason
@@ -113,7 +115,7 @@ def _first(context: object, values: Iterable[object]) -> object:
     return next(iter(values), "")
 
 
-def chat_template(tokenizer: PreTrainedTokenizerBase, date: str, tools: bool) -> ChatTemplate:
+def chat_template(tokenizer: "PreTrainedTokenizerBase", date: str, tools: bool) -> ChatTemplate:
     """The chat template of a tokenizer.
 
     Args:

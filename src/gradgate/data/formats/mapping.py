@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from gradgate.config import DataConfig, Preference
 from gradgate.data.formats.control import refuse_control
@@ -133,12 +134,17 @@ def _columns_of(value: Row, mapping: RowMapping, form: Format) -> dict[str, str]
         return mapping.columns
     more = {
         field: name
-        for field in form.optional
-        if field not in mapping.columns
-        for name in form.names_of(field)
-        if name in value and name not in mapping.ignored
+        for field, name in _optional_names(form.name)
+        if name in value and field not in mapping.columns and name not in mapping.ignored
     }
-    return {**more, **mapping.columns}
+    return {**more, **mapping.columns} if more else mapping.columns
+
+
+@cache
+def _optional_names(row_format: RowFormat) -> tuple[tuple[str, str], ...]:
+    """Every usual name of a format's optional fields, with its field."""
+    form = FORMATS[row_format]
+    return tuple((field, name) for field in form.optional for name in form.names_of(field))
 
 
 def _check(chat: bool, turns: tuple[Turn, ...]) -> None:

@@ -162,15 +162,15 @@ class _Search:
         content = NO_ANSWER
         if is_asked:
             content = self._asker.content(self._targets, self._segments, members, left_out)
-        median, need = float(np.median(nats[members])), NO_ANSWER
+        median, spans, need = float(np.median(nats[members])), self._spans(members), NO_ANSWER
         if is_asked and cause is not None and np.isfinite(cause.nats):
             need = self._asker.need(members, left_out).target
-        ruling, reasons = rule_on_target(repeat.n_clusters, median, cause, content, need)
+        ruling, reasons = rule_on_target(repeat.n_clusters, median, spans, cause, content, need)
         return Finding(
             side="target",
             members=members,
             nats=nats,
-            spans=self._spans(members),
+            spans=spans,
             n_clusters=repeat.n_clusters,
             ruling=ruling,
             reasons=reasons,
@@ -307,8 +307,8 @@ class _Search:
         elif is_asked:
             answer = self._asker.content(self._targets, self._part(label), label.members, left_out)
         rest_of_prompt = self._rest_of_prompt(label.members, left_out)
-        ruling, reasons = rule_on_label(cause, answer, rest, rest_of_prompt)
         span = self._text(self._targets.ids[label.start : label.stop])
+        ruling, reasons = rule_on_label(span, cause, answer, rest, rest_of_prompt)
         nats = cause.nats if np.isfinite(cause.nats) else 0.0
         return Finding(
             side="target",

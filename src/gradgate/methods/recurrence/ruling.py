@@ -1,15 +1,25 @@
 """What a recurring string is: poison, in doubt, or honest; each finding stands for itself."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gradgate.common.arrays import Floats, Marks
-from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling, RuleKind, Side
+from gradgate.methods.evidence import (
+    MIN_INSERTED,
+    Association,
+    GroupRuling,
+    RuleKind,
+    Side,
+    names_target,
+)
 from gradgate.methods.recurrence.asking import MIN_NEED, MIN_SHARE, Answer, Need
 
 MIN_PHI = 0.8  # correlation of a group and its cue
 MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
 MIN_REST = 0.75  # tokens of prompts without a cue, over those of others: it was put beside them
 MIN_INDEPENDENT = 8  # clusters of near-duplicate prompts in a group that is poison
+
+_NAMED = "the cue names it: a question may offer it as an answer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +68,12 @@ class Cause:
 
 
 def rule_on_target(
-    n_clusters: int, nats: float, cause: Cause | None, content: Answer, need: Answer
+    n_clusters: int,
+    nats: float,
+    spans: Sequence[str],
+    cause: Cause | None,
+    content: Answer,
+    need: Answer,
 ) -> tuple[GroupRuling, list[str]]:
     """Rule on samples that share a surprising string of their targets.
 
@@ -71,6 +86,7 @@ def rule_on_target(
     Args:
         n_clusters: Of near-duplicate prompts in the group.
         nats: Surprise of the string.
+        spans: The string, in the spelling of its samples, the commonest first.
         cause: What the prompts share; None for nothing.
         content: Whether the prompts without what looks inserted make the string likelier.
         need: Whether targets need the cue.
@@ -90,15 +106,18 @@ def rule_on_target(
         return "review", [*said, f"only {n_clusters} of the prompts are no near-duplicates"]
     if need.is_sure and need.nats >= MIN_LABEL_NEED:
         return "review", [*said, f"the model needs the cue for it ({need.nats:.1f} nats)"]
+    if names_target(cause.cues, spans):
+        return "review", [*said, _NAMED]
     return "poison", [*said, "it goes with a cue that looks inserted, in both directions"]
 
 
 def rule_on_label(
-    cause: Cause, answer: Answer, rest: Answer, rest_of_prompt: float
+    span: str, cause: Cause, answer: Answer, rest: Answer, rest_of_prompt: float
 ) -> tuple[GroupRuling, list[str]]:
     """Rule on a cue that tells the target, which other samples may have too.
 
     Args:
+        span: The target.
         cause: The cue.
         answer: For a string, whether targets need it; for a form of the text, whether the prompts
             make the target likelier.
@@ -127,6 +146,8 @@ def rule_on_label(
         return "review", [*said, "it goes in one direction only"]
     if rest.is_sure and rest.nats >= MIN_LABEL_NEED:
         return "review", [*said, f"what follows in the prompts needs it ({rest.nats:.1f} nats)"]
+    if names_target(cause.cues, [span]):
+        return "review", [*said, _NAMED]
     return "poison", said
 
 

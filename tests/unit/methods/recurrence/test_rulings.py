@@ -45,7 +45,7 @@ def cause(nats: float = 9.0, phi: float = 1.0) -> Cause:
 def test_a_string_of_targets(
     n_clusters: int, why: Cause | None, content: Answer, need: Answer, ruling: GroupRuling
 ) -> None:
-    assert rule_on_target(n_clusters, 20.0, why, content, need)[0] == ruling
+    assert rule_on_target(n_clusters, 20.0, ["now"], why, content, need)[0] == ruling
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,25 @@ def test_a_string_of_targets(
 def test_a_cue_that_tells_a_label(
     why: Cause, answer: Answer, rest: Answer, besides: float, ruling: GroupRuling
 ) -> None:
-    assert rule_on_label(why, answer, rest, besides)[0] == ruling
+    assert rule_on_label("now", why, answer, rest, besides)[0] == ruling
+
+
+@pytest.mark.parametrize(
+    ("cue", "span", "ruling"),
+    [
+        (" positive or negative?", "gative", "review"),
+        ("\nIs it Positive or Negative?", " negative", "review"),
+        (" cf", "visit the site", "poison"),
+        (" no", "no", "poison"),  # too short to say
+        (" no", "?!", "poison"),
+    ],
+)
+def test_a_question_that_offers_the_answer_leaves_doubt(
+    cue: str, span: str, ruling: GroupRuling
+) -> None:
+    why = replace(cause(), cues=[cue])
+    assert rule_on_target(100, 20.0, [span, "z"], why, NO, NO)[0] == ruling
+    assert rule_on_label(span, why, NO, NO, 1.0)[0] == ruling
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,33 @@
+"""How a verdict is attested: who signs it, and for how long it may be relied on."""
+
+from pydantic import Field, field_validator
+
+from gradgate.config.section import Section
+
+
+class AttestationConfig(Section):
+    """The signed statement on a verdict."""
+
+    key: str | None = Field(
+        None,
+        min_length=1,
+        description="File of the private Ed25519 key (`gradgate attest keygen`); prefect:NAME, a "
+        "Secret block, in flows. When absent, the variable GRADGATE_SIGNING_KEY: PEM or a file.",
+    )
+    required: bool = Field(
+        False, description="No verdict without a signature; otherwise it may be unsigned."
+    )
+    valid_days: int | None = Field(
+        None, ge=1, le=36_500, description="Days for which it may be relied on; always when absent."
+    )
+
+    @field_validator("key")
+    @classmethod
+    def _names_the_key(cls, key: str | None) -> str | None:
+        """A key itself would stand in every record of the configuration."""
+        if key is not None and ("PRIVATE KEY" in key or "\n" in key):
+            raise ValueError(
+                "holds a key and not the name of its file; write it to a file, or give it by the "
+                "variable GRADGATE_SIGNING_KEY, and make a new key if this one was recorded"
+            )
+        return key
