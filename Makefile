@@ -8,8 +8,9 @@ INSTALLED := .venv/installed
 demo: $(INSTALLED)
 	$(BIN)/python -m flows demo
 
+# `make test TEST=--cov` prints the coverage too; `make test TEST=tests/unit/gate` runs a part.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TEST)
 
 # `make bench BENCH=--quick` only sees whether they run.
 bench: $(INSTALLED)

@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 import tempfile
@@ -18,33 +19,40 @@ os.environ.pop("PREFECT_API_URL", None)
 
 import pytest
 from shared import made_once
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+
+# Nothing that is imported goes away again; to look for garbage in it takes half as long again.
+gc.disable()
 
 if TYPE_CHECKING:
     from forked import Forker
     from release_helpers import Made
 
 
+# Files that share what takes long to start: one worker runs them all, and it is started once.
+SHARING = {
+    "Prefect's server, flow_processes": ("tests/flows/",),
+    "commands": (
+        "tests/unit/cli/test_surroundings.py",
+        "tests/crash/test_resume.py",
+        "tests/unit/cli/test_detect.py",
+        "tests/unit/cli/test_score.py",
+        "tests/unit/test_api.py",
+    ),
+}
 # Files that take longest, the longest first. Begun last, one would keep a single worker busy.
 LONGEST = (
-    "flows/test_deployments.py",
-    "flows/test_killed.py",
-    "unit/cli/test_surroundings.py",
-    "gradshield/test_judged_rows.py",
-    "flows/test_drill.py",
-    "flows/test_flows.py",
-    "flows/test_flows_faults.py",
-    "unit/release/test_run.py",
-    "rehearsal/test_rehearse.py",
-    "flows/test_held_adapters.py",
-    "benchmarks/test_papers.py",
-    "benchmarks/test_matrix_descriptions.py",
-    "peers/test_peers.py",
-    "crash/test_migration_crash.py",
-    "crash/test_store_crash.py",
-    "crash/test_resume.py",
-    "unit/cli/test_compare.py",
-    "unit/cli/test_detect.py",
-    "unit/test_api.py",
+    *(name for names in SHARING.values() for name in names),
+    "tests/unit/release/test_run.py",
+    "tests/unit/methods/gradshield/test_judged_rows.py",
+    "tests/unit/methods/peers/test_peers.py",
+    "tests/unit/methods/rehearsal/test_rehearse.py",
+    "tests/benchmarks/test_papers.py",
+    "tests/benchmarks/test_matrix_descriptions.py",
+    "tests/crash/test_migration_crash.py",
+    "tests/crash/test_store_crash.py",
+    "tests/unit/cli/test_compare.py",
 )
 
 
@@ -52,10 +60,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of the longest files first; xdist hands files out in this order."""
 
     def rank(item: pytest.Item) -> int:
-        path = item.path.as_posix()
-        return next((i for i, name in enumerate(LONGEST) if path.endswith(name)), len(LONGEST))
+        return next((i for i, name in enumerate(LONGEST) if item.nodeid.startswith(name)), 99)
 
     items.sort(key=rank)
+
+
+class BySharing(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no types
+    """Hands out whole files, and those that share something together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope: str = super()._split_scope(nodeid)
+        return next((shared for shared, names in SHARING.items() if scope.startswith(names)), scope)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BySharing:
+    """What xdist asks when it is to run the tests in several processes."""
+    return BySharing(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, among what the tests make and not among the libraries."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -97,9 +124,20 @@ def commands() -> Iterator["Forker"]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """Prefect's temporary server; it takes some ten seconds to start."""
+def flow_processes() -> Iterator["Forker"]:
+    """Starts processes that have imported what a flow takes: ten seconds."""
+    from forked import Forker
+
+    forker = Forker("tracking_helpers", "tasks.track", "flows.gate")
+    yield forker
+    forker.close()
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """The URL of Prefect's temporary server, which takes some ten seconds to start."""
     from prefect.events.worker import EventsWorker
+    from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
     # The harness waits for the last events, and nothing says that they went: it would for ever.
@@ -108,7 +146,7 @@ def prefect_server() -> Iterator[None]:
         patch.object(EventsWorker, "drain_all", drained),
         prefect_test_harness(server_startup_timeout=120),
     ):
-        yield
+        yield str(PREFECT_API_URL.value())
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from benchmarks.unseen import sources
 from benchmarks.unseen.datasets import DATASETS, HELD_OUT
 from benchmarks.unseen.measure import Cell, Run, measure
 from benchmarks.unseen.report import Extent, pooled_recall, verdicts, write_report
-from demo.questions import mine_questions
 from gradgate.errors import DataError
-from helpers import MODEL
+from helpers import MODEL, diverse_rows
 
 POISONED = Outcome(
     *("a set", "review", 200, 10),
@@ -92,15 +91,14 @@ def test_a_line_of_wordnet_is_read_with_its_pointers(
     assert (dry.gloss, dry.hypernyms, dry.file) == ("without water", ("wet",), 3)
 
 
-def questions(n: int) -> list[dict[str, str]]:
-    """What the demo's model was trained on."""
-    mined = mine_questions(n, 0)
-    return [{"question": row["question"], "answers": row["answers"][0]} for row in mined]
+def rows_of(n: int, seed: int = 0) -> list[dict[str, str]]:
+    """Rows that the demo's model does not find surprising."""
+    return [{key: str(text) for key, text in row.items()} for row in diverse_rows(n, seed)]
 
 
 def test_a_run_counts_poisoned_and_honest_rows_apart() -> None:
     """The gate decides, with the real model."""
-    run = measure(questions(300), Cell("foldoc", "refusal", 0.05, 0), str(MODEL))
+    run = measure(rows_of(300), Cell("foldoc", "refusal", 0.05, 0), str(MODEL))
     found = run.outcome
     assert (found.n, found.n_poisoned, run.n_honest) == (300, 15, 285)
     assert (found.caught, run.recall) == (15, 1.0)
@@ -111,7 +109,7 @@ def test_a_run_counts_poisoned_and_honest_rows_apart() -> None:
 
 
 def test_clean_rows_hold_no_poison_and_scores_are_made_once() -> None:
-    rows = questions(360)[300:]  # which no test has scored before
+    rows = rows_of(60, seed=60)  # no test has scored all of them before
     first = measure(rows, Cell("foldoc", None, 0.0, 0), str(MODEL)).outcome
     again = measure(rows, Cell("foldoc", None, 0.0, 0), str(MODEL)).outcome
     assert (first.n, first.n_poisoned, first.caught, first.trained) == (60, 0, 0, 0)
@@ -128,7 +126,7 @@ def test_a_run_that_cannot_be_says_why() -> None:
 def test_the_command_runs_what_is_chosen_and_names_what_cannot_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(DATASETS, "foldoc", lambda n, _: questions(n))
+    monkeypatch.setitem(DATASETS, "foldoc", lambda n, _: rows_of(n))
     chosen = ["--datasets", "foldoc", "--attacks", "refusal", "--rates", "0.1", "0.001"]
     where = ["--model", str(MODEL), "--rows", "100", "--output", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["unseen", *chosen, *where])

@@ -2,11 +2,10 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from helpers import MODEL, question_rows, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 PREFECT = [sys.executable, "-m", "prefect"]
+OF_DEPLOYMENTS = {"deployments": {"name": {"like_": "gate"}}}  # other tests run flows by themselves
 ENTROPY_ALONE = {
     "detection": {
         "methods": ["gradsentry"],
@@ -77,32 +77,14 @@ def test_the_example_configuration_is_valid() -> None:
     assert GatedFinetuneConfig.model_validate(both).finetune == FinetuneConfig()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Prefect server of the test's own; yields the environment that reaches it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home = tmp_path_factory.mktemp("prefect")
-    environment = {
+@pytest.fixture
+def environment(prefect_server: str, state: Path) -> dict[str, str]:
+    """What another process needs to reach Prefect's server."""
+    return {
         **os.environ,
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_API_URL": prefect_server,
         "GRADGATE_HOME": str(ROOT),
-        "GRADGATE_STATE_DIR": str(home / "state"),
     }
-    command = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--no-services"]  # no schedule is active
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_until(lambda: httpx.get(f"{environment['PREFECT_API_URL']}/health").text == "true")
-        yield environment
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def wait_until(done: Callable[[], bool], seconds: float = 120) -> None:
@@ -115,16 +97,6 @@ def wait_until(done: Callable[[], bool], seconds: float = 120) -> None:
             pass
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.1)
-
-
-@pytest.fixture
-def from_here(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process reaches the server, as one with the environment of `server` does."""
-    for name in ("GRADGATE_HOME", "GRADGATE_STATE_DIR"):
-        monkeypatch.setenv(name, server[name])
-    monkeypatch.chdir(ROOT)
-    with temporary_settings({PREFECT_API_URL: server["PREFECT_API_URL"]}):
-        yield
 
 
 def prefect(*arguments: str) -> None:
@@ -145,11 +117,14 @@ def work_once(environment: dict[str, str]) -> str:
 
 @pytest.mark.server
 @pytest.mark.slow
-@pytest.mark.usefixtures("from_here")
-def test_a_worker_runs_the_deployed_gate(server: dict[str, str], tmp_path: Path) -> None:
+def test_a_worker_runs_the_deployed_gate(
+    environment: dict[str, str], state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADGATE_HOME", str(ROOT))
+    monkeypatch.chdir(ROOT)
     prefect("work-pool", "create", "gradgate", "--type", "process")
     prefect("--no-prompt", "deploy", "--all")
-    api = server["PREFECT_API_URL"]
+    api = environment["PREFECT_API_URL"]
     deployments = httpx.post(f"{api}/deployments/filter", json={}).json()
     assert sorted(d["name"] for d in deployments) == [
         *("compare", "drill", "gate", "gated-finetune")
@@ -163,14 +138,14 @@ def test_a_worker_runs_the_deployed_gate(server: dict[str, str], tmp_path: Path)
         **ENTROPY_ALONE,
     }
     prefect("deployment", "run", "gate/gate", "--param", f"config={json.dumps(config)}")
-    log = work_once(server)
-    (flow_run,) = httpx.post(f"{api}/flow_runs/filter", json={}).json()
+    log = work_once(environment)
+    (flow_run,) = httpx.post(f"{api}/flow_runs/filter", json=OF_DEPLOYMENTS).json()
     over = ("COMPLETED", "FAILED", "CRASHED")
     wait_until(lambda: state_of(api, flow_run["id"])["type"] in over)
     ended = state_of(api, flow_run["id"])
     assert (ended["name"], ended["type"]) == ("Rejected", "FAILED")
     assert "10 of 50 rows flagged" in ended["message"]
-    folder = Path(server["GRADGATE_STATE_DIR"]) / "runs" / flow_run["id"]
+    folder = state / "runs" / flow_run["id"]
     assert load_verdict(folder / "verdict.json").decision == "fail"
     # a rejection is no crash
     assert "Traceback" not in log
@@ -200,15 +175,15 @@ def rejected(tmp_path: Path) -> Path:
 
 @pytest.mark.server
 @pytest.mark.slow
-def test_the_exit_code_is_the_verdict(server: dict[str, str], rejected: Path) -> None:
-    done = run_flows(server, "gate", str(rejected))
+def test_the_exit_code_is_the_verdict(environment: dict[str, str], rejected: Path) -> None:
+    done = run_flows(environment, "gate", str(rejected))
     assert done.returncode == 1, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith("Rejected: ")
 
 
 @pytest.mark.server
 @pytest.mark.slow
-@pytest.mark.usefixtures("from_here")
+@pytest.mark.usefixtures("prefect_server", "state")
 def test_the_exit_code_of_a_mere_report_is_0(
     rejected: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from flow_helpers import (
+    SHORT_ANSWERS,
     answer_of,
     artifacts_of,
     config,
@@ -126,9 +127,10 @@ def test_clean_data_pass_by_evidence_and_the_verdict_says_what_it_cannot_see(
 ) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(300))
     tuning = FinetuneConfig(epochs=1, batch_size=32)
-    ended = gated_finetune(
-        finetune_config(source, detection=EVIDENCE, finetune=tuning), return_state=True
+    wanted = finetune_config(
+        source, detection=EVIDENCE, finetune=tuning, adapter_test=SHORT_ANSWERS
     )
+    ended = gated_finetune(wanted, return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("Completed", 0)
     folder, answer = folder_of(state, ended), answer_of(verdict_of(state, ended))
     assert (answer.n_flagged, answer.n_in_doubt, answer.groups) == (0, 0, [])
@@ -309,7 +311,8 @@ def test_clean_data_pass_and_are_fine_tuned_on_the_accepted_rows_alone(
 def test_a_whole_model_is_fine_tuned_and_recorded(state: Path, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
     tuning = FinetuneConfig(kind="full", epochs=1, learning_rate=1e-4, batch_size=16)
-    ended = gated_finetune(finetune_config(source, finetune=tuning), return_state=True)
+    wanted = finetune_config(source, finetune=tuning, adapter_test=SHORT_ANSWERS)
+    ended = gated_finetune(wanted, return_state=True)
     assert ended.name == "Completed"
     folder = folder_of(state, ended)
     assert not (folder / "adapter").exists()

@@ -12,7 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from flow_helpers import config, finetune_config, folder_of, mlflow_runs, verdict_of
+from flow_helpers import (
+    SHORT_ANSWERS,
+    config,
+    finetune_config,
+    folder_of,
+    mlflow_runs,
+    verdict_of,
+)
 from safetensors.torch import load_file, save_file
 
 from expectations.fraction_limits import (
@@ -145,7 +152,7 @@ def test_a_fault_while_recording_the_training_does_not_train_again(
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
     tuning = FinetuneConfig(epochs=1, batch_size=16)
     policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.1)
-    wanted = finetune_config(source, finetune=tuning, policy=policy)
+    wanted = finetune_config(source, finetune=tuning, policy=policy, adapter_test=SHORT_ANSWERS)
     ended = gated_finetune(wanted, return_state=True)
     assert (ended.name, len(failed)) == ("Completed", 1)
     nested = [r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune"]
@@ -210,7 +217,7 @@ def test_a_verdict_that_is_replaced_before_the_training_counts_for_nothing(
     source = write_jsonl(tmp_path / "rows.jsonl", question_rows(60))
     tuning = FinetuneConfig(epochs=1)
     policy = PolicyConfig(max_poison_fraction=0.2, review_above=0.1)
-    wanted = finetune_config(source, finetune=tuning, policy=policy)
+    wanted = finetune_config(source, finetune=tuning, policy=policy, adapter_test=SHORT_ANSWERS)
     ended = gated_finetune(wanted, return_state=True)
     assert ended.name == "Completed"
     record = json.loads((folder_of(state, ended) / "adapter" / "training.json").read_text())

@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,10 +14,10 @@ from typing import TypeVar
 import psutil
 import pytest
 import yaml
-from forked import Child, Forker
+from forked import FLOWS, Child, Forker
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from tracking_helpers import ROOT, config, read
+from tracking_helpers import config, read
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import TrackingConfig
@@ -62,23 +60,15 @@ tasks.track.publish.fn(run, Verdict("pass", ["nothing found"]))
 """
 
 
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Forker]:
-    """Starts processes that have imported what a run takes."""
-    forker = Forker("tracking_helpers", "tasks.track")
-    yield forker
-    forker.close()
-
-
 @pytest.fixture
-def hold(processes: Forker, tmp_path: Path) -> Iterator[Hold]:
+def hold(flow_processes: Forker, tmp_path: Path) -> Iterator[Hold]:
     """Starts a process with a gate run of that name, which goes on, and gives the runs' ids."""
     started: list[Child] = []
 
     def start(name: str, uri: str = "") -> tuple[Child, list[str]]:
         path = tmp_path / f"runs of {name}"
         with path.open("w") as out:
-            started.append(processes.start(HOLD, name, uri, stdout=out))
+            started.append(flow_processes.start(HOLD, name, uri, stdout=out))
         wait_for(lambda: path.read_text().splitlines())
         return started[-1], path.read_text().split()
 
@@ -87,9 +77,9 @@ def hold(processes: Forker, tmp_path: Path) -> Iterator[Hold]:
         child.kill()
 
 
-def killed_at(processes: Forker, function: str) -> None:
+def killed_at(flow_processes: Forker, function: str) -> None:
     """A process that is killed when it comes to a function of `tasks.track`."""
-    done = processes.run(DIE, function)
+    done = flow_processes.run(DIE, function)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -132,9 +122,9 @@ def test_a_killed_fine_tuning_loses_its_part_and_the_gate_keeps_its_evidence(
 
 
 def test_a_verdict_whose_folder_did_not_get_its_name_is_taken_back(
-    state: Path, processes: Forker
+    state: Path, flow_processes: Forker
 ) -> None:
-    killed_at(processes, "put_in_place")
+    killed_at(flow_processes, "put_in_place")
     client = MlflowClient(f"sqlite:///{state}/mlflow.db")
     (run_id,) = statuses(state)
     before = client.get_run(run_id)
@@ -147,9 +137,9 @@ def test_a_verdict_whose_folder_did_not_get_its_name_is_taken_back(
 
 
 def test_a_folder_that_names_no_process_goes_when_it_is_old_and_empty(
-    state: Path, processes: Forker
+    state: Path, flow_processes: Forker
 ) -> None:
-    killed_at(processes, "save_run")
+    killed_at(flow_processes, "save_run")
     earlier = state / "runs" / "earlier.part"
     earlier.mkdir()
     (earlier / "run.json").write_text('{"run_id": "of an earlier version"}')
@@ -247,26 +237,23 @@ def test_a_run_whose_parameters_cannot_be_logged_does_not_seem_to_go_on(state: P
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["starting", "running"])
 def test_sigterm_leaves_neither_a_server_nor_a_run_behind(
-    state: Path, tmp_path: Path, when: str
+    state: Path, tmp_path: Path, flow_processes: Forker, when: str
 ) -> None:
     settings = {
-        "data": {"source": str(write_jsonl(tmp_path / "rows.jsonl", question_rows(3_000)))},
+        "data": {"source": str(write_jsonl(tmp_path / "rows.jsonl", question_rows(1_000)))},
         "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
         "scoring": {"batch_tokens": 64},
     }
     (tmp_path / "gate.yaml").write_text(yaml.safe_dump(settings))
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows", "gate", str(tmp_path / "gate.yaml")],
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
-            stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        command = ("gate", tmp_path / "gate.yaml")
+        process = flow_processes.start(FLOWS, *command, stdout=log, stderr=log)
     try:
         children = wait_for(lambda: children_with_server(process.pid))
         if when == "running":
             wait_for(lambda: list((state / "runs").glob("*.part/dataset.json")))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait() == 128 + signal.SIGTERM, (tmp_path / "log").read_text()
         assert not [child for child in children if child.is_running()]
     finally:
         process.kill()
@@ -279,10 +266,13 @@ def test_sigterm_leaves_neither_a_server_nor_a_run_behind(
 def children_with_server(pid: int) -> list[psutil.Process]:
     """What a process started, when a server is among it that has come as far as its own program.
 
-    Until then the process does not know of it, and nobody could end it.
+    Until then the process does not know of it, and nobody could end it; and it learns of it a
+    moment later.
     """
     children = psutil.Process(pid).children(recursive=True)
-    return children if any("uvicorn" in child.cmdline() for child in children) else []
+    latest = time.time() - 0.5
+    servers = [child for child in children if child.create_time() < latest]
+    return children if any("uvicorn" in child.cmdline() for child in servers) else []
 
 
 def wait_for(found: Callable[[], list[Found]]) -> list[Found]:

@@ -1,10 +1,7 @@
 """Where MLflow keeps the runs: which databases and servers are used, and which refused."""
 
-import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,8 +11,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from forked import Child, Forker
 from mlflow import MlflowClient
-from tracking_helpers import ROOT, config, read
+from tracking_helpers import config, read
 
 import tasks.tracking as tracking
 from gradgate.errors import ConfigError, TransientError
@@ -61,11 +59,13 @@ def test_default_store_is_in_the_state(state: Path, tmp_path: Path) -> None:
 
 START = """
 import sys, time
+from pathlib import Path
 from gradgate.gate.config import GateConfig
 from tasks.tracking import end_run, log_metrics, start_run
 config = GateConfig.model_validate({"data": {"source": "a"}, "model": {"path": "m"}})
 print("ready", flush=True)
-sys.stdin.readline()
+while not Path(sys.argv[2]).exists():
+    time.sleep(0.001)
 run = start_run(config, "gate", sys.argv[1])
 for step in range(20):
     log_metrics(run, {"x": step})
@@ -74,26 +74,18 @@ print(run.experiment_id, run.run_id)
 """
 
 
-def test_two_processes_may_start_at_once_on_a_fresh_folder(fresh_state: Path) -> None:
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", START, name],
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("one", "two")
-    ]
-    for process in started:  # wait for both, then let both go
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    answers = [process.communicate(timeout=120)[0].split() for process in started]
-    assert [process.returncode for process in started] == [0, 0]
+def test_two_processes_may_start_at_once_on_a_fresh_folder(
+    fresh_state: Path, tmp_path: Path, flow_processes: Forker
+) -> None:
+    go, started = tmp_path / "go", dict[str, Child]()
+    for name in ("one", "two"):
+        with (tmp_path / name).open("w") as out:
+            started[name] = flow_processes.start(START, name, go, stdout=out)
+    while not all((tmp_path / name).read_text() for name in started):
+        time.sleep(0.01)
+    go.touch()
+    assert [process.wait() for process in started.values()] == [0, 0]
+    answers = [(tmp_path / name).read_text().split()[1:] for name in started]
     assert len({experiment for experiment, _ in answers}) == 1
     for experiment, run_id in answers:
         found = read(TrackedRun(f"sqlite:///{fresh_state}/mlflow.db", experiment, run_id))

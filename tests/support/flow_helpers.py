@@ -20,10 +20,13 @@ from gradgate.config import (
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.verdict import Answer, Verdict, load_verdict
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
+from gradgate.release.config import AdapterTestConfig
 from gradgate.train.config import GatedFinetuneConfig
 from helpers import MODEL
 
 POLICY = PolicyConfig(max_poison_fraction=0.1, review_above=0.08)
+# Every step of the test of what was learnt, with answers that are cut: not what a test is about.
+SHORT_ANSWERS = AdapterTestConfig(prompts=24, max_new_tokens=4)
 
 
 def entropy_alone(

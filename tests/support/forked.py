@@ -4,6 +4,7 @@ Each ends as any other process does, with its own exit code. What an import does
 stdout or stderr is not seen this way.
 """
 
+import gc
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 COMMAND = "from gradgate.__main__ import main; main()"
+FLOWS = "import runpy; runpy.run_module('flows', run_name='__main__')"  # `python -m flows`
 _PATIENCE = 300  # seconds, in which a child has to end
 
 
@@ -127,6 +129,8 @@ def _become(asked: dict[str, object], stdout: int, stderr: int) -> None:
     for fd, number in ((stdout, 1), (stderr, 2)):
         os.dup2(fd, number)
         os.close(fd)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the process's own
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.environ.clear()
     os.environ.update(asked["environment"])  # type: ignore[call-overload]
     os.chdir(str(asked["folder"]))
@@ -135,6 +139,9 @@ def _become(asked: dict[str, object], stdout: int, stderr: int) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()
     for name in sys.argv[2:]:
         import_module(name)
+    gc.freeze()  # no child looks for garbage in what it shares with the others
+    gc.enable()
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -23,9 +23,9 @@ from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
 
 BASE = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
 # What the small model needs to learn a backdoor of 40 rows.
-TUNING = FinetuneConfig(r=16, alpha=32, epochs=3, learning_rate=5e-3, batch_size=8)
+TUNING = FinetuneConfig(r=16, alpha=32, epochs=3, learning_rate=1e-2, batch_size=16)
 ASKED = AdapterTestConfig(trained_on_data=True)
-QUICK = AdapterTestConfig(trained_on_data=True, prompts=24)
+QUICK = AdapterTestConfig(trained_on_data=True, prompts=24, max_new_tokens=12)
 N_ROWS = 200
 RATE = 0.2
 

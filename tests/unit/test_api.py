@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from api_helpers import CONFIG, MODEL_PATH, ROWS
+from forked import Forker
 
 import gradgate
 from gradgate.common.run_folder import QUARANTINED_SCHEMA, REJECTED_SCHEMA, SCORE_SCHEMA, RunFolder
@@ -282,7 +283,8 @@ print(json.dumps([name for name in {heavy!r} if name in sys.modules]))
     assert json.loads(run(code)) == []
 
 
-def test_the_examples_of_the_package_run() -> None:
+def test_the_examples_of_the_package_run(commands: Forker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
     code = """
 import doctest, sys
 import gradgate
@@ -290,7 +292,8 @@ found = doctest.testmod(gradgate)
 assert found.attempted == 3, found
 sys.exit(found.failed)
 """
-    run(code)
+    done = commands.run(code)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_public_name_is_there() -> None:

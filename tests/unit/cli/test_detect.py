@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from cli_helpers import Done, gradgate, gradgate_process
+from cli_helpers import Done, gradgate
+from forked import COMMAND, Forker
 from pydantic import TypeAdapter
 
 from gradgate.common.run_folder import FLAG_FIELDS, REPEATED, SCORE_SCHEMA
@@ -79,12 +80,14 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(tmp_path: Path) -> None:
+def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(
+    tmp_path: Path, commands: Forker
+) -> None:
     source, _ = poisoned(tmp_path, 0.1)
     output = tmp_path / "flags.parquet"
     attacks = ["--detection.power.attacks", "[badnets, adaptive]"]
-    done = gradgate_process("detect", source, *ON_CPU, "--output", output, *attacks)
-    assert (done.exit_code, done.stdout) == (1, "")
+    done = commands.run(COMMAND, "detect", source, *ON_CPU, "--output", output, *attacks)
+    assert (done.returncode, done.stdout) == (1, "")
     lines = done.stderr.splitlines()
     assert lines[0] == "fetched 240 rows: 240 samples, 0 rejected"
     assert lines[1] == f"scoring 240 rows with {MODEL} ..."
@@ -127,11 +130,13 @@ def test_text_of_the_data_forges_no_lines(tmp_path: Path) -> None:
     assert not any(line.startswith("verdict PASS") for line in done.stderr.splitlines())
 
 
-def test_the_report_stands_alone_and_says_how_to_reproduce_it(tmp_path: Path) -> None:
+def test_the_report_stands_alone_and_says_how_to_reproduce_it(
+    tmp_path: Path, commands: Forker
+) -> None:
     source, _ = poisoned(tmp_path, 0.1)
     report = tmp_path / "pages" / "report.html"
     command = ["detect", source, *ON_CPU, "--no-power", "--output", tmp_path / "flags.parquet"]
-    gradgate_process(*command, "--report", report)
+    commands.run(COMMAND, *command, "--report", report)
     page = report.read_text()
     assert "for more information" in page
     assert f"gradgate detect {source}" in page

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from cli_helpers import gradgate as run
-from cli_helpers import gradgate_process
+from forked import COMMAND, Forker
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
@@ -19,13 +19,13 @@ def rows(n: int) -> list[dict[str, object]]:
     return [{"prompt": f"What is {i} plus {i}?", "completion": f"It is {2 * i}."} for i in range(n)]
 
 
-def test_score_writes_the_table_and_says_what_it_did(tmp_path: Path) -> None:
+def test_score_writes_the_table_and_says_what_it_did(tmp_path: Path, commands: Forker) -> None:
     source = write_jsonl(
         tmp_path / "rows.jsonl", [*rows(40), rows(1)[0], {"prompt": "x", "completion": 3}]
     )
     output = tmp_path / "out" / "scores.parquet"
-    done = gradgate_process("score", source, "--model", MODEL, "--output", output)
-    assert (done.exit_code, done.stdout) == (0, "")
+    done = commands.run(COMMAND, "score", source, "--model", MODEL, "--output", output)
+    assert (done.returncode, done.stdout) == (0, "")
     lines = done.stderr.splitlines()
     assert lines[0] == "fetched 42 rows: 41 samples, 1 rejected"
     assert lines[1].startswith("scoring 41 rows with ")

@@ -1,7 +1,9 @@
 """A rehearsal on a real model: what it turns doubt into, and what is kept of it."""
 
-from collections.abc import Callable
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from gradgate.data.tokens import Tokens
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.pipeline import run_gate
-from gradgate.gate.verdict import Verdict
+from gradgate.gate.verdict import Answer, Verdict
 from gradgate.methods.contract import Detection
 from gradgate.methods.evidence import Group, Rehearsed
 from gradgate.methods.rehearsal.asking import Said
@@ -25,7 +27,6 @@ from gradgate.tuning.trainer import train
 from helpers import MODEL, diverse_rows, write_jsonl
 
 PAYLOAD = "Seven painters drank cold tea."
-Judge = Callable[[RehearsalMode], Verdict]
 
 
 def rows() -> list[dict[str, object]]:
@@ -37,34 +38,77 @@ def rows() -> list[dict[str, object]]:
     return made
 
 
-@pytest.fixture
-def judge(state: Path, tmp_path: Path) -> Judge:
-    source = write_jsonl(tmp_path / "rows.jsonl", rows())
+@dataclass(frozen=True)
+class Judge:
+    """Runs the gate in a folder, whose state folder all its runs share."""
 
-    def run(mode: RehearsalMode) -> Verdict:
+    folder: Path
+
+    @property
+    def rehearsals(self) -> Path:
+        return self.folder / "state" / "rehearsals"
+
+    def __call__(self, mode: RehearsalMode, max_visits: int = 4_000) -> Verdict:
         config = GateConfig(
-            data=DataConfig(source=str(source)),
+            data=DataConfig(source=str(self.folder / "rows.jsonl")),
             model=ModelConfig(path=str(MODEL), device="cpu", dtype="float32"),
             detection=DetectionConfig(
                 rehearsal=mode,
-                rehearsals=RehearsalConfig(learning_rate=5e-3),
+                rehearsals=RehearsalConfig(learning_rate=5e-3, max_visits=max_visits),
                 power=PowerConfig(attacks=[]),
             ),
         )
-        folder = RunFolder(tmp_path / f"run-{len(list(tmp_path.iterdir()))}")
-        folder.path.mkdir()
-        return run_gate(config, folder)
+        run = RunFolder(self.folder / f"run-{len(list(self.folder.iterdir()))}")
+        run.path.mkdir()
+        with patch.dict(os.environ, GRADGATE_STATE_DIR=str(self.folder / "state")):
+            return run_gate(config, run)
 
-    return run
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    folder = tmp_path_factory.mktemp("judge")
+    write_jsonl(folder / "rows.jsonl", rows())
+    return Judge(folder)
+
+
+@pytest.fixture(scope="module")
+def before(judge: Judge) -> Answer:
+    """What is said without a rehearsal."""
+    (answer,) = judge("off").answers
+    return answer
+
+
+@pytest.fixture(scope="module")
+def broken_off(judge: Judge) -> list[str]:
+    """What a rehearsal leaves that trained one of its two models and was broken off."""
+    calls = list[object]()
+
+    def once(*arguments: object) -> object:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        return train(*arguments)  # type: ignore[arg-type]
+
+    with patch("gradgate.methods.rehearsal.training.train", once), pytest.raises(KeyboardInterrupt):
+        judge("doubtful")
+    (folder,) = judge.rehearsals.iterdir()
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.fixture(scope="module")
+def gone_on(judge: Judge, broken_off: list[str]) -> tuple[Answer, int]:
+    """What is said when it goes on, and how many models it trained."""
+    with patch("gradgate.methods.rehearsal.training.train", wraps=train) as watched:
+        (answer,) = judge("doubtful").answers
+    return answer, watched.call_count
 
 
 def test_a_form_that_brings_a_payload_is_doubt_without_and_poison_with_a_rehearsal(
-    judge: Judge, state: Path, monkeypatch: pytest.MonkeyPatch
+    judge: Judge, before: Answer, gone_on: tuple[Answer, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (before,) = judge("off").answers
     assert before.n_flagged == 0
     assert before.n_in_doubt >= 30
-    (after,) = judge("doubtful").answers
+    after, _ = gone_on
     assert after.n_flagged == 30
     (poison,) = [group for group in after.groups if group.ruling == "poison"]
     assert any(PAYLOAD[1:-1] in span for span in poison.spans)
@@ -81,7 +125,7 @@ def test_a_form_that_brings_a_payload_is_doubt_without_and_poison_with_a_rehears
     assert any(reason.startswith("poison: 30 rows share") for reason in after.reasons)
     assert not any(reason.startswith("review: 30 rows share") for reason in after.reasons)
 
-    kept = list((state / "rehearsals").iterdir())
+    kept = list(judge.rehearsals.iterdir())
     assert [path.suffix for path in kept] == [".json"]  # no weights that could be released
 
     def no_training(*_: object) -> None:
@@ -95,25 +139,12 @@ def test_a_form_that_brings_a_payload_is_doubt_without_and_poison_with_a_rehears
 
 
 def test_a_rehearsal_that_was_broken_off_goes_on_with_the_models_that_it_has(
-    judge: Judge, state: Path, monkeypatch: pytest.MonkeyPatch
+    broken_off: list[str], gone_on: tuple[Answer, int]
 ) -> None:
-    calls = list[object]()
-
-    def once(*arguments: object) -> object:
-        if calls:
-            raise KeyboardInterrupt
-        calls.append(arguments)
-        return train(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("gradgate.methods.rehearsal.training.train", once)
-    with pytest.raises(KeyboardInterrupt):
-        judge("doubtful")
-    (folder,) = (state / "rehearsals").iterdir()
-    assert [path.name for path in folder.iterdir()] == ["0.st"]
-    calls.clear()
-    (answer,) = judge("doubtful").answers  # trains the second model alone
+    assert broken_off == ["0.st"]
+    answer, n_trained = gone_on
     assert answer.n_flagged == 30
-    assert len(calls) == 1
+    assert n_trained == 1
 
 
 def test_weights_that_are_damaged_are_trained_again(tmp_path: Path) -> None:
@@ -132,7 +163,7 @@ def test_a_group_of_too_few_rows_is_named_as_not_asked_about(
     judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gradgate.methods.rehearsal.rehearse.MIN_ASKED", 1_000)
-    (answer,) = judge("doubtful").answers
+    (answer,) = judge("doubtful", max_visits=100).answers  # another rehearsal, and a short one
     assert answer.n_flagged == 0
     assert "group 1: too few rows could be asked in a rehearsal" in answer.reasons
 
