@@ -48,15 +48,17 @@ print(run.tracked.run_id, nested.run_id, flush=True)
 signal.pause()
 """
 
-# Opens a gate's run and publishes a pass, and is killed at the first call of a function.
+# Opens a gate's run and publishes its pass, and is killed at the first call of a function.
 DIE = """
 import os, signal, sys
-from tracking_helpers import config
+from flow_helpers import config
 import tasks.track
-from gradgate.gate.verdict import Verdict
+from gradgate.config import TrackingConfig
+from gradgate.gate.pipeline import run_gate
 setattr(tasks.track, sys.argv[1], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-run = tasks.track.open_run.fn(config(), "killed", 1, "killed")
-tasks.track.publish.fn(run, Verdict("pass", ["nothing found"]))
+settings = config(sys.argv[2], tracking=TrackingConfig(experiment="exp"))
+run = tasks.track.open_run.fn(settings, "killed", 1, "killed")
+tasks.track.publish.fn(run, settings, run_gate(settings, run.folder.part))
 """
 
 
@@ -77,9 +79,10 @@ def hold(flow_processes: Forker, tmp_path: Path) -> Iterator[Hold]:
         child.kill()
 
 
-def killed_at(flow_processes: Forker, function: str) -> None:
+def killed_at(flow_processes: Forker, function: str, folder: Path) -> None:
     """A process that is killed when it comes to a function of `tasks.track`."""
-    done = flow_processes.run(DIE, function)
+    source = write_jsonl(folder / "rows.jsonl", question_rows(60))
+    done = flow_processes.run(DIE, function, source)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -122,9 +125,9 @@ def test_a_killed_fine_tuning_loses_its_part_and_the_gate_keeps_its_evidence(
 
 
 def test_a_verdict_whose_folder_did_not_get_its_name_is_taken_back(
-    state: Path, flow_processes: Forker
+    state: Path, tmp_path: Path, flow_processes: Forker
 ) -> None:
-    killed_at(flow_processes, "put_in_place")
+    killed_at(flow_processes, "put_in_place", tmp_path)
     client = MlflowClient(f"sqlite:///{state}/mlflow.db")
     (run_id,) = statuses(state)
     before = client.get_run(run_id)
@@ -137,9 +140,9 @@ def test_a_verdict_whose_folder_did_not_get_its_name_is_taken_back(
 
 
 def test_a_folder_that_names_no_process_goes_when_it_is_old_and_empty(
-    state: Path, flow_processes: Forker
+    state: Path, tmp_path: Path, flow_processes: Forker
 ) -> None:
-    killed_at(flow_processes, "save_run")
+    killed_at(flow_processes, "save_run", tmp_path)
     earlier = state / "runs" / "earlier.part"
     earlier.mkdir()
     (earlier / "run.json").write_text('{"run_id": "of an earlier version"}')
