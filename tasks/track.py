@@ -123,6 +123,8 @@ def publish(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
             tracking.log_files(run.tracked, path, path.name if path.is_dir() else None)
     name = f"{verdict.decision}: {Path(source).name}"
     tags = {"mlflow.note.content": page, "mlflow.runName": name, **_compared_with(run, verdict)}
+    if config.tracking.gate is not None:
+        tags["gradgate.gate"] = config.tracking.gate
     tracking.set_tags(run.tracked, tags)
     tracking.set_verdict(run.tracked, verdict)
     tracking.end_run(run.tracked, ok=verdict.decision != "error")

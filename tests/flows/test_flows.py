@@ -30,7 +30,13 @@ from transformers import AutoModelForCausalLM
 from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
-from gradgate.config import FinetuneConfig, ModelConfig, PolicyConfig, PowerConfig
+from gradgate.config import (
+    FinetuneConfig,
+    ModelConfig,
+    PolicyConfig,
+    PowerConfig,
+    TrackingConfig,
+)
 from gradgate.gate.config import DetectionConfig
 from gradgate.gate.verdict import Changes
 from gradgate.methods.gradsentry.config import ThresholdConfig
@@ -187,22 +193,25 @@ def test_a_run_says_what_changed_since_the_last_one_that_decided(
     state: Path, tmp_path: Path
 ) -> None:
     rows = question_rows(60, n_poisoned=12)
-    first = gate(config(write_jsonl(tmp_path / "rows.jsonl", rows)), return_state=True)
+    nightly = {"tracking": TrackingConfig(gate="nightly")}
+    monday = write_jsonl(tmp_path / "rows-2026-11-23.jsonl", rows)
+    first = gate(config(monday, **nightly), return_state=True)
     assert verdict_of(state, first).changes == Changes()
     scores = pq.read_table(folder_of(state, first) / "scores.parquet").to_pandas()
     entropies = scores["spectral_entropy"].sort_values()
     tau = float(entropies.iloc[[9, 10]].mean())  # above the ten lowest
     assert tau < 0.7
 
-    unscored = config(tmp_path / "rows.jsonl", model=ModelConfig(path=str(MODEL), device="nowhere"))
+    nowhere = ModelConfig(path=str(MODEL), device="nowhere")
+    unscored = config(monday, model=nowhere, **nightly)
     assert exit_code_of(gate(unscored, return_state=True)) == 2  # no run to compare with
 
     changed = [row for row in rows if row not in (rows[0], rows[-1])]
     changed += [*question_rows(3)[1:], {"question": "And what is new?", "answers": ["This."]}]
     kept = scores.iloc[1:-1]["spectral_entropy"]
     detection = entropy_alone(ThresholdConfig(method="fixed", value=tau))
-    source = write_jsonl(tmp_path / "rows.jsonl", changed)
-    second = gate(config(source, detection=detection), return_state=True)
+    tuesday = write_jsonl(tmp_path / "rows-2026-11-24.jsonl", changed)
+    second = gate(config(tuesday, detection=detection, **nightly), return_state=True)
     folder, changes = folder_of(state, second), verdict_of(state, second).changes
     now = pq.read_table(folder / "flags.parquet").to_pandas()
     n_new_flagged = int(now.query("sample_id not in @scores.sample_id")["flagged"].sum())
@@ -224,6 +233,7 @@ def test_a_run_says_what_changed_since_the_last_one_that_decided(
     runs = {run.info.run_id: run.data for run in mlflow_runs(state)}
     records = [json.loads((folder_of(state, s) / "run.json").read_text()) for s in (first, second)]
     earlier, later = (record["run_id"] for record in records)
+    assert runs[later].tags["gradgate.gate"] == "nightly"
     assert runs[later].tags["gradgate.compared_with"] == earlier
     assert "gradgate.compared_with" not in runs[earlier].tags
     names = ("new", "new_flagged", "gone", "flagged", "cleared")
@@ -234,7 +244,7 @@ def test_a_run_says_what_changed_since_the_last_one_that_decided(
     assert "changes.parquet" in {artifact.path for artifact in client.list_artifacts(later)}
 
     shutil.rmtree(folder)
-    third = gate(config(source, detection=detection), return_state=True)
+    third = gate(config(tuesday, detection=detection, **nightly), return_state=True)
     assert third.name == second.name  # a comparison that fails decides nothing
     lost = verdict_of(state, third).changes
     assert lost is not None

@@ -214,6 +214,13 @@ class TrackingConfig(Section):
         None, description="MLflow tracking URI; a sqlite file in the state folder when absent."
     )
     experiment: str = Field("gradgate", min_length=1, description="MLflow experiment.")
+    gate: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Name of the gate: a run says what changed since the last one of this name, "
+        "whatever the file is called by then. When absent the source and the model name it.",
+    )
 
 
 class FinetuneConfig(Section):

@@ -1,8 +1,8 @@
 """The series of runs of one gate, and a pointer to the last run of it that decided.
 
-A series is a dataset (source, name and split), a model and its adapter by their paths, and an
-experiment. Revisions, digests and settings are not part of it: that they changed is what a
-comparison with the last run is to show.
+A series is what `tracking.gate` names, or else a dataset (source, name and split), a model and its
+adapter by their paths; and an experiment. Revisions, digests and settings are not part of it: that
+they changed is what a comparison with the last run is to show.
 """
 
 import hashlib
@@ -24,32 +24,38 @@ class Series:
     """What two runs have in common when one is the other's predecessor.
 
     Local paths are absolute; of URLs the credentials and the query, which may be another one every
-    night, are left out.
+    night, are left out. With the name of a gate there is nothing else but the experiment.
     """
 
-    source: str
-    name: str | None
-    split: str | None
-    model: str
-    adapter: str | None
     experiment: str
+    gate: str | None = None
+    source: str | None = None
+    name: str | None = None
+    split: str | None = None
+    model: str | None = None
+    adapter: str | None = None
 
     def pointer(self, state: Path) -> Path:
         """The file in the state folder that names the last run."""
-        content = json.dumps(asdict(self), sort_keys=True)
+        known = asdict(self)
+        if self.gate is None:
+            del known["gate"]  # as before gates had names
+        content = json.dumps(known, sort_keys=True)
         return state / "series" / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.json"
 
 
 def series_of(config: GateConfig) -> Series:
     """The series that a run with this configuration belongs to."""
-    data, model = config.data, config.model
+    data, model, tracking = config.data, config.model, config.tracking
+    if tracking.gate is not None:
+        return Series(tracking.experiment, tracking.gate)
     return Series(
         source=_place(data.source),
         name=data.name,
         split=data.split,
         model=_place(model.path),
         adapter=None if model.adapter is None else _place(model.adapter),
-        experiment=config.tracking.experiment,
+        experiment=tracking.experiment,
     )
 
 

@@ -16,7 +16,7 @@ from gradgate.common.run_folder import CHANGE_SCHEMA, RunFolder
 from gradgate.errors import DataError
 from gradgate.gate.changes import changes_since_last, compare, tau_of
 from gradgate.gate.config import GateConfig
-from gradgate.gate.series import last_run, remember, series_of
+from gradgate.gate.series import Series, last_run, remember, series_of
 from gradgate.gate.verdict import Answer, Changes, Verdict
 from gradgate.report.facts import describe_changes
 from gradgate.report.markdown import verdict_markdown
@@ -318,6 +318,30 @@ def test_a_series_is_a_dataset_a_model_and_an_experiment(
     monkeypatch.chdir(tmp_path)
     Path("rows.jsonl").write_text("")
     assert series_of(config("rows.jsonl")) == series_of(config(str(tmp_path / "rows.jsonl")))
+
+
+def test_a_gate_with_a_name_is_one_series_whatever_the_file_is_called(tmp_path: Path) -> None:
+    named = {"tracking__gate": "nightly"}
+    series = series_of(config("rows-2026-11-25.jsonl", **named))
+    assert series == series_of(config("rows-2026-11-26.jsonl", model__path="org/other", **named))
+    remember(series, tmp_path, gate_run(tmp_path, "one", [("x", 0.1)]), "pass")
+    now = gate_run(tmp_path, "two", [("x", 0.1), ("y", 0.1)])
+    assert changes_since_last(series, tmp_path, now, 0.5).since == "one"
+    for other in (
+        config(tracking__gate="weekly"), config(),
+        config(tracking__gate="nightly", tracking__experiment="e"),
+    ):  # fmt: skip
+        assert changes_since_last(series_of(other), tmp_path, now, 0.5).since is None
+
+
+def test_the_pointer_of_a_gate_without_a_name_is_where_it_always_was(tmp_path: Path) -> None:
+    content = {
+        "source": "rows.jsonl", "name": None, "split": None, "model": "m", "adapter": None,
+        "experiment": "gradgate",
+    }  # fmt: skip
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    series = Series("gradgate", source="rows.jsonl", model="m")
+    assert series.pointer(tmp_path) == tmp_path / "series" / f"{digest}.json"
 
 
 def test_signed_urls_are_one_series_and_their_secrets_are_not_kept(tmp_path: Path) -> None:
