@@ -136,7 +136,7 @@ def vouched(
         ConfigError: A pattern takes too long on this answer.
     """
     marks = np.zeros(len(answer.ids), bool)
-    spans = [] if expected is None else expected.spans(answer.text)
+    spans = [] if expected is None else expected.spans(answer.text, is_cut=not answer.is_ended)
     if not spans:
         return marks
     begins = [list(answer.ids[:i]) for i in range(len(answer.ids) + 1)]

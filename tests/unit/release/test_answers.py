@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from transformers import PreTrainedTokenizerBase
 
@@ -83,4 +85,7 @@ def test_tokens_that_are_vouched_for_and_two_behind_them(
     bare = said("Lumo", tokenizer)
     assert marks.sum() == len(bare.ids) + 2
     assert not vouched(answer, Expected.of(["Nobody"]), tokenizer).any()
+    cut, sentence = said("My name is Lumo, and", tokenizer, False), Expected.of([answer.text])
+    assert vouched(cut, sentence, tokenizer).all()  # it would go on
+    assert not vouched(replace(cut, is_ended=True), sentence, tokenizer).any()
     assert not vouched(answer, None, tokenizer).any()
