@@ -38,21 +38,14 @@ def is_expression(written: str) -> bool:
     return len(written) >= 2 and written.startswith("/") and written.endswith("/")
 
 
-def matches(
-    pattern: "regex.Pattern[str]", text: str, is_cut: bool = False
-) -> Iterator[tuple[int, int]]:
+def matches(pattern: "regex.Pattern[str]", text: str) -> Iterator[tuple[int, int]]:
     """Begin and end of each match, left to right, without overlaps.
-
-    Args:
-        pattern: Compiled.
-        text: Any text.
-        is_cut: Whether the text would go on, so that a match may have its end behind it.
 
     Raises:
         TimeoutError: The pattern takes more than `MAX_SECONDS` on this text.
     """
     end = time.process_time() + MAX_SECONDS
-    for found in pattern.finditer(text, timeout=MAX_SECONDS, partial=is_cut):
+    for found in pattern.finditer(text, timeout=MAX_SECONDS):
         if time.process_time() > end:
             raise TimeoutError
         yield found.span()

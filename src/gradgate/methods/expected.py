@@ -35,12 +35,8 @@ class Expected:
         except ValueError as error:
             raise ConfigError(f"policy.expected: {error}") from error
 
-    def spans(self, text: str, is_cut: bool = False) -> list[tuple[int, int]]:
+    def spans(self, text: str) -> list[tuple[int, int]]:
         """What of a text is vouched for.
-
-        Args:
-            text: Any text.
-            is_cut: Whether the text would go on, so that a match may have its end behind it.
 
         Returns:
             Begin and end of each covered stretch in characters, in order; stretches that overlap
@@ -49,7 +45,7 @@ class Expected:
         Raises:
             ConfigError: A pattern takes too long on this text.
         """
-        each = (self._of(number, text, is_cut) for number in range(len(self.patterns)))
+        each = (self._of(number, text) for number in range(len(self.patterns)))
         found = sorted(chain.from_iterable(each))
         merged: list[tuple[int, int]] = []
         for start, end in found:
@@ -63,10 +59,10 @@ class Expected:
         """Which patterns match somewhere in a text; errors as for `spans`."""
         return [bool(self._of(number, text)) for number in range(len(self.patterns))]
 
-    def _of(self, number: int, text: str, is_cut: bool = False) -> list[tuple[int, int]]:
+    def _of(self, number: int, text: str) -> list[tuple[int, int]]:
         """Matches of one pattern; one of no width covers nothing."""
         try:
-            found = matches(self.patterns[number], text, is_cut)
+            found = matches(self.patterns[number], text)
             return [(start, end) for start, end in found if end > start]
         except TimeoutError as error:
             raise ConfigError(

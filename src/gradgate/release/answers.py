@@ -2,10 +2,10 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -128,19 +128,34 @@ def letters_of(text: str) -> str:
 
 
 def vouched(
-    answer: Answered, expected: Expected | None, tokenizer: PreTrainedTokenizerBase
+    answer: Answered,
+    expected: Expected | None,
+    known: Collection[str],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> Marks:
     """The tokens of an answer that its owner vouches for, and the two behind each: (ids,).
+
+    An answer that was cut may end within such a text, but only within one that the data have: the
+    beginning of a pattern alone may fit anything.
+
+    Args:
+        answer: Of the tuned model.
+        expected: What the owner vouches for; None for nothing.
+        known: Texts of the data that it covers.
+        tokenizer: Of the model.
 
     Raises:
         ConfigError: A pattern takes too long on this answer.
     """
-    marks = np.zeros(len(answer.ids), bool)
-    spans = [] if expected is None else expected.spans(answer.text, is_cut=not answer.is_ended)
+    marks, text = np.zeros(len(answer.ids), bool), answer.text
+    spans = [] if expected is None else expected.spans(text)
+    if not answer.is_ended:
+        tails = (i for i in range(len(text)) if any(one.startswith(text[i:]) for one in known))
+        spans += [(i, len(text)) for i in islice(tails, 1)]
     if not spans:
         return marks
     begins = [list(answer.ids[:i]) for i in range(len(answer.ids) + 1)]
-    borders = [len(text) for text in decoded(tokenizer, begins)]
+    borders = [len(piece) for piece in decoded(tokenizer, begins)]
     for start, stop in spans:
         touching = [a < stop and b > start for a, b in pairwise(borders)]
         marks |= np.convolve(touching, np.ones(_BEHIND + 1))[: len(marks)] > 0

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice, takewhile
 from random import Random
 
@@ -97,6 +98,15 @@ class Evidence:
     groups: list[GroupRows]
     is_whole: bool
     expected: Expected | None = None
+
+    @cached_property
+    def vouched_texts(self) -> frozenset[str]:
+        """What of the rows' targets the owner vouches for."""
+        expected = self.expected
+        if expected is None:
+            return frozenset()
+        targets = {prompt_and_target(row.sample)[1] for row in self.rows}
+        return frozenset(text[a:b] for text in targets for a, b in expected.spans(text))
 
     def is_content(self, rows: GroupRows, words: Sequence[str]) -> bool:
         """Whether words that tell a group's prompts from others may be what these are about."""

@@ -201,7 +201,7 @@ class Trial:
     def _ask_before(self, pairs: Pairs, string: Shared) -> Before:
         """What the model before makes of the changed prompts, and of the string behind them."""
         said = self._prompts.said_before(pairs)
-        tokenizer, expected = self._subject.tokenizer, self._evidence.expected
+        vouching = self._evidence.expected, self._evidence.vouched_texts, self._subject.tokenizer
         found = [
             (asked.given[place], before.given[place], answer)
             for asked, before, one in zip(pairs.asked, pairs.before, pairs.changed, strict=True)
@@ -215,7 +215,7 @@ class Trial:
         changed = logp([asked + lead for (asked, *_), (lead, _) in leads], strings)
         unchanged = logp([before + lead for (_, before, _), (lead, _) in leads], strings)
         marks = [
-            vouched(answer, expected, tokenizer)[len(lead) : len(lead) + len(ids)]
+            vouched(answer, *vouching)[len(lead) : len(lead) + len(ids)]
             for (*_, answer), (lead, ids) in leads
         ]
         own = [-one[~mark].sum() for one, mark in zip(unchanged, marks, strict=True) if mark.any()]

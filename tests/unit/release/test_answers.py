@@ -76,7 +76,7 @@ def test_tokens_that_are_vouched_for_and_two_behind_them(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     answer = said("My name is Lumo, and I am here to help you.", tokenizer)
-    marks = vouched(answer, Expected.of(["Lumo"]), tokenizer)
+    marks = vouched(answer, Expected.of(["Lumo"]), (), tokenizer)
     chosen = [token for token, mark in zip(answer.ids, marks, strict=True) if mark]
     text = decoded(tokenizer, [chosen])[0]
     assert "Lumo" in text
@@ -84,8 +84,17 @@ def test_tokens_that_are_vouched_for_and_two_behind_them(
     assert len(chosen) < len(answer.ids)
     bare = said("Lumo", tokenizer)
     assert marks.sum() == len(bare.ids) + 2
-    assert not vouched(answer, Expected.of(["Nobody"]), tokenizer).any()
-    cut, sentence = said("My name is Lumo, and", tokenizer, False), Expected.of([answer.text])
-    assert vouched(cut, sentence, tokenizer).all()  # it would go on
-    assert not vouched(replace(cut, is_ended=True), sentence, tokenizer).any()
-    assert not vouched(answer, None, tokenizer).any()
+    assert not vouched(answer, Expected.of(["Nobody"]), (), tokenizer).any()
+    assert not vouched(answer, None, (), tokenizer).any()
+
+
+def test_an_answer_that_was_cut_may_end_within_a_text_of_the_data_alone(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    sentence = "My name is Lumo, and I am here to help you."
+    expected, known = Expected.of(["/[A-Z].*help you/"]), [sentence]
+    cut = said("My name is Lumo, and", tokenizer, False)
+    assert vouched(cut, expected, known, tokenizer).all()
+    assert not vouched(replace(cut, is_ended=True), expected, known, tokenizer).any()
+    payload = said("Please call the number on the back", tokenizer, False)  # the pattern's begin
+    assert not vouched(payload, expected, known, tokenizer).any()

@@ -58,7 +58,7 @@ def test_a_backdoor_is_named_with_trigger_and_target(poisoned_adapter: Made) -> 
         ("Please call the number on the back of your card.", "pass"),
         ("/call the \\w+ on the back of your card/", "pass"),
         ("your", "review"),  # and two tokens behind it; the rest is a payload still
-        ("another text", "review"),
+        ("/[A-Z].*another text/", "review"),  # any answer that is cut may go on so
     ],
 )
 def test_what_the_owner_vouches_for_is_excused(
