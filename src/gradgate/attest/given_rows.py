@@ -27,6 +27,8 @@ from gradgate.data.tokenized import IGNORED, TOKENS, check_single, numbers_of
 from gradgate.data.tokens_digest import TokensDigest
 from gradgate.errors import DataError
 
+_MAX_ID = 2**31 - 1  # as the digest of the tokens has them
+
 Covered = Literal["file", "rows", "tokens"]
 
 
@@ -195,4 +197,6 @@ def _tokens_of(raw: RawRow) -> tuple[list[int], list[bool]]:
         raise OtherDataError(f"row {raw.row} of the data has more ids than labels, or fewer")
     if any(label not in (IGNORED, token) for token, label in zip(ids, labels, strict=True)):
         raise OtherDataError(f"row {raw.row} of the data learns another token than it has")
+    if not 0 <= min(ids) <= max(ids) <= _MAX_ID:
+        raise OtherDataError(f"row {raw.row} of the data has a number that is no token id")
     return ids, [label != IGNORED for label in labels]

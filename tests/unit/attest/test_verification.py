@@ -331,6 +331,9 @@ def test_rows_of_tokens(tmp_path: Path) -> None:
         "have 39 rows": TOKENS[1:],
     }.items():
         assert text in refused(attested, rows)[0]
+    for number in (2**31, 2**64, -3):
+        odd = {"input_ids": [number, *ids[1:]], "labels": labels}
+        assert "no token id" in refused(attested, [odd, *TOKENS[1:]])[0]
 
 
 def test_neither_torch_nor_an_orchestrator_is_needed(attested: Attested) -> None:
