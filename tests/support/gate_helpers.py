@@ -28,3 +28,17 @@ def config(source: Path | str = "not read", **sections: Any) -> GateConfig:
 def answer_of(verdict: Verdict) -> Answer:
     (answer,) = verdict.answers
     return answer
+
+
+def gate_of(source: str = "org/data", **changes: object) -> GateConfig:
+    """A configuration that nothing is run with; `data__split="test"` sets `data.split`."""
+    content: dict[str, dict[str, object]] = {
+        "data": {"source": source},
+        "model": {"path": "org/model"},
+        "tracking": {},
+        "scoring": {},
+    }
+    for name, value in changes.items():
+        section, field = name.split("__")
+        content[section][field] = value
+    return GateConfig.model_validate(content)

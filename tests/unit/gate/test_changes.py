@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from gate_helpers import gate_of
 
 from gradgate.common import scratch
 from gradgate.common.run_folder import CHANGE_SCHEMA, RunFolder
 from gradgate.errors import DataError
 from gradgate.gate.changes import changes_since_last, compare, tau_of
-from gradgate.gate.config import GateConfig
-from gradgate.gate.series import Series, last_run, remember, series_of
+from gradgate.gate.series import last_run, remember, series_of
 from gradgate.gate.verdict import Answer, Changes, Verdict
 from gradgate.report.facts import describe_changes
 from gradgate.report.markdown import verdict_markdown
@@ -79,19 +79,6 @@ def written(folder: Path) -> dict[str, tuple[str, float | None, float | None]]:
 def by_gradsentry(tau: float | None, changes: Changes | None = None) -> Verdict:
     answer = Answer("poisoned", "gradsentry", "pass", ["fine"], summary={"tau": tau})
     return Verdict("pass", ["fine"], answers=[answer], changes=changes)
-
-
-def config(source: str = "org/data", **changes: object) -> GateConfig:
-    content: dict[str, dict[str, object]] = {
-        "data": {"source": source},
-        "model": {"path": "org/model"},
-        "tracking": {},
-        "scoring": {},
-    }
-    for name, value in changes.items():
-        section, field = name.split("__")
-        content[section][field] = value
-    return GateConfig.model_validate(content)
 
 
 def counts(changes: Changes) -> tuple[int | None, ...]:
@@ -281,7 +268,7 @@ def gate_run(state: Path, name: str, table: Table, tau: float | None = 0.5) -> P
 
 
 def test_a_run_is_compared_with_the_one_that_was_remembered_last(tmp_path: Path) -> None:
-    series = series_of(config())
+    series = series_of(gate_of())
     first = gate_run(tmp_path, "one", [("x", 0.1)])
     assert changes_since_last(series, tmp_path, first, 0.5) == Changes()
     assert not RunFolder(first).changes.exists()
@@ -299,54 +286,23 @@ def test_a_run_is_compared_with_the_one_that_was_remembered_last(tmp_path: Path)
     assert len(list((tmp_path / "series").iterdir())) == 1
 
 
-def test_a_series_is_a_dataset_a_model_and_an_experiment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    series = series_of(config())
-    same: dict[str, Any] = {
-        "data__revision": "abc", "model__revision": "abc", "scoring__k": 8,
-        "data__max_tokens": 99, "model__device": "cuda",
-    }  # fmt: skip
-    for name, value in same.items():
-        assert series_of(config(**{name: value})) == series
-    for name, value in (
-        ("data__source", "org/other"), ("data__split", "test"), ("data__name", "en"),
-        ("model__path", "org/other"), ("model__adapter", "org/a"), ("tracking__experiment", "e"),
-    ):  # fmt: skip
-        other = series_of(config(**{name: value}))
-        assert other.pointer(tmp_path) != series.pointer(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    Path("rows.jsonl").write_text("")
-    assert series_of(config("rows.jsonl")) == series_of(config(str(tmp_path / "rows.jsonl")))
-
-
 def test_a_gate_with_a_name_is_one_series_whatever_the_file_is_called(tmp_path: Path) -> None:
     named = {"tracking__gate": "nightly"}
-    series = series_of(config("rows-2026-11-25.jsonl", **named))
-    assert series == series_of(config("rows-2026-11-26.jsonl", model__path="org/other", **named))
+    series = series_of(gate_of("rows-2026-11-25.jsonl", **named))
+    assert series == series_of(gate_of("rows-2026-11-26.jsonl", model__path="org/other", **named))
     remember(series, tmp_path, gate_run(tmp_path, "one", [("x", 0.1)]), "pass")
     now = gate_run(tmp_path, "two", [("x", 0.1), ("y", 0.1)])
     assert changes_since_last(series, tmp_path, now, 0.5).since == "one"
     for other in (
-        config(tracking__gate="weekly"), config(),
-        config(tracking__gate="nightly", tracking__experiment="e"),
+        gate_of(tracking__gate="weekly"), gate_of(),
+        gate_of(tracking__gate="nightly", tracking__experiment="e"),
     ):  # fmt: skip
         assert changes_since_last(series_of(other), tmp_path, now, 0.5).since is None
 
 
-def test_the_pointer_of_a_gate_without_a_name_is_where_it_always_was(tmp_path: Path) -> None:
-    content = {
-        "source": "rows.jsonl", "name": None, "split": None, "model": "m", "adapter": None,
-        "experiment": "gradgate",
-    }  # fmt: skip
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-    series = Series("gradgate", source="rows.jsonl", model="m")
-    assert series.pointer(tmp_path) == tmp_path / "series" / f"{digest}.json"
-
-
 def test_signed_urls_are_one_series_and_their_secrets_are_not_kept(tmp_path: Path) -> None:
-    monday = series_of(config("https://me:secret@host/d.csv?sig=secret1"))
-    assert monday == series_of(config("https://me:secret@host/d.csv?sig=secret2"))
+    monday = series_of(gate_of("https://me:secret@host/d.csv?sig=secret1"))
+    assert monday == series_of(gate_of("https://me:secret@host/d.csv?sig=secret2"))
     remember(monday, tmp_path, gate_run(tmp_path, "one", []), "pass")
     content = monday.pointer(tmp_path).read_text()
     assert "secret" not in content
@@ -354,7 +310,7 @@ def test_signed_urls_are_one_series_and_their_secrets_are_not_kept(tmp_path: Pat
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
-    series = series_of(config())
+    series = series_of(gate_of())
     now = gate_run(tmp_path, "now", [("x", 0.1)])
 
     def problem() -> str:
