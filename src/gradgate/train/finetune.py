@@ -73,9 +73,8 @@ def finetune(
     An adapter in `model` is trained further and not merged: what is saved applies to the base
     model that it names, like any other adapter. Its rank, scale, dropout and modules are part of
     it, so `tuning` must state the same ones (`all-linear` stands for the modules it has). A
-    full-parameter tuning saves a whole model, and leaves the files of `model` as they are.
-
-    On a CPU the same seed gives the same weights. The process's random generators are seeded.
+    full-parameter tuning saves a whole model, and leaves the files of `model` as they are. On a CPU
+    the same seed gives the same weights. The process's random generators are seeded.
 
     Args:
         run_dir: Folder of the gate run; its samples.parquet and flags.parquet are read.
@@ -98,18 +97,13 @@ def finetune(
     """
     attestation = require_attested(RunFolder(run_dir), verdict, key, attested)
     require_passing(run_dir, verdict)
-    if output.exists():
-        raise DataError(f"{output} exists; remove it or name another output folder")
-    loaded = load_model(model)
-    _check_same_model(verdict, loaded)
+    _require_absent(output)
+    loaded = _scoring_model(verdict, model)
     with folder_written_whole(output) as part:
         work = part / "work"
         work.mkdir()
         accepted = write_accepted(run_dir, verdict, work / "accepted.arrow")
-        transformers.set_seed(tuning.seed)
-        tuned = make_trainable(loaded, model, tuning)
-        rows = Dataset.from_file(str(work / "accepted.arrow"))
-        trained = train(tuned, loaded, rows, tuning, work)
+        tuned, course = _trained(loaded, model, tuning, work)
         facts = CardFacts(
             model=model,
             finetune=tuning,
@@ -118,16 +112,28 @@ def finetune(
             gate_run=gate_run,
             attestation=attestation,
             n_accepted=accepted.n,
-            n_parameters=sum(p.numel() for p in trained_parameters(tuned)),
-            **_course(trained),
+            **course,
         )
         _save(tuned, loaded, facts, part)
         shutil.rmtree(work)
     return _result(output, facts)
 
 
-def _course(trained: transformers.trainer_utils.TrainOutput) -> dict[str, Any]:
-    return {
+def _require_absent(output: Path) -> None:
+    if output.exists():
+        raise DataError(f"{output} exists; remove it or name another output folder")
+
+
+def _trained(
+    loaded: LoadedModel, model: ModelConfig, tuning: FinetuneConfig, work: Path
+) -> tuple[Tuned, dict[str, Any]]:
+    """The model, trained on the accepted rows in `work`, and the facts of its course."""
+    transformers.set_seed(tuning.seed)
+    tuned = make_trainable(loaded, model, tuning)
+    rows = Dataset.from_file(str(work / "accepted.arrow"))
+    trained = train(tuned, loaded, rows, tuning, work)
+    return tuned, {
+        "n_parameters": sum(p.numel() for p in trained_parameters(tuned)),
         "steps": trained.global_step,
         "train_loss": trained.training_loss,
         "seconds": trained.metrics["train_runtime"],
@@ -148,7 +154,9 @@ def _result(folder: Path, facts: CardFacts) -> FinetuneResult:
     )
 
 
-def _check_same_model(verdict: Verdict, loaded: LoadedModel) -> None:
+def _scoring_model(verdict: Verdict, model: ModelConfig) -> LoadedModel:
+    """The model, if it is the one that scored."""
+    loaded = load_model(model)
     scored, here = verdict.model, loaded.identity
     keys = [key for key in {**scored, **here} if key not in scored or scored[key] != here.get(key)]
     if keys:
@@ -157,6 +165,7 @@ def _check_same_model(verdict: Verdict, loaded: LoadedModel) -> None:
             f"this is not the model that scored the dataset ({changes}); "
             "name that model, or run the gate again with this one"
         )
+    return loaded
 
 
 def _save(tuned: Tuned, loaded: LoadedModel, facts: CardFacts, folder: Path) -> None:
