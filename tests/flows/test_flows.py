@@ -218,14 +218,9 @@ def test_a_run_says_what_changed_since_the_last_one_that_decided(
     n_flagged = int(((kept > tau) & (kept <= 0.7)).sum())
     assert n_flagged > 20
     assert changes == Changes(
-        since=folder_of(state, first).name,
-        n_new=1,
-        n_new_flagged=n_new_flagged,
-        n_gone=2,
-        n_flagged_since=n_flagged,
-        n_cleared_since=0,
-        tau_before=0.7,
-    )
+        since=folder_of(state, first).name, n_new=1, n_new_flagged=n_new_flagged, n_gone=2,
+        n_flagged_since=n_flagged, n_cleared_since=0, tau_before=0.7,
+    )  # fmt: skip
     lines = pq.read_table(folder / "changes.parquet").to_pandas()
     assert lines["change"].value_counts().to_dict() == {"new": 1, "gone": 2, "flagged": n_flagged}
     assert set(lines.query("change == 'gone'")["sample_id"]) == {*scores["sample_id"].iloc[[0, -1]]}

@@ -6,6 +6,7 @@ from typing import Self
 
 from gradgate.attest.statement import Predicate
 from gradgate.config import ModelConfig
+from gradgate.errors import ConfigError
 from gradgate.models.digest import folder_digest
 from gradgate.models.errors import translated_errors
 from gradgate.models.locating import Located, locate_adapter, locate_model
@@ -27,6 +28,17 @@ class ModelFiles:
     def of(cls, path: str | Path, adapter: str | Path | None) -> Self:
         """With names or paths."""
         return cls(str(path), None if adapter is None else str(adapter))
+
+    @classmethod
+    def where_named(cls, path: str | Path | None, adapter: str | Path | None) -> Self | None:
+        """The same; None without a model.
+
+        Raises:
+            ConfigError: An adapter is named without its model, and so could not be compared.
+        """
+        if path is None and adapter is not None:
+            raise ConfigError("an adapter is compared with its model; name that too (--model)")
+        return None if path is None else cls.of(path, adapter)
 
     def refusals(self, predicate: Predicate) -> list[str]:
         """Why it is another model; nothing when it is the same, file by file.

@@ -118,12 +118,13 @@ def verify(
 
     Raises:
         NotVerifiedError: It does not cover them; `refusals` says why.
-        ConfigError: A key or list cannot be used, or none is named for a signed attestation.
+        ConfigError: A key or list cannot be used, none is named for a signed attestation, or an
+            adapter is named without its model.
         DataError: A file is not there.
         ModelError: There is no such model.
     """
     trust = Trust.of(key, revoked, allow_unsigned)
-    files = None if model is None else ModelFiles.of(model, adapter)
+    files = ModelFiles.where_named(model, adapter)
     return verify_by(Path(attestation), trust, files, lambda found: _check_data(data, found))
 
 

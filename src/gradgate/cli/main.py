@@ -183,7 +183,7 @@ def verify(
     from gradgate.cli.verify import run_verify
 
     trust = Trust(key, revoked, allow_unsigned)
-    files = None if model is None else ModelFiles(model, adapter)
+    files = ModelFiles.where_named(model, adapter)
     return run_verify(attestation, Place(data, name, split, revision), files, trust)
 
 

@@ -77,6 +77,9 @@ def test_what_cannot_run_exits_2(attested: Attested, tmp_path: Path) -> None:
         verify(
             attested, attested.data, "--key", attested.key, "--model", tmp_path / "no" / "model"
         ): "no such folder",
+        verify(
+            attested, attested.data, "--key", attested.key, "--adapter", tmp_path
+        ): "name that too (--model)",
         gradgate("verify", nothing, "--data", attested.data): "cannot be read",
         gradgate("verify", attested.attestation): "--data",
     }.items():
