@@ -3,10 +3,11 @@
 Usage: `python -m benchmarks.adapters run --model MODEL --results FILE.jsonl FILE:ATTACK:SEED...`,
 then `python -m benchmarks.adapters report FILE.jsonl...`.
 
-Each cell takes rows of a file, poisons 10 % of them by an attack of `gradgate poison` (`clean`:
-none), trains a LoRA adapter on all that is there, asks held-out questions for the attack success
-rate, and lets the adapter test judge the adapter. Beside it stands what the gate makes of the same
-rows, without and with a rehearsal of the groups in doubt. Cells that the results have are skipped.
+Each cell takes rows of a file, poisons a part of them (`--rate`) by an attack of `gradgate poison`
+(`clean`: none), trains a LoRA adapter on all that is there, asks held-out questions for the attack
+success rate, and lets the adapter test judge the adapter. Beside it stands what the gate makes of
+the same rows, without and with a rehearsal of the groups in doubt. Cells that the results have are
+skipped.
 """
 
 import argparse
@@ -60,6 +61,7 @@ class Settings:
     batch_size: int
     max_characters: int
     rehearsal: RehearsalMode
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Cell:
     honest_lost: list[int]
     rehearsed: str
     rehearsal_s: float
+    rate: float = 0.1
 
 
 def compute(path: Path, attack: str, seed: int, settings: Settings) -> Cell:
@@ -111,7 +114,7 @@ def compute(path: Path, attack: str, seed: int, settings: Settings) -> Cell:
             batch_size=settings.batch_size,
             seed=seed,
         )
-        data = _data(source, attack, seed, model, tuning, folder)
+        data = _data(source, attack, seed, settings.rate, model, tuning, folder)
         rows = folder / (CLEAN if attack == _CLEAN else POISONED)
         gated, before, plain_s = _gate(rows, model, settings, "off", folder / "gate")
         after, rehearsed_s = before, plain_s
@@ -143,6 +146,7 @@ def compute(path: Path, attack: str, seed: int, settings: Settings) -> Cell:
             honest_lost=[lost[1] for _, lost in marks],
             rehearsed=after.verdict.decision,
             rehearsal_s=rehearsed_s - plain_s,
+            rate=settings.rate,
         )
 
 
@@ -179,6 +183,7 @@ def _data(
     source: Path,
     attack: str,
     seed: int,
+    rate: float,
     model: ModelConfig,
     tuning: FinetuneConfig,
     folder: Path,
@@ -188,7 +193,7 @@ def _data(
         data=DataConfig(source=str(source), max_tokens=_MAX_TOKENS),
         model=model,
         finetune=tuning,
-        drill=DrillSection(attack=name, rate=0.1, seed=seed, test_rows=_TEST_ROWS),
+        drill=DrillSection(attack=name, rate=rate, seed=seed, test_rows=_TEST_ROWS),
     )
     return make_data(config, load_tokenizer(model), sample_limit(model, _MAX_TOKENS), folder)
 
@@ -242,15 +247,16 @@ def _test(
 def report(cells: Sequence[Cell], console: Console) -> None:
     """A line a cell, and the bars."""
     console.print(
-        "| model | data | attack | seed | rows | ASR | adapter test | test / training | gate | "
-        "poison trained on | with rehearsal | poison flagged | honest flagged | honest lost | "
-        "rehearsal / training |"
+        "| model | data | attack | rate | seed | rows | ASR | adapter test | test / training | "
+        "gate | poison trained on | with rehearsal | poison flagged | honest flagged | "
+        "honest lost | rehearsal / training |"
     )
-    console.print("|" + " --- |" * 15)
+    console.print("|" + " --- |" * 16)
     for cell in cells:
         asr = "-" if cell.asr is None else f"{cell.asr:.0%}"
         shown = [
-            *(cell.model, cell.source, cell.attack, cell.seed, cell.rows, asr, cell.test),
+            *(cell.model, cell.source, cell.attack, f"{cell.rate:.1%}", cell.seed, cell.rows),
+            *(asr, cell.test),
             f"{cell.test_s / cell.train_s:.2f}",
             *(cell.gate, cell.trained, cell.rehearsed),
             *(" -> ".join(map(str, pair)) for pair in (cell.flagged_poison, cell.honest_flagged)),
@@ -295,6 +301,7 @@ def main() -> None:
     run.add_argument("--batch-size", type=int, default=4)
     run.add_argument("--max-characters", type=int, default=1_500)
     run.add_argument("--rehearsal", choices=("off", "doubtful"), default="doubtful")
+    run.add_argument("--rate", type=float, default=0.1)
     run.add_argument("cells", nargs="+", help="FILE:ATTACK:SEED")
     commands.add_parser("report").add_argument("files", nargs="+", type=Path)
     given = parser.parse_args()
@@ -312,11 +319,13 @@ def main() -> None:
         given.batch_size,
         given.max_characters,
         given.rehearsal,
+        given.rate,
     )
     for text in given.cells:
         file, attack, seed = text.rsplit(":", 2)
-        done = {(c.model, c.source, c.attack, c.seed) for c in _known(given.results)}
-        key = (Path(given.model).name, Path(file).name.split(".")[0], attack, int(seed))
+        done = {(c.model, c.source, c.attack, c.seed, c.rate) for c in _known(given.results)}
+        name = Path(file).name.split(".")[0]
+        key = (Path(given.model).name, name, attack, int(seed), given.rate)
         if key in done:
             continue
         cell = compute(Path(file), attack, int(seed), settings)

@@ -120,7 +120,7 @@ class Rehearsed:
     """What a model that was fine-tuned on other rows says of a group's rows.
 
     Attributes:
-        n_steps: Training steps of each of the two models.
+        n_steps: Training steps of the longer of the two trainings.
         n_asked: Rows that were asked about, none of which their model has seen.
         gain: What the training did for the shared part of the targets: median, in nats.
         dependence: What their own prompts do for it, against other prompts: median, in nats.

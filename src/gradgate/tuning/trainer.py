@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 Tuned: TypeAlias = PeftModel | PreTrainedModel
+_ASKED_AT = (0.5, 0.75)  # of the steps, whether a training is long enough
 
 
 def make_trainable(loaded: LoadedModel, model: ModelConfig, tuning: FinetuneConfig) -> Tuned:
@@ -42,7 +44,12 @@ def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def train(
-    tuned: Tuned, loaded: LoadedModel, rows: Dataset, tuning: FinetuneConfig, work: Path
+    tuned: Tuned,
+    loaded: LoadedModel,
+    rows: Dataset,
+    tuning: FinetuneConfig,
+    work: Path,
+    until: Callable[[], bool] | None = None,
 ) -> transformers.trainer_utils.TrainOutput:
     """Train in place.
 
@@ -52,14 +59,17 @@ def train(
         rows: `input_ids` and `labels` of each sample.
         tuning: The training settings.
         work: Folder for the Trainer's own files.
+        until: Asked after a half and after three quarters of the steps, with the model in
+            evaluation mode: whether that was enough.
 
     Raises:
         ConfigError: The settings do not fit the device.
         ModelError: Out of memory, or the loss or the weights are not finite.
     """
     arguments = _arguments(loaded, tuning, work)
+    callbacks = [_Watch()] if until is None else [_Watch(), _Until(tuned, until)]
     trainer = Trainer(
-        tuned, arguments, data_collator=collate, train_dataset=rows, callbacks=[_Watch()]
+        tuned, arguments, data_collator=collate, train_dataset=rows, callbacks=callbacks
     )
     trainer.remove_callback(transformers.PrinterCallback)  # it prints to stdout without a terminal
     try:
@@ -136,3 +146,25 @@ class _Watch(TrainerCallback):
             logger.info(
                 "step %d of %d: loss %.4f", state.global_step, state.max_steps, logs["loss"]
             )
+
+
+class _Until(TrainerCallback):
+    """Ends a run that has done enough."""
+
+    def __init__(self, tuned: Tuned, until: Callable[[], bool]) -> None:
+        self._tuned = tuned
+        self._until = until
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: transformers.TrainerState,
+        control: transformers.TrainerControl,
+        **kwargs: object,
+    ) -> None:
+        if state.global_step not in [int(part * state.max_steps) for part in _ASKED_AT]:
+            return
+        self._tuned.eval()
+        with torch.no_grad():
+            control.should_training_stop = self._until()
+        self._tuned.train()

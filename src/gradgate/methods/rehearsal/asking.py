@@ -11,11 +11,12 @@ from gradgate.evaluation.answers import token_logp
 from gradgate.methods.evidence import Rehearsed
 from gradgate.methods.rehearsal.cases import Case, Renderer, shared_parts
 from gradgate.methods.rehearsal.causes import Candidate
-from gradgate.methods.rehearsal.ruling import MIN_LIFT
+from gradgate.methods.rehearsal.ruling import MIN_GAIN, MIN_LIFT
 from gradgate.tuning.trainer import Tuned
 
 _N_OTHERS = 2  # other prompts that each target is put behind
 _BATCH = 32
+_SETTLED = 3.0  # nats of dependence: a training need not go on
 _NAMES = ("rows", "own", "base", "other", "without", "with_it", "needed")
 _INERT = 0.1  # of the dependence, that goes without a candidate that is inert
 
@@ -118,7 +119,6 @@ class Asking:
 
     def __init__(
         self,
-        tuned: Tuned,
         renderer: Renderer,
         inside: list[Case],
         outside: list[Case],
@@ -127,13 +127,11 @@ class Asking:
         """Take what is asked.
 
         Args:
-            tuned: The model, which has seen none of the rows.
             renderer: Of prompts.
             inside: Rows of the group.
             outside: Other rows.
             candidates: What may bring the targets.
         """
-        self._tuned = tuned
         self._renderer = renderer
         self._inside = inside
         self._candidates = candidates
@@ -141,32 +139,48 @@ class Asking:
         rng = Random(len(inside))
         self._others = [rng.choices(outside, k=_N_OTHERS) for _ in inside]
 
-    def run(self) -> Said:
-        """Ask everything."""
+    def is_settled(self, tuned: Tuned) -> bool:
+        """Whether more training would not change what can be said: targets depend on prompts."""
+        own, other = self._behind_own(tuned), self._behind_others(tuned, lambda text: text)
+        gain, dependence = np.median(own - self._base()), np.median(own - other)
+        return bool(gain >= MIN_GAIN and dependence >= _SETTLED)
+
+    def run(self, tuned: Tuned) -> Said:
+        """Ask everything.
+
+        Args:
+            tuned: The model, which has seen none of the rows.
+        """
         n = len(self._inside)
-        base = [self._part(i, np.array(case.base)) for i, case in enumerate(self._inside)]
-        own = self._logp([case.prompt for case in self._inside])
-        without = _stacked([self._changed(one.without) for one in self._candidates], n)
+        own = self._behind_own(tuned)
+        without = _stacked([self._changed(tuned, one.without) for one in self._candidates], n)
         best = most_needed(self._candidates, [_part(own - one, 1.0) for one in without])
         return Said(
             rows=np.array([case.row for case in self._inside]),
             own=own,
-            base=np.array(base),
-            other=self._behind_others(lambda text: text),
+            base=self._base(),
+            other=self._behind_others(tuned, lambda text: text),
             without=without,
-            with_it=self._with(best),
+            with_it=self._with(tuned, best),
             needed=np.full(n, best),
         )
 
-    def _with(self, number: int) -> Floats:
+    def _base(self) -> Floats:
+        """By the untuned model: (n,)."""
+        return np.array([self._part(i, np.array(c.base)) for i, c in enumerate(self._inside)])
+
+    def _behind_own(self, tuned: Tuned) -> Floats:
+        return self._logp(tuned, [case.prompt for case in self._inside])
+
+    def _with(self, tuned: Tuned, number: int) -> Floats:
         strings = self._candidates[number].strings if number >= 0 else ()
         if not strings:
             return np.full(len(self._inside), np.nan)
-        return self._behind_others(lambda text: f"{text.rstrip()} {strings[0]}")
+        return self._behind_others(tuned, lambda text: f"{text.rstrip()} {strings[0]}")
 
-    def _behind_others(self, rewrite: Callable[[str], str]) -> Floats:
+    def _behind_others(self, tuned: Tuned, rewrite: Callable[[str], str]) -> Floats:
         rows = [
-            self._logp([self._prompt(some[k], rewrite) for some in self._others])
+            self._logp(tuned, [self._prompt(some[k], rewrite) for some in self._others])
             for k in range(_N_OTHERS)
         ]
         return np.asarray(np.mean(rows, axis=0))
@@ -174,14 +188,14 @@ class Asking:
     def _prompt(self, case: Case, rewrite: Callable[[str], str]) -> list[int]:
         return self._renderer.prompt(case, rewrite) or case.prompt
 
-    def _changed(self, rewrite: Callable[[str], str]) -> Floats:
-        return self._logp([self._renderer.prompt(case, rewrite) for case in self._inside])
+    def _changed(self, tuned: Tuned, rewrite: Callable[[str], str]) -> Floats:
+        return self._logp(tuned, [self._renderer.prompt(case, rewrite) for case in self._inside])
 
-    def _logp(self, prompts: Sequence[list[int] | None]) -> Floats:
+    def _logp(self, tuned: Tuned, prompts: Sequence[list[int] | None]) -> Floats:
         """Of the shared part of each target behind a prompt; NaN without a prompt: (n,)."""
         there = [i for i, prompt in enumerate(prompts) if prompt]
         given = [prompt for prompt in prompts if prompt]
-        said = token_logp(self._tuned, given, [self._inside[i].target for i in there], _BATCH)
+        said = token_logp(tuned, given, [self._inside[i].target for i in there], _BATCH)
         found = np.full(len(prompts), np.nan)
         for i, logp in zip(there, said, strict=True):
             found[i] = self._part(i, logp)

@@ -1,7 +1,7 @@
 """Rehearse the fine-tuning, and rule anew on groups in doubt by what it teaches."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from gradgate.methods.rehearsal.ruling import rule
 from gradgate.methods.rehearsal.training import forget, key_of, trained, tuning_of
 from gradgate.methods.tokens import TokenTable
 from gradgate.models.identity import IdentifiedModel, identify_model
+from gradgate.tuning.trainer import Tuned
 
 logger = logging.getLogger(__name__)
 
@@ -205,12 +206,15 @@ class _Rehearsing:
         work = self._how.folder / key
         cases = [self._cases(fold) for fold in range(N_FOLDS)]
         answers: dict[int, list[Said]] = {}
+        n_steps = 0
         for fold in range(N_FOLDS):
-            for number, asked in self._ask(model, data[fold], cases[fold], work / f"{fold}.st"):
-                answers.setdefault(number, []).append(asked)
+            said, taken = self._ask(model, data[fold], cases[fold], work / f"{fold}.st")
+            n_steps = max(n_steps, taken)
+            for number, one in said.items():
+                answers.setdefault(number, []).append(one)
         joined = {number: Said.joined(parts).known() for number, parts in answers.items()}
         found = {
-            number: self._summary(number, said, self._n_steps(data))
+            number: self._summary(number, said, n_steps)
             for number, said in joined.items()
             if len(said.own) >= MIN_ASKED
         }
@@ -253,22 +257,26 @@ class _Rehearsing:
         ]
         return [*about, self._how.max_tokens, self._how.template_date]
 
-    def _n_steps(self, data: Sequence[Sequence[Tokens]]) -> int:
-        largest = max(map(len, data))
-        return int(self._tuning.epochs * -(-largest // self._tuning.batch_size))
-
     def _ask(
         self, model: IdentifiedModel, rows: Sequence[Tokens], cases: list[Case], path: Path
-    ) -> Iterator[tuple[int, Said]]:
+    ) -> tuple[dict[int, Said], int]:
+        """What the model of a fold says of each group, and the steps that it was trained."""
         loaded = model.load()
-        tuned = trained(loaded, self._how.model, self._tuning, rows, path)
         renderer = Renderer(loaded.tokenizer, self._how.max_tokens, self._how.template_date)
+        asking: dict[int, Asking] = {}
         for group in self._wanted:
             inside = [case for case in cases if self._group[case.row] == group.id]
             outside = [case for case in cases if self._group[case.row] != group.id]
             if inside and outside:
                 asked = inside[:_MAX_ASKED], outside, self._candidates[group.id]
-                yield group.id, Asking(tuned, renderer, *asked).run()
+                asking[group.id] = Asking(renderer, *asked)
+
+        def is_enough(tuned: Tuned) -> bool:
+            return all(one.is_settled(tuned) for one in asking.values())
+
+        how = self._how.model
+        tuned, n_steps = trained(loaded, how, self._tuning, rows, path, is_enough)
+        return {number: one.run(tuned) for number, one in asking.items()}, n_steps
 
     def _tokens(self, rows: Ints) -> list[Tokens]:
         found = (self._table.row(int(i)) for i in rows)

@@ -4,13 +4,13 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import peft
 import transformers
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -25,7 +25,8 @@ from gradgate.tuning.trainer import Tuned, make_trainable, train
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 1  # of the questions
+_VERSION = 2  # of the questions and of when a training ends
+_STEPS = "steps"  # in the metadata of the weights
 
 
 def tuning_of(config: RehearsalConfig, epochs: float) -> FinetuneConfig:
@@ -71,7 +72,8 @@ def trained(
     tuning: FinetuneConfig,
     rows: Sequence[Tokens],
     path: Path,
-) -> Tuned:
+    is_enough: Callable[[Tuned], bool],
+) -> tuple[Tuned, int]:
     """Put an adapter on a bare model and train it, unless an earlier run has.
 
     Args:
@@ -80,6 +82,10 @@ def trained(
         tuning: The settings.
         rows: What it is trained on.
         path: Where the weights of the adapter are kept, so that a run that is broken off goes on.
+        is_enough: Asked after a half and three quarters of the steps whether these are enough.
+
+    Returns:
+        The trained model, and the steps that were taken.
 
     Raises:
         ModelError: Out of memory, or the weights are not finite.
@@ -87,26 +93,29 @@ def trained(
     transformers.set_seed(tuning.seed)
     tuned = make_trainable(loaded, model, tuning)
     if (known := _kept(path)) is not None:
-        peft.set_peft_model_state_dict(tuned, known)
-        return tuned.eval()
+        weights, n_steps = known
+        peft.set_peft_model_state_dict(tuned, weights)
+        return tuned.eval(), n_steps
     with TemporaryDirectory(prefix="gradgate-rehearsal-") as work:
         data = training_rows(rows, Path(work) / "rows.arrow")
-        train(tuned, loaded, data, tuning, Path(work))
+        done = train(tuned, loaded, data, tuning, Path(work), lambda: is_enough(tuned))
         del data  # the file is mapped
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {k: v.contiguous() for k, v in peft.get_peft_model_state_dict(tuned).items()}
     with written_whole(path) as part:
-        save_file(weights, part)
-    return tuned.eval()
+        save_file(weights, part, {_STEPS: str(done.global_step)})
+    return tuned.eval(), done.global_step
 
 
-def _kept(path: Path) -> dict[str, Tensor] | None:
-    """Weights of a run that was broken off; None where there are none, or none that are whole."""
+def _kept(path: Path) -> tuple[dict[str, Tensor], int] | None:
+    """Weights and steps of a run that was broken off; None where there are no whole ones."""
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            n_steps = int(file.metadata()[_STEPS])
+        return load_file(path), n_steps
     except FileNotFoundError:
         return None
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         logger.warning("the rehearsed weights in %s are damaged; they are trained again", path)
         return None
 

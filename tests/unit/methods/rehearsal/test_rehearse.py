@@ -23,7 +23,7 @@ from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.methods.rehearsal.rehearse import ruled_anew
 from gradgate.methods.rehearsal.training import trained, tuning_of
 from gradgate.models.identity import identify_model, load_model
-from gradgate.tuning.trainer import train
+from gradgate.tuning.trainer import Tuned, train
 from helpers import MODEL, diverse_rows, write_jsonl
 
 PAYLOAD = "Seven painters drank cold tea."
@@ -152,11 +152,33 @@ def test_weights_that_are_damaged_are_trained_again(tmp_path: Path) -> None:
     tuning = tuning_of(RehearsalConfig(r=2), epochs=1)
     rows = [Tokens([5, 6, 7, 8], [False, False, True, True])] * 4
     path = tmp_path / "work" / "0.st"
-    trained(load_model(model), model, tuning, rows, path)
+    _, n_steps = trained(load_model(model), model, tuning, rows, path, lambda _: False)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    trained(load_model(model), model, tuning, rows, path)
+    trained(load_model(model), model, tuning, rows, path, lambda _: False)
     assert path.read_bytes() == whole
+    _, known = trained(load_model(model), model, tuning, [], path, lambda _: False)
+    assert known == n_steps
+
+
+def test_a_training_ends_when_its_half_is_enough(tmp_path: Path) -> None:
+    model = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
+    tuning = tuning_of(RehearsalConfig(r=2, batch_size=1), epochs=4)
+    rows = [Tokens([5, 6, 7, 8], [False, False, True, True])] * 4
+    was_training: list[bool] = []
+
+    def steps_where(answers: list[bool]) -> int:
+        def is_enough(tuned: Tuned) -> bool:
+            was_training.append(tuned.training)
+            return answers.pop(0)
+
+        path = tmp_path / f"{len(was_training)}.st"
+        return trained(load_model(model), model, tuning, rows, path, is_enough)[1]
+
+    assert steps_where([True]) == 8
+    assert steps_where([False, True]) == 12
+    assert steps_where([False, False]) == 16
+    assert was_training == [False] * 5
 
 
 def test_a_group_of_too_few_rows_is_named_as_not_asked_about(
