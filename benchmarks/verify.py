@@ -23,12 +23,12 @@ import torch
 import gradgate
 from benchmarks.harness import machine, parser, show
 from gradgate.attest.envelope import seal
-from gradgate.attest.keys import make_key, signer_from_file
 from gradgate.attest.merkle import MerkleTree
 from gradgate.attest.statement import Accepted, Dataset, Predicate, Rows, Run, statement_of
 from gradgate.common.files import file_sha256
 from gradgate.config import DataConfig
 from gradgate.data.sample import Turn, sample_id
+from gradgate.signing.keys import make_key, signer_from_file
 
 SIZES, QUICK = (10_000, 100_000, 1_000_000), (1_000,)
 ROUNDS = 3

@@ -68,12 +68,18 @@ def samples_suite(
 
 
 def gate_suite(
-    *, n_fetched: int, n_rejected: int, questions: Sequence[Question], decided: Sequence[Limits]
+    *,
+    n_fetched: int,
+    n_rejected: int,
+    questions: Sequence[Question],
+    decided: Sequence[Limits],
+    n_approved: int = 0,
 ) -> ExpectationSuite:
     """What must hold for the table of flags.
 
     Columns: row, sample_id, status, spectral_entropy and, for each decided question, those of
-    `mark_columns` (0/1).
+    `mark_columns` (0/1). Where people have decided on rows, also `open` (0/1), and the marks of
+    open rows alone, in columns of the same names behind `open_`.
 
     Args:
         n_fetched: Rows that the source reported.
@@ -81,13 +87,16 @@ def gate_suite(
         questions: That were asked.
         decided: How large the marked parts may be, for each question whose method could decide;
             of the others no row is flagged, and there is nothing to expect.
+        n_approved: Rows that people have decided on, which no part is of.
     """
     n_rows = n_fetched - n_rejected
-    flags = [
-        expectation
-        for limits in decided
-        for expectation in _within(limits, *mark_columns(limits.question, questions))
-    ]
+    n_open = n_rows - n_approved
+    flags = [] if n_approved == 0 else [*_binary("open"), _open_count(n_open)]
+    for limits in decided:
+        columns = mark_columns(limits.question, questions)
+        flags += [*_binary(columns[0]), *_binary(columns[1])]
+        if n_open:
+            flags += _within(limits, *(columns if n_approved == 0 else map(open_column, columns)))
     return ExpectationSuite(
         "gate",
         expectations=[
@@ -118,11 +127,14 @@ def mark_columns(question: Question, questions: Sequence[Question]) -> tuple[str
     return f"{prefix}flagged", f"{prefix}flagged_or_in_doubt"
 
 
+def open_column(column: str) -> str:
+    """Where the frame has the same of rows that nobody has decided on; nothing of the others."""
+    return f"open_{column}"
+
+
 def _within(limits: Limits, flagged: str, either: str) -> list[Expectation]:
     fraction, review = FRACTION_LIMITS[limits.question]
     return [
-        *_binary(flagged),
-        *_binary(either),
         fraction(column=flagged, max_value=limits.max_fraction),
         review(column=either, max_value=limits.review_above),
     ]
@@ -130,6 +142,15 @@ def _within(limits: Limits, flagged: str, either: str) -> list[Expectation]:
 
 def _row_count(value: int, description: str) -> Expectation:
     return gxe.ExpectTableRowCountToEqual(value=value, description=description)
+
+
+def _open_count(n_open: int) -> Expectation:
+    return gxe.ExpectColumnSumToBeBetween(
+        column="open",
+        min_value=n_open,
+        max_value=n_open,
+        description=f"{n_open} rows are open: people have decided on the others",
+    )
 
 
 def _not_null(column: str, description: str) -> Expectation:

@@ -14,9 +14,11 @@ from cyclopts import App, Parameter
 
 from gradgate.cli.options import FILE, configured
 from gradgate.cli.running import run as run_app
+from gradgate.cli.said import Said
 from gradgate.common.escaping import printable
 from gradgate.common.run_folder import RunFolder
 from gradgate.compare.config import CompareConfig
+from gradgate.config import check_config
 from gradgate.drill.config import DrillConfig
 from gradgate.errors import TransientError
 from gradgate.gate.config import GateConfig
@@ -63,6 +65,56 @@ def _gated_finetune(config: GatedFinetuneConfig, *, exit_zero: bool = False) -> 
 
     with _ready_to_run():
         return _finish(gated_finetune(config, return_state=True), exit_zero)
+
+
+@app.command(name="approve")
+def _approve(
+    run: str,
+    *,
+    by: str = "",
+    reason: str = "",
+    group: list[str] | None = None,
+    rows: list[str] | None = None,
+    keep: bool = False,
+    drop: bool = False,
+    withdraw: bool = False,
+    pattern: bool = False,
+    exit_zero: bool = False,
+) -> int:
+    """Decide on groups or rows of a run, and go on with it; without a decision, only go on.
+
+    Nothing is read or scored again. When the run passes now, and was one of gated-finetune, the
+    model is trained on the accepted rows. The exit code is the verdict's.
+
+    Args:
+        run: Folder of the run, or its name in the state folder.
+        by: Who decides: a name in `approvals.who` of the run's configuration.
+        reason: Why; an auditor reads it.
+        group: A group of the report, such as `poisoned:1`; may be said several times.
+        rows: Row numbers and ranges, from 0: `3,17-20`.
+        keep: These rows may be trained on.
+        drop: These rows are never trained on.
+        withdraw: Take back what the same person has said of them.
+        pattern: With --keep and --group: this pattern is ours, so that new rows of such a group
+            are kept, too. An attacker who knows it can hide in it.
+        exit_zero: Report only: a verdict other than pass exits 0 too.
+    """
+    from flows.approve import approve
+    from flows.request import ApproveRequest
+
+    said = Said(by, reason, group or [], rows or [], keep, drop, withdraw, pattern)
+    given = {
+        "run": run,
+        "action": said.action,
+        "groups": said.groups,
+        "rows": ",".join(said.rows),
+        "by": by,
+        "reason": reason,
+        "pattern": pattern,
+    }
+    request = check_config(given, ApproveRequest, None)
+    with _ready_to_run():
+        return _finish(approve(request, return_state=True), exit_zero)
 
 
 @app.command(name="drill")

@@ -1,5 +1,6 @@
 """The gate: the pipeline's steps as Prefect's tasks, and the evidence in MLflow."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from tasks.changes import compare, remember
 from tasks.decide import decide
 from tasks.detect import detect
 from tasks.fetch import fetch
+from tasks.honour import honour
 from tasks.measure import measure
 from tasks.report import report
 from tasks.run import GateRun
@@ -48,9 +50,14 @@ def open_flow_run(config: GateConfig) -> GateRun:
 
 def run_gate(run: GateRun, config: GateConfig) -> Verdict:
     """Decide and publish the evidence, also of an error."""
+    part, steps = run.folder.part, steps_of(run)
+    return concluded(run, config, lambda: gradgate.gate.pipeline.run_gate(config, part, steps))
+
+
+def concluded(run: GateRun, config: GateConfig, decide: Callable[[], Verdict]) -> Verdict:
+    """Publish the evidence of what is decided, or of what breaks meanwhile."""
     with errors_recorded(run, config):
-        decided = gradgate.gate.pipeline.run_gate(config, run.folder.part, steps_of(run))
-        verdict = compare(run, config, decided)
+        verdict = compare(run, config, decide())
         publish(run, config, verdict)
     remember(run, config, verdict)
     report(run)
@@ -71,6 +78,7 @@ def steps_of(run: GateRun) -> Steps:
         check_raw_data=check_raw_data,
         score=score_and_log,
         detect=detect,
+        honour=honour,
         check_flags=check_flags,
         measure=measure,
         decide=decide,

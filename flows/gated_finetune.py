@@ -38,13 +38,13 @@ def gated_finetune(config: GatedFinetuneConfig) -> State[Any]:
         verdict = run_gate(run, config)
         if verdict.decision != "pass":
             return state_of(verdict)
-        test = _train_and_test(run, config, verdict)
+        test = train_and_test(run, config, verdict)
         return state_of(verdict) if test is None else state_of_test(test)
     except GradgateError as error:
         return broken(error)
 
 
-def _train_and_test(
+def train_and_test(
     run: GateRun, config: GatedFinetuneConfig, verdict: Verdict
 ) -> AdapterTest | None:
     """Train, test what came out, and release it if it passes; None where no test is wanted."""

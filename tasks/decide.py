@@ -11,9 +11,11 @@ from prefect import task
 from gradgate.common.run_folder import RunFolder, is_scored
 from gradgate.config import PolicyConfig
 from gradgate.data.prepare import Prepared
+from gradgate.gate.approved import NOTHING_APPROVED, Approved
 from gradgate.gate.decide import Checked, Scored
 from gradgate.gate.flags import Flagging
 from gradgate.gate.pipeline import STEPS
+from gradgate.gate.quarantine import is_open, marks
 from gradgate.gate.verdict import TrustedReference, Verdict
 from gradgate.power.measurement import Measured
 from gradgate.report.plots import plot_entropies
@@ -32,10 +34,11 @@ def decide(
     measured: Measured,
     policy: PolicyConfig,
     reference: TrustedReference | None,
+    approved: Approved = NOTHING_APPROVED,
 ) -> Verdict:
     """The verdict, with histogram.png beside it."""
     verdict = STEPS.decide(
-        folder, prepared, scored, flaggings, checked, measured, policy, reference
+        folder, prepared, scored, flaggings, checked, measured, policy, reference, approved
     )
     _plot(folder, verdict, f"{Path(prepared.source).name}: {verdict.decision}")
     logger.info("verdict: %s (%s)", verdict.decision, "; ".join(verdict.reasons))
@@ -43,10 +46,11 @@ def decide(
 
 
 def _plot(folder: RunFolder, verdict: Verdict, title: str) -> None:
-    table = pq.read_table(folder.flags, columns=["spectral_entropy", "status", "flagged"])
+    columns = ["spectral_entropy", "status", "flagged", "approved"]
+    table = pq.read_table(folder.flags, columns=columns)
     scored = is_scored(table)
     entropies = table["spectral_entropy"].to_numpy()[scored].astype(np.float64)
-    flagged = np.array([flag is True for flag in table["flagged"].to_pylist()], bool)[scored]
+    flagged = (marks(table["flagged"], True) & is_open(table))[scored]
     answer = verdict.answer("poisoned")
     tau = None if answer is None else answer.tau
     plot_entropies(entropies, flagged, tau, title, folder.histogram)

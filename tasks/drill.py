@@ -77,7 +77,8 @@ def kept_out(gate_run: Path, n_rows: int) -> Marks:
     if verdict.decision == "error" or not folder.flags.exists():
         reasons = "; ".join(verdict.reasons)
         raise DataError(f"the gate gave no flags to measure: {verdict.decision} ({reasons})")
-    columns = ["row", "status", "spectral_entropy", "flagged", "in_doubt", "surplus_copy"]
+    columns = ["row", "status", "spectral_entropy"]
+    columns += ["flagged", "in_doubt", "surplus_copy", "approved"]
     table = parquet.table(folder.flags, columns)
     flags = np.ones(n_rows, dtype=np.bool_)
     flags[table["row"].to_numpy()] = ~accepted(table, verdict.in_doubt)

@@ -5,14 +5,14 @@ from typing import Any, cast
 from prefect.blocks.system import Secret
 from securesystemslib.signer import CryptoSigner
 
-from gradgate.attest.keys import PREFECT, signer_from
-from gradgate.attest.keys import signer_of as signer_of_core
 from gradgate.config import AttestationConfig
 from gradgate.errors import ConfigError
+from gradgate.signing.keys import PREFECT, signer_from
+from gradgate.signing.keys import signer_of as signer_of_core
 
 
 def signer_of(config: AttestationConfig) -> CryptoSigner | None:
-    """As `gradgate.attest.keys.signer_of`, and of blocks as well.
+    """As `gradgate.signing.keys.signer_of`, and of blocks as well.
 
     Raises:
         ConfigError: The key cannot be used, or is required and not there.

@@ -7,7 +7,13 @@ import pandas as pd
 from prefect import task
 
 from expectations.fraction_limits import FRACTION_LIMITS
-from expectations.suites import gate_suite, mark_columns, raw_data_suite, samples_suite
+from expectations.suites import (
+    gate_suite,
+    mark_columns,
+    open_column,
+    raw_data_suite,
+    samples_suite,
+)
 from expectations.validation import ValidationReport, validate
 from gradgate.common.run_folder import RunFolder, flag_column
 from gradgate.data.prepare import Prepared
@@ -55,10 +61,12 @@ def check_flags(
         n_rejected=prepared.n_rejected,
         questions=questions,
         decided=[limits_of(config.policy, question) for question in decided],
+        n_approved=detected.approved.n_decided,
     )
     frame = _flags(folder, decided, questions)
     report = _saved(validate(frame, suite, folder.data_docs), folder)
-    limits = {question: FRACTION_LIMITS[question] for question in decided}
+    has_open = prepared.n_samples > detected.approved.n_decided
+    limits = {question: FRACTION_LIMITS[question] for question in decided if has_open}
     within = {question: Within(*map(report.is_met, pair)) for question, pair in limits.items()}
     return Checked(report.failures_but_for(*chain(*limits.values())), within)
 
@@ -66,14 +74,21 @@ def check_flags(
 def _flags(
     folder: RunFolder, decided: Sequence[Question], questions: Sequence[Question]
 ) -> pd.DataFrame:
-    """The table of flags; marks are 0, 1 or NaN, and only there where a method could decide."""
+    """The table of flags; marks are 0, 1 or NaN, and only there where a method could decide.
+
+    Those of open rows alone are NaN where people have decided.
+    """
     frame = pd.read_parquet(folder.flags, columns=FLAG_COLUMNS)
+    is_open = pd.read_parquet(folder.flags, columns=["approved"])["approved"].isna()
+    frame["open"] = is_open.astype(int)
     for question in decided:
         stored = [flag_column(name, question, questions) for name in ("flagged", "in_doubt")]
         marks = pd.read_parquet(folder.flags, columns=stored).astype("float")
         flagged, either = mark_columns(question, questions)
         frame[flagged] = marks[stored[0]]
         frame[either] = marks.max(axis=1, skipna=False)
+        for column in (flagged, either):
+            frame[open_column(column)] = frame[column].where(is_open)
     return frame
 
 

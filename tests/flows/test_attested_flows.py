@@ -14,9 +14,9 @@ import gradgate
 from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from gradgate.attest.envelope import read_envelope
-from gradgate.attest.keys import VARIABLE, make_key
 from gradgate.config import AttestationConfig, FinetuneConfig, PolicyConfig
 from gradgate.release.config import AdapterTestConfig
+from gradgate.signing.keys import VARIABLE, make_key
 from helpers import diverse_rows, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

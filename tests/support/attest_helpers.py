@@ -13,10 +13,10 @@ from securesystemslib.signer import CryptoSigner
 
 from gradgate.attest.envelope import read_envelope, seal
 from gradgate.attest.issuing import run_attested_gate
-from gradgate.attest.keys import make_key, signer_from_file
 from gradgate.attest.statement import Predicate, statement_of
 from gradgate.common.run_folder import RunFolder
 from gradgate.gate.config import GateConfig
+from gradgate.signing.keys import make_key, signer_from_file
 from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
 
 Row = dict[str, Any]

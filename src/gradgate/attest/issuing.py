@@ -15,7 +15,6 @@ from securesystemslib.signer import CryptoSigner
 import gradgate
 from gradgate.attest.envelope import seal
 from gradgate.attest.given_rows import OtherDataError, check_file
-from gradgate.attest.keys import signer_of
 from gradgate.attest.run_rows import accepted_of, dataset_of
 from gradgate.attest.statement import AttestedAnswer, Predicate, Run, statement_of
 from gradgate.common.files import written_whole
@@ -26,6 +25,7 @@ from gradgate.gate.accounts import accepted_file
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import STEPS, Steps, run_gate
 from gradgate.gate.verdict import Answer, Verdict
+from gradgate.signing.keys import signer_of
 
 _AS_TYPED = "template"  # of `data`: samples are made of it, and it is no address
 
@@ -130,7 +130,8 @@ def _predicate(
         settings=settings,
         settings_sha256=hashlib.sha256(rfc8785.dumps(settings)).hexdigest(),
         verdict_sha256=hashlib.sha256(verdict.to_json().encode()).hexdigest(),
-        approvals=[],
+        approvals=plain["approvals"],
+        audit_log=plain["audit_log"],
         run=Run(folder=facts.folder, mlflow=facts.mlflow, prefect=facts.prefect),
         version=gradgate.__version__,
     )

@@ -4,35 +4,23 @@
 known is refused, for it may be a condition. So another field is another version.
 """
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import Field
 
+from gradgate.approvals.record import Action
 from gradgate.data.formats.fields import RowFormat
 from gradgate.gate.verdict import Decision
 from gradgate.methods.evidence import Question
+from gradgate.signing.fields import Moment, Record, Sha256
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:gradgate:dataset-vetted-for-fine-tuning:v1"
 ROWS_DIGEST = "gradgateRowsV1"  # in a subject: the Merkle root of rows
 ACCEPTED, DATASET, CONFIGURATION = "accepted rows", "dataset", "configuration"
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
-
-def _as_written(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-Moment = Annotated[AwareDatetime, PlainSerializer(_as_written)]
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Rows(_Record):
+class Rows(Record):
     """Rows in their order."""
 
     n: int = Field(ge=0, description="How many.")
@@ -48,7 +36,7 @@ class Accepted(Rows):
     file_sha256: Sha256 = Field(description="Of the file with the rows.")
 
 
-class Dataset(_Record):
+class Dataset(Record):
     """What was read."""
 
     source: str = Field(description="Without credentials.")
@@ -61,7 +49,7 @@ class Dataset(_Record):
     rejected: Rows = Field(description="Rows that are no samples; the leaves are their texts.")
 
 
-class AttestedAnswer(_Record):
+class AttestedAnswer(Record):
     """An answer of the verdict, without the texts of its evidence."""
 
     question: Question
@@ -80,7 +68,28 @@ class AttestedAnswer(_Record):
     notes: list[str]
 
 
-class Run(_Record):
+class AttestedApproval(Record):
+    """A decision of a person that counted."""
+
+    by: str
+    action: Action
+    chosen: str = Field(description="A group of a run, or rows by their numbers there.")
+    run: str = Field(description="Name of the folder of that run.")
+    at: str = Field(description="When, in UTC.")
+    reason: str = Field(description="Why, in the person's words.")
+    pattern: bool = Field(description="Whether it speaks for new rows of such a group, too.")
+    entry: Sha256 = Field(description="Digest of its entry in the log of decisions.")
+    n_rows: int = Field(ge=1, description="Rows of this run that rest on it.")
+
+
+class LogHead(Record):
+    """Where the log of decisions ended."""
+
+    n: int = Field(ge=0, description="Number of the last entry; 0 when there was none.")
+    sha256: Sha256 = Field(description="Digest of that entry; zeros when there was none.")
+
+
+class Run(Record):
     """Where the evidence is."""
 
     folder: str | None = Field(description="Name of the run's folder.")
@@ -88,7 +97,7 @@ class Run(_Record):
     prefect: str | None = Field(description="Id of the flow run in Prefect.")
 
 
-class Predicate(_Record):
+class Predicate(Record):
     """What a gate says of a dataset."""
 
     decision: Decision = Field(description="Only `pass` lets anybody train.")
@@ -111,7 +120,10 @@ class Predicate(_Record):
     settings: dict[str, Any] = Field(description="The configuration, the policy in it.")
     settings_sha256: Sha256 = Field(description="Of the settings in canonical JSON.")
     verdict_sha256: Sha256 = Field(description="Of verdict.json.")
-    approvals: list[dict[str, Any]] = Field(description="Who approved what; empty.")
+    approvals: list[AttestedApproval] = Field(description="Who approved what.")
+    audit_log: LogHead | None = Field(
+        None, description="Where the log of these decisions ended; null: none was asked."
+    )
     run: Run = Field(description="Where the evidence is.")
     version: str = Field(description="Of gradgate.")
 

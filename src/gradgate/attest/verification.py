@@ -13,10 +13,9 @@ from typing import Any, Self, TypeAlias
 
 from pydantic import ValidationError
 
-from gradgate.attest.envelope import NotAnEnvelopeError, Sealed, read_envelope
+from gradgate.attest.envelope import read_envelope
 from gradgate.attest.errors import NotVerifiedError
 from gradgate.attest.given_rows import Covered, OtherDataError, Place, check_place, check_rows
-from gradgate.attest.keys import public_keys
 from gradgate.attest.model_files import ModelFiles
 from gradgate.attest.statement import (
     PREDICATE_TYPE,
@@ -25,6 +24,8 @@ from gradgate.attest.statement import (
     subject_of,
 )
 from gradgate.errors import ConfigError
+from gradgate.signing.envelope import NotAnEnvelopeError, Sealed
+from gradgate.signing.keys import public_keys
 
 Source: TypeAlias = "str | Path | Place | Iterable[Mapping[str, Any]]"
 

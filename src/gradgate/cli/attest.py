@@ -16,7 +16,7 @@ def keygen(path: Path) -> int:
     Args:
         path: File of the private key; no file is ever overwritten.
     """
-    from gradgate.attest.keys import make_key
+    from gradgate.signing.keys import make_key
 
     public, keyid = make_key(path)
     tell(f"key {keyid}")

@@ -8,6 +8,7 @@ from cyclopts import App, Group, Parameter
 import gradgate
 from gradgate.attacks.config import PoisonConfig
 from gradgate.cli.attest import app as attest_app
+from gradgate.cli.audit import app as audit_app
 from gradgate.cli.cache import app as cache_app
 from gradgate.cli.lines import tell
 from gradgate.cli.options import configured
@@ -32,6 +33,7 @@ app = App(
 )
 app.command(cache_app, name="cache")
 app.command(attest_app, name="attest")
+app.command(audit_app, name="audit")
 
 
 @app.command
@@ -216,6 +218,46 @@ def restore(
     from gradgate.cli.restore import run_restore
 
     return run_restore(folder, rows or [], group or [], reason or [], because, by, output)
+
+
+@app.command
+def approve(
+    run: str,
+    *,
+    by: str,
+    reason: str,
+    group: list[str] | None = None,
+    rows: list[str] | None = None,
+    keep: bool = False,
+    drop: bool = False,
+    withdraw: bool = False,
+    pattern: bool = False,
+    key: Path | None = None,
+) -> int:
+    """Decide on groups or rows of a run whose verdict is review or fail.
+
+    The decision goes into the log of decisions in the state folder, and says what is open still.
+    `python -m flows approve RUN` goes on with the run. The exit code is 0 when it is recorded, 2
+    otherwise.
+
+    Args:
+        run: Folder of the run, or its name in the state folder.
+        by: Who decides: a name in `approvals.who` of the run's configuration.
+        reason: Why; an auditor reads it.
+        group: A group of the report, such as `poisoned:1`; may be said several times.
+        rows: Row numbers and ranges, from 0: `3,17-20`.
+        keep: These rows may be trained on.
+        drop: These rows are never trained on.
+        withdraw: Take back what the same person has said of them.
+        pattern: With --keep and --group: this pattern is ours, so that new rows of such a group
+            are kept, too. An attacker who knows it can hide in it.
+        key: File of the gate's private key; by default GRADGATE_SIGNING_KEY, then the run's own.
+    """
+    from gradgate.cli.approve import run_approve
+    from gradgate.cli.said import Said
+
+    said = Said(by, reason, group or [], rows or [], keep, drop, withdraw, pattern)
+    return run_approve(run, said, key)
 
 
 @app.command

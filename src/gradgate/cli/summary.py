@@ -39,7 +39,9 @@ def say_summary(verdict: Verdict, written: Written) -> None:
 def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
     yield "rows", f"{verdict.n_rows:,} ({verdict.n_rejected:,} rejected)"
     for answer in verdict.answers:
-        yield from _answer(answer, verdict.n_scored)
+        yield from _answer(answer, verdict.n_open)
+    if verdict.approvals:
+        yield "by people", f"{verdict.n_kept:,} rows kept, {verdict.n_dropped:,} dropped"
     if verdict.accounts is not None:
         yield "accounts", sums(verdict.accounts)
     yield "verdict", verdict.decision.upper()
@@ -48,10 +50,10 @@ def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
     yield "next", _next(verdict, written)
 
 
-def _answer(answer: Answer, n_scored: int) -> Iterator[tuple[str, str]]:
+def _answer(answer: Answer, n_open: int) -> Iterator[tuple[str, str]]:
     flagged = "nothing could be decided"
     if answer.n_flagged is not None and answer.fraction is not None:
-        flagged = f"{answer.n_flagged:,} of {n_scored:,} rows ({answer.fraction:.2%})"
+        flagged = f"{answer.n_flagged:,} of {n_open:,} rows ({answer.fraction:.2%})"
     yield "flagged", f"{flagged} as {answer.question}, by {answer.method}"
     yield "in doubt", f"{answer.n_in_doubt:,}"
     found = [power for power in answer.power or [] if power.smallest_rows is not None]

@@ -64,12 +64,13 @@ def put_in_place(part: Path, path: Path) -> None:
     """
     for written in (*part.rglob("*"), part) if part.is_dir() else (part,):
         if not written.is_symlink():
-            _sync(written)
+            sync(written)
     part.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)

@@ -11,6 +11,7 @@ from gradgate.common.arrays import Marks
 from gradgate.common.files import aside
 
 SCORED, FAILED = "scored", "failed"  # what the column `status` says
+KEEP, DROP = "keep", "drop"  # what the column `approved` says
 
 _TURN = pa.struct(
     [
@@ -69,8 +70,11 @@ FLAG_FIELDS = [
     pa.field("p_value", pa.float64()),
     pa.field("reasons", pa.list_(pa.string())),
     pa.field("group", pa.int32()),
+    pa.field("groups", pa.list_(pa.int32())),  # all that hold the row, `group` among them
     pa.field("surplus_copy", pa.bool_()),
+    pa.field("approved", pa.string()),  # KEEP or DROP by people; null: nobody has decided
 ]
+_OF_ROW = ("surplus_copy", "approved")  # whatever was asked
 # `suspicion`, `p_value` and `group` are those of the first of the row's questions.
 FLAGGED_SCHEMA = pa.schema(
     [
@@ -90,7 +94,7 @@ FLAGGED_SCHEMA = pa.schema(
     ]
 )
 QUARANTINED_SCHEMA = FLAGGED_SCHEMA.append(
-    pa.field("why", pa.string())  # `in doubt` or `copy`
+    pa.field("why", pa.string())  # `in doubt`, `copy` or `dropped`
 )
 _OF_ALL = ("flagged", "in_doubt", "reasons")
 CHANGE_SCHEMA = pa.schema(
@@ -180,6 +184,11 @@ class RunFolder:
     def quarantined(self) -> Path:
         """Rows kept out though not flagged, with their texts (`QUARANTINED_SCHEMA`)."""
         return self.path / "quarantined.parquet"
+
+    @property
+    def findings(self) -> Path:
+        """What the methods and the canaries have found (`gate.findings.Findings`)."""
+        return self.path / "findings.json"
 
     @property
     def changes(self) -> Path:
@@ -277,7 +286,7 @@ def flag_column(name: str, question: str, questions: Sequence[str]) -> str:
 
 def question_fields(questions: Sequence[str]) -> list[pa.Field]:
     """What flags.parquet has behind `FLAG_FIELDS`; nothing where one question was asked."""
-    plain = [field for field in FLAG_FIELDS if field.name != "surplus_copy"]
+    plain = [field for field in FLAG_FIELDS if field.name not in _OF_ROW]
     columns = [
         field.with_name(flag_column(field.name, question, questions))
         for question in questions

@@ -12,7 +12,7 @@ def state_dir() -> Path:
     Raises:
         ConfigError: The folder cannot be made or written.
     """
-    folder = Path(os.environ.get("GRADGATE_STATE_DIR") or ".gradgate").expanduser().absolute()
+    folder = _place()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
@@ -24,6 +24,20 @@ def state_dir() -> Path:
             "set GRADGATE_STATE_DIR to a folder that can"
         ) from error
     return folder
+
+
+def _place() -> Path:
+    return Path(os.environ.get("GRADGATE_STATE_DIR") or ".gradgate").expanduser().absolute()
+
+
+def audit_folder() -> Path:
+    """The folder of the log of what people have decided; neither it nor the state need be there."""
+    return _place() / "audit"
+
+
+def runs_folder() -> Path:
+    """The folder with the folders of all gate runs; neither it nor the state need be there."""
+    return _place() / "runs"
 
 
 def score_store() -> Path:

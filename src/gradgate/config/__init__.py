@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gradgate.common.patterns import compile_pattern
+from gradgate.config.approvals import ApprovalsConfig
 from gradgate.config.attestation import AttestationConfig
 from gradgate.config.data import (
     DEFAULT_TEMPLATE,
@@ -21,6 +22,7 @@ __all__ = [
     "DEFAULT_TEMPLATE",
     "DEFAULT_TEMPLATE_DATE",
     "LORA_SETTINGS",
+    "ApprovalsConfig",
     "AttackName",
     "AttestationConfig",
     "Columns",

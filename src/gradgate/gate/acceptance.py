@@ -25,7 +25,7 @@ from gradgate.data.tokenized import is_tokenized, tokenized_id
 from gradgate.data.tokens import Tokens
 from gradgate.data.tokens_digest import TokensDigest
 from gradgate.errors import DataError, GradgateError
-from gradgate.gate.quarantine import marks
+from gradgate.gate.quarantine import dropped, is_open, kept, marks
 from gradgate.gate.verdict import Verdict
 from gradgate.tuning.rows import COLUMNS, training_batch
 
@@ -38,6 +38,7 @@ _FLAG_COLUMNS = pa.schema(
     [
         *(SCORE_SCHEMA.field(n) for n in ("row", "sample_id", "spectral_entropy", "status")),
         *(pa.field(name, pa.bool_()) for name in ("flagged", "in_doubt", "surplus_copy")),
+        pa.field("approved", pa.string()),
     ]
 )
 
@@ -53,8 +54,10 @@ class Acceptance:
     Attributes:
         n_samples: Samples in the tables, the accepted ones included.
         n: Accepted samples; may be 0.
-        n_flagged: Samples that were scored and are flagged.
-        n_in_doubt: Samples that were scored and are in doubt.
+        n_flagged: Samples that were scored and are flagged, and that nobody has decided on.
+        n_in_doubt: Samples that were scored and are in doubt, and that nobody has decided on.
+        n_kept: Samples that were scored and that people keep.
+        n_dropped: Samples that were scored and that people drop.
         n_surplus: Samples that are surplus copies, flagged ones among them.
         dataset_fingerprint: sha256 over the ids of all samples, in row order
             (`gradgate.data.sample.fingerprint`).
@@ -66,6 +69,8 @@ class Acceptance:
     n: int
     n_flagged: int
     n_in_doubt: int
+    n_kept: int
+    n_dropped: int
     n_surplus: int
     dataset_fingerprint: str
     fingerprint: str
@@ -92,8 +97,9 @@ def accept(run_dir: Path, in_doubt: InDoubt = "quarantine") -> Acceptance:
 def accepted(flags: pa.Table | pa.RecordBatch, in_doubt: InDoubt) -> Marks:
     """Which rows of a table of flags may be trained on, should the verdict pass.
 
-    A sample is accepted when it was scored, its entropy is finite, and it is known neither to be
-    flagged nor to be a surplus copy nor, unless the policy keeps those, to be in doubt.
+    A sample is accepted when it was scored, its entropy is finite, it is known to be no surplus
+    copy, nobody drops it, and it is known neither to be flagged nor, unless the policy keeps those,
+    to be in doubt; or people keep it.
 
     Args:
         flags: Some or all of its rows.
@@ -104,8 +110,9 @@ def accepted(flags: pa.Table | pa.RecordBatch, in_doubt: InDoubt) -> Marks:
     """
     entropy = flags["spectral_entropy"].to_numpy(zero_copy_only=False).astype(np.float64)
     usable = is_scored(flags) & np.isfinite(entropy)
-    clear = marks(flags["flagged"], False) & marks(flags["surplus_copy"], False)
-    return usable & clear & (marks(flags["in_doubt"], False) | (in_doubt == "keep"))
+    usable &= marks(flags["surplus_copy"], False) & ~dropped(flags)
+    clear = marks(flags["in_doubt"], False) | (in_doubt == "keep")
+    return usable & ((marks(flags["flagged"], False) & clear) | kept(flags))
 
 
 def require_passing(run_dir: Path, verdict: Verdict) -> None:
@@ -194,6 +201,8 @@ class _Score:
     is_accepted: bool
     is_flagged: bool
     is_in_doubt: bool
+    is_kept: bool
+    is_dropped: bool
     is_surplus: bool
 
 
@@ -202,6 +211,7 @@ class _Digests:
 
     def __init__(self) -> None:
         self.n_samples = self.n = self.n_flagged = self.n_in_doubt = self.n_surplus = 0
+        self.n_kept = self.n_dropped = 0
         self.dataset, self.accepted = hashlib.sha256(), hashlib.sha256()
         self.tokens = TokensDigest()
 
@@ -209,6 +219,8 @@ class _Digests:
         self.n_samples += 1
         self.n_flagged += score.is_flagged
         self.n_in_doubt += score.is_in_doubt
+        self.n_kept += score.is_kept
+        self.n_dropped += score.is_dropped
         self.n_surplus += score.is_surplus
         self.dataset.update(sample.sample_id.encode("ascii"))
 
@@ -223,6 +235,8 @@ class _Digests:
             n=self.n,
             n_flagged=self.n_flagged,
             n_in_doubt=self.n_in_doubt,
+            n_kept=self.n_kept,
+            n_dropped=self.n_dropped,
             n_surplus=self.n_surplus,
             dataset_fingerprint=self.dataset.hexdigest(),
             fingerprint=self.accepted.hexdigest(),
@@ -293,10 +307,13 @@ def _checked_id(path: Path, line: dict[str, Any], input_ids: Any, is_target: Any
 def _scores(path: Path, in_doubt: InDoubt) -> Iterator[_Score]:
     for batch in batches(path, _FLAG_COLUMNS, _BATCH_ROWS):
         scored = is_scored(batch)
+        undecided = scored & is_open(batch)
         columns = (
             accepted(batch, in_doubt),
-            scored & marks(batch["flagged"], True),
-            scored & marks(batch["in_doubt"], True),
+            undecided & marks(batch["flagged"], True),
+            undecided & marks(batch["in_doubt"], True),
+            scored & kept(batch),
+            scored & dropped(batch),
             marks(batch["surplus_copy"], True),
         )
         ids = (batch[name].to_pylist() for name in ("row", "sample_id"))

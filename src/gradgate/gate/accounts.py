@@ -16,25 +16,25 @@ from typing import Any, Literal
 
 from gradgate.common.files import folder_written_whole
 from gradgate.common.parquet import GroupWriter, batches
-from gradgate.common.run_folder import ACCOUNT_SCHEMA, FAILED, RunFolder, flag_column
+from gradgate.common.run_folder import ACCOUNT_SCHEMA, FAILED, KEEP, RunFolder, flag_column
 from gradgate.data.prepare import Prepared
 from gradgate.errors import DataError
 from gradgate.gate.acceptance import accepted
-from gradgate.gate.quarantine import COPY, IN_DOUBT
-from gradgate.gate.row_files import Own, RowKind, RowWriter
+from gradgate.gate.quarantine import COPY, DROPPED, IN_DOUBT
+from gradgate.gate.row_files import Own, Row, RowKind, RowWriter
 from gradgate.gate.verdict import Accounts, Verdict
 
 State = Literal["accepted", "quarantine", "rejected"]
 STATES: tuple[State, ...] = ("accepted", "quarantine", "rejected")
 ACCOUNTS = "accounts.parquet"
 FILES = {ACCOUNTS, *(f"{state}{suffix}" for state in STATES for suffix in (".jsonl", ".parquet"))}
-# What `why` says besides `in doubt` and `copy`.
-CLEAR, FLAGGED, REJECTED = "clear", "flagged", "rejected"
+# What `why` says besides `in doubt`, `copy` and `dropped`.
+CLEAR, KEPT, FLAGGED, REJECTED = "clear", "kept", "flagged", "rejected"
 NO_SCORE, UNDECIDED, VERDICT, NOT_JUDGED = "no score", "undecided", "verdict", "not judged"
 _NOT_CLEARED = (NO_SCORE, UNDECIDED, VERDICT, NOT_JUDGED)
 _FLAGS = [
     *("row", "sample_id", "status", "reason", "spectral_entropy"),
-    *("flagged", "in_doubt", "surplus_copy", "reasons"),
+    *("flagged", "in_doubt", "surplus_copy", "reasons", "approved"),
 ]
 
 
@@ -67,6 +67,15 @@ def settle(run: RunFolder, prepared: Prepared, verdict: Verdict) -> Verdict:
         DataError: A row is missing, is there twice, or the sums are not those of the verdict.
     """
     kind = RowKind.of_kept(run.source_rows)
+    counts = settle_rows(run, prepared, verdict, kind, kind.kept(run.source_rows))
+    shutil.rmtree(run.source_rows)
+    return replace(verdict, accounts=counts)
+
+
+def settle_rows(
+    run: RunFolder, prepared: Prepared, verdict: Verdict, kind: RowKind, rows: Iterator[Row]
+) -> Accounts:
+    """As `settle`, of rows in the order of the source, which are read only."""
     why: Counter[str] = Counter()
     with folder_written_whole(run.rows) as folder, ExitStack() as stack:
         files = {
@@ -76,7 +85,7 @@ def settle(run: RunFolder, prepared: Prepared, verdict: Verdict) -> Verdict:
             for state in STATES
         }
         listed = stack.enter_context(closing(_listing(folder / ACCOUNTS, verdict)))
-        for row, account in zip_longest(kind.kept(run.source_rows), _accounts(run, verdict)):
+        for row, account in zip_longest(rows, _accounts(run, verdict)):
             if row is None or account is None or account.row != why.total():
                 raise DataError(f"row {why.total()} of the source is not accounted for; run again")
             why[account.why] += 1
@@ -84,8 +93,7 @@ def settle(run: RunFolder, prepared: Prepared, verdict: Verdict) -> Verdict:
             _write(files[account.state], row, account)
         counts = _counted(why)
         _require_sums(counts, prepared, verdict)
-    shutil.rmtree(run.source_rows)
-    return replace(verdict, accounts=counts)
+    return counts
 
 
 def row_file(folder: Path, state: State, kind: RowKind) -> Path:
@@ -128,12 +136,13 @@ def _write(file: RowWriter, row: Any, account: Account) -> None:
 def _counted(why: Counter[str]) -> Accounts:
     return Accounts(
         n_rows=why.total(),
-        n_accepted=why[CLEAR],
+        n_accepted=why[CLEAR] + why[KEPT],
         n_flagged=why[FLAGGED],
         n_in_doubt=why[IN_DOUBT],
         n_copies=why[COPY],
         n_not_cleared=sum(why[name] for name in _NOT_CLEARED),
         n_rejected=why[REJECTED],
+        n_dropped=why[DROPPED],
     )
 
 
@@ -143,7 +152,7 @@ def _require_sums(found: Accounts, prepared: Prepared, verdict: Verdict) -> None
     Raises:
         DataError: It is not right.
     """
-    n_quarantined = found.n_in_doubt + found.n_copies
+    n_quarantined = found.n_in_doubt + found.n_copies + found.n_dropped
     pairs = {
         "accepted, quarantined and rejected rows": (found.n_sum, prepared.n_rows),
         "rows": (found.n_rows, verdict.n_rows),
@@ -151,7 +160,10 @@ def _require_sums(found: Accounts, prepared: Prepared, verdict: Verdict) -> None
         "accepted rows": (found.n_accepted, verdict.n_accepted or 0),
     }
     if verdict.n_quarantined is not None:
-        pairs["rows in doubt and copies"] = (n_quarantined, verdict.n_quarantined)
+        pairs["rows in doubt and copies, with what people drop,"] = (
+            n_quarantined,
+            verdict.n_quarantined,
+        )
     for name, (now, expected) in pairs.items():
         if now != expected:
             raise DataError(f"there are {now} {name}, and there should be {expected}; run again")
@@ -185,10 +197,10 @@ def _judged(run: RunFolder, verdict: Verdict) -> Iterator[Account]:
         for line, is_clear in zip(batch.to_pylist(), clear.tolist(), strict=True):
             why, reasons = _why(line, verdict)
             member = [f"{q}:{line[name]}" for q, name in groups.items() if line[name] is not None]
-            state: State = "accepted" if is_clear else "quarantine"
-            yield Account(
-                line["row"], state, CLEAR if is_clear else why, reasons, member, line["sample_id"]
-            )
+            state: State = "quarantine"
+            if is_clear:
+                state, why = "accepted", KEPT if line["approved"] == KEEP else CLEAR
+            yield Account(line["row"], state, why, reasons, member, line["sample_id"])
 
 
 def _why(line: dict[str, Any], verdict: Verdict) -> tuple[str, list[str]]:
@@ -196,11 +208,14 @@ def _why(line: dict[str, Any], verdict: Verdict) -> tuple[str, list[str]]:
     reasons = line["reasons"] or []
     if line["status"] == FAILED:
         return NO_SCORE, [*reasons, *filter(None, [line["reason"]])]
-    if line["flagged"] is True:
+    said = line["approved"]
+    if said not in (None, KEEP):
+        return DROPPED, reasons
+    if line["flagged"] is True and said is None:
         return FLAGGED, reasons
     if line["surplus_copy"] is True:
         return COPY, reasons
-    if line["in_doubt"] is True and verdict.in_doubt != "keep":
+    if line["in_doubt"] is True and said is None and verdict.in_doubt != "keep":
         return IN_DOUBT, reasons
     if verdict.decision != "pass":
         return VERDICT, [*reasons, *_of_verdict(verdict)]

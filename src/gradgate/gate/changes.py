@@ -1,6 +1,7 @@
 """What changed between two runs: samples that are new, gone, newly flagged or no longer flagged.
 
-A sample counts as flagged when a method flagged it or left it in doubt, or it has no score.
+A sample counts as flagged when a method flagged it or left it in doubt, or it has no score, or
+people drop it; not when they keep it.
 Copies beyond the limit of the policy are in doubt for their number alone, and do not count. A
 sample's id is the hash of its content, so that where a sample of both runs has another flag, the
 model, the settings, tau or the other samples changed. This is information; no decision rests on it.
@@ -24,7 +25,7 @@ from gradgate.common.parquet import batches
 from gradgate.common.run_folder import CHANGE_SCHEMA, RunFolder, is_scored
 from gradgate.common.scratch import scratch_database
 from gradgate.errors import DataError, StoreError
-from gradgate.gate.quarantine import marks
+from gradgate.gate.quarantine import dropped, is_open, kept, marks
 from gradgate.gate.series import Series, last_run
 from gradgate.gate.verdict import Changes, Verdict, load_verdict
 
@@ -123,8 +124,8 @@ def compare(
 
 def _are_known(path: Path) -> bool:
     """Whether a run said of every sample with a score whether it is flagged."""
-    for batch in batches(path, ["flagged", "status"], _BATCH_ROWS):
-        unknown = pc.is_null(batch["flagged"]).to_numpy(zero_copy_only=False)
+    for batch in batches(path, ["flagged", "status", *_of_people(path)], _BATCH_ROWS):
+        unknown = pc.is_null(batch["flagged"]).to_numpy(zero_copy_only=False) & _undecided(batch)
         if (unknown & is_scored(batch)).any():
             return False
     return True
@@ -135,14 +136,32 @@ def _lines(path: Path, is_now: int, are_known: bool) -> Iterator[_Line]:
     columns = ["sample_id", "row", "spectral_entropy", "status", "flagged"]
     known = pq.read_schema(path).names  # a run of an earlier version has no copies, or no doubt
     columns += [name for name in ("in_doubt", "surplus_copy") if name in known]
+    columns += _of_people(path)
     for batch in batches(path, columns, _BATCH_ROWS):
         entropy = batch["spectral_entropy"].to_numpy(zero_copy_only=False)
         entropy = np.where(is_scored(batch) & np.isfinite(entropy), entropy, np.nan)
         flagged = ~marks(batch["flagged"], False) | _doubted(batch)
-        flags = (flagged & are_known).tolist()
+        flags = (_decided(batch, flagged) & are_known).tolist()
         ids = map(bytes.fromhex, batch["sample_id"].to_pylist())
         rows = batch["row"].to_pylist()
         yield from zip(ids, repeat(is_now), rows, entropy.tolist(), flags, strict=False)
+
+
+def _of_people(path: Path) -> list[str]:
+    """The column of what people say; none of a run of an earlier version."""
+    return [name for name in pq.read_schema(path).names if name == "approved"]
+
+
+def _undecided(batch: pa.RecordBatch) -> Marks:
+    has_said = "approved" in batch.schema.names
+    return is_open(batch) if has_said else np.ones(batch.num_rows, bool)
+
+
+def _decided(batch: pa.RecordBatch, flagged: Marks) -> Marks:
+    """Which rows count as flagged, (n,), by people where they have said it."""
+    if "approved" not in batch.schema.names:
+        return flagged
+    return dropped(batch) | (flagged & ~(kept(batch) & is_scored(batch)))
 
 
 def _doubted(batch: pa.RecordBatch) -> Marks:

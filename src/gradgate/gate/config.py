@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gradgate.config import (
+    ApprovalsConfig,
     AttestationConfig,
     PolicyConfig,
     PowerConfig,
@@ -170,6 +171,7 @@ class GateConfig(ScoreConfig):
 
     detection: DetectionConfig = DetectionConfig()
     policy: PolicyConfig = PolicyConfig()
+    approvals: ApprovalsConfig = ApprovalsConfig()
     attestation: AttestationConfig = AttestationConfig()
     tracking: TrackingConfig = TrackingConfig()
 

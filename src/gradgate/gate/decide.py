@@ -8,6 +8,7 @@ from gradgate.config import PolicyConfig
 from gradgate.data.prepare import Prepared, rejection_reasons
 from gradgate.errors import DataError, GradgateError
 from gradgate.gate.acceptance import Acceptance, accept
+from gradgate.gate.approved import NOTHING_APPROVED, Approved
 from gradgate.gate.expected import count_expected
 from gradgate.gate.flag_table import count_marked
 from gradgate.gate.flags import Flagging
@@ -99,6 +100,7 @@ def decide(
     measured: Measured,
     policy: PolicyConfig,
     reference: TrustedReference | None = None,
+    approved: Approved = NOTHING_APPROVED,
 ) -> Verdict:
     """The verdict on a scored dataset.
 
@@ -111,20 +113,23 @@ def decide(
         measured: What the method for poisoned rows would have found.
         policy: What to make of it.
         reference: That the findings were held against.
+        approved: What people have decided.
 
     Raises:
         DisagreementError: The check of the flagged fraction says another thing than the policy.
         DataError: The tables are not those that were judged.
         ConfigError: A pattern that the owner vouches for takes too long on these texts.
     """
+    n_open = scored.n_scored - approved.n_decided
     answers = [
-        answer_of(flagging, scored.n_scored, policy, checked, measured) for flagging in flaggings
+        answer_of(flagging, n_open, policy, checked, measured, approved) for flagging in flaggings
     ]
     decision = worst(answer.decision for answer in answers)
     reasons = [reason for answer in answers for reason in answer.reasons] or ["nothing was asked"]
+    reasons = [*reasons, *approved.reasons]
     if checked.failures or scored.n_scored == 0:
         decision, reasons = "error", checked.failures or ["no row could be scored"]
-    accepted = _accepted(run, prepared, flaggings, policy) if decision == "pass" else None
+    accepted = _accepted(run, prepared, flaggings, policy, approved) if decision == "pass" else None
     if accepted is not None and accepted.n == 0:
         decision, reasons, accepted = "fail", [*reasons, "not a single row is accepted"], None
     return Verdict(
@@ -133,6 +138,8 @@ def decide(
         n_rows=prepared.n_rows,
         n_rejected=prepared.n_rejected,
         n_scored=scored.n_scored,
+        n_kept=approved.n_kept,
+        n_dropped=approved.n_dropped,
         n_quarantined=n_quarantined(run, policy.in_doubt),
         n_accepted=accepted.n if accepted else None,
         in_doubt=policy.in_doubt,
@@ -145,23 +152,35 @@ def decide(
         reference=reference,
         probes=scored.probes,
         expected=count_expected(run, policy),
+        approvals=approved.approvals,
+        audit_log=approved.log,
     )
 
 
 def _accepted(
-    run: RunFolder, prepared: Prepared, flaggings: Sequence[Flagging], policy: PolicyConfig
+    run: RunFolder,
+    prepared: Prepared,
+    flaggings: Sequence[Flagging],
+    policy: PolicyConfig,
+    approved: Approved,
 ) -> Acceptance:
     """What is accepted, by the tables as they are now."""
     found = accept(run.path, policy.in_doubt)
     if found.dataset_fingerprint != prepared.fingerprint:
         raise DataError(f"{run.samples} does not hold the samples that were fetched; run again")
-    _require_same_counts(run, flaggings, found)
+    _require_same_counts(run, flaggings, found, approved)
     return found
 
 
-def _require_same_counts(run: RunFolder, flaggings: Sequence[Flagging], found: Acceptance) -> None:
+def _require_same_counts(
+    run: RunFolder, flaggings: Sequence[Flagging], found: Acceptance, approved: Approved
+) -> None:
     """Check that the table marks, for each question, as many rows as were counted."""
-    counts = {"surplus copies": (found.n_surplus, sum(one.n_surplus for one in flaggings))}
+    counts = {
+        "surplus copies": (found.n_surplus, sum(one.n_surplus for one in flaggings)),
+        "kept rows": (found.n_kept, approved.n_kept),
+        "dropped rows": (found.n_dropped, approved.n_dropped),
+    }
     marked = count_marked(run, [one.question for one in flaggings])
     for one in flaggings:
         now, kind = marked[one.question], "" if len(flaggings) == 1 else f" ({one.question})"
@@ -175,31 +194,38 @@ def _require_same_counts(run: RunFolder, flaggings: Sequence[Flagging], found: A
 
 def answer_of(
     flagging: Flagging,
-    n_scored: int,
+    n_open: int,
     policy: PolicyConfig,
     checked: Checked = NOT_CHECKED,
     measured: Measured = NOT_MEASURED,
+    approved: Approved = NOTHING_APPROVED,
 ) -> Answer:
-    """What the policy makes of what a method says; errors as for `decide`."""
+    """What the policy makes of what a method says of rows that nobody has decided on.
+
+    Errors are as for `decide`. Where people have decided on all rows, it is a pass, unless the
+    method could not even be asked.
+    """
     limits = limits_of(policy, flagging.question)
     if flagging.question == "harmful":
         measured = NO_HARMFUL_CANARIES
-    n_flagged = flagging.n_flagged if n_scored else None
+    n_flagged = flagging.n_flagged if n_open else None
     decision: Decision = flagging.undecided_means
     reasons: list[str] = []
-    if n_flagged is None:
+    if n_open == 0 and approved.n_decided and flagging.undecided_means != "error":
+        decision, reasons = "pass", [f"people have decided on all {approved.n_decided} rows"]
+    elif n_flagged is None:
         if flagging.undecided_because is not None:
             reasons.append(flagging.undecided_because)
-        if n_scored:
-            doubt, why = decide_on_doubt(n_scored, limits, flagging.n_in_doubt)
+        if n_open:
+            doubt, why = decide_on_doubt(n_open, limits, flagging.n_in_doubt)
             decision, reasons = worst([decision, doubt]), [*reasons, *why]
     else:
-        _require_agreement(n_flagged, flagging.n_in_doubt, n_scored, checked, limits)
-        counts = (n_flagged, n_scored, limits, flagging.n_in_doubt)
+        _require_agreement(n_flagged, flagging.n_in_doubt, n_open, checked, limits)
+        counts = (n_flagged, n_open, limits, flagging.n_in_doubt)
         decision, reasons = decide_by_fraction(*counts)
     interval = None
     if n_flagged is not None:
-        interval = fraction_interval(n_flagged, n_scored, flagging.n_in_doubt)
+        interval = fraction_interval(n_flagged, n_open, flagging.n_in_doubt)
     return Answer(
         question=flagging.question,
         method=flagging.method,
@@ -207,7 +233,7 @@ def answer_of(
         reasons=[*reasons, *flagging.notes] or ["no row could be scored"],
         n_flagged=n_flagged,
         n_in_doubt=flagging.n_in_doubt,
-        fraction=None if n_flagged is None else n_flagged / n_scored,
+        fraction=None if n_flagged is None else n_flagged / n_open,
         interval=interval,
         limit=limits.max_fraction,
         groups=flagging.groups,

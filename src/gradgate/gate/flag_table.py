@@ -21,6 +21,7 @@ from gradgate.common.run_folder import (
     question_fields,
 )
 from gradgate.errors import DataError
+from gradgate.gate.quarantine import is_open
 from gradgate.methods.contract import Detection, Question
 
 _BATCH_ROWS = 65_536
@@ -43,7 +44,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Marked:
-    """How many rows of the table of flags are marked for a question.
+    """How many rows of the table of flags are marked for a question, and nobody has decided on.
 
     Attributes:
         n_flagged: 0 where the method could not decide.
@@ -74,6 +75,7 @@ def write_flags(run: RunFolder, said: Sequence[Said], surplus: Marks) -> None:
         for name, values in _columns(one, scored).items()
     }
     columns |= {**_of_all(said, scored), "surplus_copy": pa.array(surplus, pa.bool_())}
+    columns["approved"] = pa.nulls(len(scored), pa.string())  # for `gate.approved` to say
     for field in (*FLAG_FIELDS, *question_fields(questions)):
         table = table.append_column(field, columns[field.name])
     methods = ", ".join(one.method for one in said)
@@ -94,7 +96,18 @@ def _columns(said: Said, scored: Marks) -> dict[str, pa.Array]:
         "p_value": pa.array(p_values, pa.float64(), from_pandas=True),
         "reasons": _texts([found.reasons.get(i, []) for i in range(n)]),
         "group": pa.array(found.group, pa.int32(), mask=found.group == 0),
+        "groups": _groups(found),
     }
+
+
+def _groups(found: Detection) -> pa.Array:
+    """The numbers of all groups that hold each row, in order; null where none does."""
+    held: list[list[int]] = [[] if one == 0 else [one] for one in found.group.tolist()]
+    for number, members in sorted(found.members.items()):
+        for i in np.flatnonzero(members).tolist():
+            if number not in held[i]:
+                held[i].append(number)
+    return pa.array([sorted(one) or None for one in held], pa.list_(pa.int32()))
 
 
 def _of_all(said: Sequence[Said], scored: Marks) -> dict[str, pa.Array]:
@@ -127,7 +140,10 @@ def count_marked(run: RunFolder, questions: Sequence[Question]) -> dict[Question
     counts = dict.fromkeys(questions, Marked(0, 0))
     for batch in _marks(run, questions):
         for question in questions:
-            flagged, doubted = _pair(batch, question, questions)
+            undecided = pa.array(is_open(batch))
+            flagged, doubted = (
+                pc.and_kleene(column, undecided) for column in _pair(batch, question, questions)
+            )
             known = counts[question]
             counts[question] = Marked(
                 known.n_flagged + (pc.sum(flagged).as_py() or 0),
@@ -139,7 +155,7 @@ def count_marked(run: RunFolder, questions: Sequence[Question]) -> dict[Question
 
 def _marks(run: RunFolder, questions: Sequence[Question]) -> Iterator[pa.RecordBatch]:
     columns = [flag_column(n, q, questions) for q in questions for n in ("flagged", "in_doubt")]
-    names = dict.fromkeys(["flagged", "in_doubt", *columns])
+    names = dict.fromkeys(["flagged", "in_doubt", "approved", *columns])
     return parquet.batches(run.flags, list(names), _BATCH_ROWS)
 
 

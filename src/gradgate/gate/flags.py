@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from gradgate.common import parquet
@@ -17,7 +18,7 @@ from gradgate.data.prepare import SampleFile
 from gradgate.gate.copies import count_copies, describe, doubt_surplus
 from gradgate.gate.flag_table import Said, write_flags
 from gradgate.gate.listing import columns_of, lines_of, write_listing
-from gradgate.gate.quarantine import write_quarantined
+from gradgate.gate.quarantine import is_open, marks, write_quarantined
 from gradgate.methods.checks import require_contract, require_own_signals, require_signals
 from gradgate.methods.contract import (
     Detection,
@@ -41,8 +42,9 @@ class Flagging:
     """What a method says of a run, without the rows.
 
     Attributes:
-        n_flagged: Of the scored rows; None when the method could not decide.
-        n_in_doubt: Of the scored rows, surplus copies among them.
+        n_flagged: Of the scored rows that nobody has decided on; None when the method could not
+            decide.
+        n_in_doubt: Of the same rows, surplus copies among them.
         groups: The evidence, the most important first.
         undecided_because: Why the method could not decide, in words.
         undecided_means: What the method, or its settings, makes of that.
@@ -202,15 +204,17 @@ def _count(marks: Marks | None, scores: Scores) -> int:
 
 
 def write_flagged(run: RunFolder, questions: Sequence[str]) -> None:
-    """Write flagged.parquet: the flagged rows with their text, in row order.
+    """Write flagged.parquet: the flagged rows that nobody has decided on, in row order.
+
+    They stand there with their text.
 
     Args:
         run: Holds samples.parquet and flags.parquet.
         questions: That were asked, in their order.
     """
-    columns = dict.fromkeys(["flagged", *columns_of(FLAGGED_SCHEMA, questions)])
+    columns = dict.fromkeys(["flagged", "approved", *columns_of(FLAGGED_SCHEMA, questions)])
     flags = parquet.table(run.flags, list(columns))
-    flagged = flags.filter(pc.fill_null(flags["flagged"], False))
+    flagged = flags.filter(pa.array(marks(flags["flagged"], True) & is_open(flags)))
     lines = lines_of(flagged, questions, "flagged")
     write_listing(run.flagged, lines, run.samples, FLAGGED_SCHEMA)
 

@@ -6,10 +6,13 @@ replaces single steps by its own, which do the same and record it; the order is 
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from securesystemslib.signer import CryptoSigner
+
+from gradgate.approvals.log import Keys
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder, is_scored
 from gradgate.common.state import rehearsals, score_store
@@ -19,8 +22,11 @@ from gradgate.data.rows import RawRow
 from gradgate.data.tokenized import TOKENS
 from gradgate.errors import ConfigError
 from gradgate.gate.accounts import settle
+from gradgate.gate.approved import NOTHING_APPROVED, Approved
+from gradgate.gate.approved import honour as honour_approvals
 from gradgate.gate.config import GateConfig, is_rehearsed
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
+from gradgate.gate.findings import Findings, files_taken_over
 from gradgate.gate.flags import Asked, Flagging, expected_by, flag
 from gradgate.gate.preflight import check_inputs, check_room
 from gradgate.gate.verdict import ProbingSet, TrustedReference, Verdict
@@ -34,6 +40,7 @@ from gradgate.safety.source import ProbeSource
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
+from gradgate.signing.keys import public_keys, signer_of
 
 # Nobody here knows how the trainer would render a canary.
 _NO_TEXT = "no canaries were planted: the rows are tokens of a trainer, and no text"
@@ -48,10 +55,15 @@ class ScoredRun(Scored):
 
 @dataclass(frozen=True)
 class Detected:
-    """What the methods say, and what they were held against."""
+    """What the methods say, what they were held against, and what people have decided.
+
+    Attributes:
+        flaggings: Of rows that nobody has decided on, once `honour` has asked.
+    """
 
     flaggings: list[Flagging]
     reference: TrustedReference | None = None
+    approved: Approved = NOTHING_APPROVED
 
 
 def fetch(
@@ -193,6 +205,45 @@ def _trusted(config: GateConfig, model: ModelHandle) -> Iterator[Prepared | None
         yield trusted
 
 
+def honour(
+    detected: Detected, config: GateConfig, run: RunFolder, signer: CryptoSigner | None = None
+) -> Detected:
+    """Let what people have decided take effect, also in earlier runs, on these rows.
+
+    Args:
+        detected: What the methods say.
+        config: Says who may decide.
+        run: Its tables of flags are written anew.
+        signer: Of the gate; by default that of the configuration.
+
+    Raises:
+        DataError: The log of decisions is broken, or a table.
+        ConfigError: The log cannot be checked.
+    """
+    keys = keys_of(config, signer or signer_of(config.attestation)) if config.approvals.who else {}
+    doubt = config.policy.in_doubt
+    left, approved = honour_approvals(run, detected.flaggings, config.approvals, keys, doubt)
+    return replace(detected, flaggings=left, approved=approved)
+
+
+def keys_of(config: GateConfig, signer: CryptoSigner | None) -> Keys:
+    """By which keys the log of decisions has to be signed; none where the gate has no key.
+
+    Raises:
+        ConfigError: The file of the former keys cannot be used, or stands there without a key.
+    """
+    former = config.approvals.former_keys
+    if signer is None:
+        if former is not None:
+            raise ConfigError(
+                "approvals.former_keys is for a gate that signs; set attestation.key, or leave it "
+                "out"
+            )
+        return {}
+    known = {} if former is None else public_keys(Path(former))
+    return {**known, signer.public_key.keyid: signer.public_key}
+
+
 def check_flags(
     prepared: Prepared, detected: Detected, config: GateConfig, run: RunFolder
 ) -> Checked:
@@ -238,6 +289,7 @@ class Steps:
     check_raw_data: Callable[[Prepared, GateConfig, RunFolder], list[str]] = check_raw_data
     score: Callable[[Prepared, GateConfig, RunFolder], ScoredRun] = score
     detect: Callable[[Prepared, GateConfig, RunFolder], Detected] = detect
+    honour: Callable[[Detected, GateConfig, RunFolder], Detected] = honour
     check_flags: Callable[[Prepared, Detected, GateConfig, RunFolder], Checked] = check_flags
     measure: Callable[[Detected, GateConfig, RunFolder], Measured] = measure
     decide: Callable[..., Verdict] = decide
@@ -255,9 +307,14 @@ def run_gate(config: GateConfig, run: RunFolder, steps: Steps = Steps()) -> Verd
     prepared = steps.fetch(config, run)
     failures = steps.check_raw_data(prepared, config, run)
     if failures:
-        return settle(run, prepared, refuse_raw_data(prepared, failures))
+        return _settled(run, prepared, refuse_raw_data(prepared, failures))
     scored = steps.score(prepared, config, run)
-    return settle(run, prepared, judge(prepared, scored, config, run, steps))
+    return _settled(run, prepared, judge(prepared, scored, config, run, steps))
+
+
+def _settled(run: RunFolder, prepared: Prepared, verdict: Verdict) -> Verdict:
+    """The verdict with its accounts, and with the digests of all that it rests on."""
+    return replace(settle(run, prepared, verdict), files=files_taken_over(run))
 
 
 def judge(
@@ -269,15 +326,45 @@ def judge(
 ) -> Verdict:
     """From the score table to the verdict."""
     detected = steps.detect(prepared, config, run)
-    checked = steps.check_flags(prepared, detected, config, run)
+    honoured = steps.honour(detected, config, run)
+    checked = steps.check_flags(prepared, honoured, config, run)
     measured = steps.measure(detected, config, run)
+    findings = Findings(detected.flaggings, scored, measured, detected.reference)
+    findings.save(run)
+    return _decided(run, prepared, findings, honoured, checked, config, steps)
+
+
+def judge_again(
+    prepared: Prepared,
+    findings: Findings,
+    config: GateConfig,
+    run: RunFolder,
+    steps: Steps = Steps(),
+) -> Verdict:
+    """From what an earlier run has found to a verdict, with what people have decided since."""
+    detected = Detected([*findings.flaggings], findings.reference)
+    honoured = steps.honour(detected, config, run)
+    checked = steps.check_flags(prepared, honoured, config, run)
+    return _decided(run, prepared, findings, honoured, checked, config, steps)
+
+
+def _decided(
+    run: RunFolder,
+    prepared: Prepared,
+    findings: Findings,
+    detected: Detected,
+    checked: Checked,
+    config: GateConfig,
+    steps: Steps,
+) -> Verdict:
     return steps.decide(
         run,
         prepared,
-        scored,
+        findings.scored,
         detected.flaggings,
         checked,
-        measured,
+        findings.measured,
         config.policy,
         detected.reference,
+        detected.approved,
     )

@@ -8,13 +8,13 @@ import pyarrow as pa
 
 from gradgate.common import parquet
 from gradgate.common.arrays import Marks
-from gradgate.common.run_folder import QUARANTINED_SCHEMA, RunFolder, is_scored
+from gradgate.common.run_folder import KEEP, QUARANTINED_SCHEMA, RunFolder, is_scored
 from gradgate.config import InDoubt
 from gradgate.errors import DataError
 from gradgate.gate.listing import columns_of, lines_of, write_listing
 
-IN_DOUBT, COPY = "in doubt", "copy"  # what the column `why` says
-_MARKS = ["flagged", "in_doubt", "surplus_copy", "status"]
+IN_DOUBT, COPY, DROPPED = "in doubt", "copy", "dropped"  # what the column `why` says
+_MARKS = ["flagged", "in_doubt", "surplus_copy", "status", "approved"]
 
 
 def marks(column: Any, value: bool) -> Marks:
@@ -22,20 +22,36 @@ def marks(column: Any, value: bool) -> Marks:
     return np.array([mark is value for mark in column.to_pylist()], bool)
 
 
+def kept(flags: pa.Table | pa.RecordBatch) -> Marks:
+    """Which rows of a table of flags people keep: (n,)."""
+    return np.array([said == KEEP for said in flags["approved"].to_pylist()], bool)
+
+
+def dropped(flags: pa.Table | pa.RecordBatch) -> Marks:
+    """Which rows people drop; (n,). Whatever is neither nothing nor `keep` counts as that."""
+    return np.array([said not in (None, KEEP) for said in flags["approved"].to_pylist()], bool)
+
+
+def is_open(flags: pa.Table | pa.RecordBatch) -> Marks:
+    """Which rows nobody has decided on: (n,)."""
+    return ~(kept(flags) | dropped(flags))
+
+
 def quarantined(flags: pa.Table | pa.RecordBatch, in_doubt: InDoubt) -> Marks:
     """Which rows of a table of flags are kept out though not flagged.
 
     Args:
         flags: Some or all of its rows.
-        in_doubt: The policy; surplus copies are out under any.
+        in_doubt: The policy; surplus copies and what people drop are out under any.
 
     Returns:
         Of shape (n,).
     """
     out = marks(flags["surplus_copy"], True)
     if in_doubt != "keep":
-        out |= marks(flags["in_doubt"], True)
-    return out & is_scored(flags) & ~marks(flags["flagged"], True)
+        out |= marks(flags["in_doubt"], True) & is_open(flags)
+    out &= ~(marks(flags["flagged"], True) & is_open(flags))
+    return is_scored(flags) & (out | dropped(flags))
 
 
 def write_quarantined(run: RunFolder, in_doubt: InDoubt, questions: Sequence[str]) -> None:
@@ -51,6 +67,7 @@ def write_quarantined(run: RunFolder, in_doubt: InDoubt, questions: Sequence[str
     kept_out = flags.filter(pa.array(quarantined(flags, in_doubt)))
     lines = lines_of(kept_out, questions, "in_doubt")
     why = np.where(marks(lines["surplus_copy"], True), COPY, IN_DOUBT)
+    why = np.where(dropped(lines), DROPPED, why)
     listed = lines.append_column("why", pa.array(why, pa.string()))
     write_listing(run.quarantined, listed, run.samples, QUARANTINED_SCHEMA)
 

@@ -28,6 +28,7 @@ from gradgate.gate.accounts import (
     read_accounts,
     row_file,
 )
+from gradgate.gate.ranges import Range, as_said
 from gradgate.gate.row_files import Line, Own, Row, RowKind
 
 _UNJUDGED = (REJECTED, NO_SCORE, NOT_JUDGED)
@@ -44,14 +45,14 @@ class Chosen:
         reasons: What `why` says, or a part of a reason.
     """
 
-    rows: Sequence[tuple[int, int]] = ()
+    rows: Sequence[Range] = ()
     groups: Sequence[str] = ()
     reasons: Sequence[str] = ()
 
     def as_said(self) -> dict[str, str | list[str]]:
         """The choices, for the record."""
         groups, reasons = list(self.groups), list(self.reasons)
-        return {"rows": _said(self.rows), "groups": groups, "reasons": reasons}
+        return {"rows": as_said(self.rows), "groups": groups, "reasons": reasons}
 
     def fits(self, account: Account) -> bool:
         """Whether a row is among them."""
@@ -98,10 +99,6 @@ class Restored:
     version: str
 
 
-def _said(ranges: Sequence[tuple[int, int]]) -> str:
-    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
-
-
 def record_path(output: Path) -> Path:
     """Where the record lies."""
     return output.with_name(f"{output.name}.restored.json")
@@ -141,7 +138,7 @@ def restore(folder: Path, chosen: Chosen, output: Path, by: str, because: str) -
             n_rows=tally.n_rows,
             n_restored=tally.n_restored,
             n_not_judged=tally.n_not_judged,
-            rows=_said(tally.ranges),
+            rows=as_said(tally.ranges),
             decision=facts.get("gradgate.decision", ""),
             dataset_fingerprint=facts.get("gradgate.dataset_fingerprint", ""),
             accepted_sha256=file_sha256(accepted),
@@ -165,7 +162,7 @@ class _Tally:
     n_rows: int = 0
     n_restored: int = 0
     n_not_judged: int = 0
-    ranges: list[tuple[int, int]] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
     unfit: list[int] = field(default_factory=list)
     whys: set[str] = field(default_factory=set)
 
@@ -186,7 +183,7 @@ def _copy(folder: Path, kind: RowKind, chosen: Chosen, part: Path) -> _Tally:
     tally = _Tally()
     last = -1
     with closing(kind.writer(part, kept_out=False)) as written:
-        for account, row in _rows(folder, kind):
+        for account, row in read_rows(folder, kind):
             last = account.row
             is_restored = account.state != "accepted" and chosen.fits(account)
             if account.state != "accepted":
@@ -215,8 +212,12 @@ def _check(tally: _Tally, chosen: Chosen, last: int) -> None:
         raise ConfigError(f"no row that was kept out fits the choice; they are kept out as: {whys}")
 
 
-def _rows(folder: Path, kind: RowKind) -> Iterator[tuple[Account, Row]]:
-    """Every row of the source with its account, in order; the files must belong together."""
+def read_rows(folder: Path, kind: RowKind) -> Iterator[tuple[Account, Row]]:
+    """Every row of the source with its account, in order, from the folder of a run's rows.
+
+    Raises:
+        DataError: The files are damaged, or do not belong together.
+    """
     files = {
         state: kind.read(row_file(folder, state, kind), state != "accepted") for state in STATES
     }

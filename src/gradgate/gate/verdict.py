@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from gradgate.approvals.log import Head
+from gradgate.approvals.record import Action
 from gradgate.config import InDoubt
 from gradgate.errors import DataError
 from gradgate.methods.evidence import Group, Question
@@ -59,10 +61,10 @@ class Answer:
         question: `poisoned` or `harmful`.
         method: By which rows were flagged.
         reasons: Why it was decided so, in words; never empty.
-        n_flagged: Flagged rows; None when the method could not decide.
+        n_flagged: Flagged rows that nobody has decided on; None when the method could not decide.
         n_in_doubt: Rows that a person has to look at, surplus copies among them; they are not
-            flagged.
-        fraction: n_flagged / scored rows.
+            flagged, and nobody has decided on them.
+        fraction: n_flagged / scored rows that nobody has decided on; None where there are none.
         interval: From the lower end of the 95 % Clopper-Pearson interval of the flagged rows to the
             upper end of that of the flagged rows and those in doubt.
         limit: The largest fraction that does not fail.
@@ -147,6 +149,35 @@ class ExpectedPattern:
 
 
 @dataclass(frozen=True)
+class Approval:
+    """A decision of a person that counts in a run.
+
+    Attributes:
+        by: Who.
+        action: `keep` or `drop`.
+        chosen: A group, as it was called in its run, or rows by their numbers there.
+        run: Name of the folder of that run.
+        at: When, in UTC.
+        reason: Why, in the person's words.
+        pattern: Whether it speaks for new rows of such a group, too.
+        entry: Digest of its entry in the log.
+        n_rows: Rows of this run that are decided by it, alone or with others.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    by: str
+    action: Action
+    chosen: str
+    run: str
+    at: str
+    reason: str
+    pattern: bool
+    entry: str
+    n_rows: int
+
+
+@dataclass(frozen=True)
 class Accounts:
     """Where the rows of the source went; each counts once, and the parts add up to `n_rows`.
 
@@ -156,6 +187,7 @@ class Accounts:
         n_flagged: In quarantine: flagged.
         n_in_doubt: In quarantine: in doubt, where the policy does not keep those.
         n_copies: In quarantine: copies beyond `policy.max_copies` that are not flagged.
+        n_dropped: In quarantine: dropped by people.
         n_not_cleared: In quarantine: no score, left open by a method, or the decision is no `pass`.
         n_rejected: No samples.
     """
@@ -169,11 +201,13 @@ class Accounts:
     n_copies: int
     n_not_cleared: int
     n_rejected: int
+    n_dropped: int = 0
 
     @property
     def n_quarantined(self) -> int:
         """All that are in quarantine."""
-        return self.n_flagged + self.n_in_doubt + self.n_copies + self.n_not_cleared
+        judged = self.n_flagged + self.n_in_doubt + self.n_copies
+        return judged + self.n_dropped + self.n_not_cleared
 
     @property
     def n_sum(self) -> int:
@@ -190,9 +224,11 @@ class Verdict:
         reasons: Why, in words; never empty.
         n_rows: Rows fetched, the rejected ones included.
         n_scored: Rows with a score (duplicates count as rows).
+        n_kept: Rows with a score that people keep; they count neither as flagged nor as in doubt.
+        n_dropped: Rows with a score that people drop; they count as neither, too.
         n_quarantined: Rows that are kept out although they are not flagged: in doubt, unless the
-            policy keeps those, or surplus copies. quarantined.parquet lists them. None where
-            nothing was judged.
+            policy keeps those, surplus copies, or dropped by people. quarantined.parquet lists
+            them. None where nothing was judged.
         n_accepted: Rows that may be trained on; None unless the decision is `pass`.
         in_doubt: The policy for rows in doubt, by which the accepted rows are found again.
         answers: One for each question that was asked.
@@ -207,6 +243,9 @@ class Verdict:
         expected: What the owner vouches for, and how many rows have it.
         changes: Since the last run; None when nothing was scored.
         accounts: Where every row of the source went; None before the rows were written.
+        approvals: Decisions of people that count in this run.
+        audit_log: Where the log ended that they are from; None where none was read.
+        files: SHA-256 of each file that a run which goes on behind a review takes over.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -216,6 +255,8 @@ class Verdict:
     n_rows: int = 0
     n_rejected: int = 0
     n_scored: int = 0
+    n_kept: int = 0
+    n_dropped: int = 0
     n_quarantined: int | None = None
     n_accepted: int | None = None
     in_doubt: InDoubt = "quarantine"
@@ -230,6 +271,14 @@ class Verdict:
     expected: list[ExpectedPattern] = field(default_factory=list)
     changes: Changes | None = None
     accounts: Accounts | None = None
+    approvals: list[Approval] = field(default_factory=list)
+    audit_log: Head | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def n_open(self) -> int:
+        """Rows with a score that nobody has decided on; fractions are of these."""
+        return self.n_scored - self.n_kept - self.n_dropped
 
     def answer(self, question: Question) -> Answer | None:
         """The answer to a question, if it was asked."""

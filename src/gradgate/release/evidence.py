@@ -15,7 +15,7 @@ from gradgate.common.run_folder import RunFolder, flag_column
 from gradgate.data.prepare import PreparedSample, SampleFile, iter_prepared
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.gate.acceptance import accepted
-from gradgate.gate.quarantine import marks
+from gradgate.gate.quarantine import dropped, kept, marks
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import Group, inserted_words, looks_inserted
 from gradgate.methods.expected import Expected
@@ -195,8 +195,9 @@ class _Said:
         questions = [answer.question for answer in verdict.answers]
         columns = {name: flag_column("group", name, questions) for name in questions}
         flags = parquet.table(run.flags, [*_FLAGS, *dict.fromkeys(columns.values())])
-        flagged = marks(flags["flagged"], True)
-        is_out = (marks(flags["in_doubt"], True) | flagged).tolist()
+        flagged = marks(flags["flagged"], True) & ~kept(flags)
+        doubted = marks(flags["in_doubt"], True) & ~kept(flags)
+        is_out = (flagged | doubted | dropped(flags)).tolist()
         known = [_names(flags, column, name) for name, column in columns.items()]
         groups = [
             tuple(name for name in names if name in wanted) or ((KEPT_OUT,) if out else ())
@@ -206,7 +207,10 @@ class _Said:
         return cls(groups, may_train, flagged.tolist())
 
 
-_FLAGS = ["row", "sample_id", "status", "spectral_entropy", "flagged", "in_doubt", "surplus_copy"]
+_FLAGS = [
+    *("row", "sample_id", "status", "spectral_entropy"),
+    *("flagged", "in_doubt", "surplus_copy", "approved"),
+]
 
 
 def _grams(target: tuple[int, ...]) -> set[tuple[int, ...]]:

@@ -7,6 +7,7 @@ from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder
 from gradgate.gate.changes import tau_of
 from gradgate.gate.flags import top_flagged
+from gradgate.gate.quarantine import is_open, marks
 from gradgate.gate.verdict import Verdict
 from gradgate.report.page import MAX_SAMPLES, FlaggedSample, ReportContent
 
@@ -20,9 +21,9 @@ def collect(run: RunFolder, source: str, verdict: Verdict, reproduce: str) -> Re
         verdict: On it.
         reproduce: Command line or configuration of the run.
     """
-    columns = ["spectral_entropy", "gradient_recurrence", "flagged"]
+    columns = ["spectral_entropy", "gradient_recurrence", "flagged", "approved"]
     table = parquet.table(run.flags, columns)
-    flagged = np.array([flag is True for flag in table["flagged"].to_pylist()], bool)
+    flagged = marks(table["flagged"], True) & is_open(table)
     return ReportContent(
         source=source,
         verdict=verdict,

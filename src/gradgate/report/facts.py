@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gradgate.common.run_folder import RunFolder
-from gradgate.gate.verdict import Accounts, Answer, Changes, Decision, Verdict
+from gradgate.gate.verdict import Accounts, Answer, Approval, Changes, Decision, Verdict
 from gradgate.report import wording
 
 _QUARANTINED = RunFolder(Path()).quarantined.name
@@ -23,6 +23,7 @@ def facts(verdict: Verdict, source: str) -> list[tuple[str, str]]:
         ("Rejected", f"{verdict.n_rejected:,}"),
         ("Scored", f"{verdict.n_scored:,}"),
         *(fact for answer in verdict.answers for fact in _of_answer(answer)),
+        *_of_people(verdict),
         *_of_rows(verdict),
         ("Dataset fingerprint", verdict.dataset_fingerprint or "none"),
         *_of_reference(verdict),
@@ -30,6 +31,26 @@ def facts(verdict: Verdict, source: str) -> list[tuple[str, str]]:
         *(("Expected", f"{e.pattern} ({e.n_rows:,} rows)") for e in verdict.expected),
         *((f"Model {name}", value) for name, value in verdict.model.items() if value),
     ]
+
+
+def _of_people(verdict: Verdict) -> list[tuple[str, str]]:
+    """What people have decided, a line a decision."""
+    if not verdict.approvals:
+        return []
+    decided = (
+        f"{verdict.n_kept:,} rows kept, {verdict.n_dropped:,} dropped; {verdict.n_open:,} open"
+    )
+    return [
+        ("Decided by people", decided),
+        *((f"{one.by}: {one.action}", decision_text(one)) for one in verdict.approvals),
+    ]
+
+
+def decision_text(found: Approval) -> str:
+    """What was decided, when and why, in a line."""
+    which = f"{found.chosen} of run {found.run}, {found.n_rows:,} rows here"
+    new = ", new rows of such a group too" if found.pattern else ""
+    return f"{which}{new}; {found.at}: {found.reason}"
 
 
 def _of_rows(verdict: Verdict) -> list[tuple[str, str]]:
@@ -49,6 +70,7 @@ def sums(found: Accounts) -> str:
         "flagged": found.n_flagged,
         "in doubt": found.n_in_doubt,
         "copies": found.n_copies,
+        "dropped": found.n_dropped,
         "not cleared": found.n_not_cleared,
     }
     kept_out = ", ".join(f"{n:,} {name}" for name, n in parts.items() if n)

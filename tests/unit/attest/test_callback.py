@@ -23,8 +23,8 @@ from trl import SFTConfig, SFTTrainer
 import gradgate
 from gradgate.attest.envelope import read_envelope, seal
 from gradgate.attest.errors import NotVerifiedError
-from gradgate.attest.keys import make_key, signer_from_file
 from gradgate.errors import ConfigError
+from gradgate.signing.keys import make_key, signer_from_file
 from helpers import MODEL, diverse_rows
 
 N = 24

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from attest_helpers import Attested, stranger
 
-from gradgate.attest.envelope import MAX_BYTES, NotAnEnvelopeError, read_envelope, seal, unseal
+from gradgate.attest.envelope import read_envelope, seal, unseal
 from gradgate.errors import DataError
+from gradgate.signing.envelope import MAX_BYTES, NotAnEnvelopeError
 
 
 def encoded(content: bytes, **changes: object) -> bytes:

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from gradgate.attest.issuing import run_attested_gate
-from gradgate.attest.keys import VARIABLE, make_key, public_keys, signer_of
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import AttestationConfig, check_config
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
+from gradgate.signing.keys import VARIABLE, make_key, public_keys, signer_of
 from helpers import write_jsonl
 
 

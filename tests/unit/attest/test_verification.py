@@ -19,10 +19,10 @@ from gradgate.attest import run_rows
 from gradgate.attest.envelope import read_envelope
 from gradgate.attest.errors import NotVerifiedError
 from gradgate.attest.issuing import run_attested_gate
-from gradgate.attest.keys import make_key
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import ConfigError, DataError, ModelError
 from gradgate.gate.accounts import accepted_file
+from gradgate.signing.keys import make_key
 from helpers import MODEL, write_jsonl
 
 

@@ -90,6 +90,37 @@ def signer_of(config: AttestationConfig) -> CryptoSigner | None:
     return None
 
 
+def by_operator(config: AttestationConfig) -> AttestationConfig:
+    """What a run says of its key, unless the operator has set the environment's.
+
+    That goes before what the run names: whoever can write a folder of a run could name a key of
+    their own.
+    """
+    is_set = bool(os.environ.get(VARIABLE, "").strip())
+    return config.model_copy(update={"key": None}) if is_set else config
+
+
+def operator_signer(config: AttestationConfig, key: Path | None) -> CryptoSigner | None:
+    """Who signs what is said of a run that lies in a folder, see `by_operator`.
+
+    Args:
+        config: Of the run.
+        key: File of the private key, as it was typed.
+
+    Raises:
+        ConfigError: As for `signer_of`.
+    """
+    if key is not None:
+        return signer_from_file(key, "--key")
+    config = by_operator(config)
+    if config.key is not None and config.key.startswith(PREFECT):
+        raise ConfigError(
+            f"the run was signed by {config.key}, a block of Prefect, which only the flows read; "
+            "name a file (--key FILE), or use `python -m flows approve`"
+        )
+    return signer_of(config)
+
+
 def signer_from_file(path: Path, origin: str) -> CryptoSigner:
     """The signer of a file; `origin`: who named it. Errors as for `signer_from`."""
     try:

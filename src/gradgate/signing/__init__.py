@@ -1,0 +1,1 @@
+"""Keys that sign, and the envelopes around what they sign."""

@@ -1,0 +1,58 @@
+"""Decide on rows of an earlier run, and find what is needed to go on with it."""
+
+import logging
+
+from prefect import task
+from securesystemslib.signer import CryptoSigner
+
+from gradgate.approvals.record import Action
+from gradgate.attest.approving import Choice, EarlierRun, find_run, open_run, record
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import AttestationConfig, check_config
+from gradgate.errors import DataError
+from gradgate.gate.config import GateConfig
+from gradgate.signing.keys import by_operator
+from gradgate.train.config import GatedFinetuneConfig
+from tasks import tracking
+from tasks.retries import OPTIONS
+from tasks.run import GateRun, tracked_id
+from tasks.signing import signer_of
+
+logger = logging.getLogger("gradgate.tasks")
+
+
+def earlier_run(name: str) -> EarlierRun:
+    """A run whose files are those of its verdict; no task, for it holds the gate's key."""
+    return open_run(find_run(name), _signer)
+
+
+def _signer(config: AttestationConfig) -> CryptoSigner | None:
+    return signer_of(by_operator(config))
+
+
+def config_of(earlier: EarlierRun) -> GateConfig:
+    """The configuration of a run, with its fine-tuning where it had one."""
+    model = GatedFinetuneConfig if "finetune" in earlier.settings else GateConfig
+    origin = f"the settings in {earlier.folder.attestation}"
+    config = check_config(earlier.settings, model, origin)
+    return config.model_copy(update={"attestation": by_operator(config.attestation)})
+
+
+@task(**OPTIONS)
+def record_decision(
+    run: str, choice: Choice, action: Action, by: str, reason: str, pattern: bool
+) -> None:
+    """Write a decision into the log."""
+    for entry, digest in record(earlier_run(run), choice, action, by, reason, pattern):
+        logger.info("%s %s by %s: entry %s", entry.action, entry.chosen, entry.by, digest)
+
+
+@task(**OPTIONS)
+def tag_with_earlier(run: GateRun, earlier: RunFolder) -> None:
+    """Say in MLflow which run this one goes on with, by its folder and by its id there."""
+    tags = {"gradgate.goes_on_with": earlier.path.resolve().name}
+    try:
+        tags["gradgate.goes_on_with_run"] = tracked_id(earlier)
+    except DataError as error:
+        logger.info("the earlier run is in no MLflow: %s", error)
+    tracking.set_tags(run.tracked, tags)
