@@ -9,15 +9,20 @@ from typing import Any
 
 import pytest
 from markdown_helpers import ROOT, Document
+from pydantic import BaseModel
 
 import gradgate
+from gradgate.approvals.log import Head
+from gradgate.approvals.record import Entry, GroupEvidence
 from gradgate.attacks.attack import ATTACKS
 from gradgate.common.run_folder import FLAG_FIELDS, SCORE_SCHEMA, RunFolder
 from gradgate.compare.config import CompareConfig
 from gradgate.config import Section
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.verdict import (
+    Accounts,
     Answer,
+    Approval,
     Changes,
     ExpectedPattern,
     ProbingSet,
@@ -31,7 +36,7 @@ from gradgate.power.power import Power
 API = Document("docs/api.md")
 RECORDS = (
     *(Verdict, Answer, Group, Association, Contrast, Example, Power),
-    *(TrustedReference, ProbingSet, ExpectedPattern, Changes),
+    *(TrustedReference, ProbingSet, ExpectedPattern, Changes, Approval, Head, Accounts),
 )
 
 
@@ -80,6 +85,12 @@ def parameters_of(function: Callable[..., Any]) -> list[tuple[str, Any]]:
 def test_every_field_of_the_verdict_is_explained(record: type[Any]) -> None:
     names = [field.name for field in dataclasses.fields(record)]
     assert Document("docs/decisions.md").first_column(record.__name__) == names
+
+
+@pytest.mark.parametrize("record", [Entry, GroupEvidence])
+def test_every_field_of_the_log_is_explained(record: type[BaseModel]) -> None:
+    found = Document("docs/approvals.md").first_column(record.__name__)
+    assert found == [*record.model_fields]
 
 
 def test_every_column_is_explained() -> None:

@@ -21,7 +21,9 @@ from gradgate.attest.statement import (
     PREDICATE_TYPE,
     Accepted,
     AttestedAnswer,
+    AttestedApproval,
     Dataset,
+    LogHead,
     Predicate,
     Rows,
     Run,
@@ -164,7 +166,13 @@ def test_the_schema_in_the_documentation_is_that_of_the_code() -> None:
     assert schema["properties"]["predicateType"] == {"const": PREDICATE_TYPE}
 
 
-@pytest.mark.parametrize("record", [Predicate, Accepted, Rows, Dataset, AttestedAnswer, Run])
+RECORDS = (
+    *(Predicate, Accepted, Rows, Dataset, AttestedAnswer, Run),
+    *(AttestedApproval, LogHead),
+)
+
+
+@pytest.mark.parametrize("record", RECORDS)
 def test_every_field_is_explained(record: Any) -> None:
     names = Document("docs/attestation.md").first_column(record.__name__)
     inherited = set(Rows.model_fields) if record is Accepted else set[str]()

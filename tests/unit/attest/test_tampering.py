@@ -142,13 +142,19 @@ def flip_payload(t: Tampered) -> None:
     t.envelope(payload=base64.b64encode(flipped(payload, t.draw)).decode())
 
 
+APPROVAL = {
+    **{"by": "Ada", "action": "keep", "chosen": "poisoned:1", "run": "run"},
+    **{"at": "2026-11-26T02:00:00Z", "reason": "ours", "pattern": False},
+    **{"entry": "a" * 64, "n_rows": 12},
+}
 FORGERIES: list[Row] = [
     {"decision": "fail"},
     {"reasons": ["everything is fine"]},
     {"expires": in_days(1000)},
     {"issued": in_days(-1)},
     {"settings": {}},
-    {"approvals": [{"by": "Ada"}]},
+    {"approvals": [APPROVAL]},
+    {"audit_log": {"n": 0, "sha256": "0" * 64}},
     {"model": {}},
 ]
 

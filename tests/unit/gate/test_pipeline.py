@@ -37,7 +37,8 @@ from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.power.measurement import NOT_MEASURED, Measured
 from helpers import MODEL, diverse_rows, scored_rows, write_jsonl
 
-ORDER = ["fetch", "check_raw_data", "score", "detect", "check_flags", "measure", "decide"]
+ORDER = ["fetch", "check_raw_data", "score", "detect", "honour", "check_flags"]
+ORDER += ["measure", "decide"]
 
 
 def recording(steps: Steps = STEPS) -> tuple[Steps, list[str]]:
