@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, Parameter
 
+from flows.automations import app as automations_app
 from gradgate.cli.options import FILE, configured
 from gradgate.cli.running import run as run_app
 from gradgate.cli.said import Said
@@ -35,6 +36,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     version_flags=(),
 )
+app.command(automations_app, name="automations")
 
 
 @app.command(name="gate")

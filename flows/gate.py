@@ -15,6 +15,8 @@ from gradgate.errors import GradgateError
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import STEPS, ScoredRun, Steps
 from gradgate.gate.verdict import Verdict
+from gradgate.report.brief import in_figures
+from tasks.alerts.messages import label_run
 from tasks.changes import compare, remember
 from tasks.decide import decide
 from tasks.detect import detect
@@ -61,6 +63,7 @@ def concluded(run: GateRun, config: GateConfig, decide: Callable[[], Verdict]) -
         publish(run, config, verdict)
     remember(run, config, verdict)
     report(run)
+    label_run(run.flow_run, in_figures(verdict))
     return verdict
 
 

@@ -12,6 +12,7 @@ from gradgate.release.result import AdapterTest
 from gradgate.release.run import run_test
 from gradgate.train.config import GatedFinetuneConfig
 from gradgate.train.finetune import FinetuneResult
+from tasks.alerts.messages import label_run
 from tasks.retries import OPTIONS
 from tasks.run import GateRun
 
@@ -26,7 +27,15 @@ def test_adapter(
     write_test(test, folder.adapter_test, folder.adapter_test_page)
     note_in_card(result.folder, test)
     create_markdown_artifact(as_markdown(test), key="adapter-test")
+    label_run(run.flow_run, _in_figures(test))
     return test
+
+
+def _in_figures(test: AdapterTest) -> str:
+    """For alerts: no word of it comes from the data or from the model."""
+    if test.outcome == "pass":
+        return f"pass: {test.n_answers:,} answers show no backdoor"
+    return f"{test.outcome}: what was trained is held back, {len(test.findings)} findings"
 
 
 @task(**OPTIONS)

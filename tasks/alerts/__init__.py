@@ -1,0 +1,1 @@
+"""Alerts: automations of Prefect that are made from a file, and what their messages say."""

@@ -1,0 +1,59 @@
+"""What the messages say: counts and fixed words, so that no text of a dataset is in a message.
+
+The reasons of a verdict quote the data. A flow run therefore says its verdict once more in figures,
+in a label, and templates of Prefect read that. Of an error they show its kind, for the rest of its
+message may quote data too.
+"""
+
+import logging
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+
+from tasks.alerts.config import Kind
+
+logger = logging.getLogger("gradgate.tasks")
+
+SUMMARY = "gradgate.summary"  # label of a flow run
+_WHAT_TO_DO: dict[Kind, str] = {
+    "rejected": "The dataset must not be used for fine-tuning; the report shows why.",
+    "needs_review": "A person has to look: the report lists what is in doubt.",
+    "not_decided": "The gate could not decide, so nothing may be trained on.",
+    "broken": "There is no verdict; the log of the run says what broke.",
+}
+_NAME = "{{ flow_run.name | truncate(80) }}"
+_STATE = "{{ flow_run.state.name | truncate(40) }}"
+_FIGURES = (
+    f"{{{{ (flow_run.labels['{SUMMARY}'] or 'no figures: look at the run') | truncate(300) }}}}"
+)
+_ERROR = "{{ ((flow_run.state.message or 'no message').split(':') | first) | truncate(80) }}"
+
+
+def label_run(flow_run: str | None, summary: str) -> None:
+    """Say in a label of a flow run what its alert will say; that it fails fails no verdict."""
+    if flow_run is None:
+        return
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run_labels(UUID(flow_run), {SUMMARY: summary})
+    except Exception as error:
+        logger.warning("the summary for alerts is not recorded: %s", error)
+
+
+def of_a_run(kind: Kind, ui: str) -> tuple[str, str]:
+    """Subject and body, as templates, of an alert on how a run ended."""
+    said = _ERROR if kind == "broken" else _FIGURES
+    body = (
+        f"Run {_NAME} of flow {{{{ flow.name | truncate(80) }}}} ended as {_STATE}: {said}\n"
+        f"{_WHAT_TO_DO[kind]}\n{ui}/runs/flow-run/{{{{ flow_run.id }}}}"
+    )
+    return f"gradgate: {_STATE}: {_NAME}", body
+
+
+def of_a_schedule(deployment: str, hours: float, link: str) -> tuple[str, str]:
+    """The same of an alert on a deployment that comes to no verdict."""
+    body = (
+        f"{deployment} has come to no verdict for {hours:g} hours: its schedule is off, no worker "
+        f"runs, or its runs hang or break.\n{link}"
+    )
+    return f"gradgate: {deployment} came to no verdict", body
