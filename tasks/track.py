@@ -24,7 +24,7 @@ from gradgate.methods.contract import Scores
 from gradgate.report.content import collect
 from gradgate.report.markdown import verdict_markdown
 from gradgate.report.page import write_report
-from tasks import tracking
+from tasks import lineage, tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
 from tasks.run import GateRun, run_folder, save_run, tracked_id
@@ -61,6 +61,7 @@ def open_run(config: GateConfig, flow_run_id: str, attempt: int, name: str) -> G
         shutil.rmtree(part.path, ignore_errors=True)  # a retry makes it anew
         tracking.end_run(tracked, ok=False)
         raise
+    lineage.began(run, config)
     return run
 
 
@@ -129,6 +130,7 @@ def publish(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
     tracking.set_verdict(run.tracked, verdict)
     tracking.end_run(run.tracked, ok=verdict.decision != "error")
     put_in_place(part.path, run.folder.path)
+    lineage.ended(run, config, verdict)
 
 
 def _attest(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
