@@ -11,13 +11,13 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from gradgate.common.files import aside
+from gradgate.common.processes import Process, owner_of
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
 from tasks.mlflow_store import client_of, open_experiment, tracking_uri, translated
-from tasks.processes import Process
-from tasks.run import owner_of, runs_dir
+from tasks.run import runs_dir
 
 logger = logging.getLogger("gradgate.tasks")
 

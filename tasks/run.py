@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gradgate.common.processes import Process
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import state_dir
 from gradgate.errors import DataError
-from tasks.processes import Process
 from tasks.tracking import TrackedRun
 
 
@@ -55,12 +55,3 @@ def tracked_id(folder: RunFolder) -> str:
         return str(json.loads(folder.tracked.read_text(encoding="utf-8"))["run_id"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder.tracked} does not name a run in MLflow: {error}") from error
-
-
-def owner_of(folder: RunFolder) -> Process | None:
-    """The process that builds a folder, which `save_run` wrote down; None when it is not known."""
-    try:
-        owner = json.loads(folder.tracked.read_text(encoding="utf-8"))["owner"]
-        return Process(str(owner["host"]), int(owner["pid"]), float(owner["started"]))
-    except (OSError, ValueError, KeyError, TypeError):  # or a folder of an earlier version
-        return None

@@ -22,11 +22,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from gradgate import __version__
+from gradgate.common.processes import Process
 from gradgate.common.redaction import redacted
 from gradgate.gate.config import GateConfig
 from gradgate.gate.verdict import Answer, Verdict
 from tasks.mlflow_store import client_of, open_experiment, tracking_uri, translated
-from tasks.processes import Process
 
 Kind = Literal["gate", "finetune", "drill", "compare"]
 

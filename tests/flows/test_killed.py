@@ -19,12 +19,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_helpers import config, read
 
+from gradgate.common.processes import Process
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import TrackingConfig
 from gradgate.errors import ConfigError
 from helpers import MODEL, question_rows, write_jsonl
 from tasks.dead_runs import close_dead_runs
-from tasks.processes import Process
 from tasks.run import GateRun, run_folder, save_run
 from tasks.tracking import set_tags, start_run
 
@@ -35,6 +35,7 @@ Hold = Callable[..., tuple[Child, list[str]]]
 HOLD = """
 import signal, sys
 from tracking_helpers import config
+from gradgate.common.processes import Process
 from gradgate.common.run_folder import RunFolder
 from tasks.run import GateRun, run_folder, save_run
 from tasks.tracking import start_run

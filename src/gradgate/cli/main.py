@@ -13,6 +13,7 @@ from gradgate.cli.cache import app as cache_app
 from gradgate.cli.lines import tell
 from gradgate.cli.options import configured
 from gradgate.cli.running import run
+from gradgate.cli.runs import app as runs_app
 from gradgate.compare.config import CompareConfig
 from gradgate.gate.config import GateConfig
 from gradgate.release.config import TestAdapterConfig
@@ -34,6 +35,7 @@ app = App(
 app.command(cache_app, name="cache")
 app.command(attest_app, name="attest")
 app.command(audit_app, name="audit")
+app.command(runs_app, name="runs")
 
 
 @app.command

@@ -1,11 +1,14 @@
 """Which process a run belongs to, and whether that process still lives."""
 
+import json
 import os
 import socket
 from dataclasses import dataclass
 from typing import Self
 
 import psutil
+
+from gradgate.common.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,13 @@ class Process:
         pid = os.getpid()
         return cls(_host(), pid, _started(pid))
 
+    def is_of_this_host(self) -> bool:
+        """Whether it can be seen from here."""
+        return self.host == _host()
+
     def is_gone(self) -> bool:
         """Whether it is known to have ended; of another host's nothing is known."""
-        if self.host != _host():
+        if not self.is_of_this_host():
             return False
         try:
             return _started(self.pid) != self.started
@@ -39,6 +46,15 @@ class Process:
             return True
         except psutil.Error:
             return False
+
+
+def owner_of(folder: RunFolder) -> Process | None:
+    """The process that builds a folder, as its run.json says; None when it is not known."""
+    try:
+        owner = json.loads(folder.tracked.read_text(encoding="utf-8"))["owner"]
+        return Process(str(owner["host"]), int(owner["pid"]), float(owner["started"]))
+    except (OSError, ValueError, KeyError, TypeError):  # or a folder of an earlier version
+        return None
 
 
 def _started(pid: int) -> float:
