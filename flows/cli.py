@@ -189,16 +189,19 @@ def _finish(state: "State[Any]", exit_zero: bool) -> int:
 
 @contextmanager
 def _ready_to_run() -> Iterator[None]:
-    """Silence the libraries of a flow, and say what to do about a silent Prefect server.
+    """Silence the libraries, tag the flow run, and say what to do about a silent Prefect server.
 
     The flow has to be imported by then: MLflow sets its own level when it is.
     """
     from transformers.utils import logging as transformers_logging
 
+    from tasks.flow_runs import tagged_with_process
+
     transformers_logging.disable_progress_bar()
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:
-        yield
+        with tagged_with_process():
+            yield
     except RuntimeError as error:
         if not str(error).startswith("Failed to reach API"):
             raise

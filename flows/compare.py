@@ -19,6 +19,7 @@ from tasks.compare import (
     score_once,
 )
 from tasks.finetune import failure_recorded
+from tasks.flow_runs import close_dead_flow_runs
 
 
 @flow(name="compare")
@@ -30,6 +31,7 @@ def compare(config: CompareConfig) -> State[Any]:
     that fails is a line of the table.
     """
     try:
+        close_dead_flow_runs()
         this = runtime.flow_run
         run = open_comparison(config, str(this.id), int(this.run_count), str(this.name))
         with failure_recorded(run.tracked):

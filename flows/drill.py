@@ -26,6 +26,7 @@ from tasks.drill import (
     train_poisoned,
 )
 from tasks.finetune import check_finetuning, failure_recorded
+from tasks.flow_runs import close_dead_flow_runs
 from tasks.track import errors_recorded
 
 
@@ -41,6 +42,7 @@ def drill(config: DrillConfig) -> State[Any]:
     kept.
     """
     try:
+        close_dead_flow_runs()
         this = runtime.flow_run
         run = open_drill(config, str(this.id), int(this.run_count), str(this.name))
         with failure_recorded(run.tracked):

@@ -21,6 +21,7 @@ from tasks.changes import compare, remember
 from tasks.decide import decide
 from tasks.detect import detect
 from tasks.fetch import fetch
+from tasks.flow_runs import close_dead_flow_runs
 from tasks.honour import honour
 from tasks.measure import measure
 from tasks.report import report
@@ -46,6 +47,7 @@ def gate(config: GateConfig) -> State[Any]:
 
 def open_flow_run(config: GateConfig) -> GateRun:
     """Open the gate run of the flow run that this is called in."""
+    close_dead_flow_runs()
     this = runtime.flow_run
     return open_run(config, str(this.id), int(this.run_count), str(this.name))
 

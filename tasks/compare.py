@@ -22,7 +22,7 @@ from gradgate.errors import ConfigError
 from tasks import tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
-from tasks.run import run_folder
+from tasks.run import run_folder, save_tracked
 from tasks.score import progress_artifact
 from tasks.tracking import TrackedRun
 
@@ -57,6 +57,7 @@ def open_comparison(
     folder = RunFolder(comparison_folder(flow_run_id, attempt))
     try:
         folder.path.mkdir(parents=True)
+        save_tracked(folder, tracked)
         plain = redacted(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         folder.config.write_text(plain, encoding="utf-8")
     except OSError as error:

@@ -14,6 +14,7 @@ from gradgate.common.files import aside
 from gradgate.common.processes import Process, owner_of
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
+from gradgate.common.state import state_dir
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
 from tasks.mlflow_store import client_of, open_experiment, tracking_uri, translated
@@ -22,6 +23,7 @@ from tasks.run import runs_dir
 logger = logging.getLogger("gradgate.tasks")
 
 _DAY = 24 * 60 * 60  # seconds
+_LAST = {"drills": "drill.json", "comparisons": "compare.json"}  # what is written last
 
 
 def close_dead_runs(config: GateConfig) -> None:
@@ -41,6 +43,8 @@ def close_dead_runs(config: GateConfig) -> None:
             experiment = open_experiment(uri, config.tracking.experiment)
         for path in sorted(runs_dir().glob("*")):
             _remove_dead_part(RunFolder(path), client, uri)
+        for path in sorted(path for last in _LAST for path in state_dir().glob(f"{last}/*")):
+            _remove_killed(RunFolder(path), client, uri)
         with translated(uri):
             running = client.search_runs([experiment], "attributes.status = 'RUNNING'")
             for run in filter(_is_dead, running):
@@ -69,6 +73,22 @@ def _remove_dead_part(folder: RunFolder, client: MlflowClient, uri: str) -> None
             logger.exception("%s, of a process that was killed, could not be removed", part)
 
 
+def _remove_killed(folder: RunFolder, client: MlflowClient, uri: str) -> None:
+    """Remove the folder of a drill or a comparison that was killed; one that failed stays."""
+    try:
+        owner = owner_of(folder)
+        is_whole = (folder.path / _LAST[folder.path.parent.name]).exists()
+        if is_whole or owner is None or not owner.is_gone():
+            return
+        run = _run_of(folder, client, uri)
+        if run is not None and run.info.status in ("RUNNING", "KILLED"):
+            client.set_terminated(run.info.run_id, "KILLED")
+            shutil.rmtree(folder.path)
+            logger.warning("%s is of a process that was killed, and is removed", folder.path)
+    except (ConfigError, OSError, ValueError):
+        logger.exception("%s, of a process that was killed, could not be removed", folder.path)
+
+
 def _is_abandoned(folder: RunFolder) -> bool:
     """Whether the process that builds the folder is known to be gone.
 
@@ -93,18 +113,28 @@ def _is_closed(part: RunFolder, client: MlflowClient, uri: str) -> bool:
     record = json.loads(part.tracked.read_text(encoding="utf-8"))
     if record["uri"] != redacted(uri):
         return False
+    run = _run_of(part, client, uri)
+    if run is not None and run.info.status != "FAILED":
+        with translated(uri):
+            if "gradgate.verdict" in run.data.tags:
+                client.delete_tag(run.info.run_id, "gradgate.verdict")
+            client.set_terminated(run.info.run_id, "KILLED")
+    return True
+
+
+def _run_of(folder: RunFolder, client: MlflowClient, uri: str) -> Run | None:
+    """The run in MLflow; None when somebody deleted it, or it is in another store."""
+    record = json.loads(folder.tracked.read_text(encoding="utf-8"))
+    if record["uri"] != redacted(uri):
+        return None
     with translated(uri):
         try:
             run = client.get_run(record["run_id"])
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            return True  # somebody deleted it for good
-        if run.info.lifecycle_stage == "active" and run.info.status != "FAILED":
-            if "gradgate.verdict" in run.data.tags:
-                client.delete_tag(run.info.run_id, "gradgate.verdict")
-            client.set_terminated(run.info.run_id, "KILLED")
-    return True
+            return None
+    return run if run.info.lifecycle_stage == "active" else None
 
 
 def _is_dead(run: Run) -> bool:

@@ -35,7 +35,7 @@ from gradgate.release.subject import Model
 from tasks import tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
-from tasks.run import GateRun, run_folder
+from tasks.run import GateRun, run_folder, save_tracked
 from tasks.tracking import TrackedRun
 
 logger = logging.getLogger("gradgate.tasks")
@@ -93,6 +93,7 @@ def open_drill(config: DrillConfig, flow_run_id: str, attempt: int, name: str) -
     folder = drill_folder(flow_run_id, attempt)
     try:
         folder.mkdir(parents=True)
+        save_tracked(RunFolder(folder), tracked)
         plain = redacted(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         (folder / "config.yaml").write_text(plain, encoding="utf-8")
     except OSError as error:

@@ -38,11 +38,16 @@ def run_folder(flow_run_id: str, attempt: int = 1) -> Path:
 
 
 def save_run(run: GateRun) -> None:
-    """Write run.json, the first file of a run: where it is in MLflow, and whose it is."""
-    where = {**asdict(run.tracked), "uri": redacted(run.tracked.uri)}
+    """Write run.json, the first file of a run."""
+    save_tracked(run.folder.part, run.tracked)
+
+
+def save_tracked(folder: RunFolder, tracked: TrackedRun) -> None:
+    """Write down where the run of a folder is in MLflow, and whose it is."""
+    where = {**asdict(tracked), "uri": redacted(tracked.uri)}
     record = {**where, "owner": asdict(Process.this())}
     text = json.dumps(record, indent=2) + "\n"
-    run.folder.part.tracked.write_text(text, encoding="utf-8")
+    folder.tracked.write_text(text, encoding="utf-8")
 
 
 def tracked_id(folder: RunFolder) -> str:

@@ -25,8 +25,8 @@ from gradgate.config import TrackingConfig
 from gradgate.errors import ConfigError
 from helpers import MODEL, question_rows, write_jsonl
 from tasks.dead_runs import close_dead_runs
-from tasks.run import GateRun, run_folder, save_run
-from tasks.tracking import set_tags, start_run
+from tasks.run import GateRun, run_folder, save_run, save_tracked
+from tasks.tracking import end_run, set_tags, start_run
 
 Found = TypeVar("Found")
 Hold = Callable[..., tuple[Child, list[str]]]
@@ -182,6 +182,31 @@ def test_a_folder_whose_run_is_in_another_store_is_left_to_that_store(
     assert (state / "runs" / "killed.part").exists()
     close_dead_runs(config())
     assert not list((state / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("where", "last"), [("drills", "drill.json"), ("comparisons", "compare.json")]
+)
+def test_a_killed_drill_or_comparison_leaves_no_folder(
+    state: Path, monkeypatch: pytest.MonkeyPatch, where: str, last: str
+) -> None:
+    folders = {}
+    for name in ("killed", "failed", "whole", "alive"):
+        run = start_run(config(), "drill", name)
+        folder = folders[name] = RunFolder(state / where / name)
+        folder.path.mkdir(parents=True)
+        if name != "alive":
+            gone = Process(Process.this().host, 999_999_999, 1.0)
+            monkeypatch.setattr(Process, "this", lambda gone=gone: gone)
+        save_tracked(folder, run)
+        monkeypatch.undo()
+        monkeypatch.setenv("GRADGATE_STATE_DIR", str(state))
+        if name == "failed":
+            end_run(run, ok=False)
+    (folders["whole"].path / last).touch()
+    close_dead_runs(config())
+    assert sorted(path.name for path in (state / where).iterdir()) == ["alive", "failed", "whole"]
+    assert sorted(statuses(state).values()) == ["FAILED", "KILLED", "RUNNING", "RUNNING"]
 
 
 def test_a_folder_of_another_host_is_left_alone(state: Path) -> None:
