@@ -195,8 +195,10 @@ def _ready_to_run() -> Iterator[None]:
     """
     from transformers.utils import logging as transformers_logging
 
+    from flows.prefect_environment import end_servers_left_behind
     from tasks.flow_runs import tagged_with_process
 
+    end_servers_left_behind()
     transformers_logging.disable_progress_bar()
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     try:

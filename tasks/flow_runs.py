@@ -65,17 +65,10 @@ def _going_on(client: SyncPrefectClient) -> list[FlowRun]:
 
 def _is_dead(run: FlowRun) -> bool:
     """Whether all processes that the run names are known to be gone, and it names one."""
-    found = [_process(tag) for tag in run.tags if tag.startswith(_PREFIX)]
+    named = [tag.removeprefix(_PREFIX) for tag in run.tags if tag.startswith(_PREFIX)]
+    found = [Process.from_text(text) for text in named]
     return bool(found) and all(process is not None and process.is_gone() for process in found)
 
 
 def _tag(process: Process) -> str:
-    return f"{_PREFIX}{process.pid} {process.started} {process.host}"
-
-
-def _process(tag: str) -> Process | None:
-    try:
-        pid, started, host = tag.removeprefix(_PREFIX).split(" ", 2)
-        return Process(host, int(pid), float(started))
-    except ValueError:
-        return None
+    return f"{_PREFIX}{process.as_text()}"

@@ -23,6 +23,7 @@ from helpers import load_config
 
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 NEEDED = {"data": {"source": "x"}, "model": {"path": "m"}}
+GROUPS = ("attest", "audit", "cache", "runs")  # of commands
 
 
 def pages_with(*languages: str) -> list[str]:

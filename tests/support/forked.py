@@ -60,6 +60,11 @@ class Forker:
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
             )  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """Of the process that forks."""
+        return self._process.pid
+
     def start(
         self, code: str, *arguments: object, stdout: IO[str], stderr: IO[str] | None = None
     ) -> Child:

@@ -32,6 +32,19 @@ class Process:
         pid = os.getpid()
         return cls(_host(), pid, _started(pid))
 
+    def as_text(self) -> str:
+        """In one line, for a tag or the environment."""
+        return f"{self.pid} {self.started} {self.host}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Self | None:
+        """What `as_text` wrote; None of anything else."""
+        try:
+            pid, started, host = text.split(" ", 2)
+            return cls(host, int(pid), float(started))
+        except ValueError:
+            return None
+
     def is_of_this_host(self) -> bool:
         """Whether it can be seen from here."""
         return self.host == _host()

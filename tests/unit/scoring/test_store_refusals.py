@@ -12,6 +12,7 @@ from store_helpers import CONTEXT, RIGHT, filled, in_process, key, score_of, sco
 
 from gradgate.errors import StoreError
 from gradgate.scoring.store import scores as store_module
+from gradgate.scoring.store.file import files_set_aside
 from gradgate.scoring.store.scores import ScoreStore
 from gradgate.scoring.store.upkeep import verify
 
@@ -30,8 +31,11 @@ def test_a_newer_version_is_left_alone(path):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("kind", ["text", "short text", "sqlite", "application", "broken sqlite"])
-def test_a_file_of_somebody_else_is_left_alone(path, kind):
+KINDS = ["text", "short text", "sqlite", "application", "broken sqlite"]
+
+
+def write_other(path: Path, kind: str) -> bytes:
+    """Something else than a store."""
     if "text" in kind:
         path.write_text("a,b\n1,2\n" * (100 if kind == "text" else 1))
     else:
@@ -40,11 +44,35 @@ def test_a_file_of_somebody_else_is_left_alone(path, kind):
             sql(path, "PRAGMA application_id = 7")
         if kind == "broken sqlite":
             path.write_bytes(path.read_bytes()[:4096] + b"x" * 4096)
-    before = path.read_bytes()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_of_somebody_else_is_left_alone(path, kind):
+    before = write_other(path, kind)
     with pytest.raises(StoreError, match=r"scores\.db is not a score store .* left as it is"):
         ScoreStore(path, CONTEXT)
     assert path.read_bytes() == before
     assert {f.name for f in path.parent.iterdir()} <= {"scores.db", "scores.db.lock"}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "first page lost"])
+def test_the_store_of_the_state_folder_never_stops_a_run(fresh_state, kind):
+    fresh_state.mkdir()
+    path = fresh_state / "scores.db"
+    if kind == "first page lost":
+        filled(path, 5)
+        path.write_bytes(b"x" * 4096 + path.read_bytes()[4096:])
+        before = path.read_bytes()
+    else:
+        before = write_other(path, kind)
+    with ScoreStore(path, CONTEXT) as store:
+        assert store.get([key(0)]) == {}
+        store.put({key(0): score_of(key(0))})
+    (aside,) = files_set_aside(path)
+    assert aside.read_bytes() == before
+    with ScoreStore(path, CONTEXT) as store:
+        assert len(store.get([key(0)])) == 1
 
 
 def test_a_place_where_no_file_can_be(tmp_path):

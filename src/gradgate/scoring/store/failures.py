@@ -47,9 +47,13 @@ def is_only_unwritable(error: sqlite3.DatabaseError) -> bool:
     )
 
 
-def not_a_store(path: Path) -> StoreError:
-    """The refusal of a file that is somebody else's."""
-    return StoreError(
+class NotAStoreError(StoreError):
+    """A file that is somebody else's, or whose first page is lost."""
+
+
+def not_a_store(path: Path) -> NotAStoreError:
+    """The refusal of such a file."""
+    return NotAStoreError(
         f"{path} is not a score store of gradgate and was left as it is; "
         "move it away, or name another file"
     )

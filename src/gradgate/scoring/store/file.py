@@ -17,8 +17,16 @@ from typing import Self, TypeVar
 from filelock import FileLock
 
 from gradgate.common.files import put_in_place
+from gradgate.common.state import score_store
 from gradgate.errors import StoreError
-from gradgate.scoring.store.failures import LOCK_SECONDS, UNREADABLE, errors, is_damage, not_a_store
+from gradgate.scoring.store.failures import (
+    LOCK_SECONDS,
+    UNREADABLE,
+    NotAStoreError,
+    errors,
+    is_damage,
+    not_a_store,
+)
 from gradgate.scoring.store.row import ScoreContext
 from gradgate.scoring.store.salvage import prepare_to_salvage, salvage
 from gradgate.scoring.store.schema import CACHE_KIB, connect, create, is_foreign, plain_connection
@@ -110,6 +118,9 @@ class StoreFile:
                     raise
                 self._replace()
                 connection = self._connect()
+            except NotAStoreError:
+                self._begin_anew()
+                connection = self._connect()
             return connection, _identity(self.path)
 
     def _connect(self) -> sqlite3.Connection:
@@ -128,7 +139,8 @@ class StoreFile:
     def _replace(self) -> None:
         """Put a fresh file here, with every row of the damaged one that is whole."""
         if is_foreign(self.path):
-            raise not_a_store(self.path)
+            self._begin_anew()
+            return
         aside = self._new_aside()
         with closing(plain_connection(self.path)) as damaged:
             prepare_to_salvage(damaged)
@@ -140,6 +152,27 @@ class StoreFile:
             "the score store %s was damaged; %d rows were saved, what is lost is scored again; "
             "the damaged file is %s, which nothing needs",
             self.path, n_rows, aside,
+        )  # fmt: skip
+
+    def _begin_anew(self) -> None:
+        """Move aside what has lost its first page, if it lies where only a store can lie.
+
+        Every run would be refused until somebody moved it by hand.
+
+        Raises:
+            NotAStoreError: It lies elsewhere, and may be somebody else's.
+        """
+        if self.path != Path(os.path.realpath(score_store())):
+            raise not_a_store(self.path)
+        aside = self._new_aside()
+        for end in ("", "-wal", "-journal"):
+            if _beside(self.path, end).exists():
+                _beside(self.path, end).rename(_beside(aside, end))
+        _beside(self.path, "-shm").unlink(missing_ok=True)
+        self.set_aside = aside
+        _log.warning(
+            "%s could not be read as a score store; it is now %s, and a new one is begun",
+            self.path, aside,
         )  # fmt: skip
 
     def _make_part(self, damaged: sqlite3.Connection) -> int:
