@@ -27,9 +27,9 @@ from gradgate.gate.verdict import Decision, load_verdict
 from gradgate.methods.gradsentry.threshold import PUBLISHED_CONSTANT, kde_valley
 from gradgate.train.config import GatedFinetuneConfig
 from tasks.drill import drill_folder
+from tasks.links import ui_command
 from tasks.mlflow_store import tracking_uri
 from tasks.run import run_folder
-from tasks.tracking import ui_command
 
 ROWS = 1_200  # 400 of them are held back to test the models
 SEED = 0

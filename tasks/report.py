@@ -1,41 +1,61 @@
-"""What Prefect's UI shows of a gate run: verdict, top flagged rows, links."""
+"""What Prefect's UI shows of a gate run: verdict, rows to look at, links to MLflow's copies."""
 
 from typing import Any
 
+import pyarrow.parquet as pq
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from gradgate.common.escaping import escape
 from gradgate.gate.flags import top_flagged
-from gradgate.gate.quarantine import top_quarantined
+from gradgate.gate.verdict import Verdict
+from gradgate.report.in_doubt import MAX_PILES, Pile, in_doubt, n_rows
+from tasks.links import artifact_link, run_link, where_to_read
 from tasks.retries import OPTIONS
 from tasks.run import GateRun
-from tasks.tracking import run_link, ui_command
 
 TOP = 20
 SHOWN = 200  # characters of a cell
 
 
 @task(**OPTIONS)
-def report(run: GateRun) -> None:
-    """Create the artifacts of a published run."""
-    text = run.folder.summary.read_text(encoding="utf-8")
-    where = (
-        f"\nEvidence: `{run.folder.path}`\n\nMLflow run: `{run.tracked.run_id}`; open it by "
-        f"`{ui_command(run.tracked.uri)}`\n"
+def report(run: GateRun, verdict: Verdict) -> None:
+    """Create the artifacts of a published run; what they link to opens on another machine."""
+    page = run.folder.report if run.folder.report.exists() else run.folder.summary
+    headline, text = run.folder.summary.read_text(encoding="utf-8").split("\n", 1)
+    where = where_to_read(run.tracked, page, run.folder.data_docs)
+    create_markdown_artifact(
+        f"{headline}\n\n{where}\n{text}",
+        key="verdict",
+        description="What was decided and what is asked of you: begin here",
     )
-    create_markdown_artifact(text + where, key="verdict")
-    if run.folder.flagged.exists():
-        create_table_artifact(_top_flagged(run), key="flagged", description="Flagged rows")
-    if run.folder.quarantined.exists():
-        rows = _quarantined(run)
-        create_table_artifact(rows, key="quarantined", description="Quarantined rows, the first")
+    _create_tables(run, verdict)
+    links = {
+        "report": (artifact_link(run.tracked, page.name), "Report", "The evidence, in MLflow"),
+        "mlflow-run": (run_link(run.tracked), "MLflow run", "All files and figures of the run"),
+    }
     if run.folder.data_docs.exists():
-        index = run.folder.data_docs / "index.html"
-        create_link_artifact(index.as_uri(), link_text="Data Docs", key="data-docs")
-    link = run_link(run.tracked)
-    if link is not None:
-        create_link_artifact(link, link_text="MLflow run", key="mlflow-run")
+        index = f"{run.folder.data_docs.name}/index.html"
+        docs = artifact_link(run.tracked, index)
+        links["data-docs"] = (docs, "Data Docs", "What Great Expectations checked, in MLflow")
+    for key, (link, name, description) in links.items():
+        if link is not None:
+            create_link_artifact(link, link_text=name, key=key, description=description)
+
+
+def _create_tables(run: GateRun, verdict: Verdict) -> None:
+    """The rows to look at, a bounded number of them, and how many there are."""
+    if run.folder.flagged.exists() and (rows := _top_flagged(run)):
+        n = pq.read_metadata(run.folder.flagged).num_rows
+        about = f"Flagged rows: {len(rows)} of {n:,}; all: {run.folder.flagged.name}"
+        create_table_artifact(rows, key="flagged", description=about)
+    if found := in_doubt(run.folder, verdict):
+        rows = [row for pile in found[:MAX_PILES] for row in _in_doubt(pile)]
+        about = (
+            f"Rows in doubt, by group: {len(rows)} of {n_rows(found):,}; all: "
+            f"{run.folder.quarantined.name}"
+        )
+        create_table_artifact(rows, key="quarantined", description=about)
 
 
 def _top_flagged(run: GateRun) -> list[dict[str, Any]]:
@@ -45,7 +65,7 @@ def _top_flagged(run: GateRun) -> list[dict[str, Any]]:
             "spectral entropy": round(row["spectral_entropy"], 4),
             "target tokens": row["n_target_tokens"],
             "question": ", ".join(row["questions"]),
-            "group": row["group"],
+            "group": row["group"] and f"{row['questions'][0]}:{row['group']}",
             "prompt": _cell(row["prompt"]),
             "target": _cell(row["target"]),
         }
@@ -53,17 +73,19 @@ def _top_flagged(run: GateRun) -> list[dict[str, Any]]:
     ]
 
 
-def _quarantined(run: GateRun) -> list[dict[str, Any]]:
+def _in_doubt(pile: Pile) -> list[dict[str, Any]]:
+    group = "" if pile.group is None else f"{pile.question}:{pile.group}"
     return [
         {
-            "row": row["row"],
-            "why": row["why"],
-            "question": ", ".join(row["questions"]),
-            "reasons": _cell("; ".join(row["reasons"])),
-            "prompt": _cell(row["prompt"]),
-            "target": _cell(row["target"]),
+            "group": group,
+            "row": row.row,
+            "why": pile.why,
+            "new": "new" if row.is_new else "",
+            "prompt": _cell(row.prompt),
+            "target": _cell(row.target),
+            "reasons": _cell("; ".join(row.reasons)),
         }
-        for row in top_quarantined(run.folder, TOP)
+        for row in pile.shown
     ]
 
 

@@ -2,8 +2,10 @@
 
 import logging
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +21,17 @@ from gradgate.data.prepare import Prepared
 from gradgate.errors import ConfigError, DataError, GradgateError
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import ScoredRun
-from gradgate.gate.verdict import TrustedReference, Verdict
+from gradgate.gate.verdict import Decision, TrustedReference, Verdict, load_verdict
 from gradgate.methods.contract import Scores
+from gradgate.report.about import About
 from gradgate.report.content import collect
-from gradgate.report.markdown import verdict_markdown
+from gradgate.report.deciding import Deciding
+from gradgate.report.in_doubt import flagged, in_doubt
+from gradgate.report.markdown import short_markdown, verdict_markdown
 from gradgate.report.page import write_report
 from tasks import lineage, tracking
 from tasks.dead_runs import close_dead_runs
+from tasks.links import artifact_fragment
 from tasks.retries import OPTIONS
 from tasks.run import GateRun, run_folder, save_run, tracked_id
 from tasks.signing import signer_of
@@ -113,17 +119,18 @@ def publish(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
     part = run.folder.part
     source = Prepared.load(part.path).source if part.dataset.exists() else "not read"
     part.verdict.write_text(verdict.to_json(), encoding="utf-8")
-    page = verdict_markdown(verdict, source)
-    part.summary.write_text(page, encoding="utf-8")
+    about = _about(run, config, verdict)
+    part.summary.write_text(verdict_markdown(verdict, source, about), encoding="utf-8")
     _attest(run, config, verdict)
-    _write_report(part, verdict, source)
+    _write_report(part, verdict, source, about)
     _log_figures(run, verdict)
     for path in sorted(part.path.iterdir()):
         # All rows with their text stay here; those that need a look are logged.
         if path not in (part.samples, part.rows) and path.suffix != ".part":
             tracking.log_files(run.tracked, path, path.name if path.is_dir() else None)
     name = f"{verdict.decision}: {Path(source).name}"
-    tags = {"mlflow.note.content": page, "mlflow.runName": name, **_compared_with(run, verdict)}
+    tags = {"mlflow.note.content": _note(run, verdict, about), "mlflow.runName": name}
+    tags |= _compared_with(run, verdict)
     if config.tracking.gate is not None:
         tags["gradgate.gate"] = config.tracking.gate
     tracking.set_tags(run.tracked, tags)
@@ -145,12 +152,49 @@ def _attest(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
         logger.exception("the error is recorded without an attestation")
 
 
-def _write_report(part: RunFolder, verdict: Verdict, source: str) -> None:
-    """Write report.html, when there is something that it could say."""
-    if not part.flagged.exists():
-        return
+def _about(run: GateRun, config: GateConfig, verdict: Verdict) -> About:
+    """Which run the pages are about, and how a person decides on it."""
+    folder, part, is_known = run.folder.path, run.folder.part, verdict.decision != "error"
+    return About(
+        run=folder.name,
+        files=f"{folder} on {socket.gethostname()}",
+        when=datetime.now(UTC),
+        policy=config.policy,
+        deciding=Deciding("approve", folder.name),
+        last=_last_decision(run, verdict),
+        in_doubt=in_doubt(part, verdict) if is_known else [],
+        flagged=flagged(part, verdict) if is_known else [],
+    )
+
+
+def _last_decision(run: GateRun, verdict: Verdict) -> Decision | None:
+    """What the run decided that this one was compared with, where its verdict can be read."""
+    changes = verdict.changes
+    if changes is None or changes.since is None:
+        return None
+    try:
+        return load_verdict(RunFolder(run.folder.path.with_name(changes.since)).verdict).decision
+    except DataError:  # then the changes say that there was nothing to compare with
+        return None
+
+
+def _write_report(part: RunFolder, verdict: Verdict, source: str, about: About) -> None:
+    """Write report.html; that it cannot be written is no reason to keep an error quiet."""
     config = part.config.read_text(encoding="utf-8")
-    write_report(part.report, collect(part, Path(source).name, verdict, config))
+    try:
+        write_report(part.report, collect(part, Path(source).name, verdict, config, about))
+    except GradgateError:
+        if verdict.decision != "error":
+            raise
+        logger.exception("the error is recorded without a report")
+
+
+def _note(run: GateRun, verdict: Verdict, about: About) -> str:
+    """The description in MLflow, which links within the same server, whatever its address."""
+    report = run.folder.part.report
+    has_report = report.exists()
+    link = artifact_fragment(run.tracked, report.name).lstrip("/") if has_report else None
+    return short_markdown(verdict, about, link)
 
 
 def _log_figures(run: GateRun, verdict: Verdict) -> None:

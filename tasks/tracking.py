@@ -5,10 +5,7 @@ MLflow's active run is thread-local, and a task submitted by Prefect would open 
 
 import json
 import math
-import re
-import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -42,11 +39,13 @@ class TrackedRun:
 
     Attributes:
         uri: Tracking URI, credentials included; kept out of the repr, and so out of logs.
+        ui_url: Where people open MLflow's pages; None: at the address of the server.
     """
 
     uri: str = field(repr=False)
     experiment_id: str
     run_id: str
+    ui_url: str | None = None
 
 
 def start_run(
@@ -73,7 +72,7 @@ def start_run(
         run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
         with _ended_on_failure(client, run_id):
             client.log_batch(run_id, params=_params(config))
-    return TrackedRun(uri, experiment, run_id)
+    return TrackedRun(uri, experiment, run_id, config.tracking.ui_url)
 
 
 @contextmanager
@@ -194,21 +193,6 @@ def end_run(run: TrackedRun, ok: bool) -> None:
     """Close the run as FINISHED or FAILED."""
     with translated(run.uri):
         client_of(run.uri).set_terminated(run.run_id, "FINISHED" if ok else "FAILED")
-
-
-def run_link(run: TrackedRun) -> str | None:
-    """Address of the run in its server's UI; None where there is no server, see `ui_command`."""
-    if urlsplit(run.uri).scheme not in ("http", "https"):
-        return None
-    return f"{_address(run.uri).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
-
-
-def ui_command(uri: str) -> str:
-    """The shell command that shows a store's runs; for a server, the one that opens its UI."""
-    if urlsplit(uri).scheme in ("http", "https"):
-        return f"python -m webbrowser {shlex.quote(_address(uri))}"
-    mlflow = f"{shlex.quote(sys.executable)} -m mlflow"  # found without an activated environment
-    return f"{mlflow} ui --backend-store-uri {shlex.quote(redacted(uri))}"
 
 
 def _params(config: GateConfig) -> list[Param]:
@@ -334,8 +318,3 @@ def _changes(verdict: Verdict) -> dict[str, float | None]:
         "changes/flagged": changes.n_flagged_since,
         "changes/cleared": changes.n_cleared_since,
     }
-
-
-def _address(uri: str) -> str:
-    """The URI without user and password, to be opened in a browser."""
-    return re.sub(r"://[^/]*@", "://", uri)

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,13 +25,16 @@ from gradgate.config import Section, check_config
 from gradgate.data.in_memory import rows_in_memory
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate import pipeline
-from gradgate.gate.accounts import accepted_rows
+from gradgate.gate.accounts import accepted_file, accepted_rows
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import STEPS, Steps
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import Group
 from gradgate.models.handle import ConfiguredModel, HeldModel, ModelHandle
+from gradgate.report.about import About
 from gradgate.report.content import collect
+from gradgate.report.deciding import Deciding
+from gradgate.report.in_doubt import flagged, in_doubt
 from gradgate.report.markdown import verdict_markdown
 from gradgate.report.page import write_report
 from gradgate.scoring.run import ScoringSummary
@@ -71,12 +75,13 @@ class DetectionResult:
     """
 
     def __init__(
-        self, verdict: Verdict, folder: "tempfile.TemporaryDirectory[str]", source: str
+        self, verdict: Verdict, folder: "tempfile.TemporaryDirectory[str]", config: GateConfig
     ) -> None:
         """Keep a finished run."""
         self.verdict = verdict
         self._folder = folder
-        self._source = source
+        self._config = config
+        self._when = datetime.now(UTC)
 
     @property
     def groups(self) -> list[Group]:
@@ -132,17 +137,27 @@ class DetectionResult:
         try:
             with folder_written_whole(output) as part:
                 shutil.copytree(self._run.path, part, dirs_exist_ok=True)
-                self._write_pages(RunFolder(part))
+                self._write_pages(RunFolder(part), output)
         except (OSError, ValueError, DataError) as error:  # ValueError: a path without a name
             raise DataError(f"the evidence cannot be kept in {output}: {error}") from error
         return output
 
-    def _write_pages(self, run: RunFolder) -> None:
+    def _write_pages(self, run: RunFolder, output: Path) -> None:
         run.verdict.write_text(self.verdict.to_json(), encoding="utf-8")
-        page = verdict_markdown(self.verdict, self._source)
+        source, rows = self._config.data.source, RunFolder(output).rows
+        about = About(
+            run=output.name,
+            files=str(output),
+            when=self._when,
+            policy=self._config.policy,
+            deciding=Deciding("restore", str(rows), accepted_file(run.rows).suffix),
+            in_doubt=in_doubt(run, self.verdict),
+            flagged=flagged(run, self.verdict),
+        )
+        page = verdict_markdown(self.verdict, source, about)
         run.summary.write_text(page, encoding="utf-8")
         if run.flags.exists():
-            content = collect(run, self._source, self.verdict, "gradgate.detect(...)")
+            content = collect(run, source, self.verdict, "gradgate.detect(...)", about)
             write_report(run.report, content)
 
     @property
@@ -180,7 +195,7 @@ def detect(
         folder = tempfile.TemporaryDirectory(prefix="gradgate-")
         run, facts = RunFolder(Path(folder.name)), subject.facts()
         verdict = run_attested_gate(subject.config, run, subject.steps(), facts)
-        return DetectionResult(verdict, folder, subject.config.data.source)
+        return DetectionResult(verdict, folder, subject.config)
 
 
 def score(

@@ -4,6 +4,7 @@ import shlex
 import shutil
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gradgate.attest.issuing import Facts, run_attested_gate
@@ -25,10 +26,13 @@ from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import PowerConfig
 from gradgate.errors import ConfigError
-from gradgate.gate.accounts import FILES
+from gradgate.gate.accounts import FILES, accepted_file
 from gradgate.gate.config import GateConfig
 from gradgate.gate.verdict import Verdict
+from gradgate.report.about import About
 from gradgate.report.content import collect
+from gradgate.report.deciding import Deciding
+from gradgate.report.in_doubt import flagged, in_doubt
 from gradgate.report.page import write_report
 
 
@@ -77,7 +81,16 @@ def _publish(run: RunFolder, config: GateConfig, verdict: Verdict, wanted: Wante
         return Written(None, None, rows, attestation)
     if wanted.report is not None:
         command = redacted(shlex.join(["gradgate", *sys.argv[1:]]))
-        content = collect(run, Path(config.data.source).name, verdict, command)
+        about = About(
+            run=rows.name,
+            files=f"{rows} and beside it",
+            when=datetime.now(UTC),
+            policy=config.policy,
+            deciding=Deciding("restore", str(rows), accepted_file(rows).suffix),
+            in_doubt=in_doubt(run, verdict),
+            flagged=flagged(run, verdict),
+        )
+        content = collect(run, Path(config.data.source).name, verdict, command, about)
         write_report(wanted.report, content)
     put_in_place(run.flags, wanted.output)
     return Written(wanted.output, wanted.report, rows, attestation)

@@ -215,6 +215,12 @@ class TrackingConfig(Section):
     uri: str | None = Field(
         None, description="MLflow tracking URI; a sqlite file in the state folder when absent."
     )
+    ui_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/@]+(/[^\s@?#]*)?$",
+        description="Address at which people open MLflow's pages, where it is not that of uri: as "
+        "behind a proxy, in containers, or for a database. Links for reviewers begin with it.",
+    )
     experiment: str = Field("gradgate", min_length=1, description="MLflow experiment.")
     gate: str | None = Field(
         None,

@@ -23,6 +23,7 @@ from gradgate.gate.accounts import (
     NOT_JUDGED,
     REJECTED,
     STATES,
+    WHY,
     Account,
     accepted_file,
     read_accounts,
@@ -42,7 +43,8 @@ class Chosen:
     Attributes:
         rows: Numbers, as ranges with both ends.
         groups: Such as `poisoned:1`.
-        reasons: What `why` says, or a part of a reason.
+        reasons: What `why` says, or a part of a reason; a word of `why` is never looked for in the
+            reasons, for these quote the data.
     """
 
     rows: Sequence[Range] = ()
@@ -59,9 +61,15 @@ class Chosen:
         return (
             any(first <= account.row <= last for first, last in self.rows)
             or not set(self.groups).isdisjoint(account.groups)
-            or any(text == account.why for text in self.reasons)
-            or any(text in reason for text in self.reasons for reason in account.reasons)
+            or any(_says(account, text) for text in self.reasons)
         )
+
+
+def _says(account: Account, text: str) -> bool:
+    """Whether a row is out for what a choice names."""
+    if text in WHY:
+        return text == account.why
+    return any(text in reason for reason in account.reasons)
 
 
 @dataclass(frozen=True)

@@ -130,12 +130,13 @@ def threshold_text(tau: float | None) -> str:
     return "none" if tau is None else f"{tau:.4f}"
 
 
-def describe_changes(changes: Changes, tau: float | None) -> str:
+def describe_changes(changes: Changes, tau: float | None, last: Decision | None = None) -> str:
     """One line on what changed since the last run, with what may have caused it.
 
     Args:
         changes: From `gradgate.gate.changes`.
         tau: The threshold of the run itself.
+        last: What the last run decided, where that is known.
     """
     if changes.not_compared is not None:
         return f"not compared with the last run: {changes.not_compared}"
@@ -153,4 +154,8 @@ def describe_changes(changes: Changes, tau: float | None) -> str:
         then, now = threshold_text(changes.tau_before), threshold_text(tau)
         causes.append(f"threshold {then} then and {now} now")
     cause = f" ({', '.join(causes)})" if causes else ""
-    return f"since run {changes.since}: {new}; {changes.n_gone:,} gone; {flags}{cause}"
+    numbers = (changes.n_new, changes.n_gone, changes.n_flagged_since, changes.n_cleared_since)
+    decided = "" if last is None else f" ({last})"
+    if numbers == (0, 0, 0, 0) and not causes:
+        return f"none since run {changes.since}{decided}"
+    return f"since run {changes.since}{decided}: {new}; {changes.n_gone:,} gone; {flags}{cause}"

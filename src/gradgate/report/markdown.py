@@ -1,19 +1,56 @@
 """The verdict in Markdown, for people."""
 
 from gradgate.common.escaping import escape
-from gradgate.gate.changes import tau_of
 from gradgate.gate.verdict import Verdict
 from gradgate.power.power import Power
-from gradgate.report.facts import HEADLINE, describe_changes, facts
+from gradgate.report.about import About, asked, choices_of_all, opening, where_to_type
+from gradgate.report.facts import HEADLINE, facts
+
+_SHORT, _SHORT_LINE = 3, 200  # reasons of a short description, and characters of each
 
 
-def verdict_markdown(verdict: Verdict, source: str) -> str:
+def verdict_markdown(verdict: Verdict, source: str, about: About) -> str:
     """The verdict as a Markdown page; text from data and configuration is escaped."""
     rows = facts(verdict, source)
     table = "\n".join(f"| {escape(name)} | {escape(value)} |" for name, value in rows)
+    opened = "\n".join(f"- {name}: {escape(value)}" for name, value in opening(verdict, about))
     text = "\n".join(_lines(verdict))
-    page = f"# {HEADLINE[verdict.decision]}\n\n{text}\n\n| | |\n|---|---|\n{table}\n"
+    page = (
+        f"# {HEADLINE[verdict.decision]}\n\n{opened}\n\n**What is asked of you.** "
+        f"{asked(verdict, about)}\n\n{_commands(verdict, about)}{text}\n\n| | |\n|---|---|\n{table}\n"
+    )
     return page + "".join(_power(answer.power) for answer in verdict.answers if answer.power)
+
+
+def short_markdown(verdict: Verdict, about: About, link: str | None) -> str:
+    """A description in a few lines, without headings.
+
+    Args:
+        verdict: It is about.
+        about: Which run it is.
+        link: Address of the report; taken literally.
+    """
+    name, headline = HEADLINE[verdict.decision].split(": ", 1)
+    to_report = "" if link is None else f" [Open the report]({link})"
+    reasons = [f"- {escape(_cut(reason))}" for reason in verdict.reasons[:_SHORT]]
+    if len(verdict.reasons) > _SHORT:
+        reasons.append(f"- and {len(verdict.reasons) - _SHORT} more reasons")
+    return "\n".join(
+        [f"**{name}**: {headline}.{to_report}", "", asked(verdict, about), "", *reasons, ""]
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHORT_LINE else f"{text[:_SHORT_LINE]}…"
+
+
+def _commands(verdict: Verdict, about: About) -> str:
+    """The commands by which a person decides; each is one line, so that it stays in its block."""
+    found = choices_of_all(verdict, about)
+    if not found:
+        return ""
+    blocks = [f"{choice.label}:\n\n```sh\n{choice.command}\n```\n\n" for choice in found]
+    return "".join([*blocks, where_to_type(about), "\n\n"])
 
 
 def _lines(verdict: Verdict) -> list[str]:
@@ -22,9 +59,6 @@ def _lines(verdict: Verdict) -> list[str]:
         lines += [f"- Note: {escape(note)}" for note in answer.notes]
         if answer.blind_to:
             lines.append(f"- Blind to: {escape(', '.join(answer.blind_to))}")
-    if verdict.changes is not None:
-        changes = describe_changes(verdict.changes, tau_of(verdict))
-        lines.append(f"- Changes: {escape(changes)}")
     return lines
 
 

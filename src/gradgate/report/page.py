@@ -10,22 +10,26 @@ from markupsafe import Markup
 from gradgate.common.arrays import Floats, Marks
 from gradgate.common.escaping import harmless
 from gradgate.common.files import written_whole
+from gradgate.common.run_folder import RunFolder
 from gradgate.errors import DataError
-from gradgate.gate.changes import tau_of
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import FORM, Group, Side
 from gradgate.power.power import Power
 from gradgate.report import wording
+from gradgate.report.about import About, asked, choices_of_all, opening, where_to_type
 from gradgate.report.chart import BINS, HEIGHT, entropy_chart, recurrence_chart
-from gradgate.report.facts import HEADLINE, describe_changes, facts
+from gradgate.report.deciding import MAX_GROUPS, Choice, all_chosen, choices, to_decide
+from gradgate.report.facts import HEADLINE, facts
 from gradgate.report.highlight import Piece, excerpt
+from gradgate.report.in_doubt import MAX_PILES, n_rows
 
 Place = tuple[str, int | None]  # the question of an answer, and the id of one of its groups
 
 # So much is shown of each; whatever the data, the page stays below a megabyte.
-MAX_GROUPS, MAX_STRINGS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 10, 12, 3, 6, 25
-MAX_ATTACKS, MAX_REHEARSED = 40, 2
+MAX_STRINGS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 12, 3, 6, 25
+MAX_ATTACKS, MAX_REHEARSED, MAX_REJECTED = 40, 2, 5
 _LINE = 200  # characters of a line that comes from outside
+_PARAGRAPH = 600  # of those at the top
 _NAME = 80  # of a span, a cue or the name of a signal
 _TEXT = 360  # of a prompt or target
 _REPRODUCE = 12_000
@@ -68,22 +72,26 @@ class ReportContent:
 
     Attributes:
         source: Of the dataset, for the title.
+        about: Which run it is about.
         entropies: NaN where a row has no score. (n,)
         recurrences: NaN where a row has none. (n,)
         flagged: (n,)
         tau: Drawn in the plot of the entropies.
         top_flagged: The most suspicious first.
+        rejected: Row, reason and content of some rows that are no samples.
         reproduce: Command line or configuration.
         version: Of gradgate.
     """
 
     source: str
     verdict: Verdict
+    about: About
     entropies: Floats
     recurrences: Floats
     flagged: Marks
     tau: float | None
     top_flagged: list[FlaggedSample]
+    rejected: list[tuple[int, str, str]]
     reproduce: str
     version: str
 
@@ -141,7 +149,17 @@ def render(content: ReportContent) -> str:
             headline=HEADLINE[content.verdict.decision].split(": ", 1)[1],
             facts=facts(content.verdict, content.source),
             notes=[f"Note: {n}" for answer in content.verdict.answers for n in answer.notes],
-            changes=_changes(content.verdict),
+            opening=opening(content.verdict, content.about),
+            asked=asked(content.verdict, content.about),
+            choices=choices_of_all(content.verdict, content.about),
+            where_to_type=where_to_type(content.about),
+            piles=content.about.in_doubt[:MAX_PILES],
+            more_piles=content.about.in_doubt[MAX_PILES:],
+            listed={pile.place for pile in content.about.in_doubt[:MAX_PILES]},
+            flagged_alone=[pile for pile in content.about.flagged if pile.group is None],
+            all_chosen=all_chosen(content.verdict, content.about.shown),
+            group_choices=_group_choices(content),
+            pile_choices=lambda pile: choices(content.about.deciding, content.verdict, pile.chosen),
             charts=[chart for chart in charts if chart is not None],
             samples=content.top_flagged[:MAX_SAMPLES],
             strings=content.strings,
@@ -170,6 +188,7 @@ def _environment() -> Environment:
         "literal": lambda string: _cut(wording.string_text(string), _NAME),
         "name": lambda name: _cut(name, _NAME),
         "marked": _marked,
+        "paragraph": lambda text: Markup.escape(_cut(text, _PARAGRAPH)),
         "whole": _whole,
         "svg": Markup,  # a path of Panel, made of numbers alone
     }
@@ -177,6 +196,7 @@ def _environment() -> Environment:
         "strings_of": _strings,
         "rule_text": wording.rule_text,
         "cells": wording.cells,
+        "n_rows": n_rows,
         "BINS": BINS,
         "HEIGHT": HEIGHT,
         "MAX_GROUPS": MAX_GROUPS,
@@ -185,6 +205,9 @@ def _environment() -> Environment:
         "MAX_REASONS": MAX_REASONS,
         "MAX_ATTACKS": MAX_ATTACKS,
         "MAX_REHEARSED": MAX_REHEARSED,
+        "QUARANTINED": RunFolder(Path()).quarantined.name,
+        "FLAGGED": RunFolder(Path()).flagged.name,
+        "REJECTED": RunFolder(Path()).rejected.name,
     }
     return environment
 
@@ -222,5 +245,12 @@ def _n_flagged(content: ReportContent) -> int:
     return max(int(content.flagged.sum()), len(content.top_flagged))
 
 
-def _changes(verdict: Verdict) -> str | None:
-    return None if verdict.changes is None else describe_changes(verdict.changes, tau_of(verdict))
+def _group_choices(content: ReportContent) -> dict[Place, list[Choice]]:
+    """How a person decides on each group that is shown."""
+    return {
+        (answer.question, group.id): choices(
+            content.about.deciding, content.verdict, ["--group", f"{answer.question}:{group.id}"]
+        )
+        for answer in content.verdict.answers
+        for group in to_decide(answer.groups)
+    }

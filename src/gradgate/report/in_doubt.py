@@ -1,0 +1,200 @@
+"""Rows that are kept out as people decide on them: with their text, by group, a few of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyarrow import compute as pc
+
+from gradgate.common import parquet
+from gradgate.common.run_folder import RunFolder
+from gradgate.gate.quarantine import COPY
+from gradgate.gate.verdict import Verdict
+
+MAX_PILES, MAX_ROWS = 12, 5  # shown, and rows of each
+_MAX_RANGES = 30
+_COLUMNS = ["row", "questions", "group"]
+_WHY = "why"  # a column of quarantined.parquet alone
+FLAGGED = "flagged"  # why, of a row in the other table
+_SINCE = ("new", "flagged")  # changes that bring a row here
+_BATCH_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class DoubtfulRow:
+    """A row that is kept out.
+
+    Attributes:
+        row: Number in the source.
+        prompt: Text, whole.
+        target: Text, whole.
+        reasons: Why, in words.
+        is_new: It was not there, or neither flagged nor in doubt, in the run before.
+    """
+
+    row: int
+    prompt: str
+    target: str
+    reasons: list[str]
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Pile:
+    """Rows that are decided on together.
+
+    Attributes:
+        question: The first by which they are out; None for surplus copies alone.
+        group: `Group.id` in the answer to it; None for rows without a group, and for copies.
+        why: `in doubt`, `copy` or `flagged`.
+        n: How many.
+        n_new: Those of them that are new since the last run.
+        rows: All their numbers, such as `3,17-20`; None where that would be too long.
+        shown: Some of them, new ones first.
+    """
+
+    question: str | None
+    group: int | None
+    why: str
+    n: int
+    n_new: int
+    rows: str | None
+    shown: list[DoubtfulRow]
+
+    @property
+    def place(self) -> tuple[str | None, int | None]:
+        """The group among those of all answers."""
+        return (self.question, self.group)
+
+    @property
+    def chosen(self) -> list[str]:
+        """The options that choose these rows, or where they are too many those that are shown."""
+        if self.group is not None:
+            return ["--group", f"{self.question}:{self.group}"]
+        shown = ",".join(str(row) for row in sorted(row.row for row in self.shown))
+        return ["--rows", self.rows or shown]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `chosen` chooses all of them."""
+        return self.group is not None or self.rows is not None
+
+
+@dataclass
+class _Tally:
+    """What is known of a pile before the texts are read."""
+
+    n: int = 0
+    n_new: int = 0
+    first: list[int] = field(default_factory=list)
+    first_new: list[int] = field(default_factory=list)
+    ranges: list[list[int]] = field(default_factory=list)
+
+    def add(self, row: int, is_new: bool) -> None:
+        self.n += 1
+        self.n_new += is_new
+        firsts = self.first_new if is_new else self.first
+        if len(firsts) < MAX_ROWS:
+            firsts.append(row)
+        if self.ranges and self.ranges[-1][1] == row - 1:
+            self.ranges[-1][1] = row
+        elif len(self.ranges) <= _MAX_RANGES:
+            self.ranges.append([row, row])
+
+    @property
+    def shown(self) -> list[int]:
+        return [*self.first_new, *self.first][:MAX_ROWS]
+
+    @property
+    def rows(self) -> str | None:
+        if len(self.ranges) > _MAX_RANGES:
+            return None
+        return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in self.ranges)
+
+
+Rows = npt.NDArray[np.int64]
+_Key = tuple[str | None, int | None, str]
+
+
+def in_doubt(run: RunFolder, verdict: Verdict) -> list[Pile]:
+    """The rows of quarantined.parquet by group, in the order of the verdict; copies last.
+
+    Memory does not depend on how many they are.
+
+    Args:
+        run: Holds the tables, and changes.parquet where it was compared.
+        verdict: On it.
+
+    Raises:
+        DataError: A table cannot be read.
+    """
+    return _piles(run, run.quarantined, [*_COLUMNS, _WHY], verdict)
+
+
+def flagged(run: RunFolder, verdict: Verdict) -> list[Pile]:
+    """The rows of flagged.parquet; as `in_doubt`."""
+    return _piles(run, run.flagged, _COLUMNS, verdict)
+
+
+def _piles(run: RunFolder, path: Path, columns: list[str], verdict: Verdict) -> list[Pile]:
+    if not path.exists():
+        return []
+    new = _new_rows(run)
+    found: dict[_Key, _Tally] = {}
+    for batch in parquet.batches(path, columns, _BATCH_ROWS):
+        are_new = np.isin(batch["row"].to_numpy(), new).tolist()
+        for line, is_new in zip(batch.to_pylist(), are_new, strict=True):
+            found.setdefault(_key(line), _Tally()).add(line["row"], is_new)
+    keys = sorted(found, key=_order(verdict))
+    texts = _texts(path, [row for key in keys[:MAX_PILES] for row in found[key].shown])
+    return [
+        Pile(
+            *key,
+            n=found[key].n,
+            n_new=found[key].n_new,
+            rows=found[key].rows,
+            shown=[
+                DoubtfulRow(row, *texts[row], row in found[key].first_new)
+                for row in found[key].shown
+                if row in texts
+            ],
+        )
+        for key in keys
+    ]
+
+
+def _texts(path: Path, rows: list[int]) -> dict[int, tuple[str, str, list[str]]]:
+    """Prompt, target and reasons of some rows."""
+    lines = parquet.table(path, filters=pc.field("row").isin(rows)).to_pylist()
+    return {line["row"]: (line["prompt"], line["target"], line["reasons"]) for line in lines}
+
+
+def _key(line: dict[str, Any]) -> _Key:
+    why = line.get(_WHY, FLAGGED)
+    if why == COPY:
+        return (None, None, COPY)
+    return (line["questions"][0] if line["questions"] else None, line["group"], why)
+
+
+def _order(verdict: Verdict) -> Any:
+    """The order of the groups in the verdict; then rows without a group, then copies."""
+    places = [(answer.question, group.id) for answer in verdict.answers for group in answer.groups]
+    order = {place: i for i, place in enumerate(places)}
+    return lambda key: (key[2] == COPY, order.get(key[:2], len(order)), str(key))
+
+
+def _new_rows(run: RunFolder) -> Rows:
+    """Rows that are new, or newly in doubt or flagged, since the last run: (k,)."""
+    if not run.changes.exists():
+        return np.empty(0, np.int64)
+    lines = parquet.table(run.changes, ["row"], filters=pc.field("change").isin(_SINCE))
+    rows: Rows = lines["row"].to_numpy()
+    return rows
+
+
+def n_rows(found: Sequence[Pile]) -> int:
+    """How many rows there are in some piles."""
+    return sum(pile.n for pile in found)
