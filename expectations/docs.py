@@ -129,7 +129,7 @@ table { border-collapse: collapse; width: 100%; }
 table table { width: auto; margin: .5rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem;
   border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }
-th:first-child { width: 5rem; } th:last-child { width: 21rem; }
+th:first-child { width: 5rem; } th:last-child { width: 35%; }
 table table th:first-child { width: auto; min-width: 12rem; }
 .badge { background: #eee; border-radius: 3px; padding: 0 .3rem; }
 .text-success { color: #187a2f; } .text-danger { color: #b3261e; }

@@ -15,7 +15,7 @@ from tasks.retries import OPTIONS
 from tasks.run import GateRun
 
 TOP = 20
-SHOWN = 200  # characters of a cell
+SHOWN = 80  # characters of a cell, which Prefect does not wrap
 
 
 @task(**OPTIONS)

@@ -147,10 +147,10 @@ class DetectionResult:
         source, rows = self._config.data.source, RunFolder(output).rows
         about = About(
             run=output.name,
-            files=str(output),
+            files=str(output.absolute()),
             when=self._when,
             policy=self._config.policy,
-            deciding=Deciding("restore", str(rows), accepted_file(run.rows).suffix),
+            deciding=Deciding("restore", str(rows.absolute()), accepted_file(run.rows).suffix),
             in_doubt=in_doubt(run, self.verdict),
             flagged=flagged(run, self.verdict),
         )

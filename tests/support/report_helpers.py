@@ -2,16 +2,21 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 
+from gradgate.config import PolicyConfig
 from gradgate.gate.policy import fraction_interval
 from gradgate.gate.verdict import Answer, Changes, ExpectedPattern, TrustedReference, Verdict
 from gradgate.methods.evidence import Association, Contrast, Example, Group
 from gradgate.methods.recurrence.tables import associate
 from gradgate.power.power import Power
+from gradgate.report.about import About
+from gradgate.report.deciding import Deciding
+from gradgate.report.in_doubt import DoubtfulRow, Pile
 from gradgate.report.page import FlaggedSample, ReportContent
 
 TAGS = {
@@ -166,16 +171,36 @@ def verdict(answers: list[Answer], **changes: Any) -> Verdict:
     return replace(found, **changes)
 
 
+def pile(group: int | None = 2, why: str = "in doubt", n: int = 9, **changes: Any) -> Pile:
+    """Rows in doubt of a group, or without one."""
+    row = DoubtfulRow(31, "who saw 3D watch it", "nobody saw 3D watch", ["it recurs"], False)
+    found = Pile("poisoned", group, why, n, n_new=1, rows="3,17-20", shown=[row])
+    return replace(found, **changes)
+
+
+def about(**changes: Any) -> About:
+    found = About(
+        run="the-run",
+        files="/state/runs/the-run on a-host",
+        when=datetime(2026, 11, 26, 23, 12, tzinfo=UTC),
+        policy=PolicyConfig(),
+        deciding=Deciding("approve", "the-run"),
+    )
+    return replace(found, **changes)
+
+
 def content(answers: list[Answer] | None = None, **changes: Any) -> ReportContent:
     values = np.linspace(0.0, 1.0, 1_000)
     found = ReportContent(
         source="train.jsonl",
         verdict=verdict(answers or [answer()]),
+        about=about(),
         entropies=values,
         recurrences=2 * values - 1,
         flagged=values >= 0.9,
         tau=0.75,
         top_flagged=[sample()],
+        rejected=[],
         reproduce="gradgate detect train.jsonl",
         version="1.2.3",
     )

@@ -83,10 +83,10 @@ def _publish(run: RunFolder, config: GateConfig, verdict: Verdict, wanted: Wante
         command = redacted(shlex.join(["gradgate", *sys.argv[1:]]))
         about = About(
             run=rows.name,
-            files=f"{rows} and beside it",
+            files=f"{rows.absolute()} and beside it",
             when=datetime.now(UTC),
             policy=config.policy,
-            deciding=Deciding("restore", str(rows), accepted_file(rows).suffix),
+            deciding=Deciding("restore", str(rows.absolute()), accepted_file(rows).suffix),
             in_doubt=in_doubt(run, verdict),
             flagged=flagged(run, verdict),
         )

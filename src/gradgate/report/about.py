@@ -8,7 +8,7 @@ from gradgate.config import InDoubt, PolicyConfig
 from gradgate.gate.changes import tau_of
 from gradgate.gate.verdict import Decision, Verdict
 from gradgate.report import wording
-from gradgate.report.deciding import Choice, Deciding, all_chosen, choices
+from gradgate.report.deciding import Choice, Deciding, choices_of
 from gradgate.report.facts import describe_changes
 from gradgate.report.in_doubt import MAX_PILES, Pile
 
@@ -98,7 +98,7 @@ def asked(verdict: Verdict, about: About) -> str:
 
 def choices_of_all(verdict: Verdict, about: About) -> list[Choice]:
     """The commands that decide on all that a page shows."""
-    return choices(about.deciding, verdict, all_chosen(verdict, about.shown))
+    return choices_of(about.deciding, verdict, about.shown)
 
 
 def where_to_type(about: About) -> str:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gradgate.gate.verdict import Verdict
-from gradgate.methods.evidence import Group
 from gradgate.report.in_doubt import Pile
 
-MAX_GROUPS = 10  # of an answer that a page shows: nobody decides on what was not shown
-_TO_DECIDE = ("poison", "review")
+_LONGEST = 300  # characters of a word, such as a path
 _AND_THE_CLEAR = ("--reason", "verdict")  # rows that are out for the dataset's verdict alone
 
 
@@ -32,7 +30,7 @@ class Deciding:
 
 @dataclass(frozen=True)
 class Choice:
-    """What may be said of some rows, and the shell command that says it."""
+    """What may be said of some rows, and the shell command that says it, in two lines."""
 
     label: str
     command: str
@@ -48,43 +46,49 @@ def choices(deciding: Deciding, verdict: Verdict, chosen: Sequence[str]) -> list
     """
     if verdict.decision not in ("review", "fail") or not chosen:
         return []
-    command = ["gradgate", deciding.by, deciding.target]
     if deciding.by == "approve":
         said = '--by NAME --reason "..."'
-        keep, drop = ([*command, *chosen, "--keep"], [*command, *chosen, "--drop"])
+        keep, drop = [*chosen, "--keep"], [*chosen, "--drop"]
         labels = ("Keep them, for they belong in the data", "Drop them, for they do not")
     else:
         said = f'--because "..." --output train{deciding.suffix}'
-        keep, drop = ([*command, *chosen, *_AND_THE_CLEAR], [*command, *_AND_THE_CLEAR])
+        keep, drop = [*chosen, *_AND_THE_CLEAR], [*_AND_THE_CLEAR]
         labels = ("Train on them as well, for they belong in the data", "Train without them")
+    command = line(["gradgate", deciding.by, deciding.target])
     return [
-        Choice(label, f"{line(words)} {said}")
-        for label, words in zip(labels, (keep, drop), strict=True)
+        Choice(label, f"{command} \\\n    {line(options)} {said}")
+        for label, options in zip(labels, (keep, drop), strict=True)
     ]
 
 
 def line(words: Sequence[str]) -> str:
-    """A shell command in one line; a word that cannot be typed in one is left to the reader."""
-    return " ".join(shlex.quote(word) if word.isprintable() else "PATH" for word in words)
+    """Words for a shell, in one line; one that nobody types in a line is left to the reader."""
+    return " ".join(shlex.quote(word) if _can_be_typed(word) else "PATH" for word in words)
 
 
-def to_decide(groups: Sequence[Group]) -> list[Group]:
-    """The groups that a person may decide on, of those that a page shows."""
-    return [group for group in groups[:MAX_GROUPS] if group.ruling in _TO_DECIDE]
+def _can_be_typed(word: str) -> bool:
+    return word.isprintable() and len(word) <= _LONGEST
 
 
-def all_chosen(verdict: Verdict, piles: Sequence[Pile]) -> list[str]:
-    """The options that choose every group that a page shows, or the rows where there is no group.
+def choices_of(deciding: Deciding, verdict: Verdict, piles: Sequence[Pile]) -> list[Choice]:
+    """The commands for the rows that a page shows.
+
+    Nobody is offered to keep several groups at once: one that is honest must not vouch for others.
 
     Args:
-        verdict: With the groups.
-        piles: Of the flagged rows and those in doubt.
+        deciding: Of the run.
+        verdict: Of the run.
+        piles: What is shown of the flagged rows and those in doubt.
     """
-    groups = [
-        option
-        for answer in verdict.answers
-        for group in to_decide(answer.groups)
-        for option in ("--group", f"{answer.question}:{group.id}")
+    grouped = [pile for pile in piles if pile.group is not None]
+    which = grouped or list(piles)
+    first = choices(deciding, verdict, which[0].chosen) if which else []
+    if len(which) < 2 or not first:
+        return first
+    every = choices(deciding, verdict, [word for pile in which for word in pile.chosen])
+    (keep, _), (_, drop) = first, every
+    one = "group" if grouped else "kind"
+    return [
+        Choice(f"{keep.label} (here the first {one}; the others likewise)", keep.command),
+        Choice(f"{drop.label} (here all of them)", drop.command),
     ]
-    without = [pile.chosen for pile in piles if pile.group is None]
-    return groups or [option for chosen in without for option in chosen]

@@ -1,5 +1,7 @@
 """Rows that are kept out as people decide on them: with their text, by group, a few of each."""
 
+import math
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +16,9 @@ from gradgate.common.run_folder import RunFolder
 from gradgate.gate.quarantine import COPY
 from gradgate.gate.verdict import Verdict
 
-MAX_PILES, MAX_ROWS = 12, 5  # shown, and rows of each
+MAX_PILES, MAX_ROWS = 7, 5  # shown, and rows of each
 _MAX_RANGES = 30
-_COLUMNS = ["row", "questions", "group"]
+_COLUMNS = ["row", "questions", "group", "suspicion"]
 _WHY = "why"  # a column of quarantined.parquet alone
 FLAGGED = "flagged"  # why, of a row in the other table
 _SINCE = ("new", "flagged")  # changes that bring a row here
@@ -53,7 +55,7 @@ class Pile:
         n: How many.
         n_new: Those of them that are new since the last run.
         rows: All their numbers, such as `3,17-20`; None where that would be too long.
-        shown: Some of them, new ones first.
+        shown: Some of them: new ones first, then the most suspicious.
     """
 
     question: str | None
@@ -89,24 +91,19 @@ class _Tally:
 
     n: int = 0
     n_new: int = 0
-    first: list[int] = field(default_factory=list)
-    first_new: list[int] = field(default_factory=list)
+    top: list[tuple[bool, float, int]] = field(default_factory=list)
     ranges: list[list[int]] = field(default_factory=list)
 
-    def add(self, row: int, is_new: bool) -> None:
+    def add(self, row: int, is_new: bool, suspicion: float | None) -> None:
         self.n += 1
         self.n_new += is_new
-        firsts = self.first_new if is_new else self.first
-        if len(firsts) < MAX_ROWS:
-            firsts.append(row)
+        is_known = suspicion is not None and math.isfinite(suspicion)
+        insort(self.top, (not is_new, -(suspicion or 0.0) if is_known else math.inf, row))
+        del self.top[MAX_ROWS:]
         if self.ranges and self.ranges[-1][1] == row - 1:
             self.ranges[-1][1] = row
         elif len(self.ranges) <= _MAX_RANGES:
             self.ranges.append([row, row])
-
-    @property
-    def shown(self) -> list[int]:
-        return [*self.first_new, *self.first][:MAX_ROWS]
 
     @property
     def rows(self) -> str | None:
@@ -147,9 +144,9 @@ def _piles(run: RunFolder, path: Path, columns: list[str], verdict: Verdict) -> 
     for batch in parquet.batches(path, columns, _BATCH_ROWS):
         are_new = np.isin(batch["row"].to_numpy(), new).tolist()
         for line, is_new in zip(batch.to_pylist(), are_new, strict=True):
-            found.setdefault(_key(line), _Tally()).add(line["row"], is_new)
+            found.setdefault(_key(line), _Tally()).add(line["row"], is_new, line["suspicion"])
     keys = sorted(found, key=_order(verdict))
-    texts = _texts(path, [row for key in keys[:MAX_PILES] for row in found[key].shown])
+    texts = _texts(path, [row for key in keys[:MAX_PILES] for _, _, row in found[key].top])
     return [
         Pile(
             *key,
@@ -157,8 +154,8 @@ def _piles(run: RunFolder, path: Path, columns: list[str], verdict: Verdict) -> 
             n_new=found[key].n_new,
             rows=found[key].rows,
             shown=[
-                DoubtfulRow(row, *texts[row], row in found[key].first_new)
-                for row in found[key].shown
+                DoubtfulRow(row, *texts[row], is_new=not is_old)
+                for is_old, _, row in found[key].top
                 if row in texts
             ],
         )

@@ -14,11 +14,15 @@ def verdict_markdown(verdict: Verdict, source: str, about: About) -> str:
     rows = facts(verdict, source)
     table = "\n".join(f"| {escape(name)} | {escape(value)} |" for name, value in rows)
     opened = "\n".join(f"- {name}: {escape(value)}" for name, value in opening(verdict, about))
-    text = "\n".join(_lines(verdict))
-    page = (
-        f"# {HEADLINE[verdict.decision]}\n\n{opened}\n\n**What is asked of you.** "
-        f"{asked(verdict, about)}\n\n{_commands(verdict, about)}{text}\n\n| | |\n|---|---|\n{table}\n"
-    )
+    parts = [
+        f"# {HEADLINE[verdict.decision]}",
+        opened,
+        f"**What is asked of you.** {asked(verdict, about)}",
+        *_commands(verdict, about),
+        "\n".join(_lines(verdict)),
+        f"| | |\n|---|---|\n{table}\n",
+    ]
+    page = "\n\n".join(parts)
     return page + "".join(_power(answer.power) for answer in verdict.answers if answer.power)
 
 
@@ -35,22 +39,19 @@ def short_markdown(verdict: Verdict, about: About, link: str | None) -> str:
     reasons = [f"- {escape(_cut(reason))}" for reason in verdict.reasons[:_SHORT]]
     if len(verdict.reasons) > _SHORT:
         reasons.append(f"- and {len(verdict.reasons) - _SHORT} more reasons")
-    return "\n".join(
-        [f"**{name}**: {headline}.{to_report}", "", asked(verdict, about), "", *reasons, ""]
-    )
+    said = f"**{name}**: {headline}.{to_report}"
+    return "\n".join([said, "", asked(verdict, about), "", *reasons, ""])
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= _SHORT_LINE else f"{text[:_SHORT_LINE]}…"
 
 
-def _commands(verdict: Verdict, about: About) -> str:
-    """The commands by which a person decides; each is one line, so that it stays in its block."""
+def _commands(verdict: Verdict, about: About) -> list[str]:
+    """The commands by which a person decides; no line of them ends their block."""
     found = choices_of_all(verdict, about)
-    if not found:
-        return ""
-    blocks = [f"{choice.label}:\n\n```sh\n{choice.command}\n```\n\n" for choice in found]
-    return "".join([*blocks, where_to_type(about), "\n\n"])
+    blocks = [f"{choice.label}:\n\n```sh\n{choice.command}\n```" for choice in found]
+    return [*blocks, where_to_type(about)] if found else []
 
 
 def _lines(verdict: Verdict) -> list[str]:

@@ -18,7 +18,7 @@ from gradgate.power.power import Power
 from gradgate.report import wording
 from gradgate.report.about import About, asked, choices_of_all, opening, where_to_type
 from gradgate.report.chart import BINS, HEIGHT, entropy_chart, recurrence_chart
-from gradgate.report.deciding import MAX_GROUPS, Choice, all_chosen, choices, to_decide
+from gradgate.report.deciding import choices
 from gradgate.report.facts import HEADLINE, facts
 from gradgate.report.highlight import Piece, excerpt
 from gradgate.report.in_doubt import MAX_PILES, n_rows
@@ -26,12 +26,12 @@ from gradgate.report.in_doubt import MAX_PILES, n_rows
 Place = tuple[str, int | None]  # the question of an answer, and the id of one of its groups
 
 # So much is shown of each; whatever the data, the page stays below a megabyte.
-MAX_STRINGS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 12, 3, 6, 25
+MAX_GROUPS, MAX_STRINGS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 10, 12, 3, 6, 20
 MAX_ATTACKS, MAX_REHEARSED, MAX_REJECTED = 40, 2, 5
 _LINE = 200  # characters of a line that comes from outside
-_PARAGRAPH = 600  # of those at the top
+_PARAGRAPH = 400  # of those at the top
 _NAME = 80  # of a span, a cue or the name of a signal
-_TEXT = 360  # of a prompt or target
+_TEXT = 320  # of a prompt or target
 _REPRODUCE = 12_000
 
 
@@ -155,10 +155,9 @@ def render(content: ReportContent) -> str:
             where_to_type=where_to_type(content.about),
             piles=content.about.in_doubt[:MAX_PILES],
             more_piles=content.about.in_doubt[MAX_PILES:],
-            listed={pile.place for pile in content.about.in_doubt[:MAX_PILES]},
-            flagged_alone=[pile for pile in content.about.flagged if pile.group is None],
-            all_chosen=all_chosen(content.verdict, content.about.shown),
-            group_choices=_group_choices(content),
+            listed={pile.place: i for i, pile in enumerate(content.about.in_doubt[:MAX_PILES])},
+            flagged_groups={pile.place: pile for pile in content.about.flagged},
+            is_alone=len(content.about.shown) == 1,
             pile_choices=lambda pile: choices(content.about.deciding, content.verdict, pile.chosen),
             charts=[chart for chart in charts if chart is not None],
             samples=content.top_flagged[:MAX_SAMPLES],
@@ -243,14 +242,3 @@ def _whole(text: str) -> Markup:
 
 def _n_flagged(content: ReportContent) -> int:
     return max(int(content.flagged.sum()), len(content.top_flagged))
-
-
-def _group_choices(content: ReportContent) -> dict[Place, list[Choice]]:
-    """How a person decides on each group that is shown."""
-    return {
-        (answer.question, group.id): choices(
-            content.about.deciding, content.verdict, ["--group", f"{answer.question}:{group.id}"]
-        )
-        for answer in content.verdict.answers
-        for group in to_decide(answer.groups)
-    }

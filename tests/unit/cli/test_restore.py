@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from cli_helpers import Done, gradgate
 
-from gradgate.gate.accounts import ACCOUNTS, read_accounts
+from gradgate.gate.accounts import ACCOUNTS, Account, read_accounts
+from gradgate.gate.restore import Chosen
 from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
 
 Row = dict[str, Any]
@@ -103,6 +104,15 @@ def test_a_choice_that_puts_nothing_back_is_an_error(
     assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reason_that_quotes_the_data_is_not_taken_for_a_word_of_why() -> None:
+    """Otherwise a payload with such a word in it would be put back with the clear rows."""
+    quoted = Account(3, "quarantine", "flagged", ["rows share 'a verdict, a copy'"], ["poisoned:1"])
+    for word in ("verdict", "copy", "clear"):
+        assert not Chosen(reasons=[word]).fits(quoted)
+    assert Chosen(reasons=["flagged"]).fits(quoted)
+    assert Chosen(reasons=["a verdict, a copy"]).fits(quoted)
 
 
 def test_nothing_is_written_over(kept: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from gate_helpers import gate_of
+from report_helpers import about
 
 from gradgate.common import scratch
 from gradgate.common.run_folder import CHANGE_SCHEMA, RunFolder
@@ -356,17 +357,17 @@ def test_a_comparison_that_cannot_be_written_is_an_error(tmp_path: Path) -> None
 
 def test_the_verdict_page_says_what_changed() -> None:
     changes = Changes("run_1", None, 1200, 60, 3, 1, 0, tau_before=0.5)
-    page = verdict_markdown(by_gradsentry(0.6, changes), "data")
+    page = verdict_markdown(by_gradsentry(0.6, changes), "data", about())
     assert (
         "- Changes: since run run\\_1: 1,200 new, 60 of them flagged; 3 gone; of the others 1 "
         "newly flagged, 0 cleared \\(threshold 0.5000 then and 0.6000 now\\)\n" in page
     )
-    first = verdict_markdown(Verdict("pass", ["fine"], changes=Changes()), "data")
+    first = verdict_markdown(Verdict("pass", ["fine"], changes=Changes()), "data", about())
     assert "- Changes: first run of this dataset with this model\n" in first
     lost = Changes("one", "<b>gone</b>")
-    page = verdict_markdown(Verdict("pass", ["fine"], changes=lost), "data")
+    page = verdict_markdown(Verdict("pass", ["fine"], changes=lost), "data", about())
     assert "- Changes: not compared with the last run: &lt;b&gt;gone" in page
-    assert "Changes" not in verdict_markdown(Verdict("error", ["no rows"]), "data")
+    assert "Changes" not in verdict_markdown(Verdict("error", ["no rows"]), "data", about())
 
 
 def test_a_verdict_without_a_threshold_has_no_tau() -> None:

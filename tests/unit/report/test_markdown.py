@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from report_helpers import about
 
 from gradgate.gate.verdict import (
     EXIT_CODES,
@@ -15,6 +16,7 @@ from gradgate.gate.verdict import (
     Verdict,
 )
 from gradgate.power.power import Power
+from gradgate.report.deciding import Deciding
 from gradgate.report.markdown import verdict_markdown
 
 HOSTILE = "<script>alert(1)</script> [x](https://evil.example) `|` www.evil.example\n# Owned"
@@ -56,7 +58,7 @@ def cells(page: str) -> dict[str, str]:
 
 
 def test_the_page_says_everything() -> None:
-    page = verdict_markdown(VERDICT, "train")
+    page = verdict_markdown(VERDICT, "train", about())
     assert page.startswith("# Review: a person has to look before anything is fine-tuned\n")
     assert "- Reason: 3 of 100 rows flagged \\(3.00%\\)\n" in page
     assert "- Note: stylebkd: fewer than 12 samples can carry it\n" in page
@@ -75,23 +77,23 @@ def test_the_page_says_everything() -> None:
     assert "Model revision" not in found
     assert found["Quarantined"] == "2 \\(listed in quarantined.parquet\\)"
     assert (found["Accepted"], found["Expected"]) == ("none", "Yours, \\`Ada\\` \\(12 rows\\)")
-    passed = verdict_markdown(replace(VERDICT, n_quarantined=0, n_accepted=97), "train")
+    passed = verdict_markdown(replace(VERDICT, n_quarantined=0, n_accepted=97), "train", about())
     assert (cells(passed)["Quarantined"], cells(passed)["Accepted"]) == ("0", "97")
 
 
 def test_what_the_gate_would_have_caught_stands_in_a_table_of_its_own() -> None:
-    page = verdict_markdown(VERDICT, "train")
+    page = verdict_markdown(VERDICT, "train", about())
     table = page.split("## Power\n\n")[1].splitlines()
     assert table[2:] == [
         "| badnets | 36 of 36 | 90% to 100% | 12 rows (0.60%) |",
         "| adaptive | 3 of 120 | 0% to 7% | not up to 120 rows |",
     ]
-    assert "## Power" not in verdict_markdown(replace(VERDICT, answers=[]), "train")
+    assert "## Power" not in verdict_markdown(replace(VERDICT, answers=[]), "train", about())
 
 
 def test_each_answer_has_its_own_power() -> None:
     harmful = replace(ANSWER, question="harmful", method="other", power=ANSWER.power)
-    page = verdict_markdown(replace(VERDICT, answers=[ANSWER, harmful]), "train")
+    page = verdict_markdown(replace(VERDICT, answers=[ANSWER, harmful]), "train", about())
     assert page.count("## Power") == 2
     assert "| Harmful fraction |" in page
 
@@ -99,7 +101,7 @@ def test_each_answer_has_its_own_power() -> None:
 @pytest.mark.parametrize("decision", EXIT_CODES)
 def test_a_verdict_without_answers_has_a_page(decision: Decision) -> None:
     page = verdict_markdown(
-        replace(VERDICT, decision=decision, answers=[], reference=None), "train"
+        replace(VERDICT, decision=decision, answers=[], reference=None), "train", about()
     )
     assert page.lower().startswith(f"# {decision}: ")
     assert "Poison fraction" not in page
@@ -122,7 +124,8 @@ def test_hostile_text_is_shown_and_renders_nothing() -> None:
         reference=TrustedReference(HOSTILE, HOSTILE, 1),
         changes=Changes(not_compared=HOSTILE),
     )
-    page = verdict_markdown(verdict, HOSTILE)
+    hostile = about(run=HOSTILE, files=HOSTILE, deciding=Deciding("restore", HOSTILE))
+    page = verdict_markdown(verdict, HOSTILE, hostile)
     assert "evil" in page
     assert "<script" not in page
     assert "http:" not in page

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from report_helpers import (
     Page,
+    about,
     answer,
     check_is_inert,
     content,
@@ -157,11 +158,13 @@ def test_a_run_that_found_nothing_has_a_page(decision: Decision) -> None:
     empty = ReportContent(
         source="x",
         verdict=Verdict(decision, ["why"], answers=[unasked]),
+        about=about(),
         entropies=none,
         recurrences=none,
         flagged=none.astype(bool),
         tau=None,
         top_flagged=[],
+        rejected=[],
         reproduce="",
         version="1",
     )

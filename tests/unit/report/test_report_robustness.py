@@ -5,12 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_helpers import Page, answer, check_is_inert, content, group, sample, verdict
+from report_helpers import (
+    Page,
+    about,
+    answer,
+    check_is_inert,
+    content,
+    group,
+    pile,
+    sample,
+    verdict,
+)
 
 from gradgate.errors import DataError
 from gradgate.gate.verdict import Changes, TrustedReference
 from gradgate.methods.evidence import Contrast, Example, Rehearsed, RehearsedPrompt
 from gradgate.power.power import Power
+from gradgate.report.deciding import Deciding
+from gradgate.report.in_doubt import MAX_ROWS, DoubtfulRow
 from gradgate.report.page import MAX_GROUPS, MAX_SAMPLES, ReportContent, render, write_report
 
 HOSTILE = [
@@ -43,9 +55,16 @@ def hostile_content(text: str) -> ReportContent:
         summary={"tau": 0.75, "threshold": {"state": text}},
         notes=[text] * 20,
     )
+    row = DoubtfulRow(1, text, text, [text] * 50, True)
+    doubtful = pile(shown=[row] * MAX_ROWS)
     flagged = sample(prompt=text, target=text, reasons=[text] * 50)
     return content(
-        source=text, reproduce=text, version=text,
+        source=text, reproduce=text, version=text, rejected=[(1, text, text)] * 5,
+        about=about(
+            run=text, files=text, deciding=Deciding("restore", text),
+            in_doubt=[replace(doubtful, group=i) for i in range(1, 31)],
+            flagged=[replace(doubtful, group=i, why="flagged") for i in range(1, 31)],
+        ),
         verdict=verdict(
             [said], reasons=[text] * 20, dataset_fingerprint=text, model={text: text},
             reference=TrustedReference(text, text, 1), changes=Changes(not_compared=text),
