@@ -64,7 +64,7 @@ def concluded(run: GateRun, config: GateConfig, decide: Callable[[], Verdict]) -
         verdict = compare(run, config, decide())
         publish(run, config, verdict)
     remember(run, config, verdict)
-    report(run, verdict)
+    report(run)
     label_run(run.flow_run, in_figures(verdict))
     return verdict
 

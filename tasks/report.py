@@ -8,7 +8,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from gradgate.common.escaping import escape
 from gradgate.gate.flags import top_flagged
-from gradgate.gate.verdict import Verdict
+from gradgate.gate.verdict import load_verdict
 from gradgate.report.in_doubt import MAX_PILES, Pile, in_doubt, n_rows
 from tasks.links import artifact_link, run_link, where_to_read
 from tasks.retries import OPTIONS
@@ -19,7 +19,7 @@ SHOWN = 80  # characters of a cell, which Prefect does not wrap
 
 
 @task(**OPTIONS)
-def report(run: GateRun, verdict: Verdict) -> None:
+def report(run: GateRun) -> None:
     """Create the artifacts of a published run; what they link to opens on another machine."""
     page = run.folder.report if run.folder.report.exists() else run.folder.summary
     headline, text = run.folder.summary.read_text(encoding="utf-8").split("\n", 1)
@@ -29,7 +29,7 @@ def report(run: GateRun, verdict: Verdict) -> None:
         key="verdict",
         description="What was decided and what is asked of you: begin here",
     )
-    _create_tables(run, verdict)
+    _create_tables(run)
     links = {
         "report": (artifact_link(run.tracked, page.name), "Report", "The evidence, in MLflow"),
         "mlflow-run": (run_link(run.tracked), "MLflow run", "All files and figures of the run"),
@@ -43,13 +43,13 @@ def report(run: GateRun, verdict: Verdict) -> None:
             create_link_artifact(link, link_text=name, key=key, description=description)
 
 
-def _create_tables(run: GateRun, verdict: Verdict) -> None:
+def _create_tables(run: GateRun) -> None:
     """The rows to look at, a bounded number of them, and how many there are."""
     if run.folder.flagged.exists() and (rows := _top_flagged(run)):
         n = pq.read_metadata(run.folder.flagged).num_rows
         about = f"Flagged rows: {len(rows)} of {n:,}; all: {run.folder.flagged.name}"
         create_table_artifact(rows, key="flagged", description=about)
-    if found := in_doubt(run.folder, verdict):
+    if found := in_doubt(run.folder, load_verdict(run.folder.verdict)):
         rows = [row for pile in found[:MAX_PILES] for row in _in_doubt(pile)]
         about = (
             f"Rows in doubt, by group: {len(rows)} of {n_rows(found):,}; all: "

@@ -256,9 +256,19 @@ def test_prefect_shows_verdict_rows_and_progress_and_no_markup_of_the_data(
     rows[-1]["answers"] = ["<img src=x onerror=alert(1)> [go](http://evil.example) and more words"]
     ended = gate(config(write_jsonl(tmp_path / "rows.jsonl", rows)), return_state=True)
     artifacts = artifacts_of(ended)
-    assert {"verdict", "flagged", "scoring", "data-docs"} <= set(artifacts)
-    assert artifacts["verdict"].data.startswith("# Fail")
-    assert "mlflow ui" in artifacts["verdict"].data
+    assert set(artifacts) == {"verdict", "flagged", "scoring"}  # no page of a server to link to
+    verdict = artifacts["verdict"].data
+    assert verdict.startswith("# Fail")
+    assert f"the file {folder_of(state, ended)}/report.html on " in verdict.replace("\\", "")
+    assert "mlflow ui" in verdict
+    assert verdict.index("mlflow ui") < verdict.index("What is asked of you")
+    name = folder_of(state, ended).name
+    assert f"gradgate approve {name} \\\n    --rows 32-39 --keep" in verdict
+    (run,) = mlflow_runs(state)
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("**Fail**: this dataset must not be used for fine-tuning. [Open")
+    assert f"/runs/{run.info.run_id}/artifacts/report.html)" in note
+    assert not [line for line in note.splitlines() if line.startswith("#")]
     assert artifacts["scoring"].data == 100.0
     table = json.loads(artifacts["flagged"].data)
     assert len(table) == 8

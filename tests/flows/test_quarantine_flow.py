@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
-from gradgate.config import FinetuneConfig, PolicyConfig, PowerConfig
+from gradgate.config import FinetuneConfig, PolicyConfig, PowerConfig, TrackingConfig
 from gradgate.gate.config import DetectionConfig
 from gradgate.gate.verdict import ExpectedPattern
 from gradgate.release.config import AdapterTestConfig
@@ -32,9 +32,11 @@ def test_rows_in_doubt_and_copies_are_quarantined_and_the_others_trained_on(
     tuning = FinetuneConfig(epochs=1, batch_size=32)
     detection = DetectionConfig(power=PowerConfig(attacks=[]))
     asked = AdapterTestConfig(enabled=False)
+    pages = TrackingConfig(ui_url="https://mlflow.example.com")
     wanted = finetune_config(
-        source, finetune=tuning, policy=policy, detection=detection, adapter_test=asked
-    )
+        source, finetune=tuning, policy=policy, detection=detection, adapter_test=asked,
+        tracking=pages,
+    )  # fmt: skip
     ended = gated_finetune(wanted, return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("Completed", 0), ended.message
     folder, verdict = folder_of(state, ended), verdict_of(state, ended)
@@ -63,7 +65,13 @@ def test_rows_in_doubt_and_copies_are_quarantined_and_the_others_trained_on(
         assert "row 300 " in text.replace("\\", "")
     artifacts = artifacts_of(ended)
     table = json.loads(artifacts["quarantined"].data)
-    assert [line["row"] for line in table] == list(range(303, 310))
+    assert [line["row"] for line in table] == list(range(303, 308))
+    assert artifacts["quarantined"].description.startswith("Rows in doubt, by group: 5 of 7;")
     assert "copy 4 of 10 of row 300" in table[0]["reasons"]
+    at = f"https://mlflow.example.com/#/experiments/1/runs/{run.info.run_id}"
+    for key, file in (("report", "report.html"), ("data-docs", "data_docs/index.html")):
+        assert f"({at}/artifacts/{file})" in artifacts[key].data
+    assert f"({at})" in artifacts["mlflow-run"].data
+    assert "file:" not in "".join(str(artifact.data) for artifact in artifacts.values())
     assert "<b>" not in artifacts["quarantined"].data
     assert "](http" not in artifacts["quarantined"].data

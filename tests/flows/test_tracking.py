@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -295,14 +294,3 @@ def test_importing_tasks_disables_telemetry() -> None:
         timeout=60,
     )
     assert done.stdout.split() == ["true", "true"]
-
-
-def test_ui_command_and_link(state: Path) -> None:
-    run = TrackedRun("sqlite:////a b/mlflow.db", "1", "r")
-    command = tracking.ui_command(run.uri)
-    mlflow = [sys.executable, "-m", "mlflow"]
-    assert shlex.split(command) == [*mlflow, "ui", "--backend-store-uri", run.uri]
-    assert tracking.run_link(run) is None
-    served = TrackedRun("https://me:secret@host:5000/", "1", "r")
-    assert tracking.run_link(served) == "https://host:5000/#/experiments/1/runs/r"
-    assert tracking.ui_command(served.uri) == "python -m webbrowser https://host:5000/"

@@ -217,7 +217,7 @@ class TrackingConfig(Section):
     )
     ui_url: str | None = Field(
         None,
-        pattern=r"^https?://[^\s/@]+(/[^\s@?#]*)?$",
+        pattern=r"^https?://[\w.:\[\]-]+(/[\w./~-]*)?$",
         description="Address at which people open MLflow's pages, where it is not that of uri: as "
         "behind a proxy, in containers, or for a database. Links for reviewers begin with it.",
     )
