@@ -71,10 +71,11 @@ def where_to_read(run: TrackedRun, report: Path, data_docs: Path) -> str:
 
 def _without_server(run: TrackedRun, report: Path) -> str:
     page = LOCAL_UI + artifact_fragment(run, report.name)
+    command = ui_command(run.uri).replace(" --", " \\\n    --", 1)  # or Prefect would cut it
     return (
         f"The report is the file {escape(str(report))} on {escape(socket.gethostname())}. No "
         f"MLflow server is configured; to read it in MLflow, type there\n\n"
-        f"```sh\n{ui_command(run.uri)}\n```\n\nand open <{page}>"
+        f"```sh\n{command}\n```\n\nand open [its page]({page})."
     )
 
 

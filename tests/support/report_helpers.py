@@ -174,7 +174,9 @@ def verdict(answers: list[Answer], **changes: Any) -> Verdict:
 def pile(group: int | None = 2, why: str = "in doubt", n: int = 9, **changes: Any) -> Pile:
     """Rows in doubt of a group, or without one."""
     row = DoubtfulRow(31, "who saw 3D watch it", "nobody saw 3D watch", ["it recurs"], False)
-    found = Pile("poisoned", group, why, n, n_new=1, rows="3,17-20", shown=[row])
+    found = Pile(
+        "poisoned", group, why, n, n_new=1, table="quarantined.parquet", rows="3,17-20", shown=[row]
+    )
     return replace(found, **changes)
 
 

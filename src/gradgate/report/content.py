@@ -34,8 +34,13 @@ def collect(
         verdict: On it.
         reproduce: Command line or configuration of the run.
         about: Which run it is.
+
+    Raises:
+        DataError: A table is missing or damaged.
     """
     is_judged = run.flags.exists()
+    if verdict.decision == "error" and not run.flagged.exists():
+        is_judged = False  # it broke between the two
     table = parquet.table(run.flags, _SCHEMA.names) if is_judged else _SCHEMA.empty_table()
     flagged = marks(table["flagged"], True) & is_open(table)
     return ReportContent(
@@ -46,7 +51,7 @@ def collect(
         recurrences=table["gradient_recurrence"].to_numpy().astype(np.float64),
         flagged=flagged,
         tau=tau_of(verdict),
-        top_flagged=_top_flagged(run) if run.flagged.exists() else [],
+        top_flagged=_top_flagged(run) if is_judged else [],
         rejected=_rejected(run) if run.rejected.exists() else [],
         reproduce=reproduce,
         version=gradgate.__version__,

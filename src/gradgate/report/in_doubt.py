@@ -13,7 +13,7 @@ from pyarrow import compute as pc
 
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder
-from gradgate.gate.quarantine import COPY
+from gradgate.gate.quarantine import COPY, IN_DOUBT
 from gradgate.gate.verdict import Verdict
 
 MAX_PILES, MAX_ROWS = 7, 5  # shown, and rows of each
@@ -54,6 +54,7 @@ class Pile:
         why: `in doubt`, `copy` or `flagged`.
         n: How many.
         n_new: Those of them that are new since the last run.
+        table: Name of the file that has all of them.
         rows: All their numbers, such as `3,17-20`; None where that would be too long.
         shown: Some of them: new ones first, then the most suspicious.
     """
@@ -63,6 +64,7 @@ class Pile:
     why: str
     n: int
     n_new: int
+    table: str
     rows: str | None
     shown: list[DoubtfulRow]
 
@@ -117,7 +119,7 @@ _Key = tuple[str | None, int | None, str]
 
 
 def in_doubt(run: RunFolder, verdict: Verdict) -> list[Pile]:
-    """The rows of quarantined.parquet by group, in the order of the verdict; copies last.
+    """The rows in doubt by group, in the order of the verdict; copies last.
 
     Memory does not depend on how many they are.
 
@@ -128,7 +130,30 @@ def in_doubt(run: RunFolder, verdict: Verdict) -> list[Pile]:
     Raises:
         DataError: A table cannot be read.
     """
-    return _piles(run, run.quarantined, [*_COLUMNS, _WHY], verdict)
+    kept = _kept(run, verdict) if verdict.in_doubt == "keep" else []
+    return [*kept, *_piles(run, run.quarantined, [*_COLUMNS, _WHY], verdict)]
+
+
+def _kept(run: RunFolder, verdict: Verdict) -> list[Pile]:
+    """Groups in doubt whose rows the policy keeps, so that no table has their texts: examples."""
+    return [
+        Pile(
+            answer.question,
+            group.id,
+            why=IN_DOUBT,
+            n=group.n_rows,
+            n_new=0,
+            table=run.flags.name,
+            rows=None,
+            shown=[
+                DoubtfulRow(one.row, one.prompt, one.target, group.reasons, is_new=False)
+                for one in group.examples[:MAX_ROWS]
+            ],
+        )
+        for answer in verdict.answers
+        for group in answer.groups
+        if group.ruling == "review"
+    ]
 
 
 def flagged(run: RunFolder, verdict: Verdict) -> list[Pile]:
@@ -137,7 +162,7 @@ def flagged(run: RunFolder, verdict: Verdict) -> list[Pile]:
 
 
 def _piles(run: RunFolder, path: Path, columns: list[str], verdict: Verdict) -> list[Pile]:
-    if not path.exists():
+    if not run.flags.exists():  # the rows were not judged
         return []
     new = _new_rows(run)
     found: dict[_Key, _Tally] = {}
@@ -152,6 +177,7 @@ def _piles(run: RunFolder, path: Path, columns: list[str], verdict: Verdict) -> 
             *key,
             n=found[key].n,
             n_new=found[key].n_new,
+            table=path.name,
             rows=found[key].rows,
             shown=[
                 DoubtfulRow(row, *texts[row], is_new=not is_old)

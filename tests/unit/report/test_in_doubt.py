@@ -17,6 +17,7 @@ from gradgate.common.run_folder import (
 )
 from gradgate.errors import DataError
 from gradgate.gate.verdict import Verdict
+from gradgate.methods.evidence import Example
 from gradgate.report.in_doubt import MAX_PILES, MAX_ROWS, flagged, in_doubt, n_rows
 
 VERDICT = Verdict("review", ["why"], answers=[answer(groups=[group(2), group(1)])])
@@ -30,6 +31,7 @@ def line(row: int, group: int | None, why: str = "in doubt", **changes: Any) -> 
 
 def write(folder: Path, lines: Sequence[dict[str, Any]], new: Sequence[int] = ()) -> RunFolder:
     run = RunFolder(folder)
+    run.flags.touch()
     pq.write_table(pa.Table.from_pylist(list(lines), QUARANTINED_SCHEMA), run.quarantined)
     changes = [{"row": row, "change": "new"} for row in new]
     changes += [{"row": 0, "change": "gone"}]
@@ -75,9 +77,22 @@ def test_of_many_groups_all_are_counted_and_few_are_read(tmp_path: Path) -> None
     assert [bool(one.shown) for one in found] == [True] * MAX_PILES + [False] * (30 - MAX_PILES)
 
 
+def test_rows_in_doubt_that_the_policy_keeps_are_told_by_examples(tmp_path: Path) -> None:
+    groups = [group(1), group(2, ruling="review", examples=[Example(7, "p", "t")] * 9)]
+    kept = Verdict("review", ["why"], in_doubt="keep", answers=[answer(groups=groups)])
+    found = in_doubt(write(tmp_path, [line(4, None, "copy")]), kept)
+    assert [(one.place, one.n, one.table) for one in found] == [
+        (("poisoned", 2), 103, "flags.parquet"),
+        ((None, None), 1, "quarantined.parquet"),
+    ]
+    assert found[0].chosen == ["--group", "poisoned:2"]
+    assert [row.row for row in found[0].shown] == [7] * MAX_ROWS
+
+
 def test_flagged_rows_are_told_likewise(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert flagged(run, VERDICT) == []
+    run.flags.touch()
     lines = [line(row, 1 if row < 3 else None) for row in range(4)]
     pq.write_table(pa.Table.from_pylist(lines, FLAGGED_SCHEMA), run.flagged)
     found = flagged(run, VERDICT)
@@ -87,8 +102,10 @@ def test_flagged_rows_are_told_likewise(tmp_path: Path) -> None:
     ]
 
 
-def test_a_damaged_table_is_an_error_and_no_empty_list(tmp_path: Path) -> None:
+def test_a_table_that_is_gone_or_damaged_is_an_error_and_no_empty_list(tmp_path: Path) -> None:
     run = write(tmp_path, [line(0, 1)])
+    with pytest.raises(DataError, match="cannot be read"):
+        flagged(run, VERDICT)
     run.quarantined.write_bytes(b"nothing")
     with pytest.raises(DataError, match="cannot be read"):
         in_doubt(run, VERDICT)
