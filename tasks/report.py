@@ -29,7 +29,6 @@ def report(run: GateRun) -> None:
         key="verdict",
         description="What was decided and what is asked of you: begin here",
     )
-    _create_tables(run)
     links = {
         "report": (artifact_link(run.tracked, page.name), "Report", "The evidence, in MLflow"),
         "mlflow-run": (run_link(run.tracked), "MLflow run", "All files and figures of the run"),
@@ -41,6 +40,7 @@ def report(run: GateRun) -> None:
     for key, (link, name, description) in links.items():
         if link is not None:
             create_link_artifact(link, link_text=name, key=key, description=description)
+    _create_tables(run)
 
 
 def _create_tables(run: GateRun) -> None:

@@ -32,6 +32,7 @@ from gradgate.report.page import write_report
 from tasks import lineage, tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.links import artifact_fragment
+from tasks.report import report
 from tasks.retries import OPTIONS
 from tasks.run import GateRun, run_folder, save_run, tracked_id
 from tasks.signing import signer_of
@@ -103,6 +104,8 @@ def errors_recorded(run: GateRun, config: GateConfig) -> Iterator[None]:
         try:
             reason = redacted(f"{type(error).__name__}: {error}")
             publish(run, config, Verdict("error", [reason]))
+            if isinstance(error, Exception):  # nobody waits for pages when the process is to end
+                report(run)
         except Exception:
             part = run.folder.part.path
             logger.exception("the error could not be recorded; what there is lies in %s", part)
@@ -183,7 +186,7 @@ def _write_report(part: RunFolder, verdict: Verdict, source: str, about: About) 
     config = part.config.read_text(encoding="utf-8")
     try:
         write_report(part.report, collect(part, Path(source).name, verdict, config, about))
-    except GradgateError:
+    except Exception:
         if verdict.decision != "error":
             raise
         logger.exception("the error is recorded without a report")
@@ -191,9 +194,8 @@ def _write_report(part: RunFolder, verdict: Verdict, source: str, about: About) 
 
 def _note(run: GateRun, verdict: Verdict, about: About) -> str:
     """The description in MLflow, which links within the same server, whatever its address."""
-    report = run.folder.part.report
-    has_report = report.exists()
-    link = artifact_fragment(run.tracked, report.name).lstrip("/") if has_report else None
+    page = run.folder.part.report
+    link = artifact_fragment(run.tracked, page.name).lstrip("/") if page.exists() else None
     return short_markdown(verdict, about, link)
 
 

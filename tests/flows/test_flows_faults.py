@@ -14,6 +14,7 @@ import pytest
 import torch
 from flow_helpers import (
     SHORT_ANSWERS,
+    artifacts_of,
     config,
     finetune_config,
     folder_of,
@@ -71,6 +72,10 @@ def test_weights_that_are_nan_are_named(state: Path, tmp_path: Path) -> None:
     assert "model.norm.weight" in str(ended.message)
     verdict = verdict_of(state, ended)
     assert verdict.decision == "error"
+    shown = artifacts_of(ended)["verdict"].data
+    assert shown.startswith("# Error: the gate could not decide")
+    assert "Mend what the reason below names" in shown
+    assert "model.norm.weight" in (folder_of(state, ended) / "report.html").read_text()
     (run,) = mlflow_runs(state)
     assert (run.info.status, run.data.tags["gradgate.verdict"]) == ("FAILED", "error")
 
