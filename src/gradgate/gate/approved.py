@@ -106,7 +106,7 @@ def _written(
     in_doubt: InDoubt,
 ) -> tuple[list[Flagging], Approved]:
     head = None if log is None else log.head
-    if not people and not _has_earlier(run):
+    if not people and run.quarantined.exists() and not _has_earlier(run):
         return list(flaggings), Approved(log=head)
     tally = _Tally(flaggings, people, config.needed)
     tally.write(run)

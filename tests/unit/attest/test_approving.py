@@ -1,0 +1,285 @@
+"""A person decides on a run whose files are those of its attested verdict, and it goes on."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from approval_helpers import draft, said
+from attest_helpers import gate_config, stranger
+from shared import made_once
+
+import gradgate
+from gradgate.approvals.log import read_log
+from gradgate.attest.approving import Choice, EarlierRun, find_run, open_run, record
+from gradgate.attest.issuing import run_attested_gate, write_attestation
+from gradgate.attest.resuming import go_on, preview
+from gradgate.common.run_folder import RunFolder
+from gradgate.config import AttestationConfig
+from gradgate.errors import ConfigError, DataError
+from gradgate.gate.pipeline import STEPS
+from gradgate.gate.verdict import Verdict, load_verdict
+from gradgate.signing.keys import VARIABLE, by_operator, make_key, operator_signer, signer_from_file
+from helpers import diverse_rows, one_subject, write_jsonl
+
+N, N_DOUBTED = 100, 12
+POLICY = {"max_poison_fraction": 0.08, "review_above": 0.02}
+
+
+def write_reviewed(folder: Path) -> None:
+    """A signed run that needs a review, and its key."""
+    make_key(folder / "key")
+    rows = [*diverse_rows(N), *one_subject(N_DOUBTED, seed=7)]
+    source = write_jsonl(folder / "rows.jsonl", rows)
+    with source.open("a", encoding="utf-8") as file:
+        file.write('{"question": "no answer"}\n')
+    config = gate_config(
+        source,
+        folder / "key",
+        policy=POLICY,
+        approvals={"who": ["Ada", "Bob"]},
+    )
+    run = RunFolder(folder / "run")
+    verdict = run_attested_gate(config, run)
+    assert verdict.decision == "review", verdict.reasons
+    run.verdict.write_text(verdict.to_json(), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "reviewed", write_reviewed)
+
+
+@pytest.fixture
+def reviewed(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A copy of the run, as it lies in a state folder, whose key the environment names."""
+    monkeypatch.setenv("GRADGATE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv(VARIABLE, str(made / "key"))
+    return RunFolder(shutil.copytree(made / "run", tmp_path / "state" / "runs" / "night-1"))
+
+
+def opened(run: RunFolder) -> EarlierRun:
+    return open_run(run, partial(operator_signer, key=None))
+
+
+def keep(run: RunFolder, *groups: str, by: str = "Ada", **changes: Any) -> Any:
+    given = {"action": "keep", "reason": "our closing line", "pattern": False, **changes}
+    return record(opened(run), Choice(groups), by=by, **given)
+
+
+def gone_on(run: RunFolder, folder: Path) -> Verdict:
+    folder.mkdir(parents=True)
+    earlier = opened(run)
+    attestation = by_operator(earlier.config.attestation)
+    config = earlier.config.model_copy(update={"attestation": attestation})
+    return go_on(earlier, RunFolder(folder), config, STEPS)
+
+
+def test_a_review_is_approved_and_goes_on(reviewed: RunFolder, made: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in reviewed.path.rglob("*") if path.is_file()}
+    ((entry, digest),) = keep(reviewed, "poisoned:1")
+    assert (entry.run, entry.by, entry.n_rows) == ("night-1", "Ada", N_DOUBTED)
+    content = reviewed.verdict.read_bytes()
+    assert entry.verdict_sha256 == hashlib.sha256(content).hexdigest()
+    assert preview(opened(reviewed)).decision == "pass"
+    new = RunFolder(tmp_path / "new")
+    verdict = gone_on(reviewed, new.path)
+    assert (verdict.decision, verdict.n_accepted, verdict.n_kept) == ("pass", 112, N_DOUBTED)
+    assert before == {p: p.read_bytes() for p in reviewed.path.rglob("*") if p.is_file()}
+    assert new.samples.stat().st_ino == reviewed.samples.stat().st_ino
+    rows = made / "rows.jsonl"
+    lines = [json.loads(one) for one in rows.read_text().splitlines()]
+    accepted = (new.rows / "accepted.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in accepted] == lines[:-1]
+    why = pq.read_table(new.rows / "accounts.parquet")["why"].to_pylist()
+    assert why == ["clear"] * N + ["kept"] * N_DOUBTED + ["rejected"]
+    signer = signer_from_file(made / "key", "the test")
+    write_attestation(new, opened(reviewed).config, verdict, signer)
+    found = gradgate.verify(new.attestation, new.rows / "accepted.jsonl", key=made / "key.pub")
+    (approval,) = found.predicate.approvals
+    assert (approval.by, approval.entry, approval.n_rows) == ("Ada", digest, N_DOUBTED)
+    assert found.predicate.audit_log is not None
+    assert found.predicate.audit_log.model_dump() == {"n": 1, "sha256": digest}
+    # What came of it is a run as any other, and can be decided on again.
+    new.verdict.write_text(verdict.to_json(), encoding="utf-8")
+    record(opened(new), Choice(rows=[(3, 4)]), "drop", "Bob", "spam", False)
+    again = gone_on(new, tmp_path / "again")
+    assert (again.decision, again.n_accepted, again.n_dropped) == ("pass", 110, 2)
+
+
+def test_it_only_goes_on_where_nothing_was_decided(reviewed: RunFolder, tmp_path: Path) -> None:
+    verdict, was = gone_on(reviewed, tmp_path / "new"), load_verdict(reviewed.verdict)
+    assert (verdict.decision, verdict.answers) == ("review", was.answers)
+    assert verdict.accounts == was.accounts
+    assert verdict.files["samples.parquet"] == was.files["samples.parquet"]
+
+
+def test_a_run_is_named_by_its_folder_or_in_the_state(
+    reviewed: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (str(reviewed.path), "night-1", "runs/night-1"):
+        assert find_run(name).path.samefile(reviewed.path)
+    for name in ("night-2", "", " "):
+        with pytest.raises(ConfigError, match="there is no run"):
+            find_run(name)
+
+
+REFUSED: dict[str, tuple[Callable[[RunFolder], Any], str]] = {
+    "another name": (lambda run: keep(run, "poisoned:1", by="Eve"), "'Eve' may not decide; by"),
+    "no reason": (lambda run: keep(run, "poisoned:1", reason=" "), "what an auditor reads"),
+    "no choice": (lambda run: keep(run), "nothing is chosen"),
+    "no such group": (lambda run: keep(run, "poisoned:9"), "no group 'poisoned:9'; its groups"),
+    "pattern of a drop": (
+        lambda run: keep(run, "poisoned:1", pattern=True, action="drop"),
+        "goes with --keep and --group",
+    ),
+    "a row beyond": (
+        lambda run: record(opened(run), Choice(rows=[(0, 113)]), "keep", "Ada", "why", False),
+        "there is no row 113; the rows are 0 to 112",
+    ),
+    "a rejected row": (
+        lambda run: record(opened(run), Choice(rows=[(112, 112)]), "keep", "Ada", "why", False),
+        "row 112 is no sample that was judged",
+    ),
+}
+
+
+@pytest.mark.parametrize(("decide", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_nobody_can_decide(
+    reviewed: RunFolder, decide: Callable[[RunFolder], Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        decide(reviewed)
+    assert not (reviewed.path.parents[1] / "audit").exists()
+
+
+def attest_anew(run: RunFolder, made: Path, **changes: Any) -> None:
+    """Write another verdict, or the same of another configuration, with its attestation."""
+    earlier = opened(run)
+    config = earlier.config.model_copy(update=changes.pop("config", {}))
+    content = {**json.loads(run.verdict.read_text()), **changes}
+    run.verdict.write_text(json.dumps(content))
+    verdict = load_verdict(run.verdict)
+    run.verdict.write_text(verdict.to_json())
+    write_attestation(run, config, verdict, signer_from_file(made / "key", "the test"))
+
+
+def test_verdicts_that_no_person_can_approve(reviewed: RunFolder, made: Path) -> None:
+    attest_anew(reviewed, made, decision="error", reasons=["no memory"])
+    with pytest.raises(ConfigError, match=r"is error \(no memory\): something could not be"):
+        opened(reviewed)
+
+
+def test_raw_data_that_are_not_fit_cannot_be_approved(reviewed: RunFolder, made: Path) -> None:
+    attest_anew(reviewed, made, decision="fail", reasons=["9 rejected"], answers=[])
+    with pytest.raises(ConfigError, match=r"the raw data .* were not fit to be judged"):
+        opened(reviewed)
+
+
+def test_a_run_of_an_earlier_version_cannot_be_approved(reviewed: RunFolder, made: Path) -> None:
+    attest_anew(reviewed, made, files={})
+    with pytest.raises(ConfigError, match="was made by an earlier version"):
+        opened(reviewed)
+
+
+def test_where_nobody_may_decide_it_says_how_to_allow_it(reviewed: RunFolder, made: Path) -> None:
+    nobody = opened(reviewed).config.approvals.model_copy(update={"who": []})
+    attest_anew(reviewed, made, config={"approvals": nobody})
+    with pytest.raises(ConfigError, match=r"nobody in approvals.who; set it \(approvals: \{who:"):
+        keep(reviewed, "poisoned:1")
+
+
+def test_a_folder_that_is_of_no_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="rows of `gradgate detect` are put back by"):
+        opened(RunFolder(tmp_path))
+
+
+# Files that are others
+
+
+def _clear_flags(run: RunFolder) -> None:
+    table = pq.read_table(run.flags)
+    clear = pa.array([False] * len(table))
+    at = table.schema.get_field_index("in_doubt")
+    pq.write_table(table.set_column(at, table.schema.field(at), clear), run.flags)
+
+
+def _approve_by_hand(run: RunFolder) -> None:
+    content = run.verdict.read_text().replace('"decision": "review"', '"decision": "pass"')
+    run.verdict.write_text(content)
+
+
+CHANGED: dict[str, Callable[[RunFolder], Any]] = {
+    "flags": _clear_flags,
+    "verdict": _approve_by_hand,
+    "tokens": lambda run: run.samples.write_bytes(run.samples.read_bytes() + b"\0"),
+    "findings": lambda run: run.findings.write_text(
+        run.findings.read_text().replace('"ruling": "review"', '"ruling": "honest"')
+    ),
+    "rows": lambda run: (run.rows / "quarantine.jsonl").write_text(""),
+    "no table": lambda run: run.scores.unlink(),
+    "no attestation of ours": lambda run: write_attestation(
+        run, opened(run).config, load_verdict(run.verdict), stranger()
+    ),
+    "an unsigned one": lambda run: write_attestation(
+        run, opened(run).config, load_verdict(run.verdict), None
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED.values(), ids=CHANGED)
+def test_files_that_are_not_those_of_the_verdict_are_refused(
+    reviewed: RunFolder, change: Callable[[RunFolder], Any]
+) -> None:
+    change(reviewed)
+    with pytest.raises(DataError, match="run the gate again"):
+        opened(reviewed)
+
+
+def test_a_key_of_the_run_counts_only_where_the_operator_has_set_none(
+    reviewed: RunFolder, made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A forged run can name a key of its own, which is no key of the gate's."""
+    own = AttestationConfig(key=str(made / "key"))
+    attest_anew(reviewed, made, config={"attestation": own})
+    monkeypatch.delenv(VARIABLE)
+    assert opened(reviewed).signer is not None
+    make_key(tmp_path / "mallory")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "mallory"))
+    with pytest.raises(DataError, match="is not signed by"):
+        opened(reviewed)
+
+
+def test_entries_and_runs_of_a_key_that_was_exchanged(
+    reviewed: RunFolder, made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keep(reviewed, "poisoned:1")
+    make_key(tmp_path / "second")
+    former = opened(reviewed).config.approvals.model_copy(
+        update={"former_keys": str(made / "key.pub")}
+    )
+    attest_anew(reviewed, made, config={"approvals": former})
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "second"))
+    ((entry, _),) = keep(reviewed, "poisoned:1", by="Bob")
+    assert entry.number == 2
+    assert preview(opened(reviewed)).decision == "pass"
+
+
+def test_a_forged_entry_ends_what_goes_on(reviewed: RunFolder, tmp_path: Path) -> None:
+    earlier = opened(reviewed)
+    audit = tmp_path / "state" / "audit"
+    ids = pq.read_table(reviewed.flags)["sample_id"].to_pylist()
+    said(audit, [draft("Ada", "keep", ids)], stranger())
+    with pytest.raises(DataError, match="entry 1 of the log is not signed by"):
+        gone_on(reviewed, tmp_path / "new")
+    with pytest.raises(DataError, match="not signed"):
+        keep(reviewed, "poisoned:1")
+    shutil.rmtree(audit)
+    keep(reviewed, "poisoned:1")
+    assert len(read_log(audit, earlier.keys).entries) == 1
