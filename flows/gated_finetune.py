@@ -53,6 +53,6 @@ def train_and_test(
         result = finetune(run, config, verdict)
         test = test_adapter(run, config, verdict, result) if config.adapter_test.enabled else None
         if test is not None and test.outcome == "pass":
-            result = release_adapter(run, result, test)
+            result = release_adapter(run, config, result, test)
         record_finetuning(nested, run, verdict, result, test)
     return test

@@ -5,6 +5,7 @@ from dataclasses import replace
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
+from gradgate.attest.model_signature import sign_folder
 from gradgate.gate.verdict import Verdict
 from gradgate.release.holding import note_in_card, release, write_test
 from gradgate.release.page import as_markdown
@@ -39,9 +40,13 @@ def _in_figures(test: AdapterTest) -> str:
 
 
 @task(**OPTIONS)
-def release_adapter(run: GateRun, result: FinetuneResult, test: AdapterTest) -> FinetuneResult:
-    """Give what passed its name; the result says where it lies then."""
-    folder = run.folder
+def release_adapter(
+    run: GateRun, config: GatedFinetuneConfig, result: FinetuneResult, test: AdapterTest
+) -> FinetuneResult:
+    """Sign what passed, and give it its name; the result says where it lies then."""
+    folder, key = run.folder, config.attestation.model_key
+    if key is not None and test.outcome == "pass":
+        sign_folder(result.folder, key)
     is_adapter = result.folder == folder.held_adapter
     released = folder.adapter if is_adapter else folder.model
     release(result.folder, released, test)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from prefect import task
 
+from gradgate.attest.model_signature import check_model_key
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
@@ -31,6 +32,7 @@ logger = logging.getLogger("gradgate.tasks")
 def check_finetuning(config: GatedFinetuneConfig) -> None:
     """Find out before the gate whether what it lets through could be trained on."""
     check_before(config.model, config.finetune, runs_dir())
+    check_model_key(config.attestation.model_key)
 
 
 @task(**OPTIONS)
@@ -53,6 +55,8 @@ def finetune(run: GateRun, config: GatedFinetuneConfig, verdict: Verdict) -> Fin
         source=Prepared.load(folder.path).source,
         key=None if signer is None else signer.public_key,
         attested=config.attestation.required,
+        # What is held back is signed when it is released, with what its test says.
+        model_key=None if config.adapter_test.enabled else config.attestation.model_key,
     )
 
 

@@ -22,6 +22,7 @@ from flow_helpers import (
 from method_helpers import LONG, registered, some_rows
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from model_signing import verifying
 from peft import PeftModel
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
@@ -30,7 +31,9 @@ from transformers import AutoModelForCausalLM
 from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
+from gradgate.attest.keys import make_key
 from gradgate.config import (
+    AttestationConfig,
     FinetuneConfig,
     ModelConfig,
     PolicyConfig,
@@ -133,12 +136,19 @@ def test_clean_data_pass_by_evidence_and_the_verdict_says_what_it_cannot_see(
 ) -> None:
     source = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(300))
     tuning = FinetuneConfig(epochs=1, batch_size=32)
+    public, _ = make_key(tmp_path / "key", for_models=True)
     wanted = finetune_config(
-        source, detection=EVIDENCE, finetune=tuning, adapter_test=SHORT_ANSWERS
+        source,
+        detection=EVIDENCE,
+        finetune=tuning,
+        adapter_test=SHORT_ANSWERS,
+        attestation=AttestationConfig(model_key=str(tmp_path / "key")),
     )
     ended = gated_finetune(wanted, return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("Completed", 0)
     folder, answer = folder_of(state, ended), answer_of(verdict_of(state, ended))
+    signed = verifying.Config().use_elliptic_key_verifier(public_key=public)
+    signed.verify(folder / "adapter", folder / "adapter" / "model.sig")
     assert (answer.n_flagged, answer.n_in_doubt, answer.groups) == (0, 0, [])
     assert json.loads((folder / "adapter" / "training.json").read_text())["n_accepted"] == 300
     assert answer.power is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
@@ -21,11 +22,12 @@ _CURE = "make one by `gradgate attest keygen PATH`"
 _PUBLIC = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 
 
-def make_key(path: Path) -> tuple[Path, str]:
+def make_key(path: Path, for_models: bool = False) -> tuple[Path, str]:
     """Write a new private key, which only its owner may read, and the public one beside it.
 
     Args:
         path: Of the private key; neither it nor `path`.pub may be there.
+        for_models: ECDSA on P-256, for signatures of models, instead of Ed25519.
 
     Returns:
         The path of the public key, and its id.
@@ -37,7 +39,7 @@ def make_key(path: Path) -> tuple[Path, str]:
     for file in (path, public):
         if file.exists() or file.is_symlink():
             raise ConfigError(f"{file} exists, and no key is ever overwritten; name another path")
-    key = Ed25519PrivateKey.generate()
+    key = ec.generate_private_key(ec.SECP256R1()) if for_models else Ed25519PrivateKey.generate()
     secret = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

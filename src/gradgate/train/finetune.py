@@ -18,12 +18,14 @@ from datasets import Dataset
 from peft import PeftModel
 from securesystemslib.signer import SSlibKey
 
+from gradgate.attest.envelope import read_envelope
+from gradgate.attest.model_signature import sign_folder
 from gradgate.attest.own_run import require_attested
 from gradgate.common.files import folder_written_whole
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.errors import DataError, ModelError
-from gradgate.gate.acceptance import require_passing, write_accepted
+from gradgate.gate.acceptance import NotAcceptedError, require_passing, write_accepted
 from gradgate.gate.verdict import Verdict
 from gradgate.models.identity import load_model
 from gradgate.models.loading import LoadedModel
@@ -67,6 +69,7 @@ def finetune(
     source: str,
     key: SSlibKey | None = None,
     attested: bool = False,
+    model_key: str | None = None,
 ) -> FinetuneResult:
     """Fine-tune on the accepted samples of a gate run; the result appears when it is whole.
 
@@ -86,12 +89,13 @@ def finetune(
         source: The dataset's name, for the model card.
         key: Public key of the gate, if it has one.
         attested: Whether there has to be a signed attestation; one that is there is checked always.
+        model_key: File of the key that signs the folder, as it is then; None: it is not signed.
 
     Raises:
         NotAcceptedError: The verdict is no pass, the files of the run changed since, or its
             attestation is not on this verdict.
         DataError: A file of the run is broken, or `output` exists.
-        ConfigError: The settings do not fit the adapter or the device.
+        ConfigError: The settings do not fit the adapter or the device, or `model_key` is no key.
         ModelError: The model is another than the one that scored, has no such modules, or its
             loss is not finite; nothing is kept.
     """
@@ -115,8 +119,20 @@ def finetune(
             **course,
         )
         _save(tuned, loaded, facts, part)
+        if attestation is not None:
+            _copy_attestation(RunFolder(run_dir), part, attestation)
         shutil.rmtree(work)
+        if model_key is not None:
+            sign_folder(part, model_key)
     return _result(output, facts)
+
+
+def _copy_attestation(run: RunFolder, folder: Path, digest: str) -> None:
+    """Put the attestation beside what was trained, if it still is the one that was checked."""
+    copy = RunFolder(folder).attestation
+    shutil.copyfile(run.attestation, copy)
+    if read_envelope(copy).digest != digest:
+        raise NotAcceptedError(f"{run.attestation} changed in the meantime; run the gate again")
 
 
 def _require_absent(output: Path) -> None:

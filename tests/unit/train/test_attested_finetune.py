@@ -1,15 +1,19 @@
 """The attestation of a run is checked before it is trained on, and named in the model card."""
 
-import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from attest_helpers import Attested, Row, in_days, stranger, write_attested
+from model_signing import verifying
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from gradgate.attest.envelope import read_envelope
+from gradgate.attest.keys import make_key
+from gradgate.attest.model_signature import sign_folder
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.gate.acceptance import NotAcceptedError
@@ -26,19 +30,59 @@ def attested(tmp_path_factory: pytest.TempPathFactory) -> Attested:
 
 
 def train(
-    run: RunFolder, verdict: Verdict, output: Path, key: SSlibKey | None, attested: bool = False
+    run: RunFolder,
+    verdict: Verdict,
+    output: Path,
+    key: SSlibKey | None,
+    attested: bool = False,
+    model_key: Path | None = None,
 ) -> FinetuneResult:
     model = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
-    return finetune(run.path, verdict, model, QUICK, output, "run-7", "rows", key, attested)
+    signer = str(model_key) if model_key else None
+    return finetune(run.path, verdict, model, QUICK, output, "run-7", "rows", key, attested, signer)
 
 
-def test_the_card_names_the_attestation(attested: Attested, tmp_path: Path) -> None:
+def verifies(folder: Path, key: Path) -> bool:
+    config = verifying.Config().use_elliptic_key_verifier(public_key=key)
+    try:
+        config.verify(folder, folder / "model.sig")
+    except ValueError:
+        return False
+    return True
+
+
+def command_verifies(folder: Path, key: Path) -> bool:
+    """What model_signing's own command says."""
+    command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
+    command += ["--signature", str(folder / "model.sig"), "--public_key", str(key)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode in (0, 1), done.stderr
+    assert ("Verification succeeded" in done.stdout) == (done.returncode == 0)
+    return done.returncode == 0
+
+
+def test_the_signed_folder_names_the_attestation(attested: Attested, tmp_path: Path) -> None:
     key = attested.signer.public_key
     verdict = load_verdict(attested.run.verdict)
-    train(attested.run, verdict, tmp_path / "adapter", key, attested=True)
+    public, _ = make_key(tmp_path / "model-key", for_models=True)
+    other, _ = make_key(tmp_path / "other-key", for_models=True)
+    adapter = tmp_path / "adapter"
+    train(attested.run, verdict, adapter, key, True, tmp_path / "model-key")
     digest = read_envelope(attested.attestation).digest
-    assert f"| Attestation | {digest} |" in (tmp_path / "adapter" / "README.md").read_text()
-    assert json.loads((tmp_path / "adapter" / "training.json").read_text())["attestation"] == digest
+    assert read_envelope(adapter / "attestation.json").digest == digest
+    assert not list(adapter.glob("work"))
+    assert command_verifies(adapter, public)
+    assert not command_verifies(adapter, other)
+    moved = adapter.rename(tmp_path / "another name")
+    assert verifies(moved, public)
+    (moved / "added.json").write_text("{}")
+    assert not verifies(moved, public)
+    (moved / "added.json").unlink()
+    card = moved / "README.md"
+    card.write_text(card.read_text().replace("`pass`", "`fail`"))
+    assert not verifies(moved, public)
+    sign_folder(moved, str(tmp_path / "model-key"))
+    assert verifies(moved, public)
 
 
 def copy_of(attested: Attested, tmp_path: Path) -> RunFolder:
