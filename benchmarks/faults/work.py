@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from gradgate.attest.keys import make_key
+from gradgate.signing.keys import make_key
 from gradgate.gate.verdict import EXIT_CODES, Decision, load_verdict
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))

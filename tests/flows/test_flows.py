@@ -31,7 +31,7 @@ from transformers import AutoModelForCausalLM
 from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
-from gradgate.attest.keys import make_key
+from gradgate.signing.keys import make_key
 from gradgate.config import (
     AttestationConfig,
     FinetuneConfig,

@@ -32,7 +32,7 @@ FILES = {ACCOUNTS, *(f"{state}{suffix}" for state in STATES for suffix in (".jso
 CLEAR, KEPT, FLAGGED, REJECTED = "clear", "kept", "flagged", "rejected"
 NO_SCORE, UNDECIDED, VERDICT, NOT_JUDGED = "no score", "undecided", "verdict", "not judged"
 _NOT_CLEARED = (NO_SCORE, UNDECIDED, VERDICT, NOT_JUDGED)
-WHY = (CLEAR, FLAGGED, IN_DOUBT, COPY, *_NOT_CLEARED, REJECTED)
+WHY = (CLEAR, KEPT, FLAGGED, IN_DOUBT, COPY, DROPPED, *_NOT_CLEARED, REJECTED)
 _FLAGS = [
     *("row", "sample_id", "status", "reason", "spectral_entropy"),
     *("flagged", "in_doubt", "surplus_copy", "reasons", "approved"),

@@ -13,7 +13,7 @@ from pyarrow import compute as pc
 
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder
-from gradgate.gate.quarantine import COPY, IN_DOUBT
+from gradgate.gate.quarantine import COPY, DROPPED, IN_DOUBT
 from gradgate.gate.verdict import Verdict
 
 MAX_PILES, MAX_ROWS = 7, 5  # shown, and rows of each
@@ -169,6 +169,8 @@ def _piles(run: RunFolder, path: Path, columns: list[str], verdict: Verdict) -> 
     for batch in parquet.batches(path, columns, _BATCH_ROWS):
         are_new = np.isin(batch["row"].to_numpy(), new).tolist()
         for line, is_new in zip(batch.to_pylist(), are_new, strict=True):
+            if line.get(_WHY) == DROPPED:  # somebody has decided on it
+                continue
             found.setdefault(_key(line), _Tally()).add(line["row"], is_new, line["suspicion"])
     keys = sorted(found, key=_order(verdict))
     texts = _texts(path, [row for key in keys[:MAX_PILES] for _, _, row in found[key].top])

@@ -28,7 +28,7 @@ def test_what_is_appended_is_read(tmp_path: Path) -> None:
     assert (first.number, first.previous, second.previous) == (1, GENESIS, digest)
     assert (log.head.n, log.digests[0]) == (2, digest)
     assert log.samples(first) == set(IDS)
-    assert (second.n_rows, second.n_samples, log.samples(second)) == (2, 1, {IDS[0]})
+    assert (second.n_rows, second.n_samples, log.samples(second)) == (2, 1, frozenset(IDS[:1]))
     assert (first.chosen, second.chosen) == ("poisoned:1", "rows 3")
 
 

@@ -124,8 +124,9 @@ def test_rows_that_were_seen_stay_kept_as_long_as_their_string_holds_them(
 
 
 def test_rows_that_were_dropped_stay_dropped(tmp_path: Path) -> None:
-    for groups in ({}, {"poisoned": [OTHER]}, {"poisoned": []}):
-        assert ruled(tmp_path, [DROP], groups=groups) == "drop"  # type: ignore[arg-type]
+    held: list[dict[str, list[GroupEvidence]]] = [{}, {"poisoned": [OTHER]}, {"poisoned": []}]
+    for groups in held:
+        assert ruled(tmp_path, [DROP], groups=groups) == "drop"
 
 
 # New rows

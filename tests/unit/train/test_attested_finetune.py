@@ -12,7 +12,7 @@ from model_signing import verifying
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from gradgate.attest.envelope import read_envelope
-from gradgate.attest.keys import make_key
+from gradgate.signing.keys import make_key
 from gradgate.attest.model_signature import sign_folder
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import FinetuneConfig, ModelConfig
