@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import yaml
 
-from gradgate.signing.keys import make_key
 from gradgate.gate.verdict import EXIT_CODES, Decision, load_verdict
+from gradgate.signing.keys import make_key
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 

@@ -31,7 +31,6 @@ from transformers import AutoModelForCausalLM
 from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
-from gradgate.signing.keys import make_key
 from gradgate.config import (
     AttestationConfig,
     FinetuneConfig,
@@ -44,6 +43,7 @@ from gradgate.gate.config import DetectionConfig
 from gradgate.gate.verdict import Changes
 from gradgate.methods.gradsentry.config import ThresholdConfig
 from gradgate.release.result import load_test
+from gradgate.signing.keys import make_key
 from helpers import MODEL, diverse_rows, poisoned_rows, question_rows, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

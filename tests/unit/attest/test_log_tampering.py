@@ -19,7 +19,6 @@ from gradgate.cli.main import main
 from gradgate.errors import ConfigError, GradgateError
 
 N_TAMPERINGS = 300
-PEOPLE = ("Ada", "Bob", "Eve")
 
 
 def decisions(signer: CryptoSigner, folder: Path, word: str = "ours") -> Log:

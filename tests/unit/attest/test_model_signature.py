@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
-from gradgate.signing.keys import make_key
 from gradgate.attest.model_signature import check_model_key, sign_folder
 from gradgate.config import AttestationConfig
 from gradgate.errors import ConfigError, DataError
+from gradgate.signing.keys import make_key
 
 
 def refusal(key: Path) -> str:

@@ -12,12 +12,12 @@ from model_signing import verifying
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from gradgate.attest.envelope import read_envelope
-from gradgate.signing.keys import make_key
 from gradgate.attest.model_signature import sign_folder
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.gate.acceptance import NotAcceptedError
 from gradgate.gate.verdict import Verdict, load_verdict
+from gradgate.signing.keys import make_key
 from gradgate.train.finetune import FinetuneResult, finetune
 from helpers import MODEL
 
