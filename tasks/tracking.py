@@ -176,6 +176,7 @@ def set_verdict(run: TrackedRun, verdict: Verdict) -> None:
         "rejected": verdict.n_rejected,
         "quarantined": verdict.n_quarantined,
         "accepted": verdict.n_accepted,
+        **({} if verdict.audit_log is None else _of_people(verdict)),
         **_changes(verdict),
     }
     tags = {
@@ -305,6 +306,10 @@ def _threshold_interval(answer: Answer) -> dict[str, float | None]:
         return {}
     low, high = interval
     return {"threshold_low": low, "threshold_high": high}
+
+
+def _of_people(verdict: Verdict) -> dict[str, float | None]:
+    return {"kept_by_people": verdict.n_kept, "dropped_by_people": verdict.n_dropped}
 
 
 def _changes(verdict: Verdict) -> dict[str, float | None]:

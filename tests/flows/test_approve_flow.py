@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from flow_helpers import config, finetune_config, folder_of, mlflow_runs, verdict_of
+from pydantic import ValidationError
 
 import gradgate
 from flows.approve import approve
@@ -106,3 +107,23 @@ def test_from_a_review_to_the_next_night(
     capsys.readouterr()
     assert main(["audit", "verify", "--key", str(tmp_path / "key.pub")]) == 0
     assert "whole: 1 entries, held against 3 attestations" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"groups": ["poisoned:1"]}, "groups is said, and no decision"),
+        ({"pattern": True}, "pattern is said, and no decision"),
+        ({"action": "keep", "rows": "3", "by": "Ada"}, "needs who decides"),
+        ({"action": "allow"}, "Input should be 'keep', 'drop' or 'withdraw'"),
+    ],
+)
+def test_a_form_that_is_not_whole(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ApproveRequest.model_validate({"run": "night-1", **given})
+
+
+def test_every_field_of_the_form_says_what_it_is() -> None:
+    schema = ApproveRequest.model_json_schema()
+    assert all(field["title"] and field["description"] for field in schema["properties"].values())
+    assert schema["required"] == ["run"]

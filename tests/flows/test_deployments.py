@@ -58,11 +58,13 @@ def test_prefect_yaml_has_no_key_that_prefect_would_ignore() -> None:
 
 def test_the_deployments_have_valid_parameters_and_wait_for_nobody() -> None:
     content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    assert [d["name"] for d in content["deployments"]] == [
-        *("gate", "gated-finetune", "drill", "compare")
-    ]
+    by_name = {d["name"]: d for d in content["deployments"]}
+    assert [*by_name] == ["gate", "gated-finetune", "approve", "drill", "compare"]
+    approve = by_name.pop("approve")  # its form is filled in each time, and nothing schedules it
+    assert not {"parameters", "schedules"} & approve.keys()
+    assert approve["concurrency_limit"]["limit"] == 1
     configs: list[type[Section]] = [GateConfig, GatedFinetuneConfig, DrillConfig, CompareConfig]
-    for deployment, model in zip(content["deployments"], configs, strict=True):
+    for deployment, model in zip(by_name.values(), configs, strict=True):
         model.model_validate(deployment["parameters"]["config"])
         assert [s["active"] for s in deployment["schedules"]] == [False]
         assert deployment["concurrency_limit"]["limit"] == 1
@@ -130,7 +132,7 @@ def test_a_worker_runs_the_deployed_gate(
         *("compare", "drill", "gate", "gated-finetune")
     ]
     assert not any(schedule["active"] for d in deployments for schedule in d["schedules"])
-    assert [d["global_concurrency_limit"]["limit"] for d in deployments] == [1, 1, 1, 1]
+    assert [d["global_concurrency_limit"]["limit"] for d in deployments] == [1] * 5
     rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(50, n_poisoned=10))
     config = {
         "data": {"source": str(rows)},

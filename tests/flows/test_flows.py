@@ -69,7 +69,7 @@ def test_poisoned_data_are_rejected_with_all_evidence(state: Path, tmp_path: Pat
     assert not list((state / "runs").glob("*.part"))
     expected = {
         "attestation.json", "config.yaml", "data_docs", "dataset.json",
-        "flagged.parquet", "flags.parquet",
+        "findings.json", "flagged.parquet", "flags.parquet",
         "histogram.png", "quarantined.parquet", "rejected.parquet", "report.html", "run.json",
         "rows", "samples.parquet", "scores.parquet", "validation_gate.json",
         "validation_raw_data.json", "validation_samples.json", "verdict.json", "verdict.md",

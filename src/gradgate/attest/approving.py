@@ -11,7 +11,7 @@ from securesystemslib.signer import CryptoSigner
 from gradgate.approvals.log import Draft, Keys, append
 from gradgate.approvals.record import Action, Entry, GroupEvidence
 from gradgate.attest.errors import NotVerifiedError
-from gradgate.attest.verification import opened, read_predicate
+from gradgate.attest.verification import opened, read_predicate, refused_by_time
 from gradgate.common.files import file_sha256
 from gradgate.common.parquet import batches
 from gradgate.common.run_folder import RunFolder, flag_column, is_scored
@@ -134,6 +134,8 @@ def _checked(folder: RunFolder, find_signer: FindSigner) -> EarlierRun:
         )
     if keys and sealed.signed_by(dict(keys)) is None:
         raise NotVerifiedError([f"it is not signed by {', '.join(sorted(keys))}"])
+    if refusals := refused_by_time(predicate):
+        raise NotVerifiedError(refusals)
     digest = hashlib.sha256(folder.verdict.read_bytes()).hexdigest()
     if digest != predicate.verdict_sha256:
         raise NotVerifiedError(["verdict.json is another one than it says"])

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def go_on(earlier: EarlierRun, run: RunFolder, config: GateConfig, steps: Steps)
         DataError: The files of the earlier run are not those of its verdict, or the log is broken.
         ConfigError: The log cannot be checked.
     """
-    prepared, findings = take_over(earlier, run)
+    prepared, findings = take_over(earlier, run, _link)
     verdict = judge_again(prepared, findings, config, run, steps)
     kind = RowKind.of_file(accepted_file(earlier.folder.rows))
     rows = _rows(earlier.folder.rows, kind)
@@ -44,10 +44,17 @@ def _rows(folder: Path, kind: RowKind) -> Iterator[Row]:
     return (row for _, row in read_rows(folder, kind))
 
 
-def take_over(earlier: EarlierRun, run: RunFolder) -> tuple[Prepared, Findings]:
-    """Give the new run the tables of the earlier one: the same files on the disk where it can be.
+def take_over(
+    earlier: EarlierRun, run: RunFolder, link: Callable[[Path, Path], None]
+) -> tuple[Prepared, Findings]:
+    """Give the new run the tables of the earlier one.
 
     What is written of them later is written aside and renamed, so that the earlier ones stay.
+
+    Args:
+        earlier: Whose tables they are.
+        run: A folder without them.
+        link: Makes the second path the same file as the first, or a copy.
 
     Raises:
         DataError: They are not those of the verdict.
@@ -55,7 +62,7 @@ def take_over(earlier: EarlierRun, run: RunFolder) -> tuple[Prepared, Findings]:
     for name in earlier.files:
         path = earlier.folder.path / name
         if name in TABLES:
-            _link(path, run.path / name)
+            link(path, run.path / name)
             path = run.path / name
         earlier.require_file(name, path)
     return Prepared.load(run.path), Findings.load(run)
@@ -68,10 +75,14 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def _point(source: Path, target: Path) -> None:
+    target.symlink_to(source.resolve())
+
+
 def preview(earlier: EarlierRun) -> Verdict:
     """The verdict that going on would come to now; nothing of it is kept."""
     steps = replace(STEPS, honour=lambda d, c, r: honour(d, c, r, earlier.signer))
     with tempfile.TemporaryDirectory(prefix="gradgate-") as folder:
         run = RunFolder(Path(folder))
-        prepared, findings = take_over(earlier, run)
+        prepared, findings = take_over(earlier, run, _point)
         return judge_again(prepared, findings, earlier.config, run, steps)

@@ -48,7 +48,7 @@ def require_contract(method: Method[Any], found: Detection, scores: Scores) -> N
     fault = (
         _fault_of_names(found)
         or _fault_of_arrays(found, scores.n)
-        or _fault_of_groups(found)
+        or _fault_of_groups(found, scores.n)
         or _fault_of_reasons(found, scores.n)
         or _fault_of_decision(found)
         or _fault_of_summary(found)
@@ -93,10 +93,17 @@ def _fault_of_arrays(found: Detection, n: int) -> str | None:
     return None
 
 
-def _fault_of_groups(found: Detection) -> str | None:
+def _fault_of_groups(found: Detection, n: int) -> str | None:
     known = [0, *(group.id for group in found.groups)]
     unknown = found.group[~np.isin(found.group, known)]
-    return f"group has {unknown[0]}, which is no group's id" if unknown.size else None
+    if unknown.size:
+        return f"group has {unknown[0]}, which is no group's id"
+    for number, members in found.members.items():
+        if number not in known[1:]:
+            return f"members has {number!r}, which is no group's id"
+        if _shape(members) != f"({n},)" or members.dtype != bool:
+            return f"the members of group {number} must be booleans of shape ({n},)"
+    return None
 
 
 def _fault_of_reasons(found: Detection, n: int) -> str | None:

@@ -110,12 +110,25 @@ def _verdict_rows(facts: CardFacts) -> list[tuple[str, object]]:
         ("Rejected rows", verdict.n_rejected),
         ("Scored rows", verdict.n_scored),
         *answers,
+        *_people_rows(verdict),
         *_probes_row(verdict),
         ("Quarantined rows", verdict.n_quarantined),
         ("Accepted rows", facts.n_accepted),
         ("Dataset fingerprint", verdict.dataset_fingerprint),
         ("Accepted fingerprint", verdict.accepted_fingerprint),
         ("Accepted tokens", verdict.accepted_tokens),
+    ]
+
+
+def _people_rows(verdict: Verdict) -> list[tuple[str, object]]:
+    """How many rows were kept or dropped by people, and who they are."""
+    if not verdict.approvals:
+        return []
+    who = ", ".join(sorted({one.by for one in verdict.approvals}))
+    return [
+        ("Rows kept by people", verdict.n_kept),
+        ("Rows dropped by people", verdict.n_dropped),
+        ("Decided by", who),
     ]
 
 

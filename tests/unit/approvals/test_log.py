@@ -28,7 +28,8 @@ def test_what_is_appended_is_read(tmp_path: Path) -> None:
     assert (first.number, first.previous, second.previous) == (1, GENESIS, digest)
     assert (log.head.n, log.digests[0]) == (2, digest)
     assert log.samples(first) == set(IDS)
-    assert (second.n_rows, second.n_samples, log.samples(second)) == (2, 1, frozenset(IDS[:1]))
+    assert (second.n_rows, second.n_samples) == (2, 1)
+    assert log.samples(second) == {IDS[0]}
     assert (first.chosen, second.chosen) == ("poisoned:1", "rows 3")
 
 

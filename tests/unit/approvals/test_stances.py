@@ -124,8 +124,8 @@ def test_rows_that_were_seen_stay_kept_as_long_as_their_string_holds_them(
 
 
 def test_rows_that_were_dropped_stay_dropped(tmp_path: Path) -> None:
-    held: list[Groups] = [{}, {"poisoned": [OTHER]}, {"poisoned": []}]
-    for groups in held:
+    later: list[Groups] = [{}, {"poisoned": [OTHER]}, {"poisoned": []}]
+    for groups in later:
         assert ruled(tmp_path, [DROP], groups=groups) == "drop"
 
 

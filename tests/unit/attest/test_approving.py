@@ -12,14 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from approval_helpers import draft, said
-from attest_helpers import gate_config, stranger
+from attest_helpers import gate_config, in_days, stranger
 from shared import made_once
 
 import gradgate
 from gradgate.approvals.log import read_log
 from gradgate.attest.approving import Choice, EarlierRun, find_run, open_run, record
+from gradgate.attest.envelope import read_envelope, seal
 from gradgate.attest.issuing import run_attested_gate, write_attestation
 from gradgate.attest.resuming import go_on, preview
+from gradgate.attest.statement import Predicate, statement_of
+from gradgate.cli.main import main
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import AttestationConfig
 from gradgate.errors import ConfigError, DataError
@@ -283,3 +286,36 @@ def test_a_forged_entry_ends_what_goes_on(reviewed: RunFolder, tmp_path: Path) -
     shutil.rmtree(audit)
     keep(reviewed, "poisoned:1")
     assert len(read_log(audit, earlier.keys).entries) == 1
+
+
+def test_what_has_expired_is_not_gone_on_with(reviewed: RunFolder, made: Path) -> None:
+    sealed = read_envelope(reviewed.attestation)
+    said_of = {**sealed.statement["predicate"], "expires": in_days(-1), "issued": in_days(-2)}
+    predicate = Predicate.model_validate_json(json.dumps(said_of))
+    signer = signer_from_file(made / "key", "the test")
+    reviewed.attestation.write_bytes(seal(statement_of(predicate), signer))
+    with pytest.raises(DataError, match="it expired at"):
+        opened(reviewed)
+
+
+def test_the_command(
+    reviewed: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["approve", "night-1", "--by", "Ada", "--reason", "our closing line"]
+    assert main([*words, "--group", "poisoned:1", "--keep", "--pattern"]) == 0
+    shown = capsys.readouterr()
+    recorded = "recorded: 1. keep poisoned:1 (12 rows, and new rows of such a group) of run night-1"
+    assert shown.out.startswith(recorded)
+    assert "decided: 12 rows kept, 0 dropped; 100 of 112 rows are open" in shown.err
+    assert "the verdict would be PASS: " in shown.err
+    assert shown.err.splitlines()[-1] == "next: python -m flows approve night-1"
+    assert main([*words, "--rows", "3,7-8", "--drop"]) == 0
+    assert "open as poisoned: 0 flagged, 0 in doubt" in capsys.readouterr().err
+    for options, message in {
+        (): "say what is decided: --keep, --drop or --withdraw",
+        ("--keep", "--drop"): "say one of --keep and --drop, and not both",
+        ("--keep", "--rows", "x"): "--rows 'x' is no row number",
+    }.items():
+        assert main([*words, *options]) == 2
+        assert message in capsys.readouterr().err
+    assert len(list((tmp_path / "state" / "runs").iterdir())) == 1  # nothing is left behind

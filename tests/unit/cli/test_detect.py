@@ -342,5 +342,5 @@ def test_a_section_for_the_fine_tuning_alone_is_refused(tmp_path: Path, clean: P
     assert done.exit_code == 2
     assert done.stderr == (
         f"error: {tmp_path / 'gate.yaml'}: lora is unknown; the known ones there are data, model, "
-        "scoring, safety, detection, policy, attestation, tracking\n"
+        "scoring, safety, detection, policy, approvals, attestation, tracking\n"
     )

@@ -159,7 +159,6 @@ def test_when_all_rows_are_decided_the_answer_passes(night: Night) -> None:
 
 def test_what_blocks_counts_open_rows_alone(night: Night) -> None:
     policy = {"max_poison_fraction": 0.08, "review_above": 0.05, "in_doubt": "block"}
-    policy["max_copies"] = None
     keep = draft("Ada", "keep", night.rows(*DOUBTED[1:]))
     assert night.after([keep], policy=policy).decision == "review"
     rest = draft("Ada", "keep", night.rows(*DOUBTED[:1], -2, -1))
