@@ -48,9 +48,10 @@ def test_a_model_of_a_drill_is_trained_on_the_rows_that_the_gate_would_train_on(
         "flagged": [entropy > 0.7 for entropy in entropies],
         "in_doubt": [row in (1, 2) for row in range(30)],
         "surplus_copy": [row == 2 for row in range(30)],
+        "approved": pa.nulls(30, pa.string()),
     }
     for name, values in columns.items():
-        table = table.append_column(name, [values])
+        table = table.append_column(name, pa.array(values))
     run = RunFolder(prepared.folder)
     pq.write_table(table, run.flags)
     verdict = Verdict("fail", ["poison"])
@@ -80,6 +81,7 @@ def test_what_is_not_known_to_be_clean_is_kept_out_and_an_error_has_no_flags(
         "flagged": [False, None, None, True],
         "in_doubt": [False, None, False, False],
         "surplus_copy": [False] * 4,
+        "approved": pa.nulls(4, pa.string()),
     }
     run = RunFolder(tmp_path)
     pq.write_table(pa.table(flags), run.flags)
