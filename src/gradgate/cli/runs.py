@@ -39,7 +39,7 @@ def prune(
 
     Args:
         older_than: Days since something in it was written, such as 90d.
-        keep_last: Of each gate, this many runs stay whatever their age.
+        keep_last: Of each gate, this many runs that decided stay whatever their age.
         tables_only: Of gate runs, take the tables and the rows that no attestation in use speaks
             of, and leave verdict, attestation, configuration, report and what was trained.
         revoked: See `gradgate verify`; what is revoked holds nothing back.

@@ -22,7 +22,7 @@ class Rules:
 
     Attributes:
         older_than: What was written to since stays.
-        keep_last: Runs of each gate that stay, whatever their age.
+        keep_last: Runs of each gate that stay, whatever their age; those that broke do not count.
         tables_only: Of gate runs, take the tables and leave the evidence.
     """
 
@@ -59,7 +59,7 @@ def old(found: Sequence[Entry], rules: Rules) -> list[Entry]:
     seen: Counter[tuple[str, ...]] = Counter()
     chosen = []
     for entry in found:
-        if entry.facts is not None and not entry.is_of_drill:
+        if entry.facts is not None and entry.facts.decision != "error" and not entry.is_of_drill:
             series = entry.facts.series or (entry.found.name,)
             seen[series] += 1
             if seen[series] <= rules.keep_last:

@@ -21,6 +21,7 @@ from retention_helpers import (
 )
 
 from gradgate.common.processes import Process
+from gradgate.gate.verdict import Verdict
 from gradgate.retention import pruning
 
 EXPIRED: dict[str, Any] = {"issued": "2026-01-01T00:00:00Z", "expires": "2026-02-01T00:00:00Z"}
@@ -97,6 +98,16 @@ def test_the_last_of_a_gate_stays_and_so_do_as_many_as_asked_for(
     assert names(state) == ["a0", "a1", "a4", "b0", "b1"]
     pruned("--older-than", "90d")
     assert names(state) == ["a4"]
+
+
+def test_runs_that_broke_do_not_count_as_the_last_ones(state: Path, attested: Attested) -> None:
+    run_of(state, "decided", attested, days=102, **EXPIRED)
+    for name in ("broke", "broke again"):
+        folder = run_of(state, name, attested, **EXPIRED)
+        (folder / "verdict.json").write_text(Verdict("error", ["x"]).to_json())
+        age(folder, 100)
+    pruned("--older-than", "90d", "--keep-last", "1")
+    assert names(state) == ["decided"]
 
 
 def test_the_gate_of_a_drill_is_of_no_series(state: Path, attested: Attested) -> None:
