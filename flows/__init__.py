@@ -1,9 +1,18 @@
 """The flows: what Prefect runs."""
 
 import logging
+from pathlib import Path
 
+from gradgate import __version__
 from gradgate.common.environment import set_defaults
 
+# Written by `gradgate unpack`: what works with another version of gradgate was never tested.
+_unpacked = Path(__file__).with_name("VERSION")
+if _unpacked.exists() and _unpacked.read_text(encoding="utf-8").strip() != __version__:
+    raise ImportError(
+        f"the flows in {_unpacked.parents[1]} are not of gradgate {__version__}, which is "
+        f"installed; write them anew: gradgate unpack {_unpacked.parents[1]}"
+    )
 set_defaults()
 # Prefect takes up this logger ([tool.prefect.logging] in pyproject.toml), but not its level.
 logging.getLogger("gradgate").setLevel(logging.INFO)

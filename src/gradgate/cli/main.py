@@ -263,6 +263,23 @@ def approve(
 
 
 @app.command
+def unpack(folder: Path) -> int:
+    """Write the flows of an installed wheel into a folder, for a machine without a checkout.
+
+    There `python -m flows` runs, prefect.yaml deploys, and a worker finds the flows by
+    GRADGATE_HOME. Say it again after an upgrade: prefect.yaml and gate.example.yaml stay yours.
+
+    Args:
+        folder: New, or written by an earlier version of this command.
+    """
+    from gradgate.cli.unpack import CARRIED, unpack_into
+
+    unpack_into(folder, CARRIED)
+    tell(str(folder.absolute()))
+    return 0
+
+
+@app.command
 def version() -> int:
     """Print the version."""
     tell(gradgate.__version__)
