@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # Files that share what takes long to start: one worker runs them all, and it is started once.
 SHARING = {
     "Prefect's server, flow_processes": ("tests/flows/",),
+    "PostgreSQL, Prefect, MLflow, a worker": ("tests/servers/",),
     "commands": (
         "tests/unit/cli/test_surroundings.py",
         "tests/crash/test_resume.py",

@@ -145,6 +145,10 @@ def test_commands_and_options_exist() -> None:
                 taken[("flows",)].append((name, [command]))
             case [".venv/bin/prefect" | ".venv/bin/model_signing", *_] | ["export", *_]:
                 pass
+            case ["docker" | "cp" | "mkdir" | "openssl" | "prefect", *_]:
+                assert name == "docs/servers.md"  # tests/servers hold that page against the file
+            case ["gradgate", command, *options]:
+                taken.setdefault(("gradgate", command), []).append((name, options))
             case _:
                 raise AssertionError(f"{name}: nothing is known of the command {words}")
     shown = help_of(taken)
