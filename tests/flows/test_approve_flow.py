@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -49,7 +50,7 @@ def test_from_a_review_to_the_next_night(
     make_key(tmp_path / "key")
     rows = [*diverse_rows(N), *one_subject(N_DOUBTED, seed=7)]
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
-    sections = {
+    sections: dict[str, Any] = {
         "policy": POLICY,
         "detection": DETECTION,
         "approvals": ApprovalsConfig(who=["Ada"]),
@@ -61,7 +62,7 @@ def test_from_a_review_to_the_next_night(
     earlier = folder_of(state, first)
     before = digests(earlier)
 
-    # Somebody without a word in it decides nothing, and the form says what is missing.
+    # Whoever is not named decides nothing.
     asked = ApproveRequest(
         run=earlier.name, groups=["poisoned:1"], action="keep", by="Eve", reason="ours"
     )
@@ -94,7 +95,16 @@ def test_from_a_review_to_the_next_night(
     assert limits["expect_review_fraction_to_be_at_most"]["n_marked"] == 0
     assert "Decided by people | 12 rows kept, 0 dropped" in (folder / "verdict.md").read_text()
 
-    # The next night: the same rows pass, and one that resembles them is in doubt again.
+    check_next_night(state, source, rows, sections)
+    capsys.readouterr()
+    assert main(["audit", "verify", "--key", str(tmp_path / "key.pub")]) == 0
+    assert "whole: 1 entries, held against 3 attestations" in capsys.readouterr().out
+
+
+def check_next_night(
+    state: Path, source: Path, rows: list[dict[str, object]], sections: dict[str, Any]
+) -> None:
+    """The same rows pass, and one that resembles them is in doubt again."""
     new = {"question": "who painted the bridge at night?", "answers": "granite harbour nine"}
     write_jsonl(source, [*rows, new])
     night = gate(config(source, **sections), return_state=True)
@@ -104,9 +114,6 @@ def test_from_a_review_to_the_next_night(
     assert approved == [None] * N + ["keep"] * N_DOUBTED + [None]
     assert table["in_doubt"].to_pylist()[-1] is True
     assert verdict_of(state, night).answers[0].n_in_doubt == 1
-    capsys.readouterr()
-    assert main(["audit", "verify", "--key", str(tmp_path / "key.pub")]) == 0
-    assert "whole: 1 entries, held against 3 attestations" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

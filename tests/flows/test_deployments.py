@@ -129,7 +129,7 @@ def test_a_worker_runs_the_deployed_gate(
     api = environment["PREFECT_API_URL"]
     deployments = httpx.post(f"{api}/deployments/filter", json={}).json()
     assert sorted(d["name"] for d in deployments) == [
-        *("compare", "drill", "gate", "gated-finetune")
+        *("approve", "compare", "drill", "gate", "gated-finetune")
     ]
     assert not any(schedule["active"] for d in deployments for schedule in d["schedules"])
     assert [d["global_concurrency_limit"]["limit"] for d in deployments] == [1] * 5
