@@ -49,5 +49,8 @@ def test_a_server_of_a_killed_process_is_ended_and_no_other(
         assert process.stdout is not None
         assert process.stdout.readline() == "1\n"
     end_servers_left_behind()
+    for process, (*_, is_ended) in zip(started, cases, strict=True):
+        if is_ended:
+            process.wait(timeout=30)
     ended = [process.poll() is not None for process in started]
     assert ended == [is_ended for *_, is_ended in cases]
