@@ -1,20 +1,15 @@
-"""prefect.yaml against a real Prefect server, and a run through a real worker."""
+"""prefect.yaml, and `python -m flows` on a real Prefect server; tests/servers has a real worker."""
 
-import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.testing.cli import CycloptsCliRunner
 
 from flows.cli import app
 from gradgate.cli.running import run
@@ -22,13 +17,10 @@ from gradgate.compare.config import CompareConfig
 from gradgate.config import FinetuneConfig, Section
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.config import GateConfig
-from gradgate.gate.verdict import load_verdict
 from gradgate.train.config import GatedFinetuneConfig
 from helpers import MODEL, question_rows, write_jsonl
 
 ROOT = Path(__file__).parents[2]
-PREFECT = [sys.executable, "-m", "prefect"]
-OF_DEPLOYMENTS = {"deployments": {"name": {"like_": "gate"}}}  # other tests run flows by themselves
 ENTROPY_ALONE = {
     "detection": {
         "methods": ["gradsentry"],
@@ -87,78 +79,6 @@ def environment(prefect_server: str, state: Path) -> dict[str, str]:
         "PREFECT_API_URL": prefect_server,
         "GRADGATE_HOME": str(ROOT),
     }
-
-
-def wait_until(done: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if done():
-                return
-        except httpx.HTTPError:
-            pass
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
-
-
-def prefect(*arguments: str) -> None:
-    """One of Prefect's commands, in this process, which has imported the flows already."""
-    done = CycloptsCliRunner().invoke(list(arguments))
-    assert done.exit_code == 0, done.output
-
-
-def work_once(environment: dict[str, str]) -> str:
-    """A worker that takes up what is to be run, and ends; what it logged."""
-    done = subprocess.run(
-        [*PREFECT, "worker", "start", "--pool", "gradgate", "--run-once"],
-        env=environment, cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-@pytest.mark.server
-@pytest.mark.slow
-def test_a_worker_runs_the_deployed_gate(
-    environment: dict[str, str], state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GRADGATE_HOME", str(ROOT))
-    monkeypatch.chdir(ROOT)
-    prefect("work-pool", "create", "gradgate", "--type", "process")
-    prefect("--no-prompt", "deploy", "--all")
-    api = environment["PREFECT_API_URL"]
-    deployments = httpx.post(f"{api}/deployments/filter", json={}).json()
-    assert sorted(d["name"] for d in deployments) == [
-        *("approve", "compare", "drill", "gate", "gated-finetune")
-    ]
-    assert not any(schedule["active"] for d in deployments for schedule in d["schedules"])
-    assert [d["global_concurrency_limit"]["limit"] for d in deployments] == [1] * 5
-    rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(50, n_poisoned=10))
-    config = {
-        "data": {"source": str(rows)},
-        "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
-        **ENTROPY_ALONE,
-    }
-    prefect("deployment", "run", "gate/gate", "--param", f"config={json.dumps(config)}")
-    log = work_once(environment)
-    (flow_run,) = httpx.post(f"{api}/flow_runs/filter", json=OF_DEPLOYMENTS).json()
-    over = ("COMPLETED", "FAILED", "CRASHED")
-    wait_until(lambda: state_of(api, flow_run["id"])["type"] in over)
-    ended = state_of(api, flow_run["id"])
-    assert (ended["name"], ended["type"]) == ("Rejected", "FAILED")
-    assert "10 of 50 rows flagged" in ended["message"]
-    folder = state / "runs" / flow_run["id"]
-    assert load_verdict(folder / "verdict.json").decision == "fail"
-    # a rejection is no crash
-    assert "Traceback" not in log
-    assert "| ERROR" not in log
-    (warning,) = [line for line in log.splitlines() if "| WARNING" in line]
-    assert "Rejected: 10 of 50 rows flagged" in warning
-
-
-def state_of(api: str, flow_run_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{api}/flow_runs/{flow_run_id}").json()["state"]
-    return found
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from site_helpers import Site, inherited, running_site
 from wheel_helpers import installed_wheel
 
-from gradgate.attest.keys import make_key
+from gradgate.signing.keys import make_key
 
 
 @pytest.fixture(scope="session")

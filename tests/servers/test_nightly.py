@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import s3fs
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from site_helpers import Site
@@ -120,8 +121,12 @@ def test_a_night_that_is_rejected(site: Site, runs: dict[str, str], tmp_path: Pa
     assert load_verdict(tmp_path / "verdict.json").decision == "fail"
     assert b"<title>" in evidence(site, found, "report.html")
     log = site.log("worker").read_text()
-    assert "Traceback" not in log
     assert "fetched 50 rows" in log  # what the core says reaches the worker's log
+    # a rejection is no crash
+    assert "Traceback" not in log
+    assert "| ERROR" not in log
+    (warning,) = [line for line in log.splitlines() if "| WARNING" in line]
+    assert "Rejected: 10 of 50 rows flagged" in warning
 
 
 def test_where_it_is_kept(site: Site, runs: dict[str, str]) -> None:
@@ -140,6 +145,20 @@ def test_where_it_is_kept(site: Site, runs: dict[str, str]) -> None:
     assert not store.exists(f"evidence/{path}/samples.parquet")
     assert not list(site.folder.rglob("prefect.db"))
     assert not list(site.folder.rglob("mlflow.db"))
+
+
+def test_everything_is_deployed_as_prefect_yaml_says(site: Site) -> None:
+    content = yaml.safe_load((site.home / "prefect.yaml").read_text())
+    with site.api as api:
+        deployed = api.post("/deployments/filter", json={}).raise_for_status().json()
+        (pool,) = api.post("/work_pools/filter", json={}).raise_for_status().json()
+    wanted = {one["name"]: one for one in content["deployments"]}
+    assert {one["name"] for one in deployed} == set(wanted)
+    for one in deployed:
+        limit = wanted[one["name"]]["concurrency_limit"]["limit"]
+        assert one["global_concurrency_limit"]["limit"] == limit
+        assert not any(schedule["active"] for schedule in one["schedules"])
+    assert (pool["name"], pool["type"], pool["concurrency_limit"]) == ("gradgate", "process", 1)
 
 
 def test_the_schedule_makes_a_run_for_the_night(site: Site) -> None:
