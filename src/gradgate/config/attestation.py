@@ -1,12 +1,16 @@
 """How a verdict is attested: who signs it, and for how long it may be relied on."""
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from gradgate.config.section import Section
 
 
 class AttestationConfig(Section):
     """The signed statement on a verdict."""
+
+    # Prefect 3.8.8 drops every key `required` of a schema, this field too, and would refuse it as
+    # unknown. An unknown key is refused all the same: when the run begins.
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": True})
 
     key: str | None = Field(
         None,
