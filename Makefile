@@ -3,7 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test bench matrix papers lint structure format clean
+.PHONY: install demo test bench matrix papers lint structure format clean
+
+install: $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(BIN)/python -m flows demo
