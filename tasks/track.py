@@ -163,7 +163,7 @@ def _about(run: GateRun, config: GateConfig, verdict: Verdict) -> About:
         files=f"{folder} on {socket.gethostname()}",
         when=datetime.now(UTC),
         policy=config.policy,
-        deciding=Deciding("approve", folder.name),
+        deciding=Deciding("approve", folder.name, approvals=config.approvals),
         last=_last_decision(run, verdict),
         in_doubt=in_doubt(part, verdict) if is_known else [],
         flagged=flagged(part, verdict) if is_known else [],

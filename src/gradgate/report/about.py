@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gradgate.config import InDoubt, PolicyConfig
+from gradgate.config import ApprovalsConfig, InDoubt, PolicyConfig
 from gradgate.gate.changes import tau_of
 from gradgate.gate.verdict import Decision, Verdict
 from gradgate.report import wording
@@ -107,8 +107,18 @@ def where_to_type(about: About) -> str:
         return "Say why by --because. The file that is named last is written for the training."
     return (
         "Type one of them where the files are, with your name and your reason. With python -m "
-        "flows in the place of gradgate the run goes on as well."
+        f"flows in the place of gradgate the run goes on as well. {_who(about.deciding.approvals)}"
     )
+
+
+def _who(approvals: ApprovalsConfig) -> str:
+    if not approvals.who:
+        return (
+            "Nobody may decide yet: name people in approvals.who of the configuration, and run the "
+            "gate again."
+        )
+    needed = f"; {approvals.needed} of them have to agree" if approvals.needed > 1 else ""
+    return f"These may decide: {', '.join(approvals.who)}{needed}."
 
 
 def policy_text(policy: PolicyConfig, verdict: Verdict) -> str:

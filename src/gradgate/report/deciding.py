@@ -2,9 +2,10 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from gradgate.config import ApprovalsConfig
 from gradgate.gate.verdict import Verdict
 from gradgate.report.in_doubt import Pile
 
@@ -21,11 +22,13 @@ class Deciding:
             rows that were left beside a table.
         target: The name of the run, or the folder with its rows.
         suffix: Ending of the files in that folder, such as `.jsonl`.
+        approvals: Of the configuration: whose decisions count.
     """
 
     by: Literal["approve", "restore"]
     target: str
     suffix: str = ".jsonl"
+    approvals: ApprovalsConfig = field(default_factory=ApprovalsConfig)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def _commands(verdict: Verdict, about: About) -> list[str]:
     """The commands by which a person decides; no line of them ends their block."""
     found = choices_of_all(verdict, about)
     blocks = [f"{choice.label}:\n\n```sh\n{choice.command}\n```" for choice in found]
-    return [*blocks, where_to_type(about)] if found else []
+    return [*blocks, escape(where_to_type(about))] if found else []
 
 
 def _lines(verdict: Verdict) -> list[str]:

@@ -5,11 +5,12 @@ import re
 import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from report_helpers import Page, about, answer, check_is_inert, content, pile, verdict
 
-from gradgate.config import PolicyConfig
+from gradgate.config import ApprovalsConfig, PolicyConfig
 from gradgate.gate.verdict import Changes, Decision, Verdict
 from gradgate.report.about import asked, choices_of_all, opening, policy_text
 from gradgate.report.deciding import Deciding
@@ -115,6 +116,19 @@ def test_the_target_is_one_word_of_the_shell_whatever_it_is_called(target: str) 
 def test_a_target_that_nobody_types_is_left_to_the_reader(target: str) -> None:
     for command in commands("review", deciding=Deciding("approve", target), in_doubt=[pile()]):
         assert command.startswith("gradgate approve PATH --group")
+
+
+def test_who_may_decide_is_said_beside_the_commands() -> None:
+    def said(**settings: Any) -> str:
+        deciding = Deciding("approve", "the-run", approvals=ApprovalsConfig(**settings))
+        found = about(deciding=deciding, in_doubt=[pile()])
+        return verdict_markdown(REVIEW, "train", found)
+
+    assert "These may decide: Ada, \\*Bob\\*; 2 of them have to agree." in said(
+        who=["Ada", "*Bob*"], needed=2
+    )
+    assert "These may decide: Ada." in said(who=["Ada"])
+    assert "Nobody may decide yet: name people in approvals.who of the configuration" in said()
 
 
 def test_where_there_is_no_run_the_rows_are_restored() -> None:
