@@ -145,6 +145,8 @@ def test_commands_and_options_exist() -> None:
                 taken[("flows",)].append((name, [command]))
             case [".venv/bin/prefect" | ".venv/bin/model_signing", *_] | ["export", *_]:
                 pass
+            case ["cp" | "mv" | "cat" | "echo" | "tar", *_] if name == "docs/guide.md":
+                pass  # tests/flows/test_guide.py types them
             case ["docker" | "cp" | "mkdir" | "openssl" | "prefect", *_]:
                 assert name == "docs/servers.md"  # tests/servers hold that page against the file
             case ["gradgate", command, *options]:
