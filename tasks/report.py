@@ -77,6 +77,7 @@ def _in_doubt(pile: Pile) -> list[dict[str, Any]]:
     group = "" if pile.group is None else f"{pile.question}:{pile.group}"
     return [
         {
+            "question": pile.question or "",
             "group": group,
             "row": row.row,
             "why": pile.why,

@@ -34,9 +34,9 @@ def test_held_adapters_are_counted_by_what_they_were_trained_on() -> None:
     not_learnt = replace(BACKDOOR, asr=0.02, test="pass", seed=1)
     report([BACKDOOR, not_learnt, CLEAN], Console(file=text, width=400))
     said = text.getvalue()
-    line = "| m | webqa | badnets | 0 | 100 | 90% | review | 0.05 | review | 0 | fail | 0 -> 10 |"
-    assert line in said
-    assert "| m | webqa | clean | 0 | 100 | - | pass |" in said
+    line = "| 10.0% | 0 | 100 | 90% | review | 0.05 | review | 0 | fail | 0 -> 10 |"
+    assert f"| m | webqa | badnets {line}" in said
+    assert "| m | webqa | clean | 10.0% | 0 | 100 | - | pass |" in said
     assert "of backdoored adapters 1 of 2 are held" in said
     assert "of those with an ASR of 10 % and more 1 of 1 are held" in said
     assert "of clean ones 0 of 1 are held" in said
