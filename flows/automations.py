@@ -41,9 +41,10 @@ def _show() -> int:
     with _answering():
         found = show()
     for automation in found:
-        n = len(automation.actions)
+        n = sum(action.type == "send-notification" for action in automation.actions)
         state = "on " if automation.enabled else "off"
-        tell(f"{state}  {automation.name}: tells {n} channel{'' if n == 1 else 's'}")
+        does = f"tells {n} channel{'' if n == 1 else 's'}" if n else "closes the run"
+        tell(f"{state}  {automation.name}: {does}")
     if not found:
         tell("no automations were made here")
     return 0

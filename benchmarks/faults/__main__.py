@@ -1,11 +1,12 @@
 """Scheduled runs, one after another on the same state folder and servers, with random faults.
 
-Usage: `python -m benchmarks.faults [--runs 200] [--seed 0] [--folder FOLDER]`
+Usage: `python -m benchmarks.faults [--runs 200] [--seed 0] [--folder FOLDER] [--deployed]`
 
 Every night is the gate of a dataset, or a gated fine-tuning, and ends while, or before, something
 breaks. What is wrong after it is printed, and is what the table counts. With the same folder it
 goes on behind the last night; its `state` is a disk of its own, to be unmounted by hand. It takes
-root.
+root. `--deployed`: the nights are runs of deployments, which a worker takes, and the servers have
+their databases in a real PostgreSQL; the faults are then those of PostgreSQL and of the worker.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.faults.faults import FAULTS
+from benchmarks.faults.faults import DEPLOYED_FAULTS, FAULTS
 from benchmarks.faults.nights import Nights
 from benchmarks.harness import machine, show
 from gradgate.common.signals import exit_on_signals
@@ -30,8 +31,10 @@ HEADINGS = ["fault", "nights", "right verdict", "could not run", "killed", "wron
 def table(results: list[dict[str, Any]]) -> list[list[str]]:
     """A line a fault."""
     lines = []
-    for fault in FAULTS:
+    for fault in {**FAULTS, **DEPLOYED_FAULTS}:
         hit = [one for one in results if one["fault"] == fault]
+        if not hit:
+            continue
         ends = Counter(_end(one["code"]) for one in hit)
         wrong = sum(bool(one["wrong"]) for one in hit)
         cells = (len(hit), *(ends[name] for name in HEADINGS[2:5]), wrong)
@@ -51,7 +54,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--fault", choices=list(FAULTS))
+    parser.add_argument("--fault", choices=list({**FAULTS, **DEPLOYED_FAULTS}))
+    parser.add_argument("--deployed", action="store_true", help="by a worker, with PostgreSQL")
     arguments = parser.parse_args()
     exit_on_signals()
     with ExitStack() as on_exit:
@@ -59,7 +63,7 @@ def main() -> None:
         folder = Path(given or on_exit.enter_context(tempfile.TemporaryDirectory())).absolute()
         if given is None:
             on_exit.callback(subprocess.run, ["umount", str(folder / "state")], check=False)
-        nights = Nights(folder, arguments.seed, on_exit)
+        nights = Nights(folder, arguments.seed, on_exit, is_deployed=arguments.deployed)
         nights.warm_up()
         done = _results(nights.results)
         for i in range(len(done), arguments.runs):

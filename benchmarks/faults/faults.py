@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.faults.servers import Server, wait_for
+from benchmarks.faults.site import Run
 from benchmarks.faults.work import Process
 
 # Files of a run by which it is seen how far it has come.
@@ -36,11 +37,13 @@ class Scene:
     state: Path
     prefect: Server
     mlflow: Server
-    process: Process
+    process: Process | Run
     before: set[str]
     is_finetuning: bool
     usual: float
     random: random.Random
+    postgres: Server | None = None
+    worker: Server | None = None
 
     def sometime(self) -> str:
         """Wait for a random moment of the night, or its end; says which."""
@@ -104,6 +107,19 @@ def _server_silent(name: str) -> Fault:
     return strike
 
 
+def _worker_alone(number: signal.Signals) -> Fault:
+    def strike(scene: Scene) -> str:
+        """Of the worker only, and not of the run, which has a session of its own."""
+        assert scene.worker is not None
+        where = scene.step() if scene.random.random() < 0.5 else scene.sometime()
+        scene.worker.end_alone(number)
+        time.sleep(scene.random.uniform(0, 10))
+        scene.worker.start()
+        return where
+
+    return strike
+
+
 def disk_full(scene: Scene) -> str:
     """The disk of the state folder fills up at a random step, and is emptied later."""
     where = scene.step()
@@ -148,6 +164,15 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "disk full": (2, disk_full),
     "no large files": (1, nothing),  # by a limit that the process begins with
     "store damaged": (2, nothing),  # before it begins
+}
+
+DEPLOYED_FAULTS: dict[str, tuple[int, Fault]] = {
+    "none": (2, nothing),
+    "PostgreSQL killed": (4, _server_killed("postgres")),
+    "PostgreSQL silent": (2, _server_silent("postgres")),
+    "worker SIGKILL": (3, _worker_alone(signal.SIGKILL)),
+    "worker and run SIGKILL": (3, _server_killed("worker")),
+    "worker SIGTERM": (3, _worker_alone(signal.SIGTERM)),
 }
 
 

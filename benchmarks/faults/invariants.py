@@ -25,13 +25,14 @@ class Ended:
 
     Attributes:
         code: Exit code; None when it did not end by itself.
+        pids: Of its processes.
         new: Names in `runs/` that were not there before.
         was_hit: Whether a fault struck.
     """
 
     night: Night
     code: int | None
-    pid: int
+    pids: set[int]
     new: set[str]
     was_hit: bool
 
@@ -105,7 +106,7 @@ class Invariants:
         own = {name.removesuffix(".part") for name in over.new}
         found += [f"Prefect: {i} goes on as {s}" for i, s in self._flow_runs() if i not in own]
         for run in self._tracked():
-            if int(run.data.tags.get("gradgate.pid", 0)) == over.pid:
+            if int(run.data.tags.get("gradgate.pid", 0)) in over.pids:
                 continue
             if run.info.status == "RUNNING":
                 found.append(f"MLflow: {run.info.run_name} goes on")

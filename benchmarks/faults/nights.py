@@ -12,14 +12,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults.faults import FAULTS, Scene, damage
+from benchmarks.faults.faults import DEPLOYED_FAULTS, FAULTS, Scene, damage
 from benchmarks.faults.invariants import Ended, Invariants
-from benchmarks.faults.servers import free_port, mlflow_server, prefect_server
-from benchmarks.faults.work import DECISIONS, NIGHTS, Facts, Night, Work
+from benchmarks.faults.servers import Server, free_port, mlflow_server, prefect_server
+from benchmarks.faults.site import Databases, Deployed, deploy, postgres_server
+from benchmarks.faults.work import DECISIONS, NIGHTS, Commands, Facts, Night, Work
 
 _MARK = ("GRADGATE_FAULTS", str(uuid.uuid4()))  # in the environment of all that is started
 _PATIENCE = 600  # seconds, in which a night has to end
 _DISK = "512m"
+_PORTS = ("prefect", "mlflow", "postgres", "worker")
 
 
 class Nights:
@@ -32,9 +34,15 @@ class Nights:
         on_exit: ExitStack,
         nights: Sequence[Night] = NIGHTS,
         is_small: bool = False,
+        is_deployed: bool = False,
     ) -> None:
-        """Start what is needed; a small one has no server of MLflow, and no disk to be filled."""
+        """Start what is needed.
+
+        A small one has no server of MLflow, and no disk to be filled. Where the flows are deployed
+        they are run by a worker, and the servers have their databases in PostgreSQL.
+        """
         self.folder, self.seed, self.nights = folder, seed, nights
+        self.faults = DEPLOYED_FAULTS if is_deployed else FAULTS
         self.state, self.results = folder / "state", folder / "results.jsonl"
         for path in (self.state, folder / "tmp"):
             path.mkdir(parents=True, exist_ok=True)
@@ -50,13 +58,28 @@ class Nights:
             "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
         }  # fmt: skip
         os.environ[_MARK[0]] = _MARK[1]
-        self.prefect = prefect_server(folder, ports["prefect"])
-        self.mlflow = mlflow_server(folder, ports["mlflow"])
-        for started in (self.prefect,) if is_small else (self.prefect, self.mlflow):
+        databases = postgres_server(folder, ports["postgres"]) if is_deployed else None
+        self.prefect = prefect_server(folder, ports["prefect"], _at(databases, "prefect"))
+        self.mlflow = mlflow_server(folder, ports["mlflow"], _at(databases, "mlflow"))
+        self.servers = [self.prefect] if is_small else [self.prefect, self.mlflow]
+        if databases is not None:
+            self.servers.insert(0, databases)
+        for started in self.servers:
             started.start()
             on_exit.callback(started.kill)
+            if started is databases:
+                databases.make("prefect", "mlflow")
         self.work = Work(folder, file if is_small else server, self.state)
-        on_exit.callback(self.work.close)
+        self.starts: Commands | Deployed = (
+            Commands(self.work) if not is_deployed else Deployed(self.work, prefect_url)
+        )
+        self.others: dict[str, Server] = {}
+        on_exit.callback(self.starts.close)
+        if databases is not None:
+            self.others = {"postgres": databases, "worker": deploy(folder, ports["worker"])}
+            self.others["worker"].start()
+            on_exit.callback(self.others["worker"].kill)
+            self.servers.append(self.others["worker"])
         self.invariants = Invariants(self.work, prefect_url, "=".join(_MARK))
         self._usual: dict[str, float] = {}
         self._expected: dict[str, Facts] = {}
@@ -84,7 +107,7 @@ class Nights:
         """Run the night of that number, and say what it left."""
         chosen = random.Random(f"{self.seed}-{i}")
         night = chosen.choice(self.nights)
-        names, weights = list(FAULTS), [weight for weight, _ in FAULTS.values()]
+        names, weights = list(self.faults), [weight for weight, _ in self.faults.values()]
         fault = fault or chosen.choices(names, weights)[0]
         if fault == "store damaged":
             damage(self.state / "scores.db", chosen)
@@ -95,11 +118,11 @@ class Nights:
         started = time.monotonic()
         code, where, new = self._run(night, fault, chosen)
         seconds = time.monotonic() - started
-        over = Ended(night, code, self._pid, new, fault not in ("none", "store damaged"))
+        over = Ended(night, code, self._pids_of_night, new, fault not in ("none", "store damaged"))
         wrong = self.invariants.broken_by(over, self._expected[night], self._pids())
         lost = before - _names(self.state / "runs")
         wrong += [f"{name} is lost" for name in sorted(lost) if not name.endswith(".part")]
-        servers = [server.memory_and_files() for server in (self.prefect, self.mlflow)]
+        servers = [server.memory_and_files() for server in self.servers]
         record = {
             "i": i, "night": night, "fault": fault, "where": where, "code": code,
             "seconds": round(seconds, 1), "wrong": wrong, "servers": servers,
@@ -116,18 +139,18 @@ class Nights:
     ) -> tuple[int | None, str, set[str]]:
         before = _names(self.state / "runs")
         limit = chosen.choice([2_000, 20_000, 100_000]) if fault == "no large files" else 0
-        process = self.work.start(night, fault, limit)
-        self._pid = process.pid
+        process = self.starts.start(night, fault, limit)
         scene = Scene(
             self.state, self.prefect, self.mlflow, process, before, night == "finetune",
-            self._usual.get(night, 60), chosen,
+            self._usual.get(night, 60), chosen, **self.others,
         )  # fmt: skip
-        where = FAULTS[fault][1](scene)
+        where = self.faults[fault][1](scene)
         code = process.end(_PATIENCE)
+        self._pids_of_night = process.pids
         return code, where, _names(self.state / "runs") - before
 
     def _pids(self) -> set[int]:
-        return self.prefect.pids | self.mlflow.pids | self.work.pids | {os.getpid()}
+        return {os.getpid()}.union(self.starts.pids, *(server.pids for server in self.servers))
 
 
 def _set_environment(before: dict[str, str]) -> None:
@@ -139,9 +162,13 @@ def _names(folder: Path) -> set[str]:
     return set(os.listdir(folder)) if folder.exists() else set()
 
 
+def _at(databases: Databases | None, name: str) -> str | None:
+    return None if databases is None else databases.address(name)
+
+
 def _ports(path: Path) -> dict[str, int]:
     if not path.exists():
-        path.write_text(json.dumps({"prefect": free_port(), "mlflow": free_port()}))
+        path.write_text(json.dumps({name: free_port() for name in _PORTS}))
     found: dict[str, int] = json.loads(path.read_text())
     return found
 

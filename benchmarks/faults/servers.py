@@ -1,14 +1,16 @@
-"""Real servers of Prefect and MLflow, which are killed, stopped and started again."""
+"""Real servers, which are killed, stopped and started again."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGKILL, Signals
+from typing import Any
 
 import httpx
 import psutil
@@ -22,14 +24,16 @@ class Server:
 
     Attributes:
         command: With its port.
-        health: Address that answers when it is up.
+        answers: Whether it is up.
         log: File of what it prints.
+        options: Of Popen: another user, another folder.
     """
 
     command: list[str]
-    health: str
+    answers: Callable[[], bool]
     log: Path
     environment: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -48,23 +52,37 @@ class Server:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **self.environment}, start_new_session=True,
+                env={**os.environ, **self.environment}, start_new_session=True, **self.options,
             )  # fmt: skip
         deadline = time.monotonic() + _PATIENCE
-        while not self._answers():
+        while not self.answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError(f"{self.command} does not answer; see {self.log}")
             time.sleep(0.2)
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to all of it."""
-        if self._process is not None:
-            os.killpg(self._process.pid, number)
+    def signal(self, number: Signals) -> None:
+        """Send a signal to all of it; children of PostgreSQL have sessions of their own."""
+        if self._process is None:
+            return
+        others = self.pids
+        os.killpg(self._process.pid, number)
+        for pid in others:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill(self) -> None:
         """Kill it, as the kernel does when memory runs out."""
+        self.signal(SIGKILL)
+        self._wait()
+
+    def end_alone(self, number: Signals) -> None:
+        """Send a signal to the process that was started, not to its children; wait for its end."""
         if self._process is not None:
-            self.signal(signal.SIGKILL)
+            self._process.send_signal(number)
+            self._wait()
+
+    def _wait(self) -> None:
+        if self._process is not None:
             self._process.wait()
             self._process = None
 
@@ -74,12 +92,6 @@ class Server:
         mib = sum(process.memory_info().rss for process in processes) / 2**20
         return mib, sum(process.num_fds() for process in processes)
 
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(self.health, timeout=2).is_success
-        except httpx.HTTPError:
-            return False
-
 
 def free_port() -> int:
     """A port that nobody has."""
@@ -88,23 +100,41 @@ def free_port() -> int:
         return int(there.getsockname()[1])
 
 
-def prefect_server(folder: Path, port: int) -> Server:
-    """Prefect's, with its database in the folder."""
+def responds(url: str) -> Callable[[], bool]:
+    """Whether an address answers with success."""
+
+    def asked() -> bool:
+        try:
+            return httpx.get(url, timeout=2).is_success
+        except httpx.HTTPError:
+            return False
+
+    return asked
+
+
+def prefect_server(folder: Path, port: int, database: str | None) -> Server:
+    """Prefect's, with its database at an address, or in the folder."""
     api = f"http://127.0.0.1:{port}/api"
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     environment = {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": api}
-    return Server(command, f"{api}/health", folder / "prefect.log", environment)
+    if database is not None:
+        environment["PREFECT_API_DATABASE_CONNECTION_URL"] = f"postgresql+asyncpg://{database}"
+    return Server(command, responds(f"{api}/health"), folder / "prefect.log", environment)
 
 
-def mlflow_server(folder: Path, port: int) -> Server:
-    """MLflow's, with its database and its artifacts in the folder."""
+def mlflow_server(folder: Path, port: int, database: str | None) -> Server:
+    """MLflow's, with its artifacts in the folder, and its database there or at an address."""
+    store = f"sqlite:///{folder}/mlflow.db"
+    if database is not None:
+        store = f"postgresql+psycopg://{database}"
     command = [
         sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+        "--backend-store-uri", store,
         "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return Server(command, f"http://127.0.0.1:{port}/health", folder / "mlflow.log", environment)
+    health = responds(f"http://127.0.0.1:{port}/health")
+    return Server(command, health, folder / "mlflow.log", environment)
 
 
 def wait_for(true: Callable[[], bool], seconds: float) -> bool:

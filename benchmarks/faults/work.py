@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from forked import Child, Forker
 
 from gradgate.gate.verdict import EXIT_CODES, Decision, load_verdict
 from gradgate.signing.keys import make_key
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
-
-from forked import Child, Forker
-
 from helpers import MODEL, diverse_rows, question_rows, write_jsonl
 
 Night = Literal["pass", "fail", "review", "finetune"]
@@ -73,6 +68,11 @@ class Process:
         self.code = self._child.wait()
 
     @property
+    def pids(self) -> set[int]:
+        """Of its processes."""
+        return {self.pid}
+
+    @property
     def is_over(self) -> bool:
         """Whether it has ended."""
         return self.code is not None
@@ -93,7 +93,7 @@ class Process:
 
 
 class Work:
-    """Data, configurations and key of the nights, and what starts them."""
+    """Data, configurations and key of the nights."""
 
     def __init__(self, folder: Path, tracking: str, state: Path) -> None:
         """Write them; `tracking` is the address of MLflow's store."""
@@ -105,8 +105,16 @@ class Work:
             rows = write_jsonl(folder / f"{night}.jsonl", _rows(night))
             settings = _settings(rows, tracking, folder / "key", night)
             (folder / f"{night}.yaml").write_text(yaml.safe_dump(settings))
+
+
+class Commands:
+    """Starts nights by `python -m flows`."""
+
+    def __init__(self, work: Work) -> None:
+        """Start the process that is forked, and the log."""
+        self._folder = work.folder
         self._forker = Forker("tasks.track", "flows.gate", "flows.gated_finetune")
-        with (folder / "nights.log").open("a") as log:  # a limit on files is none on a pipe
+        with (work.folder / "nights.log").open("a") as log:  # a limit on files is none on a pipe
             self._log = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log, text=True)
 
     @property
@@ -121,7 +129,7 @@ class Work:
         out.write(f"===== {night}, {fault}\n")
         out.flush()
         command = "gated-finetune" if night == "finetune" else "gate"
-        config = self.folder / f"{night}.yaml"
+        config = self._folder / f"{night}.yaml"
         started = self._forker.start(
             _LIMITED, largest_file, command, config, stdout=out, stderr=out
         )

@@ -1,10 +1,11 @@
 """The automations that a configuration of alerts stands for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from prefect.events.actions import SendNotification
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
@@ -36,6 +37,8 @@ def automations_of(
     found = [*_on_runs(config, ui, blocks)]
     for schedule in config.schedules:
         found.append(_on_schedule(schedule, config, blocks, links[schedule.deployment]))
+    if config.silent_minutes is not None:
+        found.append(_on_silence(config.flows, config.silent_minutes))
     return [automation for automation in found if automation.actions]
 
 
@@ -79,6 +82,28 @@ def _on_schedule(
     return _automation(f"gradgate: {schedule.deployment}: no verdict", trigger, told)
 
 
+def _on_silence(flows: list[str], minutes: float) -> AutomationCore:
+    """Of a run that gives no sign of life: it ends, for nobody else would free its slot.
+
+    A worker that was killed together with its run tells nobody, and neither does one that was
+    killed before the process of a run began. Prefect counts both as going on, and the work pool
+    starts no other run meanwhile.
+    """
+    trigger = EventTrigger(
+        after={f"prefect.flow-run.{sign}" for sign in ("Pending", "Running", "heartbeat")},
+        expect={"prefect.flow-run.*"},
+        match=_RUNS,
+        match_related=[_related("flow", *flows)],
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=timedelta(minutes=minutes),
+    )
+    told = f"its process gave no sign of life for {minutes:g} minutes"
+    crashed = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=told)
+    return _automation("gradgate: no sign of life", trigger, [crashed])
+
+
 def _related(role: str, *names: str) -> ResourceSpecification:
     return ResourceSpecification(
         {"prefect.resource.role": role, "prefect.resource.name": list(names)}
@@ -95,7 +120,7 @@ def _told(
 
 
 def _automation(
-    name: str, trigger: EventTrigger, actions: list[SendNotification]
+    name: str, trigger: EventTrigger, actions: Sequence[SendNotification | ChangeFlowRunState]
 ) -> AutomationCore:
     return AutomationCore(
         name=name,

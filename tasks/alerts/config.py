@@ -112,6 +112,12 @@ class AlertsConfig(Section):
     flows: list[str] = Field(list(FLOWS), description="Names of the flows whose runs are watched.")
     alerts: KindsConfig = KindsConfig()
     schedules: list[ScheduleConfig] = Field([], description="Deployments that are watched.")
+    silent_minutes: float | None = Field(
+        None,
+        ge=MIN_SECONDS / 60,
+        description="A run without a sign of life for so long is closed as Crashed; three times "
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY (180 s) or more. Never when absent.",
+    )
 
     @field_validator("channels")
     @classmethod

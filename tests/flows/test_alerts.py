@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import State
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
-from prefect.states import Cancelled, Completed, Crashed, Failed
+from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
 from receiver_helpers import Receiver, mail_server, receiving, wait_until
 
 from flows.cli import app
@@ -102,13 +103,14 @@ def test_a_review_tells_the_receiver_once(
     assert "secret-path" not in file.read_text()
 
 
-def deployed(client: SyncPrefectClient, name: str, *ends: State[Any]) -> None:
-    """A deployment, and runs of it that ended."""
+def deployed(client: SyncPrefectClient, name: str, *ends: State[Any]) -> list[UUID]:
+    """A deployment, and runs of it that ended, or that are on their way."""
     flow, _, name = name.partition("/")
     deployment = client.create_deployment(flow_id=client.create_flow_from_name(flow), name=name)
-    for end in ends:
-        ran = client.create_flow_run_from_deployment(deployment)
-        client.set_flow_run_state(ran.id, end, force=True)
+    runs = [client.create_flow_run_from_deployment(deployment).id for _ in ends]
+    for run_id, end in zip(runs, ends, strict=True):
+        client.set_flow_run_state(run_id, end, force=True)
+    return runs
 
 
 @pytest.mark.slow
@@ -133,6 +135,24 @@ def test_a_schedule_that_comes_to_no_verdict(
         f"gradgate: gate/{name} came to no verdict" for name in ("never-ran", "stopped")
     ]
     assert all(f"{UI}/deployments/deployment/" in one["body"] for one in receiver.received)
+
+
+@pytest.mark.slow
+def test_a_run_without_a_sign_of_life_is_closed(
+    file: Path, client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(file, channels={}, silent_minutes=10.5 / 60, **QUIET)
+    assert applied(file, capsys) == ["created gradgate: no sign of life"]
+    dead = deployed(client, "gate/silent", Running(), Pending())
+    others = deployed(client, "another/silent", Running())
+    others += (over := deployed(client, "gate/over", Running()))
+    client.set_flow_run_state(over[0], Failed(name="Rejected"), force=True)
+
+    def states(runs: list[UUID]) -> list[str | None]:
+        return [client.read_flow_run(one).state_name for one in runs]
+
+    wait_until(lambda: states(dead) == ["Crashed", "Crashed"], 60, "both to be closed")
+    assert states(others) == ["Running", "Rejected"]
 
 
 def owned(client: SyncPrefectClient) -> dict[str, AutomationCore]:

