@@ -11,6 +11,7 @@ their databases in a real PostgreSQL; the faults are then those of PostgreSQL an
 
 import argparse
 import json
+import signal
 import subprocess
 import tempfile
 from collections import Counter
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--deployed", action="store_true", help="by a worker, with PostgreSQL")
     arguments = parser.parse_args()
     exit_on_signals()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored by all
     with ExitStack() as on_exit:
         given = arguments.folder
         folder = Path(given or on_exit.enter_context(tempfile.TemporaryDirectory())).absolute()

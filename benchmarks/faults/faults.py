@@ -112,7 +112,8 @@ def _worker_alone(number: signal.Signals) -> Fault:
         """Of the worker only, and not of the run, which has a session of its own."""
         assert scene.worker is not None
         where = scene.step() if scene.random.random() < 0.5 else scene.sometime()
-        scene.worker.end_alone(number)
+        if not scene.worker.end_alone(number):
+            where += ", and it went on until it was killed"
         time.sleep(scene.random.uniform(0, 10))
         scene.worker.start()
         return where

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
+_GRACE = 90  # seconds from a signal to SIGKILL
 _PATIENCE = 180  # seconds, in which a server answers on a busy machine
 
 
@@ -75,11 +76,23 @@ class Server:
         self.signal(SIGKILL)
         self._wait()
 
-    def end_alone(self, number: Signals) -> None:
-        """Send a signal to the process that was started, not to its children; wait for its end."""
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._wait()
+    def end_alone(self, number: Signals) -> bool:
+        """Send a signal to the process that was started, not to its children.
+
+        Returns:
+            Whether it has ended by that; otherwise it was killed, as a container is.
+        """
+        if self._process is None:
+            return True
+        self._process.send_signal(number)
+        has_ended = True
+        try:
+            self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            has_ended = False
+            self._process.kill()
+        self._wait()
+        return has_ended
 
     def _wait(self) -> None:
         if self._process is not None:
