@@ -52,12 +52,7 @@ class Nights:
         server, file = f"http://127.0.0.1:{ports['mlflow']}", f"sqlite:///{folder}/mlflow.db"
         prefect_url = f"http://127.0.0.1:{ports['prefect']}/api"
         on_exit.callback(_set_environment, dict(os.environ))
-        os.environ |= {
-            "GRADGATE_STATE_DIR": str(self.state), "PREFECT_API_URL": prefect_url,
-            "PREFECT_HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"),
-            "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
-        }  # fmt: skip
-        os.environ[_MARK[0]] = _MARK[1]
+        _surround(folder, self.state, prefect_url)
         databases = postgres_server(folder, ports["postgres"]) if is_deployed else None
         self.prefect = prefect_server(folder, ports["prefect"], _at(databases, "prefect"))
         self.mlflow = mlflow_server(folder, ports["mlflow"], _at(databases, "mlflow"))
@@ -151,6 +146,15 @@ class Nights:
 
     def _pids(self) -> set[int]:
         return {os.getpid()}.union(self.starts.pids, *(server.pids for server in self.servers))
+
+
+def _surround(folder: Path, state: Path, prefect: str) -> None:
+    """Say to all that is started where it is, and that it is of this benchmark."""
+    os.environ |= {
+        "GRADGATE_STATE_DIR": str(state), "PREFECT_API_URL": prefect,
+        "PREFECT_HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp"),
+        "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", _MARK[0]: _MARK[1],
+    }  # fmt: skip
 
 
 def _set_environment(before: dict[str, str]) -> None:
