@@ -20,6 +20,11 @@ VERDICTS = frozenset(
     f"prefect.flow-run.{state}"
     for state in ("Completed", *STATES["rejected"], *STATES["needs_review"], *STATES["not_decided"])
 )
+# Of a run that has to go on; `Submitting` and `InfrastructurePending` are a worker's, before a
+# process begins.
+_SIGNS = (
+    "Pending", "Submitting", "InfrastructurePending", "Running", "Cancelling", "heartbeat",
+)  # fmt: skip
 _RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 
 
@@ -90,7 +95,7 @@ def _on_silence(flows: list[str], minutes: float) -> AutomationCore:
     starts no other run meanwhile.
     """
     trigger = EventTrigger(
-        after={f"prefect.flow-run.{sign}" for sign in ("Pending", "Running", "heartbeat")},
+        after={f"prefect.flow-run.{sign}" for sign in _SIGNS},
         expect={"prefect.flow-run.*"},
         match=_RUNS,
         match_related=[_related("flow", *flows)],

@@ -143,7 +143,7 @@ def test_a_run_without_a_sign_of_life_is_closed(
 ) -> None:
     write(file, channels={}, silent_minutes=10.5 / 60, **QUIET)
     assert applied(file, capsys) == ["created gradgate: no sign of life"]
-    dead = deployed(client, "gate/silent", Running(), Pending())
+    dead = deployed(client, "gate/silent", Running(), Pending(name="Submitting"))
     others = deployed(client, "another/silent", Running())
     others += (over := deployed(client, "gate/over", Running()))
     client.set_flow_run_state(over[0], Failed(name="Rejected"), force=True)
