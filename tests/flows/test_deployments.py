@@ -72,16 +72,6 @@ def test_the_example_configuration_is_valid() -> None:
 
 
 @pytest.fixture
-def environment(prefect_server: str, state: Path) -> dict[str, str]:
-    """What another process needs to reach Prefect's server."""
-    return {
-        **os.environ,
-        "PREFECT_API_URL": prefect_server,
-        "GRADGATE_HOME": str(ROOT),
-    }
-
-
-@pytest.fixture
 def rejected(tmp_path: Path) -> Path:
     """A configuration whose rows are turned away."""
     rows = write_jsonl(tmp_path / "rows.jsonl", question_rows(50, n_poisoned=10))
@@ -97,10 +87,10 @@ def rejected(tmp_path: Path) -> Path:
 
 @pytest.mark.server
 @pytest.mark.slow
-def test_the_exit_code_is_the_verdict(environment: dict[str, str], rejected: Path) -> None:
-    done = run_flows(environment, "gate", str(rejected))
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1].startswith("Rejected: ")
+@pytest.mark.usefixtures("prefect_server", "state")
+def test_the_exit_code_is_the_verdict(rejected: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(app, ["gate", str(rejected)]) == 1
+    assert capfd.readouterr().out.splitlines()[-1].startswith("Rejected: ")
 
 
 @pytest.mark.server
