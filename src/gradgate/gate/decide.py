@@ -124,11 +124,7 @@ def decide(
     answers = [
         answer_of(flagging, n_open, policy, checked, measured, approved) for flagging in flaggings
     ]
-    decision = worst(answer.decision for answer in answers)
-    reasons = [reason for answer in answers for reason in answer.reasons] or ["nothing was asked"]
-    reasons = [*reasons, *approved.reasons]
-    if checked.failures or scored.n_scored == 0:
-        decision, reasons = "error", checked.failures or ["no row could be scored"]
+    decision, reasons = _outcome(answers, checked, scored, approved)
     accepted = _accepted(run, prepared, flaggings, policy, approved) if decision == "pass" else None
     if accepted is not None and accepted.n == 0:
         decision, reasons, accepted = "fail", [*reasons, "not a single row is accepted"], None
@@ -155,6 +151,16 @@ def decide(
         approvals=approved.approvals,
         audit_log=approved.log,
     )
+
+
+def _outcome(
+    answers: Sequence[Answer], checked: Checked, scored: Scored, approved: Approved
+) -> tuple[Decision, list[str]]:
+    """The worst of the answers, and why; an error where the table is not whole."""
+    if checked.failures or scored.n_scored == 0:
+        return "error", checked.failures or ["no row could be scored"]
+    reasons = [reason for answer in answers for reason in answer.reasons] or ["nothing was asked"]
+    return worst(answer.decision for answer in answers), [*reasons, *approved.reasons]
 
 
 def _accepted(

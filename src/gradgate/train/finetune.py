@@ -99,13 +99,10 @@ def finetune(
         ModelError: The model is another than the one that scored, has no such modules, or its
             loss is not finite; nothing is kept.
     """
-    attestation = require_attested(RunFolder(run_dir), verdict, key, attested)
-    require_passing(run_dir, verdict)
-    _require_absent(output)
+    attestation = _require_trainable(run_dir, verdict, key, attested, output)
     loaded = _scoring_model(verdict, model)
     with folder_written_whole(output) as part:
-        work = part / "work"
-        work.mkdir()
+        (work := part / "work").mkdir()
         accepted = write_accepted(run_dir, verdict, work / "accepted.arrow")
         tuned, course = _trained(loaded, model, tuning, work)
         facts = CardFacts(
@@ -119,12 +116,27 @@ def finetune(
             **course,
         )
         _save(tuned, loaded, facts, part)
-        if attestation is not None:
-            _copy_attestation(RunFolder(run_dir), part, attestation)
         shutil.rmtree(work)
-        if model_key is not None:
-            sign_folder(part, model_key)
+        _seal(RunFolder(run_dir), part, attestation, model_key)
     return _result(output, facts)
+
+
+def _require_trainable(
+    run_dir: Path, verdict: Verdict, key: SSlibKey | None, attested: bool, output: Path
+) -> str | None:
+    """Check all that forbids the training; the digest of the attestation, where there is one."""
+    attestation = require_attested(RunFolder(run_dir), verdict, key, attested)
+    require_passing(run_dir, verdict)
+    _require_absent(output)
+    return attestation
+
+
+def _seal(run: RunFolder, part: Path, attestation: str | None, model_key: str | None) -> None:
+    """Put the attestation into the folder, and sign the whole of it; nothing is added later."""
+    if attestation is not None:
+        _copy_attestation(run, part, attestation)
+    if model_key is not None:
+        sign_folder(part, model_key)
 
 
 def _copy_attestation(run: RunFolder, folder: Path, digest: str) -> None:
