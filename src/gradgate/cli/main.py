@@ -1,7 +1,8 @@
 """The command line: what can be typed. A command imports what it works with when it is called."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cyclopts import App, Group, Parameter
 
@@ -15,6 +16,7 @@ from gradgate.cli.options import configured
 from gradgate.cli.running import run
 from gradgate.cli.runs import app as runs_app
 from gradgate.compare.config import CompareConfig
+from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
 from gradgate.release.config import TestAdapterConfig
 from gradgate.scoring.config import ScoreConfig
@@ -22,6 +24,14 @@ from gradgate.train.config import GatedFinetuneConfig
 
 # The store is the gates' too: how large it may be is for their configuration to say.
 _KEEP_STORE = {"scoring.store_max_mib": None}
+
+
+def _of_shards(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a folder of shards was prepared with."""
+    from gradgate.cli.shards import config_of_shards
+
+    return config_of_shards(values)
+
 
 app = App(
     name="gradgate",
@@ -69,8 +79,14 @@ def detect(
 
 
 @app.command
-@configured(ScoreConfig, "data.source", _KEEP_STORE, beside=GateConfig)
-def score(config: ScoreConfig, *, output: Path) -> int:
+@configured(ScoreConfig, "data.source", _KEEP_STORE, beside=GateConfig, instead=_of_shards)
+def score(
+    config: ScoreConfig,
+    *,
+    output: Path | None = None,
+    shards: str | None = None,
+    shard: str | None = None,
+) -> int:
     """Write the score table of a dataset: spectral entropy, loss and gradient norm of every sample.
 
     The exit code is 0, also when rows are no samples; 1 when samples could not be scored; 2 when
@@ -80,10 +96,56 @@ def score(config: ScoreConfig, *, output: Path) -> int:
         config: What is read, by which model it is judged, and how.
         output: Parquet file to write. Rows that are no samples go beside it, to
             *.rejected.parquet, with the reason.
+        shards: Instead, a folder that `prepare` has written, or its fsspec URL: a part of its
+            samples is scored, and nothing need be said that it knows.
+        shard: Which part: 2/8 is the second of eight; auto asks SLURM's job array, auto/8 an
+            indexed job of Kubernetes. All parts when absent.
     """
+    if shards is not None:
+        from gradgate.cli.shards import run_score_shards
+
+        if output is not None:
+            raise ConfigError("the scores of shards go into their folder; say --output to merge")
+        return run_score_shards(config, shards, shard)
     from gradgate.cli.score import run_score
 
+    if output is None or shard is not None:
+        raise ConfigError("say --output FILE; or --shards FOLDER, with --shard 2/8 for a part")
     return run_score(config, output)
+
+
+@app.command
+@configured(GateConfig, "data.source", _KEEP_STORE)
+def prepare(config: GateConfig, *, shards: str) -> int:
+    """Read a dataset once, and write what many workers need to score it into a folder.
+
+    `score --shards` scores a part of it, `merge` puts the scores together.
+
+    Args:
+        config: What is read, by which model it will be scored, and how. Where a method of the gate
+            needs the probing set, samples will be held against it.
+        shards: Folder that all workers see, or its fsspec URL, such as s3://bucket/folder.
+    """
+    from gradgate.cli.shards import run_prepare
+
+    return run_prepare(config, shards)
+
+
+@app.command
+def merge(shards: str, *, output: Path | None = None, no_store: bool = False) -> int:
+    """Check the scores of all shards and make one score table of them; no text is read.
+
+    The scores go into the score store too, where a gate on this machine finds them. The exit code
+    is as for `score`.
+
+    Args:
+        shards: Folder that `prepare` has written, or its fsspec URL.
+        output: Parquet file to write; scores.parquet in the folder when absent.
+        no_store: Leave the score store as it is.
+    """
+    from gradgate.cli.shards import run_merge
+
+    return run_merge(shards, output, no_store)
 
 
 @app.command

@@ -57,6 +57,7 @@ def configured(
     defaults: Mapping[str, object] | None = None,
     beside: type[Section] | None = None,
     aliases: Mapping[str, str] | None = None,
+    instead: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = lambda values: None,
 ) -> Callable[[Command], Command]:
     """Give a command `--config`, and an option for every field of its configuration.
 
@@ -68,6 +69,7 @@ def configured(
         defaults: By dotted name, where they differ from the configuration's own.
         beside: A configuration whose file serves too: sections of it alone are left aside.
         aliases: Short names by dotted name, where the command has others than the rest.
+        instead: The content of a file where none is given, by the command's own parameters.
     """
     own = dict(defaults or {})
     short = ALIASES | dict(aliases or {})
@@ -83,7 +85,8 @@ def configured(
             given = {path: values.pop(_identifier(path), None) for path in fields}
             texts = {path: text for path, text in given.items() if text is not None}
             options = {path: _value(path, text, fields[path]) for path, text in texts.items()}
-            return command(settings(model, file, options, own, beside), **values)
+            content = instead(values) if file is None else None
+            return command(settings(model, file, options, own, beside, content), **values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         run.__signature__ = signature  # type: ignore[attr-defined]
@@ -105,14 +108,16 @@ def settings(
     options: Mapping[str, object],
     defaults: Mapping[str, object],
     beside: type[Section] | None = None,
+    content: Mapping[str, Any] | None = None,
 ) -> Section:
     """Put file and options together; sections that only `beside` has are left out of the file.
+
+    Without a file, `content` stands for what it says.
 
     Raises:
         ConfigError: The file cannot be read, or a field is missing, unknown or out of bounds.
     """
-    content = {} if file is None else read_config(file)
-    content = {} if content is None else content
+    content = (content if file is None else read_config(file)) or {}
     if not isinstance(content, Mapping):
         raise ConfigError(f"{file} holds no sections but {type(content).__name__}")
     try:

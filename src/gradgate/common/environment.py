@@ -10,6 +10,7 @@ _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "GX_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
     # torch's threads spin while they wait; with anything else on the cores scoring was seen to
     # become six times slower by it.
     "OMP_WAIT_POLICY": "PASSIVE",

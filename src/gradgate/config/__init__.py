@@ -35,6 +35,7 @@ __all__ = [
     "PolicyConfig",
     "PowerConfig",
     "Preference",
+    "RayConfig",
     "SafetyConfig",
     "ScoringConfig",
     "Section",
@@ -93,6 +94,30 @@ class ModelConfig(Section):
     )
 
 
+class RayConfig(Section):
+    """Workers of Ray, where scoring.backend is ray (docs/shards.md)."""
+
+    address: str | None = Field(
+        None,
+        min_length=1,
+        description="Of a cluster, such as ray://head:10001, or auto for the one that this machine "
+        "belongs to; a cluster of this machine alone when absent.",
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Each holds a model of its own; as many as fit when absent."
+    )
+    cpus: float = Field(1.0, gt=0, description="Processors of a worker; so many threads it has.")
+    gpus: float | None = Field(
+        None, ge=0, description="GPUs of a worker; when absent one where the cluster has some."
+    )
+    folder: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder, or fsspec URL, that all workers see, for the scores of a gate's run; "
+        "in the state folder when absent, which workers on other machines do not see.",
+    )
+
+
 class ScoringConfig(Section):
     """Spectral entropy of the output-layer gradient (GradSentry, arXiv 2605.26574)."""
 
@@ -114,6 +139,10 @@ class ScoringConfig(Section):
         ge=1,
         description="Beyond this size the scores not used for longest are dropped; null: never.",
     )
+    backend: Literal["local", "ray"] = Field(
+        "local", description="local: this process scores; ray: workers of Ray do."
+    )
+    ray: RayConfig = RayConfig()
 
 
 class SafetyConfig(Section):

@@ -234,16 +234,24 @@ def _joined(steps: list[Passed]) -> Passed:
 
 def _step_tokens(loaded: LoadedModel) -> int:
     """Size of a step: a quarter of the free memory for one layer's activations, at most."""
+    each = loaded.dtype.itemsize * (12 * loaded.n_hidden + 4 * _inner(loaded))
+    most = free_bytes(loaded.device) // 4 // each
+    return max(MIN_STEP_TOKENS, min(usual_step_tokens(loaded), most))
+
+
+def usual_step_tokens(loaded: LoadedModel) -> int:
+    """Size of a step where there is memory enough: the same on all machines of a kind."""
+    if loaded.device.type != "cpu":
+        return MAX_STEP_TOKENS[loaded.device.type]
+    cached = CACHED_BYTES // (loaded.dtype.itemsize * _inner(loaded))
+    return min(MAX_STEP_TOKENS["cpu"], max(CACHED_TOKENS, cached))
+
+
+def _inner(loaded: LoadedModel) -> int:
+    """Width of the widest activation of a layer."""
     config = loaded.model.config.get_text_config().to_dict()
     inner = config.get("intermediate_size") or config.get("n_inner") or 4 * loaded.n_hidden
-    inner = max(inner) if isinstance(inner, list) else int(inner)  # one for each layer, or for all
-    each = loaded.dtype.itemsize * (12 * loaded.n_hidden + 4 * inner)
-    max_tokens = MAX_STEP_TOKENS[loaded.device.type]
-    if loaded.device.type == "cpu":
-        max_tokens = min(
-            max_tokens, max(CACHED_TOKENS, CACHED_BYTES // (loaded.dtype.itemsize * inner))
-        )
-    return max(MIN_STEP_TOKENS, min(max_tokens, free_bytes(loaded.device) // 4 // each))
+    return max(inner) if isinstance(inner, list) else int(inner)  # one for each layer, or for all
 
 
 def _line(

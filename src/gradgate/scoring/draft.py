@@ -1,7 +1,7 @@
 """The score table while it is made: on disk, without what needs the sketches of all rows."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 from gradgate.common.parquet import batches
 from gradgate.common.run_folder import SCORE_SCHEMA, is_scored
-from gradgate.data.prepare import PreparedSample
 from gradgate.gradients.score import SAFETY, SKETCH_BYTES, Mode, Score
 from gradgate.scoring.recurrence import gradient_recurrence
 
@@ -21,6 +20,21 @@ _LINES = SCORE_SCHEMA.remove(_RECURRENCE)
 _TOKEN_LOGP = _LINES.get_field_index("token_logp")
 _BLOCK_ROWS = 8_192
 _NO_SKETCH = bytes(SKETCH_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """What the table says of a row besides its score, and by what that is known to be its own.
+
+    Attributes:
+        n_tokens: Tokens of its sample.
+        key: Digest of its tokens (`content_digest`).
+    """
+
+    row: int
+    sample_id: str
+    n_tokens: int
+    key: bytes
 
 
 class Draft:
@@ -52,23 +66,19 @@ class Draft:
         self._lines.close()
         self._sketches.close()
 
-    def add(
-        self, samples: list[PreparedSample], keys: Sequence[bytes], scores: Sequence[Score]
-    ) -> None:
-        """Add rows, in order, with the digests of their tokens.
+    def add(self, rows: Sequence[TableRow], scores: Sequence[Score]) -> None:
+        """Add rows, in order.
 
         Raises:
             ValueError: A score is not that of its sample: it has more or fewer tokens.
         """
-        lines = [
-            _line(sample, score, self._mode) for sample, score in zip(samples, scores, strict=True)
-        ]
+        lines = [_line(row, score, self._mode) for row, score in zip(rows, scores, strict=True)]
         table = pa.Table.from_pylist(lines, schema=_LINES.remove(_TOKEN_LOGP))
-        logp = _per_token(samples, scores)
+        logp = _per_token(rows, scores)
         self._lines.write_table(table.add_column(_TOKEN_LOGP, _LINES.field(_TOKEN_LOGP), logp))
         self._sketches.writelines(score.sketch or _NO_SKETCH for score in scores)
         self._is_scored.append(np.array([score.sketch is not None for score in scores]))
-        halves = np.frombuffer(b"".join(key[:16] for key in keys), dtype=np.uint64)
+        halves = np.frombuffer(b"".join(row.key[:16] for row in rows), dtype=np.uint64)
         self._digests.append(halves.reshape(-1, 2))
         self.n_failed += sum(line["status"] != "scored" for line in lines)
 
@@ -95,7 +105,7 @@ class Draft:
                 yield np.frombuffer(content, dtype="<f2").reshape(-1, SKETCH_BYTES // 2)
 
 
-def _line(sample: PreparedSample, score: Score, mode: Mode) -> dict[str, Any]:
+def _line(row: TableRow, score: Score, mode: Mode) -> dict[str, Any]:
     """A line of the table; a failed one has no signal."""
     values = asdict(score)
     entropy = score.entropy(mode)
@@ -103,16 +113,17 @@ def _line(sample: PreparedSample, score: Score, mode: Mode) -> dict[str, Any]:
     if score.status == "scored" and entropy is None:
         values |= {"status": "failed", "reason": f"the gradient vanishes in the {mode}"}
         values |= dict.fromkeys(("entropy_crop", "entropy_full", "evenness", *SAFETY))
-    return {"row": sample.row, "sample_id": sample.sample_id, "spectral_entropy": entropy} | values
+    return {"row": row.row, "sample_id": row.sample_id, "spectral_entropy": entropy} | values
 
 
-def _per_token(samples: Sequence[PreparedSample], scores: Sequence[Score]) -> pa.ListArray:
+def _per_token(rows: Sequence[TableRow], scores: Sequence[Score]) -> pa.ListArray:
     """The log-probabilities of the tokens, null where a score has none."""
     packed = [score.token_logp for score in scores]
-    for sample, one in zip(samples, packed, strict=True):
-        n_tokens = len(sample.tokens.input_ids)
-        if one is not None and len(one) != 2 * n_tokens:
-            raise ValueError(f"a sample of {n_tokens} tokens has {len(one)} bytes of token_logp")
+    for row, one in zip(rows, packed, strict=True):
+        if one is not None and len(one) != 2 * row.n_tokens:
+            raise ValueError(
+                f"a sample of {row.n_tokens} tokens has {len(one)} bytes of token_logp"
+            )
     ends = np.cumsum([0, *(len(one or b"") // 2 for one in packed)])
     values = np.frombuffer(b"".join(one or b"" for one in packed), dtype="<f2")
     numbers = pa.array(values, pa.float16(), from_pandas=True)  # null for NaN

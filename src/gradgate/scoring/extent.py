@@ -50,7 +50,12 @@ def check_within(samples: Path, loaded: LoadedModel) -> None:
         ModelError: There are such.
         DataError: The samples cannot be read.
     """
-    largest, n_rows = extent_of(samples).largest_id, n_embedded(loaded.model)
+    check_id_within(extent_of(samples).largest_id, loaded)
+
+
+def check_id_within(largest: int, loaded: LoadedModel) -> None:
+    """The same, where the largest id is known."""
+    n_rows = n_embedded(loaded.model)
     if largest >= n_rows:
         raise ModelError(
             f"the samples have the token id {largest}, and the embedding of the model has {n_rows} "

@@ -22,7 +22,7 @@ from gradgate.gradients.safety import SafetySource
 from gradgate.gradients.scorer import Scorer
 from gradgate.models.identity import IdentifiedModel
 from gradgate.scoring.context import score_context
-from gradgate.scoring.draft import Draft
+from gradgate.scoring.draft import Draft, TableRow
 from gradgate.scoring.extent import check_within
 from gradgate.scoring.store.scores import ScoreStore
 from gradgate.scoring.worklist import Worklist, open_worklist
@@ -96,7 +96,7 @@ def score_dataset(
     started = time.perf_counter()
     run = _Run(prepared, model, config, on_progress, probes)
     with (
-        _work_folder(output) as folder,
+        work_folder(output) as folder,
         ScoreStore(
             store_path or folder / "scores.db", score_context(model, config, probes)
         ) as store,
@@ -131,7 +131,7 @@ def _keep_within(store: ScoreStore, max_mib: int | None) -> None:
 
 
 @contextmanager
-def _work_folder(output: Path) -> Iterator[Path]:
+def work_folder(output: Path) -> Iterator[Path]:
     """A folder beside the output that is thrown away."""
     folder = output.with_name(output.name + ".work")
     shutil.rmtree(folder, ignore_errors=True)
@@ -195,7 +195,11 @@ class _Run:
             worklist.add(sample.tokens for sample in missing)
             self._n_missing += len(missing)
             if self._n_missing == 0:
-                draft.add(window, keys, [known[key] for key in keys])
+                rows = [
+                    TableRow(one.row, one.sample_id, len(one.tokens.input_ids), key)
+                    for one, key in zip(window, keys, strict=True)
+                ]
+                draft.add(rows, [known[key] for key in keys])
         if self._first_missing is None:
             self._first_missing = self._n_missing
 

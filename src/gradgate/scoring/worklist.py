@@ -25,7 +25,7 @@ class Worklist:
 
     def add(self, samples: Iterable[Tokens]) -> None:
         """Add samples; equal ones may come again."""
-        rows = [(_sortable(s.input_ids), _packed(s.is_target)) for s in samples]
+        rows = [(sortable(s.input_ids), packed(s.is_target)) for s in samples]
         self._database.executemany("INSERT INTO work VALUES (?, ?)", rows)
 
     def longest(self) -> int:
@@ -42,7 +42,7 @@ class Worklist:
         columns = _ORDERS[order]
         query = f"SELECT ids, mask FROM work GROUP BY {columns} ORDER BY {columns}"
         for ids, mask in self._database.execute(query):
-            yield _tokens(ids, mask)
+            yield tokens_of(ids, mask)
 
 
 @contextmanager
@@ -56,16 +56,18 @@ def open_worklist() -> Iterator[Worklist]:
         yield Worklist(database)
 
 
-def _sortable(ids: list[int]) -> bytes:
+def sortable(ids: list[int]) -> bytes:
     """Big-endian, so that the order of the bytes is the order of the ids."""
     return np.asarray(ids, dtype=">u4").tobytes()
 
 
-def _packed(mask: list[bool]) -> bytes:
+def packed(mask: list[bool]) -> bytes:
+    """A byte a token."""
     return np.asarray(mask, dtype=bool).tobytes()
 
 
-def _tokens(ids: bytes, mask: bytes) -> Tokens:
+def tokens_of(ids: bytes, mask: bytes) -> Tokens:
+    """A sample as it was before it was `sortable` and `packed`."""
     return Tokens(
         np.frombuffer(ids, dtype=">u4").tolist(), np.frombuffer(mask, dtype=bool).tolist()
     )

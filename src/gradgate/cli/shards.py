@@ -1,0 +1,187 @@
+"""`gradgate prepare`, `score --shards` and `merge`: a dataset that many workers score."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gradgate.cli.lines import say, say_phase
+from gradgate.cli.output import make_folder, quiet_libraries, require_file
+from gradgate.cli.phases import fetch, progress
+from gradgate.cli.table import of_entropies, require_a_score
+from gradgate.common.files import written_whole
+from gradgate.common.run_folder import RunFolder
+from gradgate.common.state import score_store
+from gradgate.data.prepare import Prepared, rejection_reasons
+from gradgate.errors import ConfigError, DataError
+from gradgate.gate.config import GateConfig
+from gradgate.gate.pipeline import probes_of
+from gradgate.models.identity import identify_model
+from gradgate.scoring.backends.backend import all_shards, backend_of
+from gradgate.scoring.config import ScoreConfig
+from gradgate.scoring.context import score_context
+from gradgate.scoring.shards.folder import REJECTED, SCORES, ShardFolder
+from gradgate.scoring.shards.merge import Merged, merge
+from gradgate.scoring.shards.place import shard_named
+from gradgate.scoring.shards.plan import Plan, refuse_others
+from gradgate.scoring.shards.planning import Recipe, write_plan
+from gradgate.scoring.shards.transfer import import_segment, segments_in
+from gradgate.scoring.shards.worker import Published, Worker
+
+_DECIDING = ("mode", "k", "batch_tokens")  # settings of scoring that the folder is prepared for
+
+
+def run_prepare(config: GateConfig, shards: str) -> int:
+    """Read the rows once, and write what workers need into the folder.
+
+    Raises:
+        GradgateError: No row can be scored, or a step broke.
+    """
+    quiet_libraries()
+    folder = ShardFolder(shards)
+    with _scratch(folder) as scratch:
+        prepared = fetch(config, RunFolder(scratch), keep_rows=False)
+        if prepared.n_samples == 0:
+            raise DataError(
+                f"none of the {prepared.n_rows} rows of {prepared.source} can be scored: "
+                f"{rejection_reasons(prepared)}"
+            )
+        plan = write_plan(folder, prepared, _recipe(config))
+        if prepared.n_rejected:
+            folder.put(REJECTED, prepared.rejected_path.read_bytes())
+    _say_prepared(folder, prepared, plan)
+    return 0
+
+
+def _recipe(config: GateConfig) -> Recipe:
+    model, probes = identify_model(config.model), probes_of(config)
+    context = score_context(model, config.scoring, probes)
+    # Workers begin in other folders and later: the path whole, and the commit of today.
+    there = {name: _absolute(getattr(config.model, name)) for name in ("path", "adapter")}
+    there["revision"] = model.identity["revision"] or config.model.revision
+    return Recipe(context, config.model.model_copy(update=there), config.scoring, probes)
+
+
+def _absolute(name: str | None) -> str | None:
+    return name if name is None or not Path(name).exists() else str(Path(name).absolute())
+
+
+def _say_prepared(folder: ShardFolder, prepared: Prepared, plan: Plan) -> None:
+    if prepared.n_rejected:
+        say(f"{prepared.n_rejected:,} rows rejected, reasons in {folder.shown(REJECTED)}")
+    say(
+        f"{plan.n_places:,} distinct samples, {plan.n_tokens:,} distinct tokens, "
+        f"{plan.n_units:,} units of work: {folder.address}"
+    )
+    say(f"next: gradgate score --shards {folder.address} --shard 1/{min(8, plan.n_units)}, and so on")
+
+
+@contextmanager
+def _scratch(folder: ShardFolder) -> Iterator[Path]:
+    """A folder for the samples with their texts: beside the shards on a disk, which has room."""
+    if folder.local is not None:
+        make_folder(folder.local / SCORES)
+    with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder.local) as path:
+        yield Path(path)
+
+
+def config_of_shards(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The configuration that a folder of shards was prepared with; None where none is named."""
+    if values.get("shards") is None:
+        return None
+    plan = Plan.read(ShardFolder(values["shards"]))
+    return {"data": {"source": plan.source}, **plan.config}
+
+
+def run_score_shards(config: ScoreConfig, shards: str, shard: str | None) -> int:
+    """Score one shard, or all that are not published yet, and publish their segments.
+
+    Raises:
+        GradgateError: The configuration is another than the folder's, or a step broke.
+    """
+    quiet_libraries()
+    folder = ShardFolder(shards)
+    plan = Plan.read(folder)
+    wanted = {name: plan.config["scoring"][name] for name in _DECIDING}
+    found = {name: getattr(config.scoring, name) for name in _DECIDING}
+    refuse_others(f"{folder.address} was prepared", wanted, "here", found)
+    if shard is not None:
+        return _score_one(folder, config, shard)
+    say_phase(f"scoring {plan.n_places:,} samples with {config.model.path} ...")
+    n_done = 0
+    with progress(plan.n_places) as on_progress:
+        for done in backend_of(config.scoring)(shards, all_shards(folder, plan), config.model):
+            n_done += done.n_samples
+            on_progress(n_done, plan.n_places)
+            say_phase(_of_shard(folder, done))
+    say(f"all shards are published; next: gradgate merge {folder.address}")
+    return 0
+
+
+def _score_one(folder: ShardFolder, config: ScoreConfig, shard: str) -> int:
+    chosen, how = shard_named(shard, os.environ)
+    if how is not None:
+        say(f"shard {chosen}, by {how}")
+    worker = Worker.of_plan(folder, config.model)
+    say_phase(f"scoring shard {chosen} with {config.model.path} ...")
+    with progress(worker.n_samples(chosen)) as on_progress:
+        done = worker.score(chosen, on_progress)
+    say(_of_shard(folder, done))
+    return 0
+
+
+def _of_shard(folder: ShardFolder, done: Published) -> str:
+    return (
+        f"shard {done.shard}: {done.n_samples:,} samples, {done.n_scored:,} of them scored now: "
+        f"{folder.shown(done.name)}"
+    )
+
+
+def run_merge(shards: str, output: Path | None, no_store: bool) -> int:
+    """Put the segments of all shards together; 0, or 1 when samples could not be scored.
+
+    Raises:
+        GradgateError: A segment is missing, damaged or of another configuration, or none has a
+            score.
+    """
+    quiet_libraries()
+    folder = ShardFolder(shards)
+    plan = Plan.read(folder)
+    if output is not None:
+        require_file(output)
+        make_folder(output)
+    written = folder.written(SCORES) if output is None else written_whole(output)
+    shown = folder.shown(SCORES) if output is None else str(output)
+    with written as part:
+        merged = merge(folder, plan, part)
+        require_a_score(part, str(plan.config["model"]["path"]))
+        lines = [_of_merged(merged, shown), *of_entropies(part)]
+    for line in lines:
+        say(line)
+    if not no_store and plan.config["scoring"]["store"]:
+        _import(folder)
+    folder.clear_building()
+    return 1 if merged.n_failed else 0
+
+
+def _of_merged(merged: Merged, shown: str) -> str:
+    line = (
+        f"{merged.n_segments:,} segments: {merged.n_rows:,} rows ({merged.n_unique:,} distinct, "
+        f"{merged.n_failed:,} failed): {shown}"
+    )
+    if len(merged.made) == 1:
+        return line
+    names = sorted({k for one in merged.made for k in one if one[k] != merged.made[0].get(k)})
+    return (
+        f"{line}; made by {len(merged.made)} kinds of workers, which differ in "
+        f"{', '.join(names)}: scores of another split are equal within rounding only"
+    )
+
+
+def _import(folder: ShardFolder) -> None:
+    path, n_samples = score_store(), 0
+    for name in segments_in(folder):
+        n_samples += import_segment(folder, name, path).n_samples
+    say(f"{n_samples:,} scores are in the score store {path}, where gates on this machine find them")

@@ -1,0 +1,1 @@
+"""A dataset scored by many workers that share nothing but a folder."""
