@@ -13,6 +13,8 @@ from rich.text import Text
 from gradgate.cli.lines import one_line, tell
 from gradgate.common.state import score_store
 from gradgate.errors import ConfigError, StoreError
+from gradgate.scoring.shards.folder import ShardFolder
+from gradgate.scoring.shards.transfer import export, import_segment, segments_in
 from gradgate.scoring.store.file import StoreFile, files_set_aside
 from gradgate.scoring.store.row import ScoreContext
 from gradgate.scoring.store.upkeep import ContextRows, PruneRules, compact, prune, summarise, verify
@@ -110,6 +112,40 @@ def _prune(
         if not dry_run:
             _compact(opened, n_rows)
             tell(f"{before:.1f} MiB before, {_mib(opened.path):.1f} now")
+    return 0
+
+
+@app.command(name="export")
+def _export(folder: Path, *, store: Store = None, model: str | None = None) -> int:
+    """Write what is stored into a folder, a file for each model and setting.
+
+    Args:
+        folder: Made when missing.
+        store: Score store; scores.db in the state folder when absent.
+        model: Only what this model has scored.
+    """
+    path = _path(store)
+    if not path.exists():
+        raise StoreError(_no_store(path))
+    for file, n_samples in export(path, folder, model):
+        tell(f"{n_samples} rows: {file}")
+    return 0
+
+
+@app.command(name="import")
+def _import(folder: str, *, store: Store = None) -> int:
+    """Put the scores of a folder, exported or of shards, into the store; what it knows stays.
+
+    Args:
+        folder: What `cache export` or `prepare` has written, or its fsspec URL.
+        store: Score store; scores.db in the state folder when absent.
+    """
+    path, shards = _path(store), ShardFolder(folder)
+    for name in segments_in(shards):
+        found = import_segment(shards, name, path)
+        tell(f"{found.n_samples} rows of {_name(found.context)}: {shards.shown(name)}")
+        if found.n_outdated:
+            tell(f"{found.n_outdated} rows lack a signal of today and were left out")
     return 0
 
 

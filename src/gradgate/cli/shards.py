@@ -15,7 +15,7 @@ from gradgate.common.files import written_whole
 from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import score_store
 from gradgate.data.prepare import Prepared, rejection_reasons
-from gradgate.errors import ConfigError, DataError
+from gradgate.errors import DataError
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import probes_of
 from gradgate.models.identity import identify_model
@@ -75,7 +75,8 @@ def _say_prepared(folder: ShardFolder, prepared: Prepared, plan: Plan) -> None:
         f"{plan.n_places:,} distinct samples, {plan.n_tokens:,} distinct tokens, "
         f"{plan.n_units:,} units of work: {folder.address}"
     )
-    say(f"next: gradgate score --shards {folder.address} --shard 1/{min(8, plan.n_units)}, and so on")
+    first = f"1/{min(8, plan.n_units)}"
+    say(f"next: gradgate score --shards {folder.address} --shard {first}, and so on")
 
 
 @contextmanager
@@ -184,4 +185,4 @@ def _import(folder: ShardFolder) -> None:
     path, n_samples = score_store(), 0
     for name in segments_in(folder):
         n_samples += import_segment(folder, name, path).n_samples
-    say(f"{n_samples:,} scores are in the score store {path}, where gates on this machine find them")
+    say(f"{n_samples:,} scores are in {path}, where gates on this machine find them")

@@ -47,6 +47,18 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def work_folder(output: Path) -> Iterator[Path]:
+    """A folder beside the output that is thrown away."""
+    folder = output.with_name(output.name + ".work")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hex.
 

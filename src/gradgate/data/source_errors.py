@@ -53,7 +53,7 @@ def translated_errors(source: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, _READ_ERRORS) and not _is_of_a_store(error):
+        if not isinstance(error, _READ_ERRORS) and not is_of_a_store(error):
             raise
         shown = redacted(source)
         if isinstance(error, ImportError):
@@ -64,7 +64,7 @@ def translated_errors(source: str) -> Iterator[None]:
         raise DataError(f"{shown} cannot be read: {problem}") from error
 
 
-def _is_of_a_store(error: Exception) -> bool:
+def is_of_a_store(error: Exception) -> bool:
     """Whether a store's package raised it, which need not be installed to ask that."""
     return type(error).__module__.partition(".")[0] in _STORE_PACKAGES
 

@@ -15,7 +15,7 @@ from securesystemslib.signer import CryptoSigner
 from gradgate.approvals.log import Keys
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder, is_scored
-from gradgate.common.state import rehearsals, score_store
+from gradgate.common.state import rehearsals, score_store, state_dir
 from gradgate.data.prepare import Prepared, prepare
 from gradgate.data.reference import reference_samples
 from gradgate.data.rows import RawRow
@@ -37,6 +37,7 @@ from gradgate.models.handle import ConfiguredModel, ModelHandle
 from gradgate.power.measurement import NOT_MEASURED, Measured, measure_power
 from gradgate.power.other_scores import CanaryModel, OtherScores
 from gradgate.safety.source import ProbeSource
+from gradgate.scoring.backends.spread import Spread
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
@@ -118,11 +119,34 @@ def score(
     check_room(prepared, config, run)
     found = (model or ConfiguredModel(config.model)).identify()
     store, probes = _store(config), probes_of(config)
-    summary = score_dataset(prepared, found, config.scoring, run.scores, store, on_progress, probes)
+    spread = _spread(config, model, probes)
+    summary = score_dataset(
+        prepared, found, config.scoring, run.scores, store, on_progress, probes, spread
+    )
     used = None if probes is None else ProbingSet(probes.name, probes.probes.fingerprint)
     return ScoredRun(
         n_scored=n_scored_rows(run), model=found.identity, probes=used, summary=summary
     )
+
+
+def _spread(
+    config: ScoreConfig, model: ModelHandle | None, probes: ProbeSource | None
+) -> Spread | None:
+    """The workers that score; None where this process does."""
+    scoring = config.scoring
+    if scoring.backend == "local":
+        return None
+    if not isinstance(model, ConfiguredModel | None):
+        raise ConfigError(
+            "scoring.backend ray has workers load the model, and one that is loaded here cannot be "
+            "sent to them; give the model's path, or set scoring.backend to local"
+        )
+    if scoring.ray.address is not None and scoring.ray.folder is None:
+        raise ConfigError(
+            "workers of the cluster at scoring.ray.address write their scores into a folder that "
+            "this machine sees too; name it: scoring.ray.folder"
+        )
+    return Spread(scoring, config.model, state_dir() / "shards", probes)
 
 
 def probes_of(config: ScoreConfig) -> ProbeSource | None:

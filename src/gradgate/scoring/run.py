@@ -6,14 +6,13 @@ where it ended. What needs all samples at once, gradient recurrence, is added to
 """
 
 import logging
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradgate.common.files import put_in_place
+from gradgate.common.files import put_in_place, work_folder
 from gradgate.config import ScoringConfig
 from gradgate.data.prepare import Prepared, iter_prepared
 from gradgate.data.tokens import content_digest
@@ -21,9 +20,11 @@ from gradgate.errors import StoreError
 from gradgate.gradients.safety import SafetySource
 from gradgate.gradients.scorer import Scorer
 from gradgate.models.identity import IdentifiedModel
+from gradgate.scoring.backends.spread import Spread
 from gradgate.scoring.context import score_context
 from gradgate.scoring.draft import Draft, TableRow
 from gradgate.scoring.extent import check_within
+from gradgate.scoring.shards.folder import ShardFolder
 from gradgate.scoring.store.scores import ScoreStore
 from gradgate.scoring.worklist import Worklist, open_worklist
 
@@ -74,6 +75,7 @@ def score_dataset(
     store_path: Path | None = None,
     on_progress: Progress = lambda done, total: None,
     probes: SafetySource | None = None,
+    spread: Spread | None = None,
 ) -> ScoringSummary:
     """Write the score table of a prepared dataset: one line per sample, in row order.
 
@@ -88,6 +90,7 @@ def score_dataset(
         store_path: The score store; None for one that is thrown away afterwards.
         on_progress: Called after every step.
         probes: What the samples are held against; its gradient is taken when something is scored.
+        spread: The workers that score; None for this process.
 
     Raises:
         ModelError: The model cannot be loaded, or its logits are not those of a linear head.
@@ -95,12 +98,16 @@ def score_dataset(
     """
     started = time.perf_counter()
     run = _Run(prepared, model, config, on_progress, probes)
+    context = score_context(model, config, probes)
     with (
         work_folder(output) as folder,
-        ScoreStore(
-            store_path or folder / "scores.db", score_context(model, config, probes)
-        ) as store,
+        ScoreStore(store_path or folder / "scores.db", context) as store,
+        ExitStack() as held,
     ):
+        if spread is not None:
+            shared = held.enter_context(spread.shared(prepared, context))
+            run.spread_over(spread, shared)
+            spread.recover(shared, store)
         run.to_the_end(store, folder, output)
         _keep_within(store, config.store_max_mib)
     summary = run.summary(time.perf_counter() - started)
@@ -130,18 +137,6 @@ def _keep_within(store: ScoreStore, max_mib: int | None) -> None:
         )
 
 
-@contextmanager
-def work_folder(output: Path) -> Iterator[Path]:
-    """A folder beside the output that is thrown away."""
-    folder = output.with_name(output.name + ".work")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-
-
 class _Run:
     """One scoring run, with what it counts."""
 
@@ -162,6 +157,11 @@ class _Run:
         self._n_tokens = self._n_computed = 0
         self._first_missing: int | None = None
         self._no_reuse: str | None = None
+        self._workers: tuple[Spread, ShardFolder] | None = None
+
+    def spread_over(self, spread: Spread, folder: ShardFolder) -> None:
+        """Let the workers of a backend score."""
+        self._workers = spread, folder
 
     def to_the_end(self, store: ScoreStore, folder: Path, output: Path) -> None:
         """Score what the store does not know, until the table can be written."""
@@ -208,6 +208,9 @@ class _Run:
         total = self._prepared.n_samples
         known = total - self._n_missing
         self._on_progress(known, total)
+        if self._workers is not None:
+            self._score_elsewhere(store, worklist, known)
+            return
         loaded = self._model.load()
         check_within(self._prepared.samples_path, loaded)
         safety = None if self._probes is None else self._probes.build(loaded)
@@ -223,6 +226,18 @@ class _Run:
                 self._on_progress(known + done, total)
         self._n_scored += done
         self._n_computed += scorer.forward.n_computed
+
+    def _score_elsewhere(self, store: ScoreStore, worklist: Worklist, known: int) -> None:
+        """The same by the workers of a backend."""
+        assert self._workers is not None
+        spread, folder = self._workers
+        done = 0
+        samples = worklist.samples("prefix")
+        for published in spread.score(folder, samples, self._prepared, store):
+            done += published.n_samples
+            self._n_computed += published.n_computed_tokens
+            self._on_progress(known + done, self._prepared.n_samples)
+        self._n_scored += done
 
     def _metadata(self) -> dict[str, str]:
         facts = {

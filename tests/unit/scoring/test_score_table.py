@@ -16,7 +16,7 @@ from flag_helpers import flag
 
 from gradgate.common.run_folder import SCORE_SCHEMA, RunFolder
 from gradgate.config import DataConfig, ModelConfig, PolicyConfig, ScoringConfig
-from gradgate.data.prepare import Prepared, iter_prepared, prepare
+from gradgate.data.prepare import Prepared, PreparedSample, iter_prepared, prepare
 from gradgate.data.tokens import content_digest
 from gradgate.errors import DataError
 from gradgate.gate.acceptance import accept
@@ -30,7 +30,7 @@ from gradgate.methods.gradsentry.method import GradsentryMethod
 from gradgate.models.identity import load_model
 from gradgate.models.loading import LoadedModel
 from gradgate.power.measurement import Measured
-from gradgate.scoring.draft import Draft
+from gradgate.scoring.draft import Draft, TableRow
 from gradgate.scoring.run import WINDOW, score_dataset
 from helpers import MODEL, identified
 
@@ -48,6 +48,13 @@ def prepared_rows(folder: Path, loaded: LoadedModel, targets: list[str]) -> Prep
         "".join(json.dumps({"prompt": "Say it: ", "completion": t}) + "\n" for t in targets)
     )
     return prepare(DataConfig(source=str(source)), loaded.tokenizer, 512, folder)
+
+
+def window_rows(window: list[PreparedSample]) -> list[TableRow]:
+    return [
+        TableRow(s.row, s.sample_id, len(s.tokens.input_ids), content_digest(s.tokens))
+        for s in window
+    ]
 
 
 @pytest.fixture
@@ -277,7 +284,6 @@ def test_every_signal_of_a_scored_row_is_there_and_none_of_a_failed_one(tmp_path
 def test_a_gradient_without_a_crop_fails_where_the_crop_decides(tmp_path, loaded):
     prepared = prepared_rows(tmp_path, loaded, [f"item {i}" for i in range(7)])
     (window,) = iter_prepared(prepared.samples_path, 10)
-    keys = [content_digest(sample.tokens) for sample in window]
     sketch = np.full(256, 1 / 16, dtype="<f2").tobytes()
     scores = [
         Score(
@@ -289,7 +295,7 @@ def test_a_gradient_without_a_crop_fails_where_the_crop_decides(tmp_path, loaded
     expected: list[tuple[Mode, str, int]] = [("crop", "failed", 1), ("full", "scored", 0)]
     for mode, status, failed in expected:
         with Draft(tmp_path, mode) as draft:
-            draft.add(window, keys, scores)
+            draft.add(window_rows(window), scores)
         draft.write(tmp_path / "table.parquet", {})
         line = pq.read_table(tmp_path / "table.parquet").to_pylist()[0]
         assert (line["status"], draft.n_failed) == (status, failed)
@@ -309,7 +315,7 @@ def test_a_score_of_another_number_of_tokens_is_not_written(tmp_path, loaded):
         Draft(tmp_path, "crop") as draft,
         pytest.raises(ValueError, match=r"tokens has \d+ bytes of token_logp"),
     ):
-        draft.add(window, [content_digest(sample.tokens) for sample in window], scores)
+        draft.add(window_rows(window), scores)
 
 
 def test_a_draft_without_rows_is_a_table_without_rows(tmp_path):

@@ -8,9 +8,7 @@ from gradgate.scoring.shards.place import Shard
 from gradgate.scoring.shards.worker import Published, Worker
 
 
-def score_here(
-    address: str, shards: Sequence[Shard], model: ModelConfig
-) -> Iterator[Published]:
+def score_here(address: str, shards: Sequence[Shard], model: ModelConfig) -> Iterator[Published]:
     """Score shards; see `backend.Backend`."""
     worker = Worker.of_plan(ShardFolder(address), model)
     for shard in shards:

@@ -142,8 +142,8 @@ def _cluster(config: RayConfig) -> Iterator[None]:
         else:
             ray.init(config.address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RayError, ValueError, RuntimeError) as error:
-        why = " ".join(str(error).split())
-        raise ConfigError(f"Ray's cluster {config.address or 'here'} cannot be used: {why}") from error
+        where, why = config.address or "of this machine", " ".join(str(error).split())
+        raise ConfigError(f"the Ray cluster {where} cannot be used: {why}") from error
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from gradgate.common.files import written_whole
 from gradgate.common.redaction import redacted
-from gradgate.data.source_errors import is_transient, missing_package
+from gradgate.data.source_errors import is_of_a_store, is_transient, missing_package
 from gradgate.errors import ConfigError, GradgateError, StoreError, TransientError
 
 PLAN, UNITS, ROWS, PROBES = "plan.json", "units.parquet", "rows.parquet", "probes.json"
@@ -31,10 +31,17 @@ class ShardFolder:
     def __init__(self, address: str | Path) -> None:
         """Take a path or a URL of fsspec; nothing need be there.
 
+        A URL must not hold credentials: workers, and people, get it as it is.
+
         Raises:
             ConfigError: Of an unknown protocol, or a package for it is missing.
         """
-        self.address = redacted(str(address))
+        self.address = str(address).rstrip("/")
+        if redacted(self.address) != self.address:
+            raise ConfigError(
+                "the URL of a folder of shards must hold neither credentials nor a query; put them "
+                f"into the environment or fsspec's configuration: {redacted(self.address)}"
+            )
         try:
             self._fs, root = fsspec.core.url_to_fs(str(address))
         except ImportError as error:
@@ -50,7 +57,7 @@ class ShardFolder:
 
     def shown(self, name: str) -> str:
         """A file as messages name it."""
-        return f"{self.address.rstrip('/')}/{name}"
+        return f"{self.address}/{name}"
 
     def names(self, folder: str = "") -> list[str]:
         """Names of the files in it, or in a folder of it, sorted; of nothing, none.
@@ -102,8 +109,8 @@ class ShardFolder:
                 with written_whole(path, building / unique) as part:
                     yield part
                 return
-            with tempfile.TemporaryDirectory() as folder:
-                part = Path(folder) / unique
+            with tempfile.TemporaryDirectory() as scratch:
+                part = Path(scratch) / unique
                 yield part
                 self._fs.put_file(str(part), self._path(name))
 
@@ -121,6 +128,13 @@ class ShardFolder:
                 except FileNotFoundError:
                     continue
 
+    def clear(self) -> None:
+        """Delete all of it; errors as for `names`."""
+        with self._errors("", "deleted"):
+            self._fs.invalidate_cache()
+            if self._fs.exists(self._root):
+                self._fs.rm(self._root, recursive=True)
+
     def clear_building(self) -> None:
         """Delete what killed workers were writing; call it when nobody writes any more."""
         self.remove(f"{_BUILDING}/{name}" for name in self.names(_BUILDING))
@@ -136,7 +150,9 @@ class ShardFolder:
             raise
         except ImportError as error:
             raise ConfigError(str(missing_package(error, self.address))) from error
-        except OSError as error:
+        except Exception as error:
+            if not isinstance(error, OSError) and not is_of_a_store(error):
+                raise
             why = redacted(" ".join(str(error).split()))
             kind = TransientError if is_transient(error) else StoreError
             raise kind(f"{self.shown(name)} cannot be {done}: {why}") from error

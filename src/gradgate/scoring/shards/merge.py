@@ -16,12 +16,11 @@ from typing import IO, Self
 import numpy as np
 
 from gradgate.common.arrays import Ints
-from gradgate.common.files import put_in_place
+from gradgate.common.files import put_in_place, work_folder
 from gradgate.config import ModelConfig, ScoringConfig
 from gradgate.errors import ConfigError, StoreError
 from gradgate.gradients.score import Score
 from gradgate.scoring.draft import Draft, TableRow
-from gradgate.scoring.run import WINDOW, work_folder
 from gradgate.scoring.shards.folder import SEGMENTS, ShardFolder
 from gradgate.scoring.shards.place import Shard
 from gradgate.scoring.shards.plan import Plan, refuse_others
@@ -32,11 +31,13 @@ from gradgate.scoring.shards.segment import (
     Made,
     read_about,
     read_segment,
-    record_of,
+    score_of,
 )
 from gradgate.scoring.shards.units import Unit, keys_digest, units_of
 from gradgate.scoring.shards.worker import shard_of
+from gradgate.scoring.store.row import ScoreContext
 
+_WINDOW = 2_048  # rows that are written together
 _NAMED = 8  # shards that a message names
 
 
@@ -88,7 +89,7 @@ def merge(folder: ShardFolder, plan: Plan, output: Path) -> Merged:
             for lines in checked_lines(folder, segment, units):
                 records.add(lines)
         with Draft(work, mode) as draft:
-            _add_rows(folder, plan, records, draft)
+            _add_rows(folder, plan, segments[0].about.score_context, records, draft)
         draft.write(work / output.name, _metadata(plan, segments))
         put_in_place(work / output.name, output)
     made = [one for segment in segments for one in segment.about.made]
@@ -146,7 +147,10 @@ def _check_configuration(
     folder: ShardFolder, segment: Segment, plan: Plan, wanted: dict[str, str | int | None]
 ) -> None:
     shown = folder.shown(segment.name)
-    refuse_others(f"{shown} was scored", segment.about.setting, "in the other shards", wanted)
+    shard = _shard(segment)
+    assert shard is not None
+    whose, cure = f"{shown} was scored", _cure(folder, shard)
+    refuse_others(whose, segment.about.setting, "in the other shards", wanted, cure)
     if segment.about.plan != plan.digest:
         raise ConfigError(
             f"{shown} is of other samples than {folder.address} was prepared for; remove it"
@@ -239,10 +243,12 @@ class _Records:
         return found
 
 
-def _add_rows(folder: ShardFolder, plan: Plan, records: _Records, draft: Draft) -> None:
+def _add_rows(
+    folder: ShardFolder, plan: Plan, context: ScoreContext, records: _Records, draft: Draft
+) -> None:
     """Draft the lines of all rows, each with the score of its sample."""
     n_rows = 0
-    for batch in plan.rows(folder, WINDOW):
+    for batch in plan.rows(folder, _WINDOW):
         lines = batch.to_pylist()
         found = records.get([line["place"] for line in lines])
         rows = [
@@ -251,14 +257,14 @@ def _add_rows(folder: ShardFolder, plan: Plan, records: _Records, draft: Draft) 
             )
             for line in lines
         ]
-        draft.add(rows, [_score(*found[line["place"]], plan.is_probed) for line in lines])
+        draft.add(rows, [_score(context, *found[line["place"]]) for line in lines])
         n_rows += len(lines)
     if n_rows != plan.n_samples:
         raise StoreError(f"{folder.address} places {n_rows} rows, and not {plan.n_samples}")
 
 
-def _score(key: bytes, record: bytes, is_probed: bool) -> Score:
-    score = record_of(record, key).score(is_probed)
+def _score(context: ScoreContext, key: bytes, record: bytes) -> Score:
+    score = score_of(context, key, record)
     if score is None:
         raise DamagedSegmentError(f"the record of sample {key.hex()[:12]} lacks a signal")
     return score

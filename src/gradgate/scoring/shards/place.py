@@ -78,8 +78,8 @@ def _of_kubernetes(environment: Mapping[str, str], count: int | None) -> tuple[S
     index = _number(environment, _COMPLETION, None)
     if count is None:
         raise ConfigError(
-            f"Kubernetes says {_COMPLETION} {index} and not of how many; say the job's completions: "
-            "--shard auto/8"
+            f"Kubernetes says {_COMPLETION} {index} and not of how many; say how many completions "
+            "the job has: --shard auto/8"
         )
     how = f"{_COMPLETION} {index}, of {count} as given"
     return _checked(index + 1, count, how), how

@@ -186,8 +186,9 @@ def refuse_others(
     wanted: Mapping[str, str | int | None],
     where: str,
     found: Mapping[str, str | int | None],
+    cure: str = "take the same model and settings, or prepare another folder",
 ) -> None:
-    """Refuse settings that differ.
+    """Refuse settings that differ, with what to do.
 
     Raises:
         ConfigError: It names every difference.
@@ -197,10 +198,7 @@ def refuse_others(
         said = ", ".join(
             f"{name} {_short(wanted.get(name))} and not {_short(found.get(name))}" for name in names
         )
-        raise ConfigError(
-            f"{whose} with another configuration than is {where}: {said}; take the same model and "
-            "settings, or prepare another folder"
-        )
+        raise ConfigError(f"{whose} with another configuration than is {where}: {said}; {cure}")
 
 
 def _short(value: str | int | None) -> str:

@@ -29,7 +29,14 @@ from gradgate.scoring.shards.plan import (
     setting_of,
     work_name,
 )
-from gradgate.scoring.shards.units import Unit, cut, digest_of, unit_of, unit_tokens_of
+from gradgate.scoring.shards.units import (
+    MIN_UNIT_TOKENS,
+    Unit,
+    cut,
+    digest_of,
+    unit_of,
+    unit_tokens_of,
+)
 from gradgate.scoring.store.row import ScoreContext
 from gradgate.scoring.worklist import packed, sortable, tokens_of
 
@@ -115,6 +122,27 @@ def write_plan_files(folder: ShardFolder, plan: Plan, found: Division, recipe: R
     if recipe.probes is not None:
         folder.put(PROBES, recipe.probes.probes.model_dump_json(indent=1).encode("utf-8"))
     plan.write(folder)
+
+
+def plan_samples(
+    folder: ShardFolder, samples: Iterable[Tokens], prepared: Prepared, recipe: Recipe
+) -> Plan:
+    """Write what workers need of some samples of a dataset; nothing to be merged.
+
+    Args:
+        folder: Empty.
+        samples: Distinct ones in prefix order; at least one.
+        prepared: The dataset that they are of.
+        recipe: How they are scored.
+
+    Raises:
+        StoreError: It cannot be written.
+        TransientError: The store does not answer.
+    """
+    found = cut_into(folder, samples, MIN_UNIT_TOKENS)
+    plan = plan_of(prepared, recipe, found, {})
+    write_plan_files(folder, plan, found, recipe)
+    return plan
 
 
 def _unchanged(before: Plan, now: Plan, folder: ShardFolder) -> Plan:

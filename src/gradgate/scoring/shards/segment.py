@@ -1,8 +1,9 @@
 """A segment: the scores of consecutive units, or of a store, in one file that is never changed.
 
 A Parquet file with two columns, the digest of a sample's tokens and its record as the score store
-has it (`store.record`). Its metadata say what it is, and its own digest over all of that: a file
-that is cut, changed or of another configuration is known by itself.
+has it, with a checksum over sample and context (`store.row`). Its metadata say what it is, and its
+own digest over all of that: a file that is cut, changed or of another configuration is known by
+itself.
 """
 
 import hashlib
@@ -18,13 +19,13 @@ import pyarrow.parquet as pq
 
 from gradgate.data.source_errors import is_transient
 from gradgate.errors import StoreError
+from gradgate.gradients.score import Score
 from gradgate.scoring.shards.folder import ShardFolder
 from gradgate.scoring.shards.plan import Setting, setting_of
-from gradgate.scoring.store.record import Record
-from gradgate.scoring.store.row import ScoreContext
+from gradgate.scoring.store.row import ScoreContext, decode
 
 FORMAT = 1
-_ABOUT, _DIGEST = "gradgate.segment", "gradgate.sha256"
+_ABOUT, _ABOUT_DIGEST, _DIGEST = "gradgate.segment", "gradgate.segment_sha256", "gradgate.sha256"
 
 SEGMENT_SCHEMA = pa.schema(
     [
@@ -92,7 +93,9 @@ def write_segment(path: Path, about: About, groups: Iterable[Iterable[Line]]) ->
     """
     text, n_lines = about.to_json(), 0
     digest = _begun(text)
-    with pq.ParquetWriter(path, SEGMENT_SCHEMA, compression="zstd") as writer:
+    # No line repeats another, and nobody asks for the smallest key.
+    plain: dict[str, Any] = {"use_dictionary": False, "write_statistics": False}
+    with pq.ParquetWriter(path, SEGMENT_SCHEMA, compression="zstd", **plain) as writer:
         for group in groups:
             lines = list(group)
             n_lines += len(lines)
@@ -100,7 +103,8 @@ def write_segment(path: Path, about: About, groups: Iterable[Iterable[Line]]) ->
             columns = [[key for key, _ in lines], [record for _, record in lines]]
             if lines:
                 writer.write_table(pa.table(columns, schema=SEGMENT_SCHEMA))
-        writer.add_key_value_metadata({_ABOUT: text, _DIGEST: digest.hexdigest()})
+        metadata = {_ABOUT: text, _ABOUT_DIGEST: _begun(text).hexdigest()}
+        writer.add_key_value_metadata({**metadata, _DIGEST: digest.hexdigest()})
     return n_lines
 
 
@@ -139,16 +143,16 @@ def read_segment(folder: ShardFolder, name: str) -> Iterator[list[Line]]:
             yield waiting
 
 
-def record_of(content: bytes, key: bytes) -> Record:
-    """A record of a segment whose digest is right.
+def score_of(context: ScoreContext, key: bytes, record: bytes) -> Score | None:
+    """The score in a line; None where it lacks a signal of today.
 
     Raises:
-        DamagedSegmentError: It is none all the same.
+        DamagedSegmentError: The record is of another sample or context.
     """
-    try:
-        return Record.unpacked(content)
-    except Exception as error:
-        raise DamagedSegmentError(f"the record of sample {key.hex()[:12]} is none") from error
+    found = decode(context, key, record)
+    if found is None:
+        raise DamagedSegmentError(f"the record of sample {key.hex()[:12]} is another's")
+    return found.score(context.is_probed)
 
 
 @contextmanager
@@ -166,10 +170,12 @@ def _opened(folder: ShardFolder, name: str) -> Iterator[pq.ParquetFile]:
 
 
 def _about(file: pq.ParquetFile) -> tuple[About, str]:
-    metadata: Mapping[bytes, bytes] = file.metadata.metadata or {}
-    if _ABOUT.encode() not in metadata:
+    found: Mapping[bytes, bytes] = file.metadata.metadata or {}
+    metadata = {name.decode(): value.decode() for name, value in found.items()}
+    text = metadata.get(_ABOUT)
+    if text is None or metadata[_ABOUT_DIGEST] != _begun(text).hexdigest():
         raise ValueError("it does not say of what")
-    content = json.loads(metadata[_ABOUT.encode()])
+    content = json.loads(text)
     if content["format"] != FORMAT:
         raise StoreError(
             f"a segment has format {content['format']}, this gradgate knows {FORMAT}; "
@@ -177,7 +183,7 @@ def _about(file: pq.ParquetFile) -> tuple[About, str]:
         )
     if not file.schema_arrow.equals(SEGMENT_SCHEMA):
         raise ValueError("its columns are others")
-    return About(**content), metadata[_DIGEST.encode()].decode("ascii")
+    return About(**content), metadata[_DIGEST]
 
 
 def _begun(about: str) -> "hashlib._Hash":

@@ -14,7 +14,7 @@ from gradgate.scoring.shards.segment import (
     Line,
     read_about,
     read_segment,
-    record_of,
+    score_of,
     write_segment,
 )
 from gradgate.scoring.store.file import StoreFile
@@ -76,7 +76,7 @@ def import_segment(folder: ShardFolder, name: str, store_path: Path) -> Imported
 
 def _scores(lines: list[Line], context: ScoreContext) -> Iterator[tuple[bytes, Score]]:
     for key, record in lines:
-        score = record_of(record, key).score(context.is_probed)
+        score = score_of(context, key, record)
         if score is not None:
             yield key, score
 
@@ -122,13 +122,8 @@ def _groups(store: StoreFile, context: ScoreContext) -> Iterator[list[Line]]:
 
     while rows := store.run(work):
         last = rows[-1][0]
-        yield [(key, _record(store, context, key, content)) for key, content in rows]
-
-
-def _record(store: StoreFile, context: ScoreContext, key: bytes, content: bytes) -> bytes:
-    record = decode(context, key, content)
-    if record is None:
-        raise StoreError(
-            f"{store.path} has damaged rows; `gradgate cache verify` removes them, then say it again"
-        )
-    return record.pack()
+        if any(decode(context, key, record) is None for key, record in rows):
+            raise StoreError(
+                f"{store.path} has damaged rows; `gradgate cache verify` removes them; then again"
+            )
+        yield rows

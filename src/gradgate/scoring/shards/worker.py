@@ -35,8 +35,9 @@ from gradgate.scoring.shards.segment import (
     read_segment,
     write_segment,
 )
-from gradgate.scoring.shards.units import Unit, keys_digest, units_of
+from gradgate.scoring.shards.units import keys_digest, units_of
 from gradgate.scoring.store.record import Record
+from gradgate.scoring.store.row import encode
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +99,7 @@ class Worker:
         """Samples of a shard."""
         return sum(self._units[number].n_samples for number in units_of(shard, self._units))
 
-    def score(
-        self, shard: Shard, on_progress: Progress = lambda done, total: None
-    ) -> Published:
+    def score(self, shard: Shard, on_progress: Progress = lambda done, total: None) -> Published:
         """Score a shard and publish its segment; a published one is left as it is.
 
         Raises:
@@ -153,8 +152,8 @@ class Worker:
     def _lines(self, samples: Sequence[Tokens]) -> Iterator[Line]:
         scores = self._scorer.score(list(samples))
         for sample, score in zip(samples, scores, strict=True):
-            record = Record.of(score, self._context.is_probed)
-            yield content_digest(sample), record.pack()
+            record, key = Record.of(score, self._context.is_probed), content_digest(sample)
+            yield key, encode(self._context, key, record)
 
     def _describing(self, numbers: range, made: list[Made]) -> About:
         units = {"first_unit": numbers.start, "end_unit": numbers.stop}
@@ -222,9 +221,9 @@ class Worker:
     def _refuse_other_scores(self) -> None:
         """Refuse to add to the scores of others; the merge looks at all of them, this at two."""
         for where in (SEGMENTS, PARTS):
-            for name in self._folder.names(where)[:1]:
+            for name in [f"{where}/{first}" for first in self._folder.names(where)[:1]]:
                 with suppress(DamagedSegmentError):
-                    self._refuse_others(f"{where}/{name}", read_about(self._folder, f"{where}/{name}"))
+                    self._refuse_others(name, read_about(self._folder, name))
 
     def _refuse_others(self, name: str, about: About) -> None:
         shown = self._folder.shown(name)

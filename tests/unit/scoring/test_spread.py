@@ -1,0 +1,102 @@
+"""A run whose samples are scored as shards, by whatever backend."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from shard_helpers import MODEL_CONFIG, loaded_model, prepared_at, some_rows
+
+from gradgate.config import ScoringConfig
+from gradgate.data.prepare import Prepared
+from gradgate.errors import StoreError
+from gradgate.scoring.backends.spread import Spread
+from gradgate.scoring.context import score_context
+from gradgate.scoring.run import ScoringSummary, score_dataset
+from gradgate.scoring.shards import worker as worker_module
+from helpers import identified
+
+SCORING = ScoringConfig()
+
+
+class Run:
+    """Runs over the same rows and the same store."""
+
+    def __init__(self, folder: Path, prepared: Prepared) -> None:
+        self.folder, self.prepared = folder, prepared
+        self.spread = Spread(SCORING, MODEL_CONFIG, folder / "state", None)
+        self.progress: list[tuple[int, int]] = []
+
+    def __call__(self, spread: Spread | None = None) -> ScoringSummary:
+        model, output = identified(loaded_model()), self.folder / "scores.parquet"
+        return score_dataset(
+            self.prepared, model, SCORING, output, self.folder / "scores.db",
+            lambda *done: self.progress.append(done), spread=spread or self.spread,
+        )  # fmt: skip
+
+    def left(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "state").iterdir() if path.is_dir())
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr("gradgate.scoring.shards.planning.MIN_UNIT_TOKENS", 200)
+    return Run(tmp_path, prepared_at(tmp_path / "prepared", some_rows(60)))
+
+
+def test_only_what_the_store_does_not_know_is_scored(run: Run) -> None:
+    summary = run()
+    assert (summary.n_rows, summary.n_scored, summary.n_failed) == (66, 60, 0)
+    assert summary.n_computed_tokens > 0
+    assert len(run.progress) > 3
+    assert run.progress[-1] == (66, 66)
+    assert pq.read_table(run.folder / "scores.parquet").num_rows == 66
+    assert run.left() == []
+    again = run()
+    assert (again.n_scored, again.n_reused) == (0, 66)
+
+
+def test_what_a_broken_run_has_scored_is_not_lost(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = []
+
+    def full(self: object, name: str, numbers: range) -> None:
+        if published:
+            raise StoreError("the disk is full")
+        published.append(name)
+        whole(self, name, numbers)
+
+    whole = worker_module.Worker._publish
+    with monkeypatch.context() as patched:
+        patched.setattr(worker_module.Worker, "_publish", full)
+        with pytest.raises(StoreError, match="full"):
+            run()
+    assert len(run.left()) == 1
+    computed = worker_module.Worker._score_unit
+    n_units = []
+    monkeypatch.setattr(
+        worker_module.Worker,
+        "_score_unit",
+        lambda self, number: n_units.append(number) or computed(self, number),
+    )
+    summary = run()
+    # The published shard and the parts of the second one are known.
+    assert 0 < summary.n_reused < 66
+    assert summary.n_scored < 60
+    assert len(n_units) > 0
+    assert run.left() == []
+
+
+def test_other_runs_do_not_share_a_folder(run: Run, tmp_path: Path) -> None:
+    context = score_context(identified(loaded_model()), SCORING)
+    other = prepared_at(tmp_path / "other", some_rows(10))
+    names = set()
+    for prepared, decides in (
+        (run.prepared, context),
+        (other, context),
+        (run.prepared, replace(context, k=8)),
+    ):
+        with run.spread.shared(prepared, decides) as folder:
+            names.add(folder.address)
+    assert len(names) == 3
