@@ -37,6 +37,8 @@ SHARING = {
     "commands": (
         "tests/unit/cli/test_surroundings.py",
         "tests/crash/test_resume.py",
+        "tests/crash/test_shards.py",
+        "tests/unit/cli/test_shards.py",
         "tests/unit/cli/test_detect.py",
         "tests/unit/cli/test_score.py",
         "tests/unit/test_api.py",

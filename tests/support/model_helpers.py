@@ -1,12 +1,17 @@
 """Tiny models with random weights, and samples that share prefixes."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig
 
 from gradgate.data.tokens import Tokens
 from gradgate.models.head import find_head, linear_of, logit_transform
 from gradgate.models.loading import LoadedModel
+from helpers import MODEL
 
 V, D = 256, 64
 TINY = {"vocab_size": V, "hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -49,3 +54,16 @@ def nested(seed: int = 0) -> list[Tokens]:
     samples.append(Tokens(template + some(200, 300), [False] * 20 + [True] * 300))
     samples[-1] = Tokens(samples[-1].input_ids, samples[-1].is_target[: len(samples[-1].input_ids)])
     return [samples[i] for i in rng.permutation(len(samples))]
+
+
+def model_that_breaks_on(character: str, folder: Path) -> Path:
+    """A copy of the model that has no number for a character."""
+    shutil.copytree(MODEL, folder)
+    weights = load_file(folder / "model.safetensors")
+    (token,) = AutoTokenizer.from_pretrained(MODEL)(character, add_special_tokens=False)[
+        "input_ids"
+    ]
+    with torch.no_grad():
+        weights["model.embed_tokens.weight"][token] = float("nan")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder

@@ -161,9 +161,11 @@ def run_merge(shards: str, output: Path | None, no_store: bool) -> int:
         lines = [_of_merged(merged, shown), *of_entropies(part)]
     for line in lines:
         say(line)
+    if merged.n_failed:
+        say(f"{merged.n_failed:,} rows could not be scored; `reason` in {shown} says why")
     if not no_store and plan.config["scoring"]["store"]:
         _import(folder)
-    folder.clear_building()
+    folder.clear_leftovers()
     return 1 if merged.n_failed else 0
 
 

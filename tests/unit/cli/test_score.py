@@ -8,8 +8,8 @@ import pytest
 import torch
 from cli_helpers import gradgate as run
 from forked import COMMAND, Forker
+from model_helpers import model_that_breaks_on
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
 
 from gradgate.common.run_folder import SCORE_SCHEMA
 from helpers import MODEL, write_jsonl
@@ -138,19 +138,6 @@ def test_no_control_character_of_the_data_reaches_the_terminal(tmp_path: Path) -
     done = run("score", source, "--model", MODEL, "--output", tmp_path / "out" / "s.parquet")
     assert (done.exit_code, "evil" in done.stderr) == (2, True)
     assert not {"\x1b", "\x07"} & set(done.stderr)
-
-
-def model_that_breaks_on(character: str, folder: Path) -> Path:
-    """A copy of the model that has no number for a character."""
-    shutil.copytree(MODEL, folder)
-    weights = load_file(folder / "model.safetensors")
-    (token,) = AutoTokenizer.from_pretrained(MODEL)(character, add_special_tokens=False)[
-        "input_ids"
-    ]
-    with torch.no_grad():
-        weights["model.embed_tokens.weight"][token] = float("nan")
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    return folder
 
 
 def test_rows_that_could_not_be_scored_end_with_1(tmp_path: Path) -> None:

@@ -135,9 +135,10 @@ class ShardFolder:
             if self._fs.exists(self._root):
                 self._fs.rm(self._root, recursive=True)
 
-    def clear_building(self) -> None:
-        """Delete what killed workers were writing; call it when nobody writes any more."""
-        self.remove(f"{_BUILDING}/{name}" for name in self.names(_BUILDING))
+    def clear_leftovers(self) -> None:
+        """Delete what killed workers have left; call it when every shard is published."""
+        for where in (_BUILDING, PARTS):
+            self.remove(f"{where}/{name}" for name in self.names(where))
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -69,10 +69,11 @@ def test_a_file_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
 
 def test_what_killed_writers_left_is_cleared(tmp_path: Path) -> None:
     folder = ShardFolder(tmp_path)
-    (tmp_path / "building").mkdir()
-    (tmp_path / "building" / "segments-x.0a").write_bytes(b"half")
-    folder.clear_building()
-    assert [*(tmp_path / "building").iterdir()] == []
+    for name in ("building/segments-x.0a", "parts/00000001.parquet", "segments/x.parquet"):
+        folder.put(name, b"half")
+    folder.clear_leftovers()
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == ["x.parquet"]
 
 
 def test_a_url_with_credentials_is_refused_and_not_repeated() -> None:
