@@ -11,7 +11,7 @@ LOOP = "from shard_loop import main; main()"
 
 def test_workers_that_are_killed_lose_nothing(tmp_path: Path, commands: Forker) -> None:
     """Eight shards in any order, and twenty of their workers killed at random."""
-    prepared = prepared_at(tmp_path / "prepared", some_rows(240))
+    prepared = prepared_at(tmp_path / "prepared", some_rows(160))
     folder, _ = planned(tmp_path / "shards", prepared)
     done = commands.run(LOOP, tmp_path / "shards", 8, 20)
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from shard_helpers import loaded_model, worker_at
 
 from gradgate.scoring.shards.folder import PARTS, ShardFolder
 from gradgate.scoring.shards.place import Shard
+from gradgate.scoring.shards.worker import segment_name
 
 
 def started(folder: ShardFolder, shard: Shard) -> int:
@@ -41,7 +42,10 @@ def main() -> None:
     os.waitpid(started(folder, pending.pop(chance.randrange(count))), 0)
     longest = time.perf_counter() - begun
     killed, n_left, codes = 0, 0, []
-    while pending:
+    while pending or killed < n_kills:
+        if not pending:  # faster than they were killed
+            pending.append(Shard(chance.randrange(count), count))
+            folder.remove([segment_name(pending[0])])
         shard = chance.choice(pending)
         pid = started(folder, shard)
         if killed < n_kills:

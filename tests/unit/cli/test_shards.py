@@ -147,7 +147,7 @@ def test_scores_go_from_machine_to_machine(tmp_path: Path, small_units: Path) ->
 
 
 def test_rows_that_could_not_be_scored_end_with_1(tmp_path: Path) -> None:
-    rows = [*diverse_rows(5), {"question": "~", "answers": ["b"]}]
+    rows: list[dict[str, object]] = [*diverse_rows(5), {"question": "~", "answers": ["b"]}]
     source, shards = write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path / "shards"
     model = model_that_breaks_on("~", tmp_path / "model")
     ok(gradgate("prepare", source, *model_options(model), "--shards", shards))

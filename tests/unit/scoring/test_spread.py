@@ -13,7 +13,9 @@ from gradgate.errors import StoreError
 from gradgate.scoring.backends.spread import Spread
 from gradgate.scoring.context import score_context
 from gradgate.scoring.run import ScoringSummary, score_dataset
-from gradgate.scoring.shards import worker as worker_module
+from gradgate.scoring.shards.folder import ShardFolder
+from gradgate.scoring.shards.transfer import import_segment
+from gradgate.scoring.shards.worker import Worker
 from helpers import identified
 
 SCORING = ScoringConfig()
@@ -59,32 +61,31 @@ def test_only_what_the_store_does_not_know_is_scored(run: Run) -> None:
 def test_what_a_broken_run_has_scored_is_not_lost(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published = []
+    """Its second shard finds a full disk when it is to be published."""
+    published: list[str] = []
+    whole = Worker._publish
 
-    def full(self: object, name: str, numbers: range) -> None:
+    def full(self: Worker, name: str, numbers: range) -> None:
         if published:
             raise StoreError("the disk is full")
         published.append(name)
         whole(self, name, numbers)
 
-    whole = worker_module.Worker._publish
     with monkeypatch.context() as patched:
-        patched.setattr(worker_module.Worker, "_publish", full)
+        patched.setattr(Worker, "_publish", full)
         with pytest.raises(StoreError, match="full"):
             run()
-    assert len(run.left()) == 1
-    computed = worker_module.Worker._score_unit
-    n_units = []
-    monkeypatch.setattr(
-        worker_module.Worker,
-        "_score_unit",
-        lambda self, number: n_units.append(number) or computed(self, number),
-    )
+    (left,) = run.left()
+    shards = ShardFolder(run.folder / "state" / left)
+    assert len(shards.names("segments")) == 1
+    assert shards.names("parts") != []
+    known = {
+        n: import_segment(shards, n, run.folder / "counted.db").n_samples
+        for n in (*published, *(f"parts/{name}" for name in shards.names("parts")))
+    }
     summary = run()
-    # The published shard and the parts of the second one are known.
-    assert 0 < summary.n_reused < 66
-    assert summary.n_scored < 60
-    assert len(n_units) > 0
+    assert summary.n_scored == 60 - sum(known.values()) < 60
+    assert (summary.n_rows, summary.n_failed) == (66, 0)
     assert run.left() == []
 
 

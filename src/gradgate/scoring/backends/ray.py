@@ -5,10 +5,12 @@ piles up anywhere. It writes its segment into the folder, and only the segment's
 go through Ray. One that dies is replaced, and its shard goes on behind its last unit.
 """
 
+import logging
 import os
+import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from gradgate.config import ModelConfig, RayConfig
@@ -17,7 +19,7 @@ from gradgate.scoring.shards.folder import ShardFolder
 from gradgate.scoring.shards.place import Shard
 from gradgate.scoring.shards.worker import Published, Worker
 
-# A report of its use would go to Ray's makers; it reads the variable when it is imported.
+# Before Ray is imported. A report of its use would go to its makers.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # leave CUDA_VISIBLE_DEVICES
 
@@ -28,6 +30,8 @@ except ImportError as error:
     raise ConfigError(
         "scoring.backend ray needs the package ray: pip install 'gradgate[ray]'"
     ) from error
+
+logger = logging.getLogger(__name__)
 
 _MOST_DEATHS = 3  # of workers on one shard, before it is the shard's fault
 _OBJECTS_BYTES = 128 * 2**20  # of Ray's object store, which holds names and counts
@@ -65,27 +69,15 @@ class RayBackend:
         """Score shards; see `backend.Backend`."""
         folder = ShardFolder(address).local
         address = address if folder is None else str(folder.absolute())
-        with _cluster(self._config):
+        # Ray prints that a worker died; stdout is for results.
+        with redirect_stdout(sys.stderr), _cluster(self._config):
             arguments = (address, model.model_dump(), max(1, int(self._config.cpus)))
             kind, n_workers = self._kind(model)
-            todo, deaths = deque(shards), Counter[Shard]()
-            running: dict[Any, tuple[Any, Shard]] = {}
-            for _ in range(min(n_workers, len(shards))):
-                _start(kind.remote(*arguments), todo, running)
-            while running:
-                (ready, *_), _ = ray.wait(list(running), num_returns=1)
-                actor, shard = running.pop(ready)
-                try:
-                    yield Published(shard, *ray.get(ready))
-                except RayTaskError as error:
-                    raise _told(error) from error
-                except RayError as error:
-                    deaths[shard] += 1
-                    if deaths[shard] == _MOST_DEATHS:
-                        raise _deadly(shard, error) from error
-                    todo.appendleft(shard)
-                    actor = kind.remote(*arguments)
-                _start(actor, todo, running)
+            pool = _Pool(lambda: kind.remote(*arguments), shards)
+            try:
+                yield from pool.run(min(n_workers, len(shards)))
+            finally:
+                pool.close()
 
     def _kind(self, model: ModelConfig) -> tuple[Any, int]:
         """The class of actors with their share of the cluster, and how many fit."""
@@ -93,9 +85,10 @@ class RayBackend:
         cpus, gpus = self._config.cpus, self._config.gpus
         if gpus is None:
             gpus = 1.0 if there.get("GPU") and model.device != "cpu" else 0.0
-        fits = [there.get("CPU", 0.0) // cpus] + ([there.get("GPU", 0.0) // gpus] if gpus else [])
-        n_workers = self._config.workers or int(min(fits))
-        if not 1 <= n_workers <= min(fits):
+        shares = [("CPU", cpus), *([("GPU", gpus)] if gpus else [])]
+        most = min(int(there.get(kind, 0.0) / share + 1e-6) for kind, share in shares)
+        n_workers = self._config.workers or most
+        if not 1 <= n_workers <= most:
             raise ConfigError(
                 f"{n_workers} workers of {cpus:g} processors and {gpus:g} GPUs do not fit into "
                 f"{there.get('CPU', 0.0):g} processors and {there.get('GPU', 0.0):g} GPUs of the "
@@ -105,13 +98,52 @@ class RayBackend:
         return ray.remote(**options)(_Actor), n_workers
 
 
-def _start(actor: Any, todo: "deque[Shard]", running: dict[Any, tuple[Any, Shard]]) -> None:
-    """Give an actor the next shard, or let it go."""
-    if not todo:
-        ray.kill(actor)
-        return
-    shard = todo.popleft()
-    running[actor.score.remote(shard.index, shard.count)] = actor, shard
+class _Pool:
+    """Actors, each with a shard in hand, and the shards that wait for one."""
+
+    def __init__(self, new_actor: Callable[[], Any], shards: Sequence[Shard]) -> None:
+        self._new_actor = new_actor
+        self._todo = deque(shards)
+        self._deaths = Counter[Shard]()
+        self._running: dict[Any, tuple[Any, Shard]] = {}  # by what is awaited
+
+    def run(self, n_actors: int) -> Iterator[Published]:
+        """Hand out all shards, and say what became of each."""
+        for _ in range(n_actors):
+            self._start(self._new_actor())
+        while self._running:
+            (ready, *_), _ = ray.wait(list(self._running), num_returns=1)
+            actor, shard = self._running.pop(ready)
+            try:
+                done = Published(shard, *ray.get(ready))
+            except RayTaskError as error:
+                raise _told(error) from error
+            except RayError as error:
+                self._note_death(shard, error)
+                self._start(self._new_actor())
+                continue
+            self._start(actor)
+            yield done
+
+    def close(self) -> None:
+        """End the actors that still run."""
+        for actor, _ in self._running.values():
+            ray.kill(actor)
+
+    def _start(self, actor: Any) -> None:
+        """Give an actor the next shard, or let it go."""
+        if not self._todo:
+            ray.kill(actor)
+            return
+        shard = self._todo.popleft()
+        self._running[actor.score.remote(shard.index, shard.count)] = actor, shard
+
+    def _note_death(self, shard: Shard, error: RayError) -> None:
+        self._deaths[shard] += 1
+        if self._deaths[shard] == _MOST_DEATHS:
+            raise _deadly(shard, error) from error
+        logger.warning("a worker died on shard %s; another goes on with it", shard)
+        self._todo.appendleft(shard)
 
 
 def _told(error: RayTaskError) -> Exception:

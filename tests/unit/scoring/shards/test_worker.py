@@ -135,7 +135,8 @@ def test_two_workers_of_one_shard_do_not_disturb_one_another(
     tmp_path: Path, prepared: Prepared
 ) -> None:
     folder, _ = planned(tmp_path / "shards", prepared)
-    shard, was_there = Shard(0, 2), []
+    shard = Shard(0, 2)
+    was_there: list[bool] = []
 
     def other_is_faster(done: int, total: int) -> None:
         if done == total and not was_there:
