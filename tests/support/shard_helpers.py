@@ -28,7 +28,7 @@ def loaded_model() -> LoadedModel:
     return load_model(MODEL_CONFIG)
 
 
-def some_rows(n: int = 120) -> list[dict[str, object]]:
+def some_rows(n: int = 60) -> list[dict[str, object]]:
     """Questions with answers; the first ones come again."""
     rows = diverse_rows(n)
     return [*rows, *rows[: n // 10]]
@@ -41,12 +41,15 @@ def prepared_at(folder: Path, rows: Iterable[Mapping[str, object]]) -> Prepared:
 
 
 def planned(
-    address: str | Path, prepared: Prepared, scoring: ScoringConfig = SCORING
+    address: str | Path,
+    prepared: Prepared,
+    scoring: ScoringConfig = SCORING,
+    unit_tokens: int = UNIT_TOKENS,
 ) -> tuple[ShardFolder, Plan]:
     """A folder of shards that is ready for workers."""
     folder = ShardFolder(address)
     context = score_context(identified(loaded_model()), scoring)
-    return folder, write_plan(folder, prepared, Recipe(context, MODEL_CONFIG, scoring), UNIT_TOKENS)
+    return folder, write_plan(folder, prepared, Recipe(context, MODEL_CONFIG, scoring), unit_tokens)
 
 
 def worker_at(

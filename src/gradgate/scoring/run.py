@@ -7,7 +7,7 @@ where it ended. What needs all samples at once, gradient recurrence, is added to
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from gradgate.common.files import put_in_place, work_folder
 from gradgate.config import ScoringConfig
 from gradgate.data.prepare import Prepared, iter_prepared
-from gradgate.data.tokens import content_digest
+from gradgate.data.tokens import Tokens, content_digest
 from gradgate.errors import StoreError
 from gradgate.gradients.safety import SafetySource
 from gradgate.gradients.scorer import Scorer
@@ -232,12 +232,17 @@ class _Run:
         assert self._workers is not None
         spread, folder = self._workers
         done = 0
-        samples = worklist.samples("prefix")
+        samples = self._counted(worklist.samples("prefix"))
         for published in spread.score(folder, samples, self._prepared, store):
             done += published.n_samples
             self._n_computed += published.n_computed_tokens
             self._on_progress(known + done, self._prepared.n_samples)
         self._n_scored += done
+
+    def _counted(self, samples: Iterator[Tokens]) -> Iterator[Tokens]:
+        for sample in samples:
+            self._n_tokens += len(sample.input_ids)
+            yield sample
 
     def _metadata(self) -> dict[str, str]:
         facts = {
