@@ -1,6 +1,6 @@
 """What a second worker of Ray brings, and what it costs when one is killed.
 
-Usage: `python -m benchmarks.shards [--rows N] [--rounds R] [--quick]`
+Usage: `python -m benchmarks.shards [--rows N] [--rounds R] [--unit-tokens N] [--quick]`
 
 One worker of one core and two workers of a core each score the same shards in turns, on a cluster
 that is there already. Whole runs: actors start, import and load the model in each. Wall-clock time
@@ -96,12 +96,17 @@ def actors() -> list[psutil.Process]:
 
 
 def measure(
-    folder: Path, prepared: Prepared, model: ModelConfig, n_workers: int, kill: bool = False
+    folder: Path,
+    prepared: Prepared,
+    model: ModelConfig,
+    n_workers: int,
+    unit_tokens: int | None = None,
+    kill: bool = False,
 ) -> Run:
     """Score and merge in a folder of its own."""
     shards, scoring = ShardFolder(folder), ScoringConfig()
     context = score_context(identify_model(model), scoring)
-    plan = write_plan(shards, prepared, Recipe(context, model, scoring))
+    plan = write_plan(shards, prepared, Recipe(context, model, scoring), unit_tokens)
     wanted = all_shards(shards, plan)
     started = time.perf_counter()
     with watched() as seen:
@@ -126,11 +131,11 @@ def main() -> None:
         data = DataConfig(source=str(rows))
         prepared = prepare(data, load_tokenizer(model), 8_192, folder / "prepared")
         ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-        one, two = [], []
+        one, two, size = [], [], arguments.unit_tokens
         for number in range(arguments.rounds):
-            one.append(measure(folder / f"one-{number}", prepared, model, 1))
-            two.append(measure(folder / f"two-{number}", prepared, model, 2))
-        killed = measure(folder / "killed", prepared, model, 2, kill=True)
+            one.append(measure(folder / f"one-{number}", prepared, model, 1, size))
+            two.append(measure(folder / f"two-{number}", prepared, model, 2, size))
+        killed = measure(folder / "killed", prepared, model, 2, size, kill=True)
         ray.shutdown()
     show(f"Random Llama, {arguments.rows:,} rows; {machine(torch.device('cpu'))}", HEADINGS, [
         _line("1", one), _line("2", two), _line("2, one killed", [killed])
@@ -158,6 +163,7 @@ def _arguments() -> argparse.Namespace:
     made = parser(__doc__)
     made.add_argument("--rows", type=int, default=2_000)
     made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--unit-tokens", type=int, help="of a unit; by the rows when absent")
     arguments = made.parse_args()
     if arguments.quick:
         arguments.rows, arguments.rounds = 600, 1

@@ -100,7 +100,7 @@ class RayConfig(Section):
     address: str | None = Field(
         None,
         min_length=1,
-        description="Of a cluster, such as ray://head:10001, or auto for the one that this machine "
+        description="Of a cluster, such as head:6379, or auto for the one that this machine "
         "belongs to; a cluster of this machine alone when absent.",
     )
     workers: int | None = Field(

@@ -49,7 +49,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def test_only_what_the_store_does_not_know_is_scored(run: Run) -> None:
     summary = run()
     assert (summary.n_rows, summary.n_scored, summary.n_failed) == (66, 60, 0)
-    assert summary.n_computed_tokens > 0
+    assert 0 < summary.n_computed_tokens < summary.n_tokens
     assert len(run.progress) > 3
     assert run.progress[-1] == (66, 66)
     assert pq.read_table(run.folder / "scores.parquet").num_rows == 66
