@@ -13,8 +13,6 @@ from rich.text import Text
 from gradgate.cli.lines import one_line, tell
 from gradgate.common.state import score_store
 from gradgate.errors import ConfigError, StoreError
-from gradgate.scoring.shards.folder import ShardFolder
-from gradgate.scoring.shards.transfer import export, import_segment, segments_in
 from gradgate.scoring.store.file import StoreFile, files_set_aside
 from gradgate.scoring.store.row import ScoreContext
 from gradgate.scoring.store.upkeep import ContextRows, PruneRules, compact, prune, summarise, verify
@@ -124,6 +122,8 @@ def _export(folder: Path, *, store: Store = None, model: str | None = None) -> i
         store: Score store; scores.db in the state folder when absent.
         model: Only what this model has scored.
     """
+    from gradgate.scoring.shards.transfer import export
+
     path = _path(store)
     if not path.exists():
         raise StoreError(_no_store(path))
@@ -140,6 +140,9 @@ def _import(folder: str, *, store: Store = None) -> int:
         folder: What `cache export` or `prepare` has written, or its fsspec URL.
         store: Score store; scores.db in the state folder when absent.
     """
+    from gradgate.scoring.shards.folder import ShardFolder
+    from gradgate.scoring.shards.transfer import import_segment, segments_in
+
     path, shards = _path(store), ShardFolder(folder)
     for name in segments_in(shards):
         found = import_segment(shards, name, path)
