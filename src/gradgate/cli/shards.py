@@ -19,6 +19,7 @@ from gradgate.errors import DataError
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import probes_of
 from gradgate.models.identity import identify_model
+from gradgate.models.locating import from_anywhere
 from gradgate.scoring.backends.backend import all_shards, backend_of
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.context import score_context
@@ -58,14 +59,10 @@ def run_prepare(config: GateConfig, shards: str) -> int:
 def _recipe(config: GateConfig) -> Recipe:
     model, probes = identify_model(config.model), probes_of(config)
     context = score_context(model, config.scoring, probes)
-    # Workers begin in other folders and later: the path whole, and the commit of today.
-    there = {name: _absolute(getattr(config.model, name)) for name in ("path", "adapter")}
-    there["revision"] = model.identity["revision"] or config.model.revision
-    return Recipe(context, config.model.model_copy(update=there), config.scoring, probes)
-
-
-def _absolute(name: str | None) -> str | None:
-    return name if name is None or not Path(name).exists() else str(Path(name).absolute())
+    # Workers begin later: at the commit of today.
+    settled = {"revision": model.identity["revision"] or config.model.revision}
+    there = from_anywhere(config.model).model_copy(update=settled)
+    return Recipe(context, there, config.scoring, probes)
 
 
 def _say_prepared(folder: ShardFolder, prepared: Prepared, plan: Plan) -> None:

@@ -90,3 +90,14 @@ def options(located: Located) -> dict[str, str | bool]:
     """How transformers loads from there: that very commit, and no code of the repository."""
     revision = {"revision": located.commit} if located.commit else {}
     return {"trust_remote_code": False, **revision}
+
+
+def from_anywhere(config: ModelConfig) -> ModelConfig:
+    """The same model for processes in other folders: what lies here is named by its whole path."""
+    here = {name: getattr(config, name) for name in ("path", "adapter")}
+    whole = {
+        name: str(Path(value).absolute())
+        for name, value in here.items()
+        if value is not None and Path(value).exists()
+    }
+    return config.model_copy(update=whole)

@@ -15,6 +15,7 @@ from typing import Any
 
 from gradgate.config import ModelConfig, RayConfig
 from gradgate.errors import ConfigError, GradgateError, ModelError
+from gradgate.models.locating import from_anywhere
 from gradgate.scoring.shards.folder import ShardFolder
 from gradgate.scoring.shards.place import Shard
 from gradgate.scoring.shards.worker import Published, Worker
@@ -71,7 +72,8 @@ class RayBackend:
         address = address if folder is None else str(folder.absolute())
         # Ray prints that a worker died; stdout is for results.
         with redirect_stdout(sys.stderr), _cluster(self._config):
-            arguments = (address, model.model_dump(), max(1, int(self._config.cpus)))
+            there = from_anywhere(model).model_dump()
+            arguments = (address, there, max(1, int(self._config.cpus)))
             kind, n_workers = self._kind(model)
             pool = _Pool(lambda: kind.remote(*arguments), shards)
             try:
