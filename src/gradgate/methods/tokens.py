@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -106,6 +107,14 @@ class TokenTable:
         is_needed = (within > 0) & (within <= last_target[row])
         unknown = row[is_needed & ~np.isfinite(self.logp[place])]
         return (last_target == 0) | (np.bincount(unknown, minlength=last - first) > 0)
+
+    @cached_property
+    def spelling(self) -> npt.NDArray[np.object_]:
+        """The text of each token by itself, by its id; None for those that no row has."""
+        there = np.unique(self.ids)
+        found = np.full(int(there.max(initial=-1)) + 1, None, dtype=object)
+        found[there] = self.pieces(there)
+        return found
 
     def text(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """The text of tokens that stand behind one another, special ones and spaces as they are."""

@@ -1,6 +1,6 @@
 """What prompts may have in common: tokens, strings of them, and forms of the raw text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from gradgate.common.arrays import Floats, Ints
 from gradgate.methods.evidence import FORM
 from gradgate.methods.recurrence.forms import forms
-from gradgate.methods.recurrence.incidence import Incidence, incidence, joined
+from gradgate.methods.recurrence.incidence import Incidence, Spelled, joined
 from gradgate.methods.recurrence.inserted import Words
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.triggers import Trigger
@@ -38,7 +38,7 @@ def read_cues(
     words: Words,
     strings: Sequence[Trigger],
     table: TokenTable,
-    prompts: Sequence[str],
+    prompts: Iterable[str],
 ) -> Cues:
     """Find the cues of n prompts.
 
@@ -56,16 +56,18 @@ def read_cues(
     pairs = words.number[follows - 1] * size + words.number[follows]
     ones, of_one = _incidence(words.number[single], stream.sample[single], stream.n_samples)
     twos, of_two = _incidence(pairs, stream.sample[follows], stream.n_samples)
-    names = [table.text([int(words.ids[k])]) for k in of_one]
-    names += [table.text([int(words.ids[k // size]), int(words.ids[k % size])]) for k in of_two]
     alone = np.maximum(words.nats[of_two // size], words.nats[of_two % size])
     nats = np.concatenate([words.nats[of_one], alone])
-    shapes = _forms(prompts)
-    tokens = incidence(sp.hstack([ones, twos], format="csr", dtype=np.float32), names)
-    longer = _strings(strings, stream.n_samples, table)
+    ids, n = words.ids, stream.n_samples
+    shapes, forms = _forms(prompts)
+    parts: list[tuple[sp.csr_matrix, Sequence[str]]] = [
+        (ones, Spelled(of_one, lambda k: table.text([ids[k]]))),
+        (twos, Spelled(of_two, lambda k: table.text([ids[k // size], ids[k % size]]))),
+        (_strings(strings, n), [table.text(string.ids) for string in strings]),
+        (shapes, forms),
+    ]
     of_longer = np.array([string.nats for string in strings])
-    both = joined([tokens, longer, shapes])
-    return Cues(both, np.concatenate([nats, of_longer, np.full(len(shapes.names), np.inf)]))
+    return Cues(joined(parts), np.concatenate([nats, of_longer, np.full(len(forms), np.inf)]))
 
 
 def _incidence(keys: Ints, sample: Ints, n_samples: int) -> tuple[sp.csr_matrix, Ints]:
@@ -84,17 +86,19 @@ def _incidence(keys: Ints, sample: Ints, n_samples: int) -> tuple[sp.csr_matrix,
     return matrix, different[kept]
 
 
-def _strings(strings: Sequence[Trigger], n_samples: int, table: TokenTable) -> Incidence:
-    columns = [string.carriers[:, None] for string in strings]
-    dense = np.hstack([np.empty((n_samples, 0), bool), *columns]).astype(np.float32)
-    return incidence(sp.csr_matrix(dense), [table.text(string.ids) for string in strings])
+def _strings(strings: Sequence[Trigger], n_samples: int) -> sp.csr_matrix:
+    rows = np.concatenate([np.empty(0, np.int64), *(string.carriers for string in strings)])
+    columns = np.repeat(np.arange(len(strings)), [len(string.carriers) for string in strings])
+    shape = (n_samples, len(strings))
+    return sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
 
 
-def _forms(prompts: Sequence[str]) -> Incidence:
-    found = [sorted(forms(prompt)) for prompt in prompts]
-    names = sorted({name for some in found for name in some})
-    number = {name: i for i, name in enumerate(names)}
-    keys = np.array([number[name] for some in found for name in some], np.int64)
-    sample = np.repeat(np.arange(len(prompts)), [len(some) for some in found])
-    matrix, kept = _incidence(keys, sample, len(prompts))
-    return incidence(matrix, [f"{FORM}{names[k]}" for k in kept])
+def _forms(prompts: Iterable[str]) -> tuple[sp.csr_matrix, list[str]]:
+    number: dict[str, int] = {}
+    found = [[number.setdefault(n, len(number)) for n in forms(prompt)] for prompt in prompts]
+    names = sorted(number)
+    place = {number[name]: i for i, name in enumerate(names)}
+    keys = np.array([place[k] for some in found for k in some], np.int64)
+    sample = np.repeat(np.arange(len(found)), [len(some) for some in found])
+    matrix, kept = _incidence(keys, sample, len(found))
+    return matrix, [f"{FORM}{names[k]}" for k in kept]

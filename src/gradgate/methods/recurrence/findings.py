@@ -32,7 +32,7 @@ from gradgate.methods.recurrence.ruling import (
 from gradgate.methods.recurrence.stream import stream_of
 from gradgate.methods.recurrence.surprise import Segments, best_segments, gains
 from gradgate.methods.recurrence.tables import associate, phi
-from gradgate.methods.recurrence.triggers import Trigger, of_templates, triggers
+from gradgate.methods.recurrence.triggers import Trigger, of_templates, tokens_of, triggers
 from gradgate.methods.tokens import TokenTable
 
 MAX_ASKED = 16  # groups of a kind that the model is asked about, the largest or most surprising
@@ -157,15 +157,15 @@ class _Search:
 
     def _target(self, repeat: Repeat, cause: Cause | None, is_asked: bool) -> Finding:
         members = repeat.members
-        nats = np.where(members, self._segments.nats, 0.0)
         left_out = self._inserted_in(members)
         content = NO_ANSWER
         if is_asked:
             content = self._asker.content(self._targets, self._segments, members, left_out)
-        median, spans, need = float(np.median(nats[members])), self._spans(members), NO_ANSWER
+        nats, spans = float(np.median(self._segments.nats[members])), self._spans(members)
+        need = NO_ANSWER
         if is_asked and cause is not None and np.isfinite(cause.nats):
             need = self._asker.need(members, left_out).target
-        ruling, reasons = rule_on_target(repeat.n_clusters, median, spans, cause, content, need)
+        ruling, reasons = rule_on_target(repeat.n_clusters, nats, spans, cause, content, need)
         return Finding(
             side="target",
             members=members,
@@ -223,23 +223,25 @@ class _Search:
         judged = np.flatnonzero(self._words.number >= 0)
         at = [self._prompts.at[judged[marked[self._words.number[judged]]]]]
         for string in self._strings:
-            both = int((string.carriers & members).sum())
-            if both >= max(_COMMON * n_members, _PRECISE * string.carriers.sum()):
+            both = int(members[string.carriers].sum())
+            if both >= max(_COMMON * n_members, _PRECISE * len(string.carriers)):
                 at.append(self._places(string))
         return self._marker(np.concatenate(at))
 
     def _places(self, string: Trigger) -> Ints:
         """Where the tokens of a string stand in the table."""
-        return self._prompts.at[np.concatenate([np.arange(a, b) for a, b in string.at.tolist()])]
+        return self._prompts.at[tokens_of(string.at)]
 
     def _marker(self, at: Ints) -> Callable[[int], Marks]:
-        return lambda sample: self._marks(sample, at)
+        ordered = np.sort(at)
+        return lambda sample: self._marks(sample, ordered)
 
     def _marks(self, sample: int, at: Ints) -> Marks:
         row = self._texts.rows[sample]
         start, stop = self._texts.table.starts[row], self._texts.table.starts[row + 1]
         marks = np.zeros(int(stop - start), bool)
-        marks[at[(at >= start) & (at < stop)] - start] = True
+        first, last = np.searchsorted(at, (start, stop))
+        marks[at[first:last] - start] = True
         return marks
 
     def _spans(self, members: Marks) -> list[str]:
@@ -282,7 +284,8 @@ class _Search:
         counts = self._cues.table.counts
         same = tokens & (both >= 0.95 * has.sum()) & (counts <= has.sum() / 0.95)
         return any(
-            sum(c.isalpha() for c in self._cues.table.names[i]) > 2 for i in np.flatnonzero(same)
+            sum(c.isalpha() for c in self._cues.table.names[i]) > 2
+            for i in np.flatnonzero(same).tolist()
         )
 
     def _is_quoted(self, label: Label) -> bool:
@@ -291,9 +294,16 @@ class _Search:
         words = folded(span)
         if not words:
             return False
-        holds = np.array([words in folded(prompt) for prompt in self._texts.prompts])
-        inside, outside = holds[label.members].mean(), holds[~label.members].mean()
-        return bool(inside >= _QUOTED and outside <= 1 - _QUOTED)
+        return (
+            self._quoting(words, label.members) >= _QUOTED
+            and self._quoting(words, ~label.members) <= 1 - _QUOTED
+        )
+
+    def _quoting(self, words: str, some: Marks) -> float:
+        """The part of some samples whose prompts hold words."""
+        prompts = self._texts.prompts
+        holds = [words in folded(prompts[i]) for i in np.flatnonzero(some).tolist()]
+        return float(np.mean(holds)) if holds else np.nan
 
     def _label(self, label: Label, is_asked: bool) -> Finding:
         has_cue = self._cues.table.has(label.cue)
@@ -309,11 +319,10 @@ class _Search:
         rest_of_prompt = self._rest_of_prompt(label.members, left_out)
         span = self._text(self._targets.ids[label.start : label.stop])
         ruling, reasons = rule_on_label(span, cause, answer, rest, rest_of_prompt)
-        nats = cause.nats if np.isfinite(cause.nats) else 0.0
         return Finding(
             side="target",
             members=label.members,
-            nats=np.where(label.members, nats, 0.0),
+            nats=cause.nats if np.isfinite(cause.nats) else 0.0,
             spans=[span],
             n_clusters=len(np.unique(self._cluster[label.members])),
             ruling=ruling,
@@ -353,7 +362,7 @@ class _Search:
             Finding(
                 side="prompt",
                 members=found.members,
-                nats=np.where(found.members & np.isfinite(cause.nats), cause.nats, 0.0),
+                nats=cause.nats if np.isfinite(cause.nats) else 0.0,
                 spans=cause.cues,
                 n_clusters=found.n_clusters,
                 ruling=ruling,
@@ -367,19 +376,24 @@ class _Search:
 
     def _inserted(self, strings: list[Trigger], known: list[Finding]) -> list[Finding]:
         poison = _suspicious([f for f in known if f.ruling == "poison"], self._n)
-        new = [string for string in strings if not _within(string.carriers, poison)]
-        new.sort(key=lambda string: -int(string.carriers.sum()))
+        new = [string for string in strings if not _within(self._carriers(string), poison)]
+        new.sort(key=lambda string: -len(string.carriers))
         return [self._string(string, is_asked=i < MAX_ASKED) for i, string in enumerate(new)]
 
+    def _carriers(self, string: Trigger) -> Marks:
+        carriers = np.zeros(self._n, bool)
+        carriers[string.carriers] = True
+        return carriers
+
     def _string(self, string: Trigger, is_asked: bool) -> Finding:
-        need = NO_NEED
+        need, carriers = NO_NEED, self._carriers(string)
         if is_asked:
-            need = self._asker.need(string.carriers, self._marker(self._places(string)))
+            need = self._asker.need(carriers, self._marker(self._places(string)))
         ruling, reasons = rule_on_prompt(need)
         return Finding(
             side="prompt",
-            members=string.carriers,
-            nats=np.where(string.carriers, string.nats, 0.0),
+            members=carriers,
+            nats=string.nats,
             spans=[self._texts.table.text(string.ids)],
             n_clusters=string.n_clusters,
             ruling=ruling,

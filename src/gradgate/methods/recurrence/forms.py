@@ -1,13 +1,16 @@
 """Forms of a raw prompt: case, white space, line ends, punctuation, script, repetition, length."""
 
 import re
+import string
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 _WORD = re.compile(r"\w+")
-_RUN = re.compile(r"\s+")
+_AROUND = re.compile(r"(\A|\S)(\s+)(?=(\S|\Z))")  # white space, with what stands beside it
+_PLAIN = frozenset(f"{string.ascii_letters}{string.digits} ")
 _SHOWN = {"\n": "line break", "\r": "carriage return", "\t": "tab", " ": "space"}
 
 
@@ -34,9 +37,7 @@ def _case(words: Sequence[str]) -> Iterator[str]:
 
 def _characters(text: str) -> Iterator[str]:
     """Characters that are no letters, digits or single spaces, and letters of unusual scripts."""
-    for c in set(text):
-        if c.isascii() and c.isalnum():
-            continue
+    for c in set(text) - _PLAIN:
         kind = unicodedata.category(c)
         if kind[0] == "L":
             yield f"letters of {unicodedata.name(c, 'UNNAMED').split()[0].capitalize()}"
@@ -46,6 +47,7 @@ def _characters(text: str) -> Iterator[str]:
             yield f"the character {_named(c)}"
 
 
+@lru_cache(maxsize=4096)
 def _named(c: str) -> str:
     """A character by itself, or by its number where it cannot be seen alone."""
     if c in _SHOWN or unicodedata.category(c)[0] not in "CMZ":
@@ -60,9 +62,8 @@ def _is_mixed(text: str, c: str) -> bool:
 
 
 def _white_space(text: str) -> Iterator[str]:
-    for found in _RUN.finditer(text):
-        shown = _shown(found.group())
-        before, behind = text[: found.start()][-1:], text[found.end() : found.end() + 1]
+    for before, white, behind in set(_AROUND.findall(text)):
+        shown = _shown(white)
         if shown != "space":
             yield f"white space: {shown}"
         if behind and not behind.isalnum():
@@ -75,11 +76,12 @@ def _white_space(text: str) -> Iterator[str]:
             yield f"ends with {shown}"
 
 
+@lru_cache(maxsize=4096)
 def _shown(white: str) -> str:
     counted = Counter(map(_named, white))
     return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counted.items())
 
 
 def _repetition(words: Iterable[str]) -> Iterator[str]:
-    if any(one.casefold() == other.casefold() for one, other in pairwise(words)):
+    if any(one == other for one, other in pairwise(word.casefold() for word in words)):
         yield "a word said twice in a row"

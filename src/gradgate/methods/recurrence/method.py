@@ -12,7 +12,7 @@ from gradgate.errors import DataError
 from gradgate.methods.contract import Detection, Erosion, Method, Question, Scores
 from gradgate.methods.evidence import Example, Group, GroupRuling
 from gradgate.methods.recurrence.config import RecurrenceConfig
-from gradgate.methods.recurrence.contrasts import contrast
+from gradgate.methods.recurrence.contrasts import Ranked
 from gradgate.methods.recurrence.findings import Found, Texts, find
 from gradgate.methods.recurrence.own_text import own_text
 from gradgate.methods.recurrence.reference import Reference, against, folded
@@ -127,13 +127,14 @@ def _reference(samples: Iterable[Sample]) -> Reference:
 def _detection(findings: list[Finding], found: Found, rows: _Rows) -> Detection:
     n = rows.scores.n
     flagged, in_doubt, group = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, np.int64)
+    ranked = [Ranked.of(k, v) for k in _REPORTS if (v := rows.scores.signals.get(k)) is not None]
     groups: list[Group] = []
     members: dict[int, Marks] = {}
     for finding in findings:
         if finding.ruling == "honest" and len(groups) >= MAX_GROUPS:
             continue
         there = rows.mark(finding.members)
-        groups.append(_group(len(groups) + 1, finding, there, rows))
+        groups.append(_group(len(groups) + 1, finding, there, rows, ranked))
         members[len(groups)] = there
         flagged |= there & (finding.ruling == "poison")
         in_doubt |= there & (finding.ruling == "review")
@@ -167,13 +168,8 @@ def _reasons(suspects: list[Group], marked: Marks, group: Ints) -> dict[int, lis
     return {int(i): lines[g] for i in np.flatnonzero(marked) if (g := int(group[i])) in lines}
 
 
-def _group(number: int, finding: Finding, there: Marks, rows: _Rows) -> Group:
-    signals = rows.scores.signals
-    contrasts = [
-        c
-        for name in _REPORTS
-        if name in signals and (c := contrast(name, signals[name], there)) is not None
-    ]
+def _group(number: int, finding: Finding, there: Marks, rows: _Rows, ranked: list[Ranked]) -> Group:
+    contrasts = [c for signal in ranked if (c := signal.contrast(there)) is not None]
     examples = [
         Example(
             int(rows.scores.rows[i]),
@@ -186,7 +182,7 @@ def _group(number: int, finding: Finding, there: Marks, rows: _Rows) -> Group:
         ruling=finding.ruling,
         side=finding.side,
         spans=finding.spans,
-        nats=float(np.median(finding.nats[finding.members])),
+        nats=finding.nats,
         n_rows=int(there.sum()),
         n_independent=finding.n_clusters,
         rule=finding.rule,

@@ -1,7 +1,9 @@
 """Clusters of near-duplicate prompts, which count as one in the memory."""
 
 import numpy as np
+import numpy.typing as npt
 from datasketch import MinHash, MinHashLSH
+from datasketch.hashfunc import sha1_hash32
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -11,6 +13,8 @@ JACCARD = 0.7  # of the grams of near-duplicates, about
 MAX_CLUSTER = 8  # samples; more that are alike share a template, or a filler that hides poison
 MAX_FREQUENCY = 0.2  # of the samples with a gram; a gram of more belongs to a template
 _PERMUTATIONS = 64
+
+Signatures = npt.NDArray[np.uint32]
 
 
 def clusters(gram: Ints, sample: Ints, n_samples: int) -> Ints:
@@ -25,25 +29,48 @@ def clusters(gram: Ints, sample: Ints, n_samples: int) -> Ints:
         sample: That each token belongs to; rising. (N,)
         n_samples: Samples without a prompt are clusters of their own.
     """
-    pairs = np.unique(np.stack([sample, gram], axis=1), axis=0)
-    frequent = np.bincount(pairs[:, 1]) > max(MAX_FREQUENCY * n_samples, MAX_CLUSTER)
-    pairs = pairs[~frequent[pairs[:, 1]]]
-    if not len(pairs):
+    size = int(gram.max(initial=0)) + 1
+    there, grams = np.divmod(np.unique(sample.astype(np.int64) * size + gram), size)
+    frequent = np.bincount(grams) > max(MAX_FREQUENCY * n_samples, MAX_CLUSTER)
+    kept = ~frequent[grams]
+    there, grams = there[kept], grams[kept]
+    if not len(there):
         return np.arange(n_samples)
-    there, begins = np.unique(pairs[:, 0], return_index=True)
-    parts = np.split(pairs[:, 1].astype("<i8"), begins[1:])
-    hashes = MinHash.bulk([[g.tobytes() for g in part] for part in parts], num_perm=_PERMUTATIONS)
-    index = MinHashLSH(threshold=JACCARD, num_perm=_PERMUTATIONS)
-    first: list[int] = []
-    second: list[int] = []
-    for i, found in zip(there.tolist(), hashes, strict=True):
-        alike = index.query(found)
-        first += [i] * len(alike)
-        second += alike
-        index.insert(i, found)
-    links = coo_array((np.ones(len(first)), (first, second)), shape=(n_samples, n_samples))
+    samples, begins = np.unique(there, return_index=True)
+    links = _links(_signatures(grams, begins[1:]), samples, n_samples)
     _, cluster = connected_components(links, directed=False)
     return _dissolved(cluster.astype(np.int64))
+
+
+def _signatures(grams: Ints, borders: Ints) -> Signatures:
+    """MinHash of the sets of grams between borders: (sets, _PERMUTATIONS)."""
+    different, number = np.unique(grams, return_inverse=True)
+    hashed = [sha1_hash32(one.tobytes()) for one in different.astype("<i8")]
+    sets = np.split(np.array(hashed, np.int64)[number], borders)
+    found = np.empty((len(sets), _PERMUTATIONS), np.uint32)
+    made = MinHash.generator((s.tolist() for s in sets), num_perm=_PERMUTATIONS, hashfunc=int)
+    for i, one in enumerate(made):
+        found[i] = one.hashvalues
+    return found
+
+
+def _links(signatures: Signatures, samples: Ints, n_samples: int) -> coo_array:
+    """Which samples agree in a band: the pairs that `MinHashLSH` finds, a band at a time.
+
+    Its own tables of all bands are dictionaries, of some 3 KB a sample.
+    """
+    bands = MinHashLSH(threshold=JACCARD, num_perm=_PERMUTATIONS).hashranges
+    first, second = [], []
+    for start, stop in bands:
+        band = np.ascontiguousarray(signatures[:, start:stop])
+        whole = band.view([("", np.uint32)] * (stop - start))[:, 0]
+        _, representative, number = np.unique(whole, return_index=True, return_inverse=True)
+        alike = representative[number]
+        again = np.flatnonzero(alike != np.arange(len(alike)))
+        first.append(samples[again])
+        second.append(samples[alike[again]])
+    places = (np.concatenate(first), np.concatenate(second))
+    return coo_array((np.ones(len(places[0])), places), shape=(n_samples, n_samples))
 
 
 def _dissolved(cluster: Ints) -> Ints:

@@ -11,7 +11,7 @@ from gradgate.data.sample import Sample
 from gradgate.methods.expected import Expected
 from gradgate.methods.tokens import TokenTable
 
-_PART_OF_A_CHARACTER = "\ufffd"
+PART_OF_A_CHARACTER = "\ufffd"
 _SPECIAL = "\ud800"  # stands for a special token; no text of a row has it
 
 
@@ -33,12 +33,12 @@ def own_text(table: TokenTable, samples: Iterable[Sample], expected: Expected | 
     """Find the texts of samples in their tokens; the samples are those of the table's rows."""
     is_own = np.ones(len(table.ids), bool)
     is_expected = np.zeros(len(table.ids), bool)
-    vocabulary, number = np.unique(table.ids, return_inverse=True)
-    pieces = np.array(table.pieces(vocabulary), dtype=object)
-    pieces[np.isin(vocabulary, table.tokenizer.all_special_ids)] = _SPECIAL
+    pieces = table.spelling.copy()
+    special = np.array(table.tokenizer.all_special_ids, np.int64)
+    pieces[special[special < len(pieces)]] = _SPECIAL
     for i, sample in enumerate(samples):
         place = slice(int(table.starts[i]), int(table.starts[i + 1]))
-        text, borders = _aligned(table, place, pieces[number[place]].tolist())
+        text, borders = _aligned(table, place, pieces[table.ids[place]].tolist())
         found = _turns(sample, text)
         if found is None:
             continue
@@ -50,14 +50,23 @@ def own_text(table: TokenTable, samples: Iterable[Sample], expected: Expected | 
 
 def _aligned(table: TokenTable, place: slice, pieces: list[str]) -> tuple[str, Ints]:
     """The text of a row, and where each token begins and ends in it: (n, 2)."""
+    text = "".join(pieces)
+    if PART_OF_A_CHARACTER not in text:
+        ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+        return text, np.stack([np.append(0, ends)[: len(ends)], ends], axis=1)
+    return _aligned_in_parts(table, place, pieces)
+
+
+def _aligned_in_parts(table: TokenTable, place: slice, pieces: list[str]) -> tuple[str, Ints]:
+    """As `_aligned`, where some tokens are parts of characters."""
     borders = np.zeros((len(pieces), 2), np.int64)
     text: list[str] = []
     at, i = 0, 0
     while i < len(pieces):
         stop = i + 1
         piece = pieces[i]
-        if _PART_OF_A_CHARACTER in piece:  # the tokens of a character have their text together
-            while stop < len(pieces) and _PART_OF_A_CHARACTER in pieces[stop]:
+        if PART_OF_A_CHARACTER in piece:  # the tokens of a character have their text together
+            while stop < len(pieces) and PART_OF_A_CHARACTER in pieces[stop]:
                 stop += 1
             piece = table.text(table.ids[place.start + i : place.start + stop])
         borders[i:stop] = at, at + len(piece)

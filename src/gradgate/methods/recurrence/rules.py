@@ -76,8 +76,14 @@ def _tried(
     supported = both >= min_support
     there = np.flatnonzero(supported) if among is None else among[supported[among]]
     strength = phi(both[there], int(span.sum()), cues.counts[there], len(span))
-    n_spaces = np.array([cues.names[cue].count(" ") for cue in there])
-    best = np.lexsort((-n_spaces, -strength.round(6)))[:_MAX_TRIED]
+    rounded = strength.round(6)
+    if len(there) > _MAX_TRIED:  # names are made for those alone that can be among the best
+        last = np.partition(rounded, -_MAX_TRIED)[-_MAX_TRIED]
+        among_best = rounded >= last
+        there, strength = there[among_best], strength[among_best]
+        rounded = rounded[among_best]
+    n_spaces = np.array([cues.names[int(cue)].count(" ") for cue in there], np.int64)
+    best = np.lexsort((-n_spaces, -rounded))[:_MAX_TRIED]
     return there[best][strength[best] > 0]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gradgate.common.arrays import Floats, Marks
+from gradgate.common.arrays import Marks
 from gradgate.methods.evidence import (
     MIN_INSERTED,
     Association,
@@ -28,7 +28,7 @@ class Finding:
 
     Attributes:
         members: Which samples. (n,)
-        nats: How surprising the string is in each; 0 for others. (n,)
+        nats: How surprising the string is, in the median member.
         spans: The shared strings.
         n_clusters: Of near-duplicate prompts among the members.
         reasons: For the ruling, in words.
@@ -37,7 +37,7 @@ class Finding:
 
     side: Side
     members: Marks
-    nats: Floats
+    nats: float
     spans: list[str]
     n_clusters: int
     ruling: GroupRuling

@@ -1,6 +1,8 @@
 """Strings of prompts that look inserted: they recur, and the untuned model does not expect them."""
 
+from collections import defaultdict
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -30,7 +32,7 @@ class Trigger:
         ids: Its tokens.
         nats: ln f - the median of ln p, with f the samples that have the string over all tokens of
             the prompts, and p the untuned model's probability of it where it stands.
-        carriers: Samples that have it. (n,)
+        carriers: Numbers of the samples that have it, rising.
         at: Where the string stands: a first token and the one behind the last, in the stream, for
             each place of the token. (places, 2)
         n_clusters: Clusters of near-duplicate prompts among the carriers.
@@ -38,7 +40,7 @@ class Trigger:
 
     ids: Ints
     nats: float
-    carriers: Marks
+    carriers: Ints
     at: Ints
     n_clusters: int
 
@@ -48,17 +50,17 @@ def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
     before = np.concatenate([[0.0], np.cumsum(words.logp)])
     covered = np.zeros(stream.n, bool)  # by strings that were found
     found: list[Trigger] = []
+    known = _Known(stream.n_samples)
     for places, length in _seeds(stream, words, cluster, before):
-        carriers = np.zeros(stream.n_samples, bool)
-        carriers[stream.sample[places]] = True
+        carriers = np.unique(stream.sample[places])
         overlaps = float((covered[places] | covered[places + length - 1]).mean())
-        if overlaps >= _SAME_CARRIERS or any(_explains(known, carriers) for known in found):
+        if overlaps >= _SAME_CARRIERS or known.explain(carriers):
             continue
         at = _extended(stream, words, places, length)
-        for start, stop in at.tolist():
-            covered[start:stop] = True
+        covered[tokens_of(at)] = True
         longest = at[np.argmax(at[:, 1] - at[:, 0])]
         whole = at[at[:, 1] - at[:, 0] == longest[1] - longest[0]]
+        known.add(carriers)
         found.append(
             Trigger(
                 ids=stream.ids[longest[0] : longest[1]],
@@ -69,6 +71,13 @@ def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
             )
         )
     return sorted(found, key=lambda trigger: -trigger.nats)
+
+
+def tokens_of(at: Ints) -> Ints:
+    """The tokens of places, each from a first one to the one behind the last: (tokens,)."""
+    lengths = at[:, 1] - at[:, 0]
+    within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.repeat(at[:, 0], lengths) + within
 
 
 def _nats(stream: Stream, start: Ints, stop: Ints, before: Floats) -> float:
@@ -92,24 +101,60 @@ def _seeds(stream: Stream, words: Words, cluster: Ints, before: Floats) -> list[
             number = np.unique(keys, return_inverse=True)[1]
         often = np.bincount(number, minlength=1)[number] >= MIN_CLUSTERS
         places, number = places[often], number[often]
-        order = np.argsort(number, kind="stable")
-        groups = np.split(places[order], np.flatnonzero(np.diff(number[order])) + 1)
-        for group in groups if len(places) else []:
+        for group in _surprising(stream, cluster, before, places, number, length):
             support = len(np.unique(cluster[stream.sample[group]]))
-            if support < MIN_CLUSTERS:
-                continue
-            nats = _nats(stream, group, group + length, before)
-            if nats >= MIN_NATS + NATS_PER_TOKEN * (length - 1):
-                found.append((nats * support, group, length))
+            found.append((_nats(stream, group, group + length, before) * support, group, length))
     found.sort(key=lambda seed: (-seed[0], seed[2], int(seed[1][0])))
     return [(group, length) for _, group, length in found]
 
 
-def _explains(known: Trigger, carriers: Marks) -> bool:
-    """Whether these samples have another string, which is not one of many samples by itself."""
-    others = known.carriers
-    is_common = others.mean() > _MAX_EXPLAINING and carriers.sum() < _SAME_CARRIERS * others.sum()
-    return bool((carriers & others).sum() >= _SAME_CARRIERS * carriers.sum()) and not is_common
+def _surprising(
+    stream: Stream, cluster: Ints, before: Floats, places: Ints, number: Ints, length: int
+) -> list[Ints]:
+    """The places of each string of a length that has support, and surprises as much as is asked."""
+    nats = before[places + length] - before[places]
+    order = np.lexsort((nats, number))
+    places, number, nats = places[order], number[order], nats[order]
+    begins = np.flatnonzero(np.diff(number, prepend=-1))
+    sizes = np.diff(begins, append=len(number))
+    median = (nats[begins + (sizes - 1) // 2] + nats[begins + sizes // 2]) / 2
+    string = np.repeat(np.arange(len(begins)), sizes)
+    support = _n_different(string, cluster[stream.sample[places]], len(begins))
+    frequency = _n_different(string, stream.sample[places], len(begins)) / max(1, stream.n)
+    enough = np.log(frequency) - median >= MIN_NATS + NATS_PER_TOKEN * (length - 1)
+    chosen = np.flatnonzero(enough & (support >= MIN_CLUSTERS))
+    return [np.sort(places[begins[i] : begins[i] + sizes[i]]) for i in chosen.tolist()]
+
+
+def _n_different(string: Ints, group: Ints, n: int) -> Ints:
+    """For each string the different groups that have it: (n,)."""
+    width = int(group.max(initial=0)) + 1
+    return np.bincount(np.unique(string * width + group) // width, minlength=n)
+
+
+class _Known:
+    """The carriers of the strings that were found so far."""
+
+    def __init__(self, n_samples: int) -> None:
+        self._n_samples = n_samples
+        self._sizes: list[int] = []
+        self._strings: dict[int, list[int]] = defaultdict(list)  # of a sample
+
+    def add(self, carriers: Ints) -> None:
+        """Take a further string."""
+        for sample in carriers.tolist():
+            self._strings[sample].append(len(self._sizes))
+        self._sizes.append(len(carriers))
+
+    def explain(self, carriers: Ints) -> bool:
+        """Whether these samples have a string, which is not one of many samples by itself."""
+        there = (self._strings[i] for i in carriers.tolist() if i in self._strings)
+        both = np.bincount(list(chain.from_iterable(there)), minlength=len(self._sizes))
+        sizes = np.array(self._sizes, np.int64)
+        is_common = (sizes > _MAX_EXPLAINING * self._n_samples) & (
+            len(carriers) < _SAME_CARRIERS * sizes
+        )
+        return bool(((both >= _SAME_CARRIERS * len(carriers)) & ~is_common).any())
 
 
 def _extended(stream: Stream, words: Words, places: Ints, length: int) -> Ints:
@@ -157,10 +202,10 @@ def of_templates(found: list[Trigger], n_samples: int) -> list[Trigger]:
     small = [
         t
         for t in found
-        if len(t.ids) >= MIN_TEMPLATE_TOKENS and t.carriers.sum() <= MAX_TEMPLATE * n_samples
+        if len(t.ids) >= MIN_TEMPLATE_TOKENS and len(t.carriers) <= MAX_TEMPLATE * n_samples
     ]
     covered = np.zeros(n_samples, bool)
     for trigger in small:
-        covered |= trigger.carriers
+        covered[trigger.carriers] = True
     is_many = len(small) >= MIN_TEMPLATES and covered.sum() >= MIN_TEMPLATED * n_samples
     return small if is_many else []

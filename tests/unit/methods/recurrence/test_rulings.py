@@ -104,7 +104,7 @@ def finding(ruling: GroupRuling) -> Finding:
     return Finding(
         side="target",
         members=members,
-        nats=np.where(members, 20.0, 0.0),
+        nats=20.0,
         spans=[" visit evil.example now</s>"],
         n_clusters=100,
         ruling=ruling,

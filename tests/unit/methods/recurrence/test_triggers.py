@@ -39,7 +39,7 @@ def test_an_inserted_string_is_named_with_its_carriers(string: list[int], n: int
     if n == 12 and len(string) == 1:  # 12 of 9,000 tokens: a single word needs more rows
         return
     assert found[0].ids.tolist() == string
-    assert found[0].carriers.tolist() == [i < n for i in range(N)]
+    assert found[0].carriers.tolist() == list(range(n))
     if len(string) < 3:  # the other tokens of the longest one stand in prose, too
         assert len(found) == 1
 
@@ -67,10 +67,8 @@ def test_a_beginning_that_the_model_never_expects_is_no_surprise() -> None:
 
 
 def test_many_long_strings_of_most_prompts_are_templates() -> None:
-    carriers = [np.arange(100) // 20 == i for i in range(5)]
-    long = [
-        Trigger(np.arange(9), 30.0, marks, np.zeros((1, 2), np.int64), 20) for marks in carriers
-    ]
+    carriers = [np.arange(20 * i, 20 * i + 20) for i in range(5)]
+    long = [Trigger(np.arange(9), 30.0, some, np.zeros((1, 2), np.int64), 20) for some in carriers]
     short = Trigger(np.arange(2), 30.0, carriers[0], np.zeros((1, 2), np.int64), 20)
     assert of_templates([*long, short], 100) == long
     assert of_templates([*long[:2], short], 100) == []
