@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gradgate.common.arrays import Ints, Marks
+from gradgate.common.arrays import Ints, Marks, n_distinct
 from gradgate.methods.recurrence.memory import Memory
 from gradgate.methods.recurrence.stream import Stream
 
@@ -23,9 +23,8 @@ def is_copied(targets: Stream, prompts: Stream) -> Marks:
 
 def _keys(stream: Stream, base: int) -> Ints:
     """A number for each token with the two before it; -1 where a run has no two before it."""
-    place = np.arange(stream.n) - np.flatnonzero(stream.begins)[np.cumsum(stream.begins) - 1]
     keys = (np.roll(stream.ids, 2) * base + np.roll(stream.ids, 1)) * base + stream.ids
-    return np.where(place >= 2, keys, -1)
+    return np.where(stream.place >= 2, keys, -1)
 
 
 def follows_expected(targets: Stream) -> Marks:
@@ -33,16 +32,14 @@ def follows_expected(targets: Stream) -> Marks:
 
     What stands directly behind a text that the owner vouches for is read off that text.
     """
-    place = np.arange(targets.n) - np.flatnonzero(targets.begins)[np.cumsum(targets.begins) - 1]
     found = np.zeros(targets.n, bool)
     for k in (1, 2):
-        at = np.flatnonzero(place >= k)
+        at = np.flatnonzero(targets.place >= k)
         found[at] |= ~targets.is_open[at - k]
     return found
 
 
 def is_format(targets: Stream, memory: Memory) -> Marks:
     """Which tokens of the targets end a gram that almost all samples have: (N,)."""
-    pairs = np.unique(memory.gram * targets.n_samples + targets.sample)
-    counts = np.bincount(pairs // targets.n_samples)
+    counts = n_distinct(memory.gram, targets.sample, 0)
     return counts[memory.gram] >= FORMAT_FREQUENCY * targets.n_samples

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from gradgate.common.arrays import Floats, Ints
+from gradgate.common.arrays import Floats, Ints, distinct
 from gradgate.methods.evidence import FORM
 from gradgate.methods.recurrence.forms import forms
-from gradgate.methods.recurrence.incidence import Incidence, Spelled, joined
+from gradgate.methods.recurrence.incidence import Incidence, joined
 from gradgate.methods.recurrence.inserted import Words
+from gradgate.methods.recurrence.lazy import Chained, Lazy
+from gradgate.methods.recurrence.sought import Gram
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.triggers import Trigger
 from gradgate.methods.tokens import TokenTable
@@ -27,10 +29,12 @@ class Cues:
         table: Which sample has which.
         nats: How surprising each is: the most surprising token of one or two, a longer string as a
             whole; infinite for a form of the text, which is no content. (n_features,)
+        features: What each is, to be sought in further prompts: a gram, or the name of a form.
     """
 
     table: Incidence
     nats: Floats
+    features: Sequence[Gram | str] = ()
 
 
 def read_cues(
@@ -61,19 +65,26 @@ def read_cues(
     ids, n = words.ids, stream.n_samples
     shapes, forms = _forms(prompts)
     parts: list[tuple[sp.csr_matrix, Sequence[str]]] = [
-        (ones, Spelled(of_one, lambda k: table.text([ids[k]]))),
-        (twos, Spelled(of_two, lambda k: table.text([ids[k // size], ids[k % size]]))),
+        (ones, Lazy(of_one, lambda k: table.text([ids[k]]))),
+        (twos, Lazy(of_two, lambda k: table.text([ids[k // size], ids[k % size]]))),
         (_strings(strings, n), [table.text(string.ids) for string in strings]),
-        (shapes, forms),
+        (shapes, [f"{FORM}{form}" for form in forms]),
+    ]
+    features: list[Sequence[Gram | str]] = [
+        Lazy(of_one, lambda k: (int(ids[k]),)),
+        Lazy(of_two, lambda k: (int(ids[k // size]), int(ids[k % size]))),
+        [string.seed for string in strings],
+        forms,
     ]
     of_longer = np.array([string.nats for string in strings])
-    return Cues(joined(parts), np.concatenate([nats, of_longer, np.full(len(forms), np.inf)]))
+    nats = np.concatenate([nats, of_longer, np.full(len(forms), np.inf)])
+    return Cues(joined(parts), nats, Chained(features))
 
 
 def _incidence(keys: Ints, sample: Ints, n_samples: int) -> tuple[sp.csr_matrix, Ints]:
     """The table of samples and keys that neither few nor almost all have, and these keys."""
     different, number = np.unique(keys, return_inverse=True)
-    pairs = np.unique(number * n_samples + sample)
+    pairs = distinct(number * n_samples + sample)
     column, row = np.divmod(pairs, max(1, n_samples))
     counts = np.bincount(column, minlength=len(different))
     kept = (counts >= MIN_SUPPORT) & (counts <= MAX_FREQUENCY * n_samples)
@@ -101,4 +112,4 @@ def _forms(prompts: Iterable[str]) -> tuple[sp.csr_matrix, list[str]]:
     keys = np.array([place[k] for some in found for k in some], np.int64)
     sample = np.repeat(np.arange(len(found)), [len(some) for some in found])
     matrix, kept = _incidence(keys, sample, len(found))
-    return matrix, [f"{FORM}{names[k]}" for k in kept]
+    return matrix, [names[k] for k in kept]

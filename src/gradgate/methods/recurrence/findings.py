@@ -1,22 +1,24 @@
 """From the tokens of distinct samples to ruled groups."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from gradgate.common.arrays import Floats, Ints, Marks
-from gradgate.methods.contract import AskModel, Erosion
-from gradgate.methods.evidence import MIN_INSERTED
-from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
+from gradgate.common.arrays import Ints, Marks, distinct
+from gradgate.methods.contract import AskModel
+from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
+from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Answer, Asker
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
 from gradgate.methods.recurrence.inserted import Words, inserted_words
+from gradgate.methods.recurrence.insertions import Insertions
 from gradgate.methods.recurrence.jailbreaks import jailbreak
 from gradgate.methods.recurrence.labels import MIN_NATS, Label, labels
 from gradgate.methods.recurrence.memory import Memory, remember
 from gradgate.methods.recurrence.near_duplicates import clusters
+from gradgate.methods.recurrence.packed import triples
 from gradgate.methods.recurrence.reference import folded
 from gradgate.methods.recurrence.repeats import Repeat, repeats
 from gradgate.methods.recurrence.rules import CueRule, best_rule
@@ -24,6 +26,7 @@ from gradgate.methods.recurrence.ruling import (
     MIN_PHI,
     Cause,
     Finding,
+    Pattern,
     rule_on_jailbreak,
     rule_on_label,
     rule_on_prompt,
@@ -32,12 +35,10 @@ from gradgate.methods.recurrence.ruling import (
 from gradgate.methods.recurrence.stream import stream_of
 from gradgate.methods.recurrence.surprise import Segments, best_segments, gains
 from gradgate.methods.recurrence.tables import associate, phi
+from gradgate.methods.recurrence.texts import Found, Texts
 from gradgate.methods.recurrence.triggers import Trigger, of_templates, tokens_of, triggers
-from gradgate.methods.tokens import TokenTable
 
 MAX_ASKED = 16  # groups of a kind that the model is asked about, the largest or most surprising
-_COMMON = 0.3  # of a group's samples with a token that looks inserted, to leave it out
-_PRECISE = 0.5  # of the places of such a token, that must lie in the group
 _SAME = 0.8  # of a group's samples in another, to be explained by it
 MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
 _AT_BORDER = 0.8  # of a group's targets that begin or end with the string
@@ -48,83 +49,51 @@ _SAME_CUE = 0.9  # of the samples with either of two cues, to be one cue
 _MAX_SPANS = 12
 
 
-@dataclass(frozen=True, eq=False)
-class Texts:
-    """n distinct samples.
+class Search:
+    """Searches targets, then labels, then prompts; each group is ruled on by itself.
 
     Attributes:
-        table: The tokens of all rows.
-        rows: A row of each sample. (n,)
-        is_own: Tokens that may belong to a recurring string of prompts. (all tokens,)
-        is_open: Tokens that may belong to one of targets. (all tokens,)
-        prompts: Raw texts. (n,)
-        erosion: Of the samples; None where nobody has looked.
+        prompts: Tokens of the prompts.
+        targets: Tokens of the targets.
+        cluster: Of near-duplicate prompts. (n,)
+        strings: Strings of prompts that look inserted.
+        cues: Of the prompts.
     """
-
-    table: TokenTable
-    rows: Ints
-    is_own: Marks
-    is_open: Marks
-    prompts: Sequence[str]
-    erosion: Erosion | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """Of n distinct samples.
-
-    Attributes:
-        findings: Those of targets first.
-        target_nats: The most surprising segment of each target. (n,)
-        prompt_nats: The most surprising recurring string of each prompt. (n,)
-        notes: What cannot be said of these data, in words.
-    """
-
-    findings: list[Finding]
-    target_nats: Floats
-    prompt_nats: Floats
-    notes: list[str]
-
-
-def find(texts: Texts, ask: AskModel | None) -> Found:
-    """Search targets, then labels, then prompts; each group is ruled on by itself."""
-    return _Search(texts, ask).run()
-
-
-class _Search:
-    """One search, with all that its steps share."""
 
     def __init__(self, texts: Texts, ask: AskModel | None) -> None:
+        """Take distinct samples, and the untuned model; without it nothing is known."""
         self._texts = texts
         self._n = len(texts.rows)
         self._asker = Asker(texts.table, texts.rows, ask)
-        self._prompts = stream_of(texts.table, texts.rows, "prompt", texts.is_own)
-        self._targets = stream_of(texts.table, texts.rows, "target", texts.is_open)
+        self.prompts = stream_of(texts.table, texts.rows, "prompt", texts.is_own)
+        self.targets = stream_of(texts.table, texts.rows, "target", texts.is_open)
         each = np.arange(self._n)
-        of_prompts = remember(self._prompts, each)
-        self._cluster = clusters(of_prompts.gram, self._prompts.sample, self._n)
-        self._words: Words = inserted_words(self._prompts, of_prompts, self._cluster)
-        self._strings = triggers(self._prompts, self._words, self._cluster)
-        self._cues: Cues = read_cues(
-            self._prompts, self._words, self._strings, texts.table, texts.prompts
+        of_prompts = remember(self.prompts, each)
+        self.cluster = clusters(of_prompts.gram, self.prompts.sample, self._n)
+        self._words: Words = inserted_words(self.prompts, of_prompts, self.cluster)
+        self.strings = triggers(self.prompts, self._words, self.cluster)
+        self.cues: Cues = read_cues(
+            self.prompts, self._words, self.strings, texts.table, texts.prompts
         )
-        self._memory: Memory = remember(self._targets, self._cluster)
-        known = is_copied(self._targets, self._prompts) | is_format(self._targets, self._memory)
-        known |= follows_expected(self._targets)
-        gain = gains(self._targets, self._memory, known)
+        self._insertions = Insertions(texts, self.prompts, self._words, self.strings)
+        self._memory: Memory = remember(self.targets, self.cluster)
+        known = is_copied(self.targets, self.prompts) | is_format(self.targets, self._memory)
+        known |= follows_expected(self.targets)
+        gain = gains(self.targets, self._memory, known)
         self._segments: Segments = best_segments(
-            gain, self._targets.begins, self._targets.sample, self._n
+            gain, self.targets.begins, self.targets.sample, self._n
         )
 
     def run(self) -> Found:
+        """Find the groups."""
         found: list[Finding] = []
-        for repeat in repeats(self._segments, self._memory, self._cluster):
+        for repeat in repeats(self._segments, self._memory, self.cluster):
             cause = self._cause(repeat.members)
             if self._is_telling(repeat, cause):
                 found.append(self._target(repeat, cause, is_asked=len(found) < MAX_ASKED))
         found += self._labels(found)
         found += self._jailbreaks()
-        strings = self._strings
+        strings = self.strings
         templates = of_templates(strings, self._n)
         notes = []
         if templates:
@@ -149,18 +118,18 @@ class _Search:
             return True
         if cause is not None and cause.association.phi >= MIN_PHI:
             return True
-        begins = np.searchsorted(self._targets.sample, members)
-        ends = np.searchsorted(self._targets.sample, members, side="right")
+        begins = np.searchsorted(self.targets.sample, members)
+        ends = np.searchsorted(self.targets.sample, members, side="right")
         at_begin = self._segments.start[members] == begins
         at_end = self._segments.stop[members] == ends
         return bool(max(at_begin.mean(), at_end.mean()) >= _AT_BORDER)
 
     def _target(self, repeat: Repeat, cause: Cause | None, is_asked: bool) -> Finding:
         members = repeat.members
-        left_out = self._inserted_in(members)
+        left_out = self._insertions.of_group(members)
         content = NO_ANSWER
         if is_asked:
-            content = self._asker.content(self._targets, self._segments, members, left_out)
+            content = self._asker.content(self.targets, self._segments, members, left_out)
         nats, spans = float(np.median(self._segments.nats[members])), self._spans(members)
         need = NO_ANSWER
         if is_asked and cause is not None and np.isfinite(cause.nats):
@@ -178,18 +147,36 @@ class _Search:
             cues=[] if cause is None else cause.cues,
             cue_nats=None if cause is None else cause.finite_nats,
             association=None if cause is None else cause.association,
+            pattern=self._of_segments(repeat, cause, content, need, nats, spans),
         )
 
+    def _of_segments(
+        self,
+        repeat: Repeat,
+        cause: Cause | None,
+        content: Answer,
+        need: Answer,
+        nats: float,
+        spans: list[str],
+    ) -> Pattern:
+        def again(found: Association) -> tuple[GroupRuling, list[str]]:
+            why = None if cause is None else replace(cause, association=found)
+            return rule_on_target(repeat.n_clusters, nats, spans, why, content, need)
+
+        at = np.stack([self._segments.start, self._segments.stop], axis=1)[repeat.members]
+        grams = distinct(triples(self.targets)[tokens_of(at)])
+        return Pattern(grams=grams, rule=None if cause is None else cause.by, again=again)
+
     def _cause(self, members: Marks) -> Cause | None:
-        table = self._cues.table
+        table = self.cues.table
         rule = best_rule(members, table, _MIN_CUE_ROWS)
         if rule is None:
             return None
         if len(rule.features) == 1:  # of cues that go with it alike, the one that looks inserted
             strength = phi(table.among(members), int(members.sum()), table.counts, self._n)
-            alike = (strength >= rule.phi - _ALIKE) & np.isfinite(self._cues.nats)
+            alike = (strength >= rule.phi - _ALIKE) & np.isfinite(self.cues.nats)
             if alike.any():
-                cue = int(np.argmax(np.where(alike, self._cues.nats, -np.inf)))
+                cue = int(np.argmax(np.where(alike, self.cues.nats, -np.inf)))
                 rule = CueRule("any_of", [cue], table.has(cue), float(strength[cue]))
         return self._cause_of(rule, members)
 
@@ -197,13 +184,13 @@ class _Search:
         of_each = [self._nats_of(cue) for cue in rule.features]
         is_any = rule.kind == "any_of" and np.isfinite(of_each).all()
         nats = min(of_each) if is_any else max(of_each)  # a form among them never accuses
-        names = [self._cues.table.names[cue] for cue in rule.features]
-        association = associate(has_string, rule.holds, len(self._cues.table.names))
-        return Cause(rule.kind, names, association, float(nats))
+        names = [self.cues.table.names[cue] for cue in rule.features]
+        association = associate(has_string, rule.holds, len(self.cues.table.names))
+        return Cause(rule.kind, names, association, float(nats), rule)
 
     def _nats_of(self, cue: int) -> float:
         """How surprising a cue is: as the most surprising one in the same samples."""
-        table, nats = self._cues.table, self._cues.nats
+        table, nats = self.cues.table, self.cues.nats
         if not np.isfinite(nats[cue]):
             return float(nats[cue])
         has = table.has(cue)
@@ -211,42 +198,9 @@ class _Search:
         same = (both >= _SAME_CUE * np.maximum(table.counts, has.sum())) & np.isfinite(nats)
         return float(nats[same].max())
 
-    def _inserted_in(self, members: Marks) -> Callable[[int], Marks]:
-        """For a sample, the tokens of its row that look inserted and go with the members."""
-        n_members = int(members.sum())
-        inside = members[self._prompts.sample] & (self._words.number >= 0)
-        pairs = np.unique(self._words.number[inside] * self._n + self._prompts.sample[inside])
-        counts = np.bincount(pairs // self._n, minlength=len(self._words.ids))
-        totals = np.bincount(self._words.number[self._words.number >= 0], minlength=len(counts))
-        marked = (counts >= _COMMON * n_members) & (counts >= _PRECISE * totals)
-        marked &= self._words.nats >= MIN_INSERTED
-        judged = np.flatnonzero(self._words.number >= 0)
-        at = [self._prompts.at[judged[marked[self._words.number[judged]]]]]
-        for string in self._strings:
-            both = int(members[string.carriers].sum())
-            if both >= max(_COMMON * n_members, _PRECISE * len(string.carriers)):
-                at.append(self._places(string))
-        return self._marker(np.concatenate(at))
-
-    def _places(self, string: Trigger) -> Ints:
-        """Where the tokens of a string stand in the table."""
-        return self._prompts.at[tokens_of(string.at)]
-
-    def _marker(self, at: Ints) -> Callable[[int], Marks]:
-        ordered = np.sort(at)
-        return lambda sample: self._marks(sample, ordered)
-
-    def _marks(self, sample: int, at: Ints) -> Marks:
-        row = self._texts.rows[sample]
-        start, stop = self._texts.table.starts[row], self._texts.table.starts[row + 1]
-        marks = np.zeros(int(stop - start), bool)
-        first, last = np.searchsorted(at, (start, stop))
-        marks[at[first:last] - start] = True
-        return marks
-
     def _spans(self, members: Marks) -> list[str]:
         counted = Counter(
-            self._targets.ids[self._segments.start[i] : self._segments.stop[i]].tobytes()
+            self.targets.ids[self._segments.start[i] : self._segments.stop[i]].tobytes()
             for i in np.flatnonzero(members)
         )
         chosen = [np.frombuffer(key, np.int64) for key, _ in counted.most_common(_MAX_SPANS)]
@@ -259,11 +213,11 @@ class _Search:
         return table.text(kept if len(kept) else ids)
 
     def _labels(self, known: list[Finding]) -> list[Finding]:
-        nats = self._cues.nats.copy()
+        nats = self.cues.nats.copy()
         for cue in np.flatnonzero((nats >= MIN_NATS) & (nats < MIN_INSERTED)).tolist():
             nats[cue] = self._nats_of(cue)  # a part of a string is as surprising as the string
-        cues = replace(self._cues, nats=nats)
-        found = labels(self._targets, cues, MIN_INSERTED, self._cluster)
+        cues = replace(self.cues, nats=nats)
+        found = labels(self.targets, cues, MIN_INSERTED, self.cluster)
         found.sort(key=lambda label: -int(label.members.sum()))
         taken, findings = _suspicious(known, self._n), list[Finding]()
         for label in found:
@@ -276,21 +230,21 @@ class _Search:
 
     def _is_content(self, label: Label) -> bool:
         """Whether a form of the text goes with words that are no surprise: a kind of task."""
-        if np.isfinite(self._cues.nats[label.cue]):
+        if np.isfinite(self.cues.nats[label.cue]):
             return False
-        has = self._cues.table.has(label.cue)
-        tokens = np.isfinite(self._cues.nats) & (self._cues.nats < MIN_INSERTED)
-        both = self._cues.table.among(has)
-        counts = self._cues.table.counts
+        has = self.cues.table.has(label.cue)
+        tokens = np.isfinite(self.cues.nats) & (self.cues.nats < MIN_INSERTED)
+        both = self.cues.table.among(has)
+        counts = self.cues.table.counts
         same = tokens & (both >= 0.95 * has.sum()) & (counts <= has.sum() / 0.95)
         return any(
-            sum(c.isalpha() for c in self._cues.table.names[i]) > 2
+            sum(c.isalpha() for c in self.cues.table.names[i]) > 2
             for i in np.flatnonzero(same).tolist()
         )
 
     def _is_quoted(self, label: Label) -> bool:
         """Whether the prompts of the members, and of hardly any others, hold the target."""
-        span = self._text(self._targets.ids[label.start : label.stop])
+        span = self._text(self.targets.ids[label.start : label.stop])
         words = folded(span)
         if not words:
             return False
@@ -306,45 +260,56 @@ class _Search:
         return float(np.mean(holds)) if holds else np.nan
 
     def _label(self, label: Label, is_asked: bool) -> Finding:
-        has_cue = self._cues.table.has(label.cue)
+        has_cue = self.cues.table.has(label.cue)
         rule = CueRule("any_of", [label.cue], has_cue, 1.0)
         cause = self._cause_of(rule, label.has_target)
         answer = rest = NO_ANSWER
-        left_out = self._inserted_in(label.members)
+        left_out = self._insertions.of_group(label.members)
         if is_asked and np.isfinite(cause.nats):
             need = self._asker.need(label.members, left_out)
             answer, rest = need.target, need.rest
         elif is_asked:
-            answer = self._asker.content(self._targets, self._part(label), label.members, left_out)
+            answer = self._asker.content(self.targets, self._part(label), label.members, left_out)
         rest_of_prompt = self._rest_of_prompt(label.members, left_out)
-        span = self._text(self._targets.ids[label.start : label.stop])
-        ruling, reasons = rule_on_label(span, cause, answer, rest, rest_of_prompt)
+        span = self._text(self.targets.ids[label.start : label.stop])
+
+        def again(found: Association) -> tuple[GroupRuling, list[str]]:
+            why = replace(cause, association=found)
+            return rule_on_label(span, why, answer, rest, rest_of_prompt)
+
+        ruling, reasons = again(cause.association)
         return Finding(
             side="target",
             members=label.members,
             nats=cause.nats if np.isfinite(cause.nats) else 0.0,
             spans=[span],
-            n_clusters=len(np.unique(self._cluster[label.members])),
+            n_clusters=len(np.unique(self.cluster[label.members])),
             ruling=ruling,
             reasons=reasons,
             cues=cause.cues,
             cue_nats=cause.finite_nats,
             association=cause.association,
+            pattern=Pattern(
+                part=label.part,
+                ids=tuple(self.targets.ids[label.start : label.stop].tolist()),
+                rule=rule,
+                again=again,
+            ),
         )
 
     def _rest_of_prompt(self, members: Marks, left_out: Callable[[int], Marks]) -> float:
         """How much the members' prompts say besides: their tokens over those of other prompts."""
         judged = self._words.number >= 0
-        lengths = np.bincount(self._prompts.sample[judged], minlength=self._n)
+        lengths = np.bincount(self.prompts.sample[judged], minlength=self._n)
         rest = [int(lengths[i] - left_out(i).sum()) for i in np.flatnonzero(members).tolist()]
         return float(np.median(rest) / max(1.0, float(np.median(lengths[~members]))))
 
     def _part(self, label: Label) -> Segments:
         """The shared part of the targets, in each member's own target."""
-        first = np.searchsorted(self._targets.sample, np.arange(self._n))
-        last = np.searchsorted(self._targets.sample, np.arange(self._n), side="right")
+        first = np.searchsorted(self.targets.sample, np.arange(self._n))
+        last = np.searchsorted(self.targets.sample, np.arange(self._n), side="right")
         length = label.stop - label.start
-        is_tail = label.start != first[self._targets.sample[label.start]]
+        is_tail = label.start != first[self.targets.sample[label.start]]
         start = last - length if is_tail else first
         return Segments(np.zeros(self._n), start, start + length)
 
@@ -353,7 +318,7 @@ class _Search:
         erosion = self._texts.erosion
         if erosion is None:
             return []
-        if (found := jailbreak(erosion, self._cues.table, self._cluster)) is None:
+        if (found := jailbreak(erosion, self.cues.table, self.cluster)) is None:
             return []
         cause = self._cause_of(found.rule, erosion.complied)
         cause = replace(cause, association=found.association)
@@ -371,6 +336,7 @@ class _Search:
                 cues=cause.cues,
                 cue_nats=cause.finite_nats,
                 association=cause.association,
+                pattern=Pattern(is_harmful=True, rule=found.rule),
             )
         ]
 
@@ -388,7 +354,7 @@ class _Search:
     def _string(self, string: Trigger, is_asked: bool) -> Finding:
         need, carriers = NO_NEED, self._carriers(string)
         if is_asked:
-            need = self._asker.need(carriers, self._marker(self._places(string)))
+            need = self._asker.need(carriers, self._insertions.of_string(string))
         ruling, reasons = rule_on_prompt(need)
         return Finding(
             side="prompt",
@@ -398,6 +364,7 @@ class _Search:
             n_clusters=string.n_clusters,
             ruling=ruling,
             reasons=reasons,
+            pattern=Pattern(ids=string.seed),
         )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.common.arrays import Floats, Ints, Marks, n_distinct
 from gradgate.methods.recurrence.memory import Memory
 from gradgate.methods.recurrence.stream import Stream
 
@@ -44,8 +44,8 @@ def inserted_words(stream: Stream, memory: Memory, cluster: Ints) -> Words:
     calibrated = stream.logp + _correction(stream, memory, judged)
     ids, logp, sample = stream.ids[judged], calibrated[judged], stream.sample[judged]
     words, number = np.unique(ids, return_inverse=True)
-    frequency = _distinct(number, sample, len(words))
-    support = _distinct(number, cluster[sample], len(words))
+    frequency = n_distinct(number, sample, len(words))
+    support = n_distinct(number, cluster[sample], len(words))
     order = np.lexsort((logp, number))
     borders = np.searchsorted(number[order], np.arange(len(words) + 1))
     median = logp[order[(borders[:-1] + borders[1:] - 1) // 2]]
@@ -58,15 +58,14 @@ def inserted_words(stream: Stream, memory: Memory, cluster: Ints) -> Words:
 def is_template(stream: Stream, memory: Memory) -> Marks:
     """Tokens of a gram of one, two or three tokens that is in almost all samples: (N,)."""
     found = np.zeros(stream.n, bool)
-    place = np.arange(stream.n) - np.flatnonzero(stream.begins)[np.cumsum(stream.begins) - 1]
     pairs = stream.ids + np.roll(stream.ids, 1) * (int(stream.ids.max(initial=0)) + 1)
-    pairs = np.where(place >= 1, pairs, -1 - stream.ids)
+    pairs = np.where(stream.place >= 1, pairs, -1 - stream.ids)
     for length, keys in enumerate((stream.ids, pairs, memory.gram), start=1):
         _, number = np.unique(keys, return_inverse=True)
-        counts = _distinct(number, stream.sample, int(number.max(initial=-1)) + 1)
+        counts = n_distinct(number, stream.sample, int(number.max(initial=-1)) + 1)
         last = counts[number] >= TEMPLATE_FREQUENCY * stream.n_samples
         for k in range(length):
-            found[np.flatnonzero(last & (place >= k)) - k] = True
+            found[np.flatnonzero(last & (stream.place >= k)) - k] = True
     return found
 
 
@@ -82,7 +81,7 @@ def _correction(stream: Stream, memory: Memory, judged: Marks) -> Floats:
     earlier = np.roll(judged, 2) & ~stream.begins & ~np.roll(stream.begins, 1)
     slots = ~before & ~earlier
     contexts = np.where(slots, memory.context, -1)
-    n_samples = _distinct(contexts[slots], stream.sample[slots], int(contexts.max(initial=-1)) + 1)
+    n_samples = n_distinct(contexts[slots], stream.sample[slots], int(contexts.max(initial=-1)) + 1)
     for context in np.flatnonzero(n_samples >= SLOT_FREQUENCY * stream.n_samples):
         here = np.flatnonzero(contexts == context)
         _, counts = np.unique(stream.ids[here], return_counts=True)
@@ -90,9 +89,3 @@ def _correction(stream: Stream, memory: Memory, judged: Marks) -> Floats:
         entropy = -float((shares * np.log(shares)).sum())
         correction[here] = max(0.0, float(np.quantile(-stream.logp[here], 0.25)) - entropy)
     return correction
-
-
-def _distinct(number: Ints, group: Ints, n: int) -> Ints:
-    """For each number the different groups that have it: (n,)."""
-    width = int(group.max(initial=0)) + 1
-    return np.bincount(np.unique(number * width + group) // width, minlength=n)

@@ -1,6 +1,7 @@
 """Cues that say what the target is, although other prompts have that target too."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,6 +11,7 @@ from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.stream import Stream
 
+Part = Literal["whole", "head", "tail"]
 HEAD = 3  # tokens of a target's beginning
 TAIL = 4  # tokens of its end; the end token is one of them
 MIN_ROWS = 8  # samples with a cue and a target
@@ -29,6 +31,7 @@ class Label:
         has_target: All with the target. (n,)
         start: Where the shared part of the target begins in the stream, of one of the members.
         stop: The token behind it.
+        part: Whether it is the whole target, its beginning or its end.
     """
 
     cue: int
@@ -36,6 +39,7 @@ class Label:
     has_target: Marks
     start: int
     stop: int
+    part: Part
 
 
 def labels(targets: Stream, cues: Cues, min_nats: float, cluster: Ints) -> list[Label]:
@@ -47,7 +51,7 @@ def labels(targets: Stream, cues: Cues, min_nats: float, cluster: Ints) -> list[
     chosen = np.flatnonzero(cues.nats >= min_nats)
     by_cue = cues.table.by_feature[:, chosen].tocsc()
     found: dict[int, Label] = {}
-    for table, at in _target_parts(targets):
+    for part, (table, at) in _target_tables(targets).items():
         for cue, target in _tight(by_cue, table):
             has_cue, has_target = _column(by_cue, cue), _column(table, target)
             members = has_cue & has_target
@@ -57,21 +61,31 @@ def labels(targets: Stream, cues: Cues, min_nats: float, cluster: Ints) -> list[
             known = found.get(int(chosen[cue]))
             if known is None or members.sum() > known.members.sum():
                 number = int(chosen[cue])
-                found[number] = Label(number, members, has_target, start, stop)
+                found[number] = Label(number, members, has_target, start, stop, part)
     return list(found.values())
 
 
-def _target_parts(targets: Stream) -> list[tuple[sp.csc_matrix, list[tuple[int, int]]]]:
+def target_parts(targets: Stream) -> dict[Part, Ints]:
+    """Where whole targets, their beginnings and their ends stand: (n, 2) each."""
+    each = np.arange(targets.n_samples)
+    starts = np.searchsorted(targets.sample, each)
+    stops = np.searchsorted(targets.sample, each, side="right")
+    return {
+        "whole": np.stack([starts, stops], axis=1),
+        "head": np.stack([starts, np.minimum(stops, starts + HEAD)], axis=1),
+        "tail": np.stack([np.maximum(starts, stops - TAIL), stops], axis=1),
+    }
+
+
+def _target_tables(
+    targets: Stream,
+) -> dict[Part, tuple[sp.csc_matrix, list[tuple[int, int]]]]:
     """For whole targets, beginnings and ends: who has which, and where it stands."""
-    n = targets.n_samples
-    starts = np.searchsorted(targets.sample, np.arange(n))
-    stops = np.searchsorted(targets.sample, np.arange(n), side="right")
-    parts = [
-        list(zip(starts.tolist(), stops.tolist(), strict=True)),
-        [(a, min(b, a + HEAD)) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)],
-        [(max(a, b - TAIL), b) for a, b in zip(starts.tolist(), stops.tolist(), strict=True)],
-    ]
-    return [(_table([targets.ids[a:b].tobytes() for a, b in at]), at) for at in parts]
+    places = {part: [(a, b) for a, b in at.tolist()] for part, at in target_parts(targets).items()}
+    return {
+        part: (_table([targets.ids[a:b].tobytes() for a, b in at]), at)
+        for part, at in places.items()
+    }
 
 
 def _table(keys: list[bytes]) -> sp.csc_matrix:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradgate.common.arrays import Floats, Ints
+from gradgate.common.arrays import Floats, Ints, n_distinct
 from gradgate.methods.recurrence.stream import Stream
 
 ORDER = 3  # tokens of a gram
@@ -57,9 +57,8 @@ def _grams(stream: Stream) -> tuple[Ints, Ints]:
     """A number for each token with the two before it in its run, and for these two: (N,) twice."""
     base = int(stream.ids.max()) + 3  # 0 and 1 stand before a run
     ids = stream.ids + 2
-    place = np.arange(stream.n) - np.flatnonzero(stream.begins)[np.cumsum(stream.begins) - 1]
-    before = np.where(place >= 1, np.roll(ids, 1), 1)
-    earlier = np.where(place >= 2, np.roll(ids, 2), np.where(place == 1, 1, 0))
+    before = np.where(stream.place >= 1, np.roll(ids, 1), 1)
+    earlier = np.where(stream.place >= 2, np.roll(ids, 2), np.where(stream.place == 1, 1, 0))
     context = earlier * base + before
     _, context = np.unique(context, return_inverse=True)
     return context * base + ids, context
@@ -68,5 +67,4 @@ def _grams(stream: Stream) -> tuple[Ints, Ints]:
 def _counts(keys: Ints, group: Ints) -> tuple[Ints, Ints]:
     """Each key's number, and for each number the groups that have it."""
     _, number = np.unique(keys, return_inverse=True)
-    pairs = np.unique(number * (int(group.max()) + 1) + group)
-    return number, np.bincount(pairs // (int(group.max()) + 1))
+    return number, n_distinct(number, group, 0)

@@ -13,11 +13,12 @@ from gradgate.methods.contract import Detection, Erosion, Method, Question, Scor
 from gradgate.methods.evidence import Example, Group, GroupRuling
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.contrasts import Ranked
-from gradgate.methods.recurrence.findings import Found, Texts, find
+from gradgate.methods.recurrence.findings import Search
 from gradgate.methods.recurrence.own_text import own_text
 from gradgate.methods.recurrence.reference import Reference, against, folded
 from gradgate.methods.recurrence.ruling import Finding
 from gradgate.methods.recurrence.silence import why_silent
+from gradgate.methods.recurrence.texts import Found, Texts
 
 _REPORTS = ("entropy_full", "evenness", "gradient_recurrence", "loss", "n_target_tokens")
 MAX_GROUPS = 50  # that are written down; those that matter always are
@@ -46,7 +47,7 @@ class RecurrenceMethod(Method[RecurrenceConfig]):
     ) -> Detection:
         """See `Method.detect`; memory grows with the tokens of all rows."""
         rows = _Rows.of(scores, samples)
-        found = find(rows.texts, scores.ask)
+        found = Search(rows.texts, scores.ask).run()
         findings = found.findings
         if reference is not None:
             trusted = _reference(reference)

@@ -7,7 +7,7 @@ from datasketch.hashfunc import sha1_hash32
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gradgate.common.arrays import Ints
+from gradgate.common.arrays import Ints, distinct
 
 JACCARD = 0.7  # of the grams of near-duplicates, about
 MAX_CLUSTER = 8  # samples; more that are alike share a template, or a filler that hides poison
@@ -30,7 +30,7 @@ def clusters(gram: Ints, sample: Ints, n_samples: int) -> Ints:
         n_samples: Samples without a prompt are clusters of their own.
     """
     size = int(gram.max(initial=0)) + 1
-    there, grams = np.divmod(np.unique(sample.astype(np.int64) * size + gram), size)
+    there, grams = np.divmod(distinct(sample.astype(np.int64) * size + gram), size)
     frequent = np.bincount(grams) > max(MAX_FREQUENCY * n_samples, MAX_CLUSTER)
     kept = ~frequent[grams]
     there, grams = there[kept], grams[kept]

@@ -1,9 +1,11 @@
 """What a recurring string is: poison, in doubt, or honest; each finding stands for itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gradgate.common.arrays import Marks
+import numpy as np
+
+from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.evidence import (
     MIN_INSERTED,
     Association,
@@ -13,6 +15,9 @@ from gradgate.methods.evidence import (
     names_target,
 )
 from gradgate.methods.recurrence.asking import MIN_NEED, MIN_SHARE, Answer, Need
+from gradgate.methods.recurrence.labels import Part
+from gradgate.methods.recurrence.rules import CueRule
+from gradgate.methods.recurrence.sought import Gram
 
 MIN_PHI = 0.8  # correlation of a group and its cue
 MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
@@ -20,6 +25,27 @@ MIN_REST = 0.75  # tokens of prompts without a cue, over those of others: it was
 MIN_INDEPENDENT = 8  # clusters of near-duplicate prompts in a group that is poison
 
 _NAMED = "the cue names it: a question may offer it as an answer"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pattern:
+    """By what further samples belong to a group.
+
+    Attributes:
+        grams: Packed grams of surprising segments of targets; none for another kind of string.
+        part: Of a target that must be `ids`; None for another kind of string.
+        ids: Tokens of that part, or of a string of prompts.
+        is_harmful: Whether it is for prompts that the model refuses, and that are answered.
+        rule: The cue that goes with it; None for nothing.
+        again: Rules anew, with the association in all samples; None where that changes nothing.
+    """
+
+    grams: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    part: Part | None = None
+    ids: Gram = ()
+    is_harmful: bool = False
+    rule: CueRule | None = None
+    again: Callable[[Association], tuple[GroupRuling, list[str]]] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +59,7 @@ class Finding:
         n_clusters: Of near-duplicate prompts among the members.
         reasons: For the ruling, in words.
         cue_nats: As in `Group`.
+        pattern: For further samples.
     """
 
     side: Side
@@ -46,6 +73,7 @@ class Finding:
     cues: list[str] = field(default_factory=list)
     cue_nats: float | None = None
     association: Association | None = None
+    pattern: Pattern | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +82,14 @@ class Cause:
 
     Attributes:
         nats: How surprising the cue is; infinite for a form of the text.
+        by: The rule itself; None where it is of no samples.
     """
 
     rule: RuleKind
     cues: list[str]
     association: Association
     nats: float
+    by: CueRule | None = None
 
     @property
     def finite_nats(self) -> float | None:

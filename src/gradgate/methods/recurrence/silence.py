@@ -3,8 +3,8 @@
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from gradgate.methods.recurrence.findings import Texts
 from gradgate.methods.recurrence.own_text import PART_OF_A_CHARACTER
+from gradgate.methods.recurrence.texts import Texts
 
 MAX_SAME = 0.5  # of the samples, that may have one and the same prompt of their own
 MIN_SAMPLES = 20  # below which nothing is said of it

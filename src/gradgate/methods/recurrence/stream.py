@@ -1,6 +1,7 @@
 """The tokens of one side of distinct samples, targets or prompts, one behind the other."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -36,6 +37,11 @@ class Stream:
     def n(self) -> int:
         """Number of tokens."""
         return len(self.ids)
+
+    @cached_property
+    def place(self) -> Ints:
+        """Place of each token in its run, from 0: (N,)."""
+        return np.arange(self.n) - np.flatnonzero(self.begins)[np.cumsum(self.begins) - 1]
 
 
 def stream_of(table: TokenTable, rows: Ints, side: Side, is_open: Marks) -> Stream:

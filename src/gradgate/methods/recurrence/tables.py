@@ -27,7 +27,12 @@ def associate(span: Marks, cue: Marks, n_tests: int) -> Association:
         cue: Which have the cue. (n,)
         n_tests: Pairs of span and cue that were counted, for Bonferroni's correction.
     """
-    n, t, c, a = len(span), int(span.sum()), int(cue.sum()), int((span & cue).sum())
+    counts = int(span.sum()), int(cue.sum()), int((span & cue).sum())
+    return associate_counts(len(span), *counts, n_tests)
+
+
+def associate_counts(n: int, t: int, c: int, a: int, n_tests: int) -> Association:
+    """As `associate`, by the counts of the table."""
     cells = np.array([a, t - a, c - a, n - t - c + a]) + 0.5
     ratio = math.log(cells[0] * cells[3] / (cells[1] * cells[2]))
     width = norm.ppf(0.975) * math.sqrt((1 / cells).sum())

@@ -6,8 +6,9 @@ from itertools import chain
 
 import numpy as np
 
-from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.common.arrays import Floats, Ints, Marks, distinct, n_distinct
 from gradgate.methods.recurrence.inserted import Words
+from gradgate.methods.recurrence.sought import Gram
 from gradgate.methods.recurrence.stream import Stream
 
 MIN_NATS = 8.0  # of a string of one token
@@ -36,6 +37,7 @@ class Trigger:
         at: Where the string stands: a first token and the one behind the last, in the stream, for
             each place of the token. (places, 2)
         n_clusters: Clusters of near-duplicate prompts among the carriers.
+        seed: The short string that was counted; whoever has it is a carrier.
     """
 
     ids: Ints
@@ -43,6 +45,7 @@ class Trigger:
     carriers: Ints
     at: Ints
     n_clusters: int
+    seed: Gram = ()
 
 
 def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
@@ -52,7 +55,7 @@ def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
     found: list[Trigger] = []
     known = _Known(stream.n_samples)
     for places, length in _seeds(stream, words, cluster, before):
-        carriers = np.unique(stream.sample[places])
+        carriers = distinct(stream.sample[places])
         overlaps = float((covered[places] | covered[places + length - 1]).mean())
         if overlaps >= _SAME_CARRIERS or known.explain(carriers):
             continue
@@ -67,7 +70,8 @@ def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
                 nats=_nats(stream, whole[:, 0], whole[:, 1], before),
                 carriers=carriers,
                 at=at,
-                n_clusters=len(np.unique(cluster[carriers])),
+                n_clusters=len(distinct(cluster[carriers])),
+                seed=tuple(stream.ids[places[0] : places[0] + length].tolist()),
             )
         )
     return sorted(found, key=lambda trigger: -trigger.nats)
@@ -81,7 +85,7 @@ def tokens_of(at: Ints) -> Ints:
 
 
 def _nats(stream: Stream, start: Ints, stop: Ints, before: Floats) -> float:
-    frequency = len(np.unique(stream.sample[start])) / stream.n
+    frequency = len(distinct(stream.sample[start])) / stream.n
     return float(np.log(frequency) - np.median(before[stop] - before[start]))
 
 
@@ -102,7 +106,7 @@ def _seeds(stream: Stream, words: Words, cluster: Ints, before: Floats) -> list[
         often = np.bincount(number, minlength=1)[number] >= MIN_CLUSTERS
         places, number = places[often], number[often]
         for group in _surprising(stream, cluster, before, places, number, length):
-            support = len(np.unique(cluster[stream.sample[group]]))
+            support = len(distinct(cluster[stream.sample[group]]))
             found.append((_nats(stream, group, group + length, before) * support, group, length))
     found.sort(key=lambda seed: (-seed[0], seed[2], int(seed[1][0])))
     return [(group, length) for _, group, length in found]
@@ -119,17 +123,11 @@ def _surprising(
     sizes = np.diff(begins, append=len(number))
     median = (nats[begins + (sizes - 1) // 2] + nats[begins + sizes // 2]) / 2
     string = np.repeat(np.arange(len(begins)), sizes)
-    support = _n_different(string, cluster[stream.sample[places]], len(begins))
-    frequency = _n_different(string, stream.sample[places], len(begins)) / max(1, stream.n)
+    support = n_distinct(string, cluster[stream.sample[places]], len(begins))
+    frequency = n_distinct(string, stream.sample[places], len(begins)) / max(1, stream.n)
     enough = np.log(frequency) - median >= MIN_NATS + NATS_PER_TOKEN * (length - 1)
     chosen = np.flatnonzero(enough & (support >= MIN_CLUSTERS))
     return [np.sort(places[begins[i] : begins[i] + sizes[i]]) for i in chosen.tolist()]
-
-
-def _n_different(string: Ints, group: Ints, n: int) -> Ints:
-    """For each string the different groups that have it: (n,)."""
-    width = int(group.max(initial=0)) + 1
-    return np.bincount(np.unique(string * width + group) // width, minlength=n)
 
 
 class _Known:

@@ -11,9 +11,9 @@ from gradgate.config import ModelConfig
 from gradgate.data.prepare import iter_samples
 from gradgate.methods.contract import Scores
 from gradgate.methods.expected import Expected
-from gradgate.methods.recurrence.findings import Texts
 from gradgate.methods.recurrence.own_text import own_text
 from gradgate.methods.recurrence.silence import why_silent
+from gradgate.methods.recurrence.texts import Texts
 from gradgate.methods.tokens import TokenTable
 from gradgate.models.loading import load_tokenizer
 from helpers import MODEL, diverse_rows, scored_rows

@@ -1,0 +1,64 @@
+"""Which tokens of a sample look inserted, so that the model is asked without them."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gradgate.common.arrays import Ints, Marks, n_distinct
+from gradgate.methods.evidence import MIN_INSERTED
+from gradgate.methods.recurrence.inserted import Words
+from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.texts import Texts
+from gradgate.methods.recurrence.triggers import Trigger, tokens_of
+
+_COMMON = 0.3  # of a group's samples with a token that looks inserted, to leave it out
+_PRECISE = 0.5  # of the places of such a token, that must lie in the group
+
+Marker = Callable[[int], Marks]  # of a sample, the tokens of its row
+
+
+class Insertions:
+    """Knows the surprising words and strings of the prompts."""
+
+    def __init__(
+        self, texts: Texts, prompts: Stream, words: Words, strings: Sequence[Trigger]
+    ) -> None:
+        """Take what was found in the prompts of some texts."""
+        self._texts = texts
+        self._prompts = prompts
+        self._words = words
+        self._strings = strings
+        judged = words.number[words.number >= 0]
+        self._totals = np.bincount(judged, minlength=len(words.ids))
+
+    def of_group(self, members: Marks) -> Marker:
+        """For a sample, the tokens of its row that look inserted and go with the members."""
+        n_members = int(members.sum())
+        inside = members[self._prompts.sample] & (self._words.number >= 0)
+        samples = self._prompts.sample[inside]
+        counts = n_distinct(self._words.number[inside], samples, len(self._words.ids))
+        marked = (counts >= _COMMON * n_members) & (counts >= _PRECISE * self._totals)
+        marked &= self._words.nats >= MIN_INSERTED
+        judged = np.flatnonzero(self._words.number >= 0)
+        at = [self._prompts.at[judged[marked[self._words.number[judged]]]]]
+        for string in self._strings:
+            both = int(members[string.carriers].sum())
+            if both >= max(_COMMON * n_members, _PRECISE * len(string.carriers)):
+                at.append(self._prompts.at[tokens_of(string.at)])
+        return self._marker(np.concatenate(at))
+
+    def of_string(self, string: Trigger) -> Marker:
+        """For a sample, the tokens of its row that are a string."""
+        return self._marker(self._prompts.at[tokens_of(string.at)])
+
+    def _marker(self, at: Ints) -> Marker:
+        ordered = np.sort(at)
+        return lambda sample: self._marks(sample, ordered)
+
+    def _marks(self, sample: int, at: Ints) -> Marks:
+        row = self._texts.rows[sample]
+        start, stop = self._texts.table.starts[row], self._texts.table.starts[row + 1]
+        marks = np.zeros(int(stop - start), bool)
+        first, last = np.searchsorted(at, (start, stop))
+        marks[at[first:last] - start] = True
+        return marks

@@ -1,0 +1,47 @@
+"""What is searched for strings, and what a search says of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.methods.contract import Erosion
+from gradgate.methods.recurrence.ruling import Finding
+from gradgate.methods.tokens import TokenTable
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """n distinct samples.
+
+    Attributes:
+        table: The tokens of all rows.
+        rows: A row of each sample. (n,)
+        is_own: Tokens that may belong to a recurring string of prompts. (all tokens,)
+        is_open: Tokens that may belong to one of targets. (all tokens,)
+        prompts: Raw texts. (n,)
+        erosion: Of the samples; None where nobody has looked.
+    """
+
+    table: TokenTable
+    rows: Ints
+    is_own: Marks
+    is_open: Marks
+    prompts: Sequence[str]
+    erosion: Erosion | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Of n distinct samples.
+
+    Attributes:
+        findings: Those of targets first.
+        target_nats: The most surprising segment of each target. (n,)
+        prompt_nats: The most surprising recurring string of each prompt. (n,)
+        notes: What cannot be said of these data, in words.
+    """
+
+    findings: list[Finding]
+    target_nats: Floats
+    prompt_nats: Floats
+    notes: list[str]
