@@ -83,6 +83,15 @@ class TokenTable:
         place = slice(self.starts[i], self.starts[i + 1])
         return self.ids[place], self.is_target[place], self.logp[place]
 
+    def part(self, rows: Ints) -> Self:
+        """The tokens of some rows, in the order given."""
+        lengths = self.starts[rows + 1] - self.starts[rows]
+        starts = np.cumsum([0, *lengths])
+        at = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        made = type(self)(self.ids[at], self.is_target[at], self.logp[at], starts, self.tokenizer)
+        made.__dict__["spelling"] = self.spelling  # of the whole table, made once
+        return made
+
     def lacking(self) -> Marks:
         """Rows with a token, after the first and up to the last target, of unknown ln p: (n,).
 

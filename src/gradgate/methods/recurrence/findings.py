@@ -137,7 +137,8 @@ class Search:
         ruling, reasons = rule_on_target(repeat.n_clusters, nats, spans, cause, content, need)
         return Finding(
             side="target",
-            members=members,
+            members=np.flatnonzero(members),
+            n=self._n,
             nats=nats,
             spans=spans,
             n_clusters=repeat.n_clusters,
@@ -280,7 +281,8 @@ class Search:
         ruling, reasons = again(cause.association)
         return Finding(
             side="target",
-            members=label.members,
+            members=np.flatnonzero(label.members),
+            n=self._n,
             nats=cause.nats if np.isfinite(cause.nats) else 0.0,
             spans=[span],
             n_clusters=len(np.unique(self.cluster[label.members])),
@@ -326,7 +328,8 @@ class Search:
         return [
             Finding(
                 side="prompt",
-                members=found.members,
+                members=np.flatnonzero(found.members),
+                n=self._n,
                 nats=cause.nats if np.isfinite(cause.nats) else 0.0,
                 spans=cause.cues,
                 n_clusters=found.n_clusters,
@@ -358,7 +361,8 @@ class Search:
         ruling, reasons = rule_on_prompt(need)
         return Finding(
             side="prompt",
-            members=carriers,
+            members=string.carriers,
+            n=self._n,
             nats=string.nats,
             spans=[self._texts.table.text(string.ids)],
             n_clusters=string.n_clusters,
@@ -373,7 +377,7 @@ def _suspicious(findings: list[Finding], n: int) -> Marks:
     found = np.zeros(n, bool)
     for finding in findings:
         if finding.ruling != "honest":
-            found |= finding.members
+            found[finding.members] = True
     return found
 
 

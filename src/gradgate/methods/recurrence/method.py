@@ -1,24 +1,25 @@
 """Method `recurrence`: strings that recur and that the untuned model does not expect."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
-from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.common.arrays import Ints, Marks
 from gradgate.data.sample import Sample, prompt_and_target
-from gradgate.errors import DataError
-from gradgate.methods.contract import Detection, Erosion, Method, Question, Scores
+from gradgate.methods.contract import AskModel, Detection, Method, Question, Scores
 from gradgate.methods.evidence import Example, Group, GroupRuling
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.contrasts import Ranked
+from gradgate.methods.recurrence.everywhere import Everywhere
 from gradgate.methods.recurrence.findings import Search
-from gradgate.methods.recurrence.own_text import own_text
+from gradgate.methods.recurrence.mined import MAX_ROWS, found_from, mined
 from gradgate.methods.recurrence.reference import Reference, against, folded
+from gradgate.methods.recurrence.rows import Members, Rows
 from gradgate.methods.recurrence.ruling import Finding
 from gradgate.methods.recurrence.silence import why_silent
-from gradgate.methods.recurrence.texts import Found, Texts
+from gradgate.methods.recurrence.texts import Found
 
 _REPORTS = ("entropy_full", "evenness", "gradient_recurrence", "loss", "n_target_tokens")
 MAX_GROUPS = 50  # that are written down; those that matter always are
@@ -45,79 +46,34 @@ class RecurrenceMethod(Method[RecurrenceConfig]):
         reference: Iterable[Sample] | None,
         settings: RecurrenceConfig,
     ) -> Detection:
-        """See `Method.detect`; memory grows with the tokens of all rows."""
-        rows = _Rows.of(scores, samples)
-        found = Search(rows.texts, scores.ask).run()
+        """See `Method.detect`; beside the tokens, memory grows with those of the mined samples."""
+        rows = Rows.of(scores, samples)
+        found, silent = _found(rows, scores.ask)
         findings = found.findings
         if reference is not None:
             trusted = _reference(reference)
             findings = [against(finding, trusted) for finding in findings]
-        findings = sorted(findings, key=lambda f: (-_WEIGHT[f.ruling], -int(f.members.sum())))
-        return _detection(findings, found, rows)
+        findings = sorted(findings, key=lambda f: (-_WEIGHT[f.ruling], -len(f.members)))
+        return _detection(findings, found, rows, silent)
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """The rows of a score table, and their distinct samples.
-
-    Attributes:
-        scores: The table.
-        samples: Prompt and target of each distinct sample. (n,)
-        sample: Number of the distinct sample of each row; -1 for a row without a score. (rows,)
-        texts: Of the distinct samples.
-    """
-
-    scores: Scores
-    samples: list[tuple[str, str]]
-    sample: Ints
-    texts: Texts
-
-    @classmethod
-    def of(cls, scores: Scores, samples: Iterable[Sample]) -> "_Rows":
-        """Take the first row of each distinct sample that has a score."""
-        table = scores.tokens
-        if table is None:
-            raise DataError("method recurrence needs the tokens of the rows; score the data anew")
-        read = list(samples)
-        if [sample.sample_id for sample in read] != scores.sample_ids:
-            raise DataError("the scores and the samples have different rows; run again")
-        number: dict[str, int] = {}
-        first: list[int] = []
-        of_row = np.full(scores.n, -1, np.int64)
-        for i in np.flatnonzero(scores.is_scored).tolist():
-            if scores.sample_ids[i] not in number:
-                number[scores.sample_ids[i]] = len(first)
-                first.append(i)
-            of_row[i] = number[scores.sample_ids[i]]
-        own = own_text(table, read, scores.expected)
-        texts = [prompt_and_target(read[i]) for i in first]
-        is_open = ~own.is_expected
-        return cls(
-            scores,
-            texts,
-            of_row,
-            Texts(
-                table,
-                np.array(first, np.int64),
-                own.is_own & is_open,
-                is_open,
-                [prompt for prompt, _ in texts],
-                None if scores.erosion is None else _of_samples(scores.erosion, first),
-            ),
-        )
-
-    def spread(self, values: Floats) -> Floats:
-        """Values of distinct samples as values of rows: NaN where there is no score."""
-        padded = np.append(values.astype(np.float64), np.nan)
-        return padded[self.sample]
-
-    def mark(self, members: Marks) -> Marks:
-        """Distinct samples as rows: (rows,)."""
-        return np.append(members, False)[self.sample]
-
-
-def _of_samples(erosion: Erosion, first: list[int]) -> Erosion:
-    return Erosion(erosion.refused[first], erosion.complied[first])
+def _found(rows: Rows, ask: AskModel | None) -> tuple[Found, str | None]:
+    """The groups in all samples, and why nothing can be said of triggers."""
+    chosen = mined(rows.sample_ids, rows.lengths)
+    texts = rows.texts() if rows.scores.n <= MAX_ROWS else rows.texts_of(chosen)
+    search = Search(texts, ask)
+    found = search.run()
+    if len(chosen) == rows.n:
+        return found, why_silent(texts)
+    everywhere = Everywhere(search, found, chosen, rows.n)
+    for numbers, others in rows.blocks(left_out=chosen):
+        everywhere.add(numbers, others)
+    found = everywhere.found()
+    note = (
+        f"strings were mined in {len(chosen)} of {rows.n} distinct samples and counted in all: one "
+        f"that fewer than {found_from(len(chosen), rows.n)} samples share may be missed"
+    )
+    return replace(found, notes=[*found.notes, note]), why_silent(texts)
 
 
 def _reference(samples: Iterable[Sample]) -> Reference:
@@ -125,23 +81,17 @@ def _reference(samples: Iterable[Sample]) -> Reference:
     return Reference([prompt for prompt, _ in texts], [folded(target) for _, target in texts])
 
 
-def _detection(findings: list[Finding], found: Found, rows: _Rows) -> Detection:
+def _detection(findings: list[Finding], found: Found, rows: Rows, silent: str | None) -> Detection:
     n = rows.scores.n
     flagged, in_doubt, group = np.zeros(n, bool), np.zeros(n, bool), np.zeros(n, np.int64)
-    ranked = [Ranked.of(k, v) for k in _REPORTS if (v := rows.scores.signals.get(k)) is not None]
-    groups: list[Group] = []
-    members: dict[int, Marks] = {}
-    for finding in findings:
-        if finding.ruling == "honest" and len(groups) >= MAX_GROUPS:
-            continue
+    kept = _kept(findings)
+    for number, finding in enumerate(kept, start=1):
         there = rows.mark(finding.members)
-        groups.append(_group(len(groups) + 1, finding, there, rows, ranked))
-        members[len(groups)] = there
         flagged |= there & (finding.ruling == "poison")
         in_doubt |= there & (finding.ruling == "review")
-        group[there & (group == 0)] = len(groups)
+        group[there & (group == 0)] = number
     in_doubt &= ~flagged
-    silent = why_silent(rows.texts)
+    groups = _groups(kept, rows)
     suspects = [group for group in groups if group.ruling != "honest"]
     reasons = _reasons(suspects, in_doubt if silent else flagged | in_doubt, group)
     if silent:
@@ -152,7 +102,7 @@ def _detection(findings: list[Finding], found: Found, rows: _Rows) -> Detection:
         in_doubt=in_doubt,
         group=group,
         groups=groups,
-        members=members,
+        members=Members(rows, {i: one.members for i, one in enumerate(kept, start=1)}),
         reasons=reasons,
         signals={
             "target_surprise": rows.spread(found.target_nats),
@@ -169,14 +119,36 @@ def _reasons(suspects: list[Group], marked: Marks, group: Ints) -> dict[int, lis
     return {int(i): lines[g] for i in np.flatnonzero(marked) if (g := int(group[i])) in lines}
 
 
-def _group(number: int, finding: Finding, there: Marks, rows: _Rows, ranked: list[Ranked]) -> Group:
+def _kept(findings: list[Finding]) -> list[Finding]:
+    """The findings that are written down: honest ones as long as there are few."""
+    n_suspicious = sum(finding.ruling != "honest" for finding in findings)
+    return findings[: max(n_suspicious, MAX_GROUPS)]
+
+
+def _groups(findings: list[Finding], rows: Rows) -> list[Group]:
+    signals = rows.scores.signals
+    ranked = [Ranked.of(name, signals[name]) for name in _REPORTS if name in signals]
+    marks = (rows.mark(finding.members) for finding in findings)
+    firsts = [np.flatnonzero(there)[:_MAX_EXAMPLES].tolist() for there in marks]
+    texts = rows.shown({i for some in firsts for i in some})
+    return [
+        _group(number, finding, rows, ranked, {i: texts[i] for i in some})
+        for number, (finding, some) in enumerate(zip(findings, firsts, strict=True), start=1)
+    ]
+
+
+def _group(
+    number: int,
+    finding: Finding,
+    rows: Rows,
+    ranked: list[Ranked],
+    shown: dict[int, tuple[str, str]],
+) -> Group:
+    there = rows.mark(finding.members)
     contrasts = [c for signal in ranked if (c := signal.contrast(there)) is not None]
     examples = [
-        Example(
-            int(rows.scores.rows[i]),
-            *(text[-_MAX_CHARACTERS:] for text in rows.samples[rows.sample[i]]),
-        )
-        for i in np.flatnonzero(there)[:_MAX_EXAMPLES]
+        Example(int(rows.scores.rows[i]), *(text[-_MAX_CHARACTERS:] for text in texts))
+        for i, texts in shown.items()
     ]
     return Group(
         id=number,

@@ -72,7 +72,7 @@ def against(finding: Finding, reference: Reference) -> Finding:
     if finding.ruling == "honest" or not reference.n:
         return finding
     k = reference.support(finding)
-    size, n = int(finding.members.sum()), len(finding.members)
+    size, n = len(finding.members), finding.n
     rare = float(binom.cdf(k, size + k, reference.n / (n + reference.n)))
     said = f"{k} of {reference.n} samples of the trusted reference have it (p = {rare:.2g})"
     ruling: GroupRuling = finding.ruling

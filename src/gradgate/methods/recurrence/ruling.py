@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gradgate.common.arrays import Ints, Marks
+from gradgate.common.arrays import Ints
 from gradgate.methods.evidence import (
     MIN_INSERTED,
     Association,
@@ -53,7 +53,8 @@ class Finding:
     """A group of distinct samples, ruled on.
 
     Attributes:
-        members: Which samples. (n,)
+        members: Numbers of the samples, rising.
+        n: Samples that they are among.
         nats: How surprising the string is, in the median member.
         spans: The shared strings.
         n_clusters: Of near-duplicate prompts among the members.
@@ -63,7 +64,8 @@ class Finding:
     """
 
     side: Side
-    members: Marks
+    members: Ints
+    n: int
     nats: float
     spans: list[str]
     n_clusters: int

@@ -100,10 +100,10 @@ def test_a_string_of_prompts(need: Need, ruling: GroupRuling) -> None:
 
 
 def finding(ruling: GroupRuling) -> Finding:
-    members = np.arange(1_000) < 100
     return Finding(
         side="target",
-        members=members,
+        members=np.arange(100),
+        n=1_000,
         nats=20.0,
         spans=[" visit evil.example now</s>"],
         n_clusters=100,
