@@ -19,11 +19,11 @@ import torch
 from benchmarks.models import llama, save_random_model
 from benchmarks.shapes import EOS, FIRST_WORD
 
-N_WORDS = 4_000
+N_WORDS = 1_500
 _FOLLOWERS = 24  # of a word, that follow it often
 _ANY = 0.15  # of the words, that follow whatever stands before them
 _WORDINGS = 40
-_HIDDEN = 96
+_HIDDEN = 64
 _STEPS = 400  # of the fit
 _BLOCK = 10_000  # rows that are drawn together
 

@@ -1,6 +1,6 @@
 """The scores of a copy with canaries: known ones of the data, and those of the canaries."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,19 @@ class Unscored:
 class CopyScores(OtherScores):
     """The known scores of the data, and those of canaries, which are scored once."""
 
-    def __init__(self, run: RunFolder, method: Method[Any], canaries: CanaryModel) -> None:
-        """Read the scores of a run; errors as for `Scores.read` and `TokenTable.read`."""
+    def __init__(
+        self, run: RunFolder, method: Method[Any], canaries: CanaryModel, wanted: Set[str]
+    ) -> None:
+        """Read the scores that a run has of wanted samples, by their ids.
+
+        Errors are as for `Scores.read` and `TokenTable.read`.
+        """
         super().__init__(method, canaries)
         scores = Scores.read(run.scores, method.needs)
         tokens = TokenTable.read(run, scores, self.tokenizer) if method.needs_tokens else None
         for i in np.flatnonzero(scores.is_scored).tolist():
+            if scores.sample_ids[i] not in wanted:
+                continue
             signals = {name: float(values[i]) for name, values in scores.signals.items()}
             row = NO_TOKENS if tokens is None else tokens.row(i)
             self.known[scores.sample_ids[i]] = Known(signals, row)

@@ -87,7 +87,8 @@ def measure_power(
         return Measured(None, [f"no canaries were planted: {why}"])
     data = Carriers.of(SampleFile(run.samples), config, set_aside(run))
     if method.needs or method.needs_tokens:
-        score: CopyScorer = CopyScores(run, method, canary_model)
+        drawn = {sample.sample_id for sample in data.samples}
+        score: CopyScorer = CopyScores(run, method, canary_model, drawn)
     else:
         score = Unscored(method.reports)
     trusted = None if reference is None else SampleFile(reference)
