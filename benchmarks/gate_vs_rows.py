@@ -111,7 +111,7 @@ def measure(n_rows: int, model: Path, folder: Path) -> dict[str, Any]:
         with source.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in Walk().rows(n_rows, seed=1))
         found = subprocess.run(
-            [sys.executable, "-m", "benchmarks.gate_vs_rows", "--child", source, model, name + "/r"],
+            [sys.executable, "-m", __spec__.name, "--child", source, model, Path(name) / "run"],
             check=True, stdout=subprocess.PIPE, text=True, env=_environment(Path(name)),
         )  # fmt: skip
     said: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from gradgate.errors import DataError
 
 GROUP_ROWS = 4096  # that are written together
+PART_ROWS = 65_536  # that are read together, of columns without texts
 _GROUP_SIZE = 1 << 20  # characters and tokens; as Python objects they take some 50 MB
 
 
@@ -35,6 +36,12 @@ def batches(
         for batch in file.iter_batches(n_rows, columns=names):
             chosen = batch.select(names)
             yield chosen if schema is None else chosen.cast(schema)
+
+
+def tables(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows of a table, in parts of `PART_ROWS`; as `batches`."""
+    for batch in batches(path, columns, PART_ROWS):
+        yield pa.Table.from_batches([batch])
 
 
 def table(

@@ -1,8 +1,9 @@
 """The table of flags: what the methods say of each row, beside its scores."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradgate.common import parquet
-from gradgate.common.arrays import Marks
+from gradgate.common.arrays import Ints, Marks, distinct
 from gradgate.common.files import written_whole
+from gradgate.common.parquet import data_errors
 from gradgate.common.run_folder import (
     FLAG_FIELDS,
     REPEATED,
@@ -63,61 +65,107 @@ def write_flags(run: RunFolder, said: Sequence[Said], surplus: Marks) -> None:
         said: By each method; at least one, and one for a question.
         surplus: Which rows are surplus copies. (n,)
     """
-    table = parquet.table(run.scores, REPEATED)
-    scored = is_scored(table)
-    for name, values in ((n, v) for one in said for n, v in one.found.signals.items()):
-        column = pa.array(values, pa.float64(), from_pandas=True)
-        table = table.append_column(pa.field(name, pa.float64()), column)
+    signals = {name: values for one in said for name, values in one.found.signals.items()}
+    fields = [*FLAG_FIELDS, *question_fields([one.question for one in said])]
+    with data_errors(run.scores):
+        scores = pq.read_schema(run.scores)
+    methods = ", ".join(one.method for one in said)
+    schema = pa.schema(
+        [
+            *(scores.field(name) for name in REPEATED),
+            *(pa.field(name, pa.float64()) for name in signals),
+            *fields,
+        ],
+        {**(scores.metadata or {}), b"gradgate.method": methods.encode()},
+    )
+    held = {one.question: _Held.of(one.found) for one in said}
+    first = 0
+    with (
+        written_whole(run.flags) as part,
+        pq.ParquetWriter(part, schema, compression="zstd") as writer,
+    ):
+        for batch in parquet.batches(run.scores, REPEATED, _BATCH_ROWS):
+            place = slice(first, first + batch.num_rows)
+            columns = _said(said, held, place, is_scored(batch))
+            columns["surplus_copy"] = pa.array(surplus[place], pa.bool_())
+            columns["approved"] = pa.nulls(batch.num_rows, pa.string())  # for `gate.approved`
+            own = [pa.array(v[place], pa.float64(), from_pandas=True) for v in signals.values()]
+            arrays = [*batch.columns, *own, *(columns[field.name] for field in fields)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            first = place.stop
+
+
+def _said(
+    said: Sequence[Said], held: Mapping[Question, "_Held"], place: slice, scored: Marks
+) -> dict[str, pa.Array]:
+    """What the methods say of some rows, each alone and all together."""
     questions = [one.question for one in said]
-    columns = {
+    alone = {
         flag_column(name, one.question, questions): values
         for one in said
-        for name, values in _columns(one, scored).items()
+        for name, values in _columns(one, held[one.question], place, scored).items()
     }
-    columns |= {**_of_all(said, scored), "surplus_copy": pa.array(surplus, pa.bool_())}
-    columns["approved"] = pa.nulls(len(scored), pa.string())  # for `gate.approved` to say
-    for field in (*FLAG_FIELDS, *question_fields(questions)):
-        table = table.append_column(field, columns[field.name])
-    methods = ", ".join(one.method for one in said)
-    facts = {**(table.schema.metadata or {}), b"gradgate.method": methods.encode()}
-    with written_whole(run.flags) as part:
-        pq.write_table(table.replace_schema_metadata(facts), part, compression="zstd")
+    return {**alone, **_of_all(said, place, scored)}
 
 
-def _columns(said: Said, scored: Marks) -> dict[str, pa.Array]:
-    """What one method says; the marks of one that cannot decide are null."""
-    found, n = said.found, len(scored)
-    p_values = np.full(n, np.nan) if found.p_values is None else found.p_values
+def _columns(said: Said, held: "_Held", place: slice, scored: Marks) -> dict[str, pa.Array]:
+    """What one method says of some rows; the marks of one that cannot decide are null."""
+    found, n, group = said.found, len(scored), said.found.group[place]
+    p_values = np.full(n, np.nan) if found.p_values is None else found.p_values[place]
     known = scored & (found.flagged is not None)
     return {
-        "suspicion": pa.array(found.suspicion, pa.float64(), from_pandas=True),
-        "flagged": pa.array(said.flagged, pa.bool_(), mask=~known),
-        "in_doubt": pa.array(found.in_doubt, pa.bool_(), mask=~scored),
+        "suspicion": pa.array(found.suspicion[place], pa.float64(), from_pandas=True),
+        "flagged": pa.array(said.flagged[place], pa.bool_(), mask=~known),
+        "in_doubt": pa.array(found.in_doubt[place], pa.bool_(), mask=~scored),
         "p_value": pa.array(p_values, pa.float64(), from_pandas=True),
-        "reasons": _texts([found.reasons.get(i, []) for i in range(n)]),
-        "group": pa.array(found.group, pa.int32(), mask=found.group == 0),
-        "groups": _groups(found),
+        "reasons": _texts([found.reasons.get(i, []) for i in range(place.start, place.stop)]),
+        "group": pa.array(group, pa.int32(), mask=group == 0),
+        "groups": held.among(place),
     }
 
 
-def _groups(found: Detection) -> pa.Array:
-    """The numbers of all groups that hold each row, in order; null where none does."""
-    held: list[list[int]] = [[] if one == 0 else [one] for one in found.group.tolist()]
-    for number, members in sorted(found.members.items()):
-        for i in np.flatnonzero(members).tolist():
-            if number not in held[i]:
-                held[i].append(number)
-    return pa.array([sorted(one) or None for one in held], pa.list_(pa.int32()))
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """Which groups hold which rows, by rows and then by the groups' numbers.
+
+    Attributes:
+        rows: Positions, rising. (k,)
+        groups: The number of a group of each. (k,)
+    """
+
+    rows: Ints
+    groups: Ints
+
+    @classmethod
+    def of(cls, found: Detection) -> Self:
+        """Of all groups of a detection, and of each row's own."""
+        own = np.flatnonzero(found.group)
+        rows, groups = [own], [found.group[own]]
+        for number, members in found.members.items():
+            there = np.flatnonzero(members)
+            rows.append(there)
+            groups.append(np.full(len(there), number, np.int64))
+        size = int(found.group.max(initial=0)) + 1 + max(found.members, default=0)
+        held = distinct(np.concatenate(rows) * size + np.concatenate(groups))
+        return cls(*np.divmod(held, size))
+
+    def among(self, place: slice) -> pa.Array:
+        """The numbers of all groups that hold each of some rows; null where none does."""
+        ends = np.searchsorted(self.rows, np.arange(place.start, place.stop + 1))
+        offsets = pa.array(ends - ends[0], pa.int32())
+        numbers = pa.array(self.groups[ends[0] : ends[-1]], pa.int32())
+        nothing = pa.array(np.diff(ends) == 0)
+        return pa.ListArray.from_arrays(offsets, numbers, mask=nothing)
 
 
-def _of_all(said: Sequence[Said], scored: Marks) -> dict[str, pa.Array]:
+def _of_all(said: Sequence[Said], place: slice, scored: Marks) -> dict[str, pa.Array]:
     """What all methods say together: a row that one leaves open is not known to be clear."""
-    flagged = np.logical_or.reduce([one.flagged for one in said])
-    doubted = np.logical_or.reduce([one.found.in_doubt for one in said])
+    flagged = np.logical_or.reduce([one.flagged[place] for one in said])
+    doubted = np.logical_or.reduce([one.found.in_doubt[place] for one in said])
     is_decided = all(one.found.flagged is not None for one in said)
     reasons = [
         [reason for one in said for reason in one.found.reasons.get(i, [])]
-        for i in range(len(scored))
+        for i in range(place.start, place.stop)
     ]
     return {
         "flagged": pa.array(flagged, pa.bool_(), mask=~(scored & (is_decided | flagged))),

@@ -213,10 +213,15 @@ def write_flagged(run: RunFolder, questions: Sequence[str]) -> None:
         questions: That were asked, in their order.
     """
     columns = dict.fromkeys(["flagged", "approved", *columns_of(FLAGGED_SCHEMA, questions)])
-    flags = parquet.table(run.flags, list(columns))
-    flagged = flags.filter(pa.array(marks(flags["flagged"], True) & is_open(flags)))
-    lines = lines_of(flagged, questions, "flagged")
-    write_listing(run.flagged, lines, run.samples, FLAGGED_SCHEMA)
+    tables = (
+        lines_of(_open_flagged(flags), questions, "flagged")
+        for flags in parquet.tables(run.flags, list(columns))
+    )
+    write_listing(run.flagged, tables, run.samples, FLAGGED_SCHEMA)
+
+
+def _open_flagged(flags: pa.Table) -> pa.Table:
+    return flags.filter(pa.array(marks(flags["flagged"], True) & is_open(flags)))
 
 
 def top_flagged(run: RunFolder, n: int) -> list[dict[str, Any]]:

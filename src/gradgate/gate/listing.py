@@ -53,21 +53,21 @@ def columns_of(schema: pa.Schema, questions: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*wanted, *needed]))
 
 
-def write_listing(path: Path, lines: pa.Table, samples: Path, schema: pa.Schema) -> None:
+def write_listing(path: Path, tables: Iterable[pa.Table], samples: Path, schema: pa.Schema) -> None:
     """Write lines of a table of flags with the prompts and targets of their rows.
 
     Args:
         path: The file to write.
-        lines: In row order.
+        tables: Some lines each, all in row order.
         samples: A samples.parquet with the same rows, and more.
-        schema: Of the file: the columns of `lines`, `prompt` and `target`.
+        schema: Of the file: the columns of the lines, `prompt` and `target`.
 
     Raises:
         DataError: A row has no sample.
     """
     with written_whole(path) as part, pq.ParquetWriter(part, schema) as writer:
         texts = iter(SampleFile(samples))
-        for batch in lines.to_batches(max_chunksize=_BATCH_ROWS):
+        for batch in (b for t in tables for b in t.to_batches(max_chunksize=_BATCH_ROWS)):
             listed = list(_with_text(batch.to_pylist(), texts))
             writer.write_table(pa.Table.from_pylist(listed, schema=schema))
 

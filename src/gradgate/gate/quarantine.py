@@ -62,14 +62,20 @@ def write_quarantined(run: RunFolder, in_doubt: InDoubt, questions: Sequence[str
         in_doubt: The policy.
         questions: That were asked, in their order; surplus copies are in doubt for the first.
     """
-    columns = [*_MARKS, *columns_of(QUARANTINED_SCHEMA, questions)]
-    flags = parquet.table(run.flags, list(dict.fromkeys(columns)))
-    kept_out = flags.filter(pa.array(quarantined(flags, in_doubt)))
+    columns = dict.fromkeys([*_MARKS, *columns_of(QUARANTINED_SCHEMA, questions)])
+    tables = (
+        _listed(flags.filter(pa.array(quarantined(flags, in_doubt))), questions)
+        for flags in parquet.tables(run.flags, list(columns))
+    )
+    write_listing(run.quarantined, tables, run.samples, QUARANTINED_SCHEMA)
+
+
+def _listed(kept_out: pa.Table, questions: Sequence[str]) -> pa.Table:
+    """The lines of rows that are kept out, with the word why."""
     lines = lines_of(kept_out, questions, "in_doubt")
     why = np.where(marks(lines["surplus_copy"], True), COPY, IN_DOUBT)
     why = np.where(dropped(lines), DROPPED, why)
-    listed = lines.append_column("why", pa.array(why, pa.string()))
-    write_listing(run.quarantined, listed, run.samples, QUARANTINED_SCHEMA)
+    return lines.append_column("why", pa.array(why, pa.string()))
 
 
 def top_quarantined(run: RunFolder, n: int) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ needs no other data.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import ClassVar
 
 import numpy as np
@@ -57,13 +58,13 @@ class ComplianceMethod(Method[ComplianceConfig]):
         fault = why_not_aligned(scores)
         if fault is not None:
             return without_answer(scores, fault, "error")
-        rows = list(samples)
-        trials = [_Trial.of(scores, settings, chat) for chat in sorted({row.chat for row in rows})]
-        judged = judge(scores, rows)
+        chats = sorted({sample.chat for sample in samples})
+        trials = [_Trial.of(scores, settings, chat) for chat in chats]
+        judged = judge(scores, samples)
         faults = [trial.fault for trial in trials if trial.fault is not None]
         if faults:
             return without_answer(scores, faults[0], "review", _suspects(judged, settings))
-        return _detection(judged, rows, scores, settings, trials)
+        return _detection(judged, samples, scores, settings, trials)
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _suspects(judged: Judged, settings: ComplianceConfig) -> Marks:
 
 def _detection(
     judged: Judged,
-    rows: Sequence[Sample],
+    samples: Iterable[Sample],
     scores: Scores,
     settings: ComplianceConfig,
     trials: Sequence[_Trial],
@@ -127,7 +128,7 @@ def _detection(
     kinds: tuple[tuple[GroupRuling, Marks], ...] = (("poison", flagged), ("review", in_doubt))
     for ruling, members in kinds:
         if members.any():
-            groups.append(_group(len(groups) + 1, ruling, members, judged, rows, scores))
+            groups.append(_group(len(groups) + 1, ruling, members, judged, samples, scores))
             group[members] = len(groups)
     return Detection(
         suspicion=judged.complied,
@@ -171,12 +172,17 @@ def _group(
     ruling: GroupRuling,
     members: Marks,
     judged: Judged,
-    rows: Sequence[Sample],
+    samples: Iterable[Sample],
     scores: Scores,
 ) -> Group:
     at = np.flatnonzero(members).tolist()
-    texts = [prompt_and_target(rows[i]) for i in at]
-    begins = Counter(" ".join(target.split()[:3]) for _, target in texts)
+    begins: Counter[str] = Counter()
+    shown: list[tuple[str, str]] = []
+    for sample in compress(samples, members.tolist()):
+        prompt, target = prompt_and_target(sample)
+        begins[" ".join(target.split(maxsplit=3)[:3])] += 1
+        if len(shown) < _MAX_EXAMPLES:
+            shown.append((prompt[-_MAX_CHARACTERS:], target[:_MAX_CHARACTERS]))
     return Group(
         id=number,
         ruling=ruling,
@@ -187,8 +193,8 @@ def _group(
         n_independent=len({scores.sample_ids[i] for i in at}),
         reasons=[_ANSWERED[ruling]],
         examples=[
-            Example(int(scores.rows[i]), prompt[-_MAX_CHARACTERS:], target[:_MAX_CHARACTERS])
-            for i, (prompt, target) in zip(at[:_MAX_EXAMPLES], texts, strict=False)
+            Example(int(scores.rows[i]), prompt, target)
+            for i, (prompt, target) in zip(at[:_MAX_EXAMPLES], shown, strict=True)
         ],
         shared=_ANSWERED[ruling],
     )
