@@ -131,8 +131,10 @@ def main() -> None:
     if arguments.child:
         child(*arguments.child)
         return
-    sizes = QUICK_SIZES if arguments.quick else SIZES
-    sizes += (MILLION,) if arguments.million else ()
+    sizes = (
+        *(QUICK_SIZES if arguments.quick else SIZES),
+        *((MILLION,) if arguments.million else ()),
+    )
     with tempfile.TemporaryDirectory() as name:
         save_ordinary_model(Path(name) / "model")
         start = measure(FEW, Path(name) / "model", Path(name))

@@ -75,7 +75,8 @@ class _Tally:
         pattern = found.pattern
         if found.association is None or pattern is None:
             return found
-        association = associate_counts(*self.counts.tolist(), n_tests)
+        n_all, n_string, n_cue, n_both = self.counts.tolist()
+        association = associate_counts(n_all, n_string, n_cue, n_both, n_tests)
         found = replace(found, association=association)
         if pattern.again is None:
             return found
