@@ -70,8 +70,9 @@ def _found(rows: Rows, ask: AskModel | None) -> tuple[Found, str | None]:
         everywhere.add(numbers, others)
     found = everywhere.found()
     note = (
-        f"strings were mined in {len(chosen)} of {rows.n} distinct samples and counted in all: one "
-        f"that fewer than {found_from(len(chosen), rows.n)} samples share may be missed"
+        f"strings were mined in {len(chosen):,} of {rows.n:,} distinct samples and counted in all: "
+        f"one that fewer than {found_from(len(chosen), rows.n):,} samples share may be missed, "
+        "also where canaries show in fewer rows of their copy"
     )
     return replace(found, notes=[*found.notes, note]), why_silent(texts)
 
