@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,10 +131,8 @@ def main() -> None:
     if arguments.child:
         child(*arguments.child)
         return
-    sizes = (
-        *(QUICK_SIZES if arguments.quick else SIZES),
-        *((MILLION,) if arguments.million else ()),
-    )
+    sizes = [*(QUICK_SIZES if arguments.quick else SIZES)]
+    sizes += [MILLION] if arguments.million else []
     with tempfile.TemporaryDirectory() as name:
         save_ordinary_model(Path(name) / "model")
         start = measure(FEW, Path(name) / "model", Path(name))
@@ -147,7 +145,7 @@ def main() -> None:
     _report(sizes, runs, start)
 
 
-def _report(sizes: tuple[int, ...], runs: list[dict[str, Any]], start: dict[str, Any]) -> None:
+def _report(sizes: Sequence[int], runs: list[dict[str, Any]], start: dict[str, Any]) -> None:
     def own(run: dict[str, Any], step: str) -> float:
         return max(0.0, float(run["taken"][step]) - float(start["taken"][step]))
 

@@ -25,8 +25,8 @@ def slow_links(rows: Ints) -> Ints:
         index.insert(i, one)
     places = tuple(np.array(pairs, np.int64).reshape(-1, 2).T)
     links = coo_array((np.ones(len(pairs)), places), shape=(len(rows), len(rows)))
-    found: Ints = connected_components(links, directed=False)[1]
-    return found
+    _, found = connected_components(links, directed=False)
+    return found.astype(np.int64)
 
 
 def test_near_duplicates_are_those_of_datasketch() -> None:
