@@ -67,11 +67,14 @@ class CropOnly(HeadGradients):
     def _values(
         self, states: Tensor, targets: Tensor, begins: Tensor, lengths: Ints, max_bytes: int
     ) -> Values:
-        backward = HeadBackward(self._loaded, states, targets, max_bytes, self._room)
+        borders = (self._crop_columns,)
+        backward = HeadBackward(
+            self._loaded, states, targets, max_bytes, self._room, borders=borders
+        )
         seen = backward.targets()
         hidden = states[:, : self._crop_hidden].double() * seen.factor[:, None]
         blocks = list(blocks_of(hidden, lengths))
-        for piece in backward.pieces((self._crop_columns,)):
+        for piece in backward.pieces():
             if piece.start == self._crop_columns:
                 break
             for block in blocks:
@@ -100,7 +103,7 @@ def against_crop(
     both, gradient, reference = (Scorer(loaded, ScoringConfig()) for _ in range(3))
     reference._gradients = CropOnly(loaded, ScoringConfig().k, Room())
     for scorer in (gradient, reference):
-        scorer.forward._next_tokens = NoTokens(loaded, scorer._logits, Room())
+        scorer.forward._next_tokens = NoTokens(loaded, scorer._logits)
     scores = both.score(samples)  # both are warm before the clock runs
     reference.score(samples[:8])
     runs: dict[str, Callable[[], object]] = {

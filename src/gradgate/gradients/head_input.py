@@ -27,7 +27,7 @@ def head_input(loaded: LoadedModel, **inputs: Tensor) -> Tensor:
     if len(taken) != 1 or taken[0].shape[:2] != inputs["input_ids"].shape:
         raise ModelError("the model does not apply its head once to every position")
     hidden = taken[0]
-    ours = loaded.transform(loaded.head(hidden[-1:, -1:]).float())
+    ours = loaded.transform(loaded.head(_last(hidden)).float())
     _check_same(ours, output.logits.float(), loaded.dtype)
     return hidden
 
@@ -44,6 +44,14 @@ def padded_forward(loaded: LoadedModel, rows: list[list[int]]) -> Tensor:
     return head_input(loaded, input_ids=ids, attention_mask=mask.long())
 
 
+def _last(hidden: Tensor) -> Tensor:
+    """The last position of the last row, as a row of its own: (B, L, d) -> (1, 1, d).
+
+    A slice would do, but for its strides torch copies all of the head's weight.
+    """
+    return hidden[-1, -1].view(1, 1, -1)
+
+
 @contextmanager
 def _taking_head_input(head: nn.Module) -> Iterator[list[Tensor]]:
     """Keep the input of the head and let only the last position of the last row through."""
@@ -51,7 +59,7 @@ def _taking_head_input(head: nn.Module) -> Iterator[list[Tensor]]:
 
     def take(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         taken.append(args[0])
-        return (args[0][-1:, -1:], *args[1:])
+        return (_last(args[0]), *args[1:])
 
     handle = head.register_forward_pre_hook(take)
     try:

@@ -18,7 +18,7 @@ from torch import Tensor
 from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens
 from gradgate.gradients.factors import PROXIES, FactorSum, SafetyGradient
-from gradgate.gradients.logits import Room, logits_of
+from gradgate.gradients.logits import logits_of
 from gradgate.gradients.scorer import Scorer
 from gradgate.models.loading import LoadedModel
 
@@ -149,7 +149,7 @@ def _samples(merged: dict[Before, Place]) -> tuple[list[Tokens], dict[int, list[
 def _left(loaded: LoadedModel, states: Tensor, tokens: list[int], dtype: torch.dtype) -> Tensor:
     """The gradient of ln p of m tokens by the head's output: (V, m)."""
     columns = (0, loaded.n_vocabulary)
-    logits = logits_of(loaded, states, columns, 4 * len(states) * columns[1], Room()).to(dtype)
+    logits = logits_of(loaded, states, columns, 4 * len(states) * columns[1]).to(dtype)
     left = -torch.softmax(logits, dim=-1)
     left[range(len(tokens)), tokens] += 1.0
     return (left * loaded.transform.slope(logits) * loaded.transform.scale).mT

@@ -105,7 +105,7 @@ class Scorer:
             loaded,
             tree,
             Budget(step, MIN_STEP_TOKENS, "tokens"),
-            NextTokens(loaded, self._logits, room),
+            NextTokens(loaded, self._logits),
         )
         self._k = config.k
         self._gradients = HeadGradients(loaded, config.k, room, safety)

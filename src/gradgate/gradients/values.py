@@ -98,12 +98,15 @@ class HeadGradients:
     ) -> Values:
         """For samples by rising T, one behind the other; `begins` as in `predicting`."""
         watched = None if self._safety is None else self._safety.refusal_tokens
-        backward = HeadBackward(self._loaded, states, targets, max_bytes, self._room, watched)
+        borders = (self._crop_columns,)
+        backward = HeadBackward(
+            self._loaded, states, targets, max_bytes, self._room, watched, borders
+        )
         seen = backward.targets()
         hidden = states.double() * seen.factor[:, None]
         blocks = list(blocks_of(hidden, lengths))
         projected = states.new_zeros(len(states), self._project_vocabulary.shape[1]).float()
-        for piece in backward.pieces((self._crop_columns,)):
+        for piece in backward.pieces():
             projected.addmm_(piece.delta, self._project_vocabulary[piece.start : piece.stop])
             self._add(blocks, piece, max_bytes)
         refusal = seen.watched.where(begins, -torch.inf)

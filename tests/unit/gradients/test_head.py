@@ -30,9 +30,9 @@ class Found:
 def backward(
     model: LoadedModel, states: torch.Tensor, targets: torch.Tensor, max_bytes: int
 ) -> Found:
-    backward = HeadBackward(model, states, targets, max_bytes, Room())
+    backward = HeadBackward(model, states, targets, max_bytes, Room(), borders=(50,))
     seen = backward.targets()
-    pieces = [(piece.start, piece.stop, piece.delta.double()) for piece in backward.pieces((50,))]
+    pieces = [(piece.start, piece.stop, piece.delta.double()) for piece in backward.pieces()]
     stops = [stop for _, stop, _ in pieces]
     assert [start for start, _, _ in pieces] == [0, *stops[:-1]]  # every column once, in order
     assert {50, 400} <= set(stops)

@@ -112,7 +112,7 @@ def test_many_small_steps_and_tiny_pieces_of_logits_give_the_same(
 ) -> None:
     loaded, samples = tiny(CONFIGS["gemma2-capped-sharing"]), everything()
     monkeypatch.setattr("gradgate.gradients.scorer.LOGITS_BYTES", {"cpu": 100})
-    monkeypatch.setattr("gradgate.gradients.logits.CACHED_LOGITS", 100)
+    monkeypatch.setattr("gradgate.gradients.logits.CACHED_BYTES", {"cpu": 100})
     for sharing in (True, False):
         scorer = Scorer(loaded, ScoringConfig(batch_tokens=16), 600, sharing)
         assert_right(loaded, samples, scorer.score(samples))

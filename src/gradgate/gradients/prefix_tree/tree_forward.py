@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from gradgate.gradients.head_input import head_input
+from gradgate.gradients.linear import FastLinear
 from gradgate.gradients.prefix_tree.layout import Layout, RowsLimit, lay_out
 from gradgate.gradients.prefix_tree.stretches import Stretch
 from gradgate.gradients.prefix_tree.tree_attention import (
@@ -54,7 +55,9 @@ class TreeForward:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Let the model use the attention over the tree; `run` works in here only.
+        """Let the model use the attention over the tree, and fast linear layers.
+
+        `run` works in here only.
 
         Raises:
             PrefixSharingError: The model's attention cannot be replaced.
@@ -68,7 +71,8 @@ class TreeForward:
         except (ValueError, ImportError) as error:
             raise PrefixSharingError(f"its attention cannot be replaced: {error}") from error
         try:
-            yield
+            with FastLinear():
+                yield
         finally:
             body.set_attn_implementation(before)
 

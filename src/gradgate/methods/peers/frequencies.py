@@ -92,12 +92,12 @@ def _transformed(
     loaded: LoadedModel, states: Tensor, targets: Tensor, room: Room
 ) -> tuple[Tensor, Tensor]:
     """DCT(Delta), (n, V // 8), and DCT(H), (n, d // 8), of n positions."""
-    all_columns = 4 * len(states) * loaded.n_vocabulary  # bytes: Delta comes in one piece
+    all_columns = 4 * len(states) * loaded.n_vocabulary  # bytes
     backward = HeadBackward(loaded, states, targets, all_columns, room)
     factor = backward.targets().factor
-    (piece,) = backward.pieces(())
+    delta = torch.cat([piece.delta for piece in backward.pieces()], dim=1)
     of_vocabulary, of_hidden = n_low(loaded)
-    left = cosine_transform(piece.delta, of_vocabulary)
+    left = cosine_transform(delta, of_vocabulary)
     right = cosine_transform(states.double() * factor[:, None], of_hidden)
     return left, right.float()
 

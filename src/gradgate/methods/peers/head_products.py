@@ -119,4 +119,4 @@ def _factors(loaded: LoadedModel, states: Tensor, targets: Tensor) -> Factors:
     n_bytes = 4 * len(targets) * loaded.n_vocabulary
     backward = HeadBackward(loaded, states, targets, n_bytes, Room())
     hidden = states.double() * backward.targets().factor[:, None]
-    return Factors(torch.cat([piece.delta for piece in backward.pieces(())], dim=1), hidden)
+    return Factors(torch.cat([piece.delta for piece in backward.pieces()], dim=1), hidden)
