@@ -52,6 +52,7 @@ class TreeForward:
         """Take the model as it is."""
         self._loaded = loaded
         self._limit = _rows_limit(loaded)
+        self._linear = FastLinear()
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -71,7 +72,7 @@ class TreeForward:
         except (ValueError, ImportError) as error:
             raise PrefixSharingError(f"its attention cannot be replaced: {error}") from error
         try:
-            with FastLinear():
+            with self._linear:
                 yield
         finally:
             body.set_attn_implementation(before)
