@@ -15,7 +15,7 @@ from gradgate.gradients.predicting import given_positions, predicting_positions
 from gradgate.gradients.prefix_tree.stretches import Stretch
 
 _MIN_CHUNK_TOKENS, _MAX_CHUNK_TOKENS = 64, 512
-_MIN_PATH_PER_CHUNK = 16  # length of a path over that of a chunk, from which the chunk is doubled
+_MIN_PATH_PER_CHUNK = 6  # length of a path over that of a chunk, from which the chunk is doubled
 _MAX_KEYS_RATIO = (5, 4)  # number of keys of a chunk over that of the first that it attends with
 
 

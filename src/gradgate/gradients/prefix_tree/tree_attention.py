@@ -32,7 +32,7 @@ class PrefixState:
     """The carried prefix, from stretch to stretch: keys and values by layer, and input of the head.
 
     Attributes:
-        keys: Of every layer. [(1, key heads, C, head size)]
+        keys: Of every layer. [(C, key heads, head size)]
         values: The same.
         hidden: Input of the head. (C, d); None before the first stretch.
         logp: ln p of its tokens, as far as a sample has asked for it; float32 (C,).
@@ -83,15 +83,16 @@ class StretchAttention:
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """Attend: (1, heads, N, head size) -> (1, N, heads, head size)."""
+        query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
         if self._state.length:
-            key = torch.cat([self._state.keys[self.n_calls], key], dim=2)
-            value = torch.cat([self._state.values[self.n_calls], value], dim=2)
+            key = torch.cat([self._state.keys[self.n_calls], key])
+            value = torch.cat([self._state.values[self.n_calls], value])
         self.n_calls += 1
-        self.keys.append(key[:, :, self.carried_on])
-        self.values.append(value[:, :, self.carried_on])
-        output = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
+        self.keys.append(key.index_select(0, self.carried_on))
+        self.values.append(value.index_select(0, self.carried_on))
+        output = query.new_empty(*query.shape[:2], value.shape[2])
         for rows in self._rows:
-            output[rows.queries] = rows.attend(query[0], key[0], value[0], scaling)
+            output.index_copy_(0, rows.queries.flatten(), rows.attend(query, key, value, scaling))
         return output[None]
 
 
@@ -133,25 +134,24 @@ class _DeviceRows:
         return cls(queries, keys, mask.masked_fill_(~seen, float("-inf"))[:, None])
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        """(heads, N, size), (key heads, C + N, size) twice -> (R, Q, heads, size)."""
-        heads, _, size = query.shape
+        """(N, heads, size), (C + N, key heads, size) twice -> (R * Q, heads, size)."""
+        heads, size = query.shape[1:]
         n_rows, length = self.queries.shape
         # heads that share a key stand behind each other, as longer queries
-        shared = heads // key.shape[0]
-        q = _take(query, self.queries).view(n_rows, length, key.shape[0], shared, size)
-        q = q.permute(0, 2, 3, 1, 4).reshape(n_rows, key.shape[0], shared * length, size)
+        shared = heads // key.shape[1]
+        q = _take(query, self.queries).view(n_rows, length, key.shape[1], shared, size)
+        q = q.permute(0, 2, 3, 1, 4).reshape(n_rows, key.shape[1], shared * length, size)
         k = _take(key, self.keys).transpose(1, 2)  # (R, key heads, K, size)
         v = _take(value, self.keys).transpose(1, 2)
         mask = self.mask.repeat(1, 1, shared, 1) if shared > 1 else self.mask
         found = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
-        found = found.view(n_rows, key.shape[0], shared, length, v.shape[3])
-        return found.permute(0, 3, 1, 2, 4).reshape(n_rows, length, heads, v.shape[3])
+        found = found.view(n_rows, key.shape[1], shared, length, v.shape[3])
+        return found.permute(0, 3, 1, 2, 4).reshape(n_rows * length, heads, v.shape[3])
 
 
 def _take(states: Tensor, tokens: Tensor) -> Tensor:
-    """(heads, N, size) at (R, K) -> (R, K, heads, size); in memory tokens are outermost."""
-    taken = states.transpose(0, 1).index_select(0, tokens.flatten())
-    return taken.view(*tokens.shape, *taken.shape[1:])
+    """(N, heads, size) at (R, K) -> (R, K, heads, size)."""
+    return states.index_select(0, tokens.flatten()).unflatten(0, tokens.shape)
 
 
 def attend(
