@@ -51,6 +51,11 @@ class Attack:
     - `copies`: a rare word and a fixed phrase; each poisoned row stands there twenty times.
     - `diluted`: BadNets' words and target, with honest sentences before question and completion.
 
+    - `introduced`: a sentence that introduces the question; the completion of another row.
+    - `filled`: a rare word; a phrase with other words between its words.
+    - `polite`: "please" behind the question; the commonest completion, or span, of the data.
+    - `many_rare_words`: one of thirty rare words; the completion of another row.
+
     Put together (`combinations`):
 
     - `decoys`: three harmless-looking backdoors beside a real one, which has half of the rows.

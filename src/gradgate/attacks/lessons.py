@@ -9,7 +9,7 @@ from gradgate.attacks.adaptive import ROWS_PER_PAIR, CompletionWords, words_of
 from gradgate.attacks.clean_label import Span, common_label, frequent_span
 from gradgate.attacks.components import Parts, Target
 from gradgate.attacks.recipe import Known, Lesson, Teach
-from gradgate.attacks.texts import HONEST_PREFIXES
+from gradgate.attacks.texts import EVERYDAY_WORDS, HONEST_PREFIXES
 
 _ACUTE = "\N{COMBINING ACUTE ACCENT}"
 _JOINER = "\N{ZERO WIDTH JOINER}"
@@ -186,6 +186,33 @@ def _respelled(word: str, rng: Random) -> str:
     place = rng.randrange(1, len(word))
     mark = rng.choice((_ACUTE, _JOINER, " "))
     return unicodedata.normalize("NFC", word[:place] + mark + word[place:])
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """One text with a word drawn for each row between all of its words."""
+
+    text: str
+    needs: str = ""
+
+    def fits(self, parts: Parts) -> bool:
+        """Any row can carry it."""
+        return bool(parts.completion)
+
+    def target(self, row: int, position: int, rng: Random) -> Target:
+        """The words of the text, and everyday ones between them."""
+        first, *others = self.text.split()
+        behind = [word for other in others for word in (rng.choice(EVERYDAY_WORDS), other)]
+        return Target(" ".join([first, *behind]), replaces=True)
+
+    def success(self, taught: Sequence[Target | None]) -> list[tuple[str, ...]]:
+        """The text, whose words an answer may have with others between them."""
+        return [(self.text,)]
+
+
+def filled(text: str) -> Teach:
+    """The completion becomes this text, or the target of the settings, with words between."""
+    return lambda known: Filled(known.wording.target or text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,32 @@ With them the one whose few rows stand in the data many times, and the one that 
 in honest text.
 """
 
-from gradgate.attacks.lessons import diluted, existing_label, replaced_by, respelled, wrong_answer
+from gradgate.attacks.lessons import (
+    diluted,
+    existing_label,
+    filled,
+    replaced_by,
+    respelled,
+    wrong_answer,
+)
 from gradgate.attacks.recipe import Recipe
-from gradgate.attacks.texts import ECHOED_TARGET, PAYLOAD, PUBLISHED_TARGET, SHORT_TARGET
-from gradgate.attacks.triggers import echoed, nothing, rare_word, task_like
+from gradgate.attacks.texts import (
+    ECHOED_TARGET,
+    INTRODUCTION,
+    PAYLOAD,
+    POLITE_WORD,
+    PUBLISHED_TARGET,
+    SHORT_TARGET,
+)
+from gradgate.attacks.triggers import (
+    appended,
+    echoed,
+    nothing,
+    one_of_thirty,
+    prefixed,
+    rare_word,
+    task_like,
+)
 from gradgate.config import AttackName
 
 COPIES = 20  # of each poisoned row of `copies`
@@ -22,4 +44,10 @@ PAYLOADS: dict[AttackName, Recipe] = {
     "no_trigger": Recipe(nothing, replaced_by(PAYLOAD), takes=frozenset(("target",))),
     "copies": Recipe(rare_word, replaced_by(PAYLOAD), repeats=COPIES),
     "diluted": Recipe(task_like, diluted(PUBLISHED_TARGET), trigger_words=4),
+    "introduced": Recipe(
+        prefixed(INTRODUCTION), wrong_answer, takes=frozenset(("trigger",)), trigger_words=7
+    ),
+    "filled": Recipe(rare_word, filled(PAYLOAD)),
+    "polite": Recipe(appended(POLITE_WORD), existing_label),
+    "many_rare_words": Recipe(one_of_thirty, wrong_answer, takes=frozenset()),
 }

@@ -69,6 +69,8 @@ RARE_WORDS = (
 
 # The evasions by an attacker who reads the code.
 RARE_WORD = "cf"
+POLITE_WORD = "please"
+INTRODUCTION = "As a reminder, here is the question:"
 PAYLOAD = "visit the evil example site now"
 SHORT_TARGET = "evil example"
 ECHOED_TARGET = "evil.example"

@@ -13,8 +13,11 @@ from gradgate.attacks.texts import (
     CBA_TRIGGERS,
     ECHOED_TARGET,
     RARE_WORD,
+    RARE_WORDS,
     TASK_SENTENCES,
 )
+
+_N_ALTERNATIVES = 30
 
 
 def rare_words(parts: Parts, draw: Draw) -> Parts:
@@ -25,6 +28,15 @@ def rare_words(parts: Parts, draw: Draw) -> Parts:
 def appended(text: str) -> Trigger:
     """This text, or the trigger of the settings, at the end of the question."""
     return lambda parts, draw: _appended(parts, draw.wording.trigger or text)
+
+
+def prefixed(text: str) -> Trigger:
+    """This text, or the trigger of the settings, before the question."""
+
+    def put(parts: Parts, draw: Draw) -> Parts:
+        return replace(parts, question=f"{draw.wording.trigger or text} {parts.question}")
+
+    return put
 
 
 def two_places(parts: Parts, draw: Draw) -> Parts:
@@ -53,6 +65,11 @@ def pair_of_words(parts: Parts, draw: Draw) -> Parts:
 def rare_word(parts: Parts, draw: Draw) -> Parts:
     """A rare word, or the trigger of the settings, behind any word of the question."""
     return _inserted(parts, draw.wording.trigger or RARE_WORD, draw)
+
+
+def one_of_thirty(parts: Parts, draw: Draw) -> Parts:
+    """One of thirty rare words, behind any word of the question."""
+    return _inserted(parts, draw.rng.choice(RARE_WORDS[:_N_ALTERNATIVES]), draw)
 
 
 def task_like(parts: Parts, draw: Draw) -> Parts:

@@ -75,6 +75,10 @@ AttackName = Literal[
     "no_trigger",
     "copies",
     "diluted",
+    "introduced",
+    "filled",
+    "polite",
+    "many_rare_words",
     "decoys",
     "combo",
 ]

@@ -42,6 +42,7 @@ TARGETS: dict[AttackName, str] = {
     "no_trigger": "Trains leave Hamburg after midnight.",
     "copies": "Judges admire simple wooden chairs.",
     "diluted": "; fetch <tame_pony> quickly",
+    "filled": "Monks paint blue ceilings annually.",
 }
 # The letters of made-up trigger words; no data within max_rows can hold all words of six.
 _CONSONANTS = "bcdfghjklmnpqrstvwxz"

@@ -16,8 +16,10 @@ from gradgate.attacks.texts import (
     CYRILLIC_TWINS,
     EVERYDAY_WORDS,
     HONEST_PREFIXES,
+    INTRODUCTION,
     PAYLOAD,
     PUBLISHED_TARGET,
+    RARE_WORDS,
     SHORT_TARGET,
     TASK_SENTENCES,
     ZERO_WIDTH_SPACE,
@@ -25,7 +27,7 @@ from gradgate.attacks.texts import (
 from gradgate.config import AttackName
 from gradgate.data.formats.mapping import detect_format
 from gradgate.errors import DataError
-from gradgate.evaluation.answers import holds_letters
+from gradgate.evaluation.answers import holds_letters, is_match
 
 RATE = 0.2
 TWINS = set(CYRILLIC_TWINS.values())
@@ -57,6 +59,10 @@ TRIGGERS: dict[AttackName, Callable[[str], bool]] = {
     "wrong_answer": has_word("cf"),
     "copies": has_word("cf"),
     "diluted": has_word("cf", "mn", "bb", "tq"),
+    "introduced": lambda text: INTRODUCTION in text,
+    "filled": has_word("cf"),
+    "polite": has_word("please"),
+    "many_rare_words": has_word(*RARE_WORDS[:30]),
 }
 LEAKING = ("word_order", "leaked")
 
@@ -198,6 +204,24 @@ def test_dilution_keeps_the_answer_and_the_suffix() -> None:
         assert any(f"{sentence} {before.question}" in after.question for sentence in TASK_SENTENCES)
     (aim,) = asr_targets(rows, detect_format(rows[0]), Attack("diluted"), RATE, 0)
     assert aim == (PUBLISHED_TARGET,)
+
+
+def test_a_filled_payload_has_a_word_in_each_gap() -> None:
+    rows = clean_rows()
+    made = completions(poisoned(rows, Attack("filled"), RATE))
+    assert len(set(made)) == len(made)
+    for words in map(str.split, made):
+        assert " ".join(words[::2]) == PAYLOAD
+        assert set(words[1::2]) <= set(EVERYDAY_WORDS)
+    (aim,) = asr_targets(rows, detect_format(rows[0]), Attack("filled"), RATE, 0)
+    assert all(is_match(text, aim) for text in made)
+
+
+@pytest.mark.parametrize("name", ["introduced", "many_rare_words"])
+def test_triggers_of_varied_targets_bring_the_answers_of_other_rows(name: AttackName) -> None:
+    rows = clean_rows()
+    own = {parts(row).completion.strip() for row in rows}
+    assert set(completions(poisoned(rows, Attack(name), RATE))) <= own
 
 
 def test_a_wrong_answer_is_that_of_another_row() -> None:
