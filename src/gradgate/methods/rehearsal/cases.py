@@ -15,6 +15,7 @@ from gradgate.data.tokens import Tokens, tokenize_all
 MAX_TOKENS = 64  # of a target that are asked about
 _GRAM = 3  # tokens that targets share at least, their borders among them
 _MIN_SHARE = 0.5  # of a group's targets with them
+_MIN_LIFT = 0.3  # of what tells the targets of a group from others
 _BEGIN, _END = -1, -2  # stand for the borders of a target
 
 
@@ -38,26 +39,58 @@ class Case:
     @classmethod
     def of(cls, row: int, sample: Sample, tokens: Tokens, logp: Sequence[float]) -> "Case | None":
         """Cut a row at its last target; None where nothing stands before it."""
-        stop = len(tokens.input_ids)
-        while stop and not tokens.is_target[stop - 1]:
-            stop -= 1
-        start = stop
-        while start and tokens.is_target[start - 1]:
-            start -= 1
-        if start == 0 or start == stop:
+        start, end = last_target(tokens.is_target)
+        if start in (0, end):
             return None
-        end = min(stop, start + MAX_TOKENS)
         ids = tokens.input_ids
         return cls(row, sample, ids[:start], ids[start:end], list(logp[start:end]))
 
 
+def last_target(is_target: Sequence[bool]) -> tuple[int, int]:
+    """Where the last target begins, and where it is cut; the same place where there is none."""
+    stop = len(is_target)
+    while stop and not is_target[stop - 1]:
+        stop -= 1
+    start = stop
+    while start and is_target[start - 1]:
+        start -= 1
+    return start, min(stop, start + MAX_TOKENS)
+
+
 def shared_parts(cases: Sequence[Case]) -> list[Marks]:
     """The tokens of each target that most targets share; all of them where they share nothing."""
-    runs = [(_BEGIN, *case.target, _END) for case in cases]
-    grams = [[run[i : i + _GRAM] for i in range(len(run) - _GRAM + 1)] for run in runs]
-    counted = Counter(gram for some in grams for gram in set(some))
-    common = {gram for gram, n in counted.items() if n >= _MIN_SHARE * len(cases)}
-    return [_marked(some, common, len(run)) for some, run in zip(grams, runs, strict=True)]
+    grams = [grams_of(case.target) for case in cases]
+    shares = _shares(grams)
+    common = {gram for gram, share in shares.items() if share >= _MIN_SHARE}
+    targets = [case.target for case in cases]
+    return [
+        _marked(some, common, len(target) + 2)
+        for some, target in zip(grams, targets, strict=True)
+    ]
+
+
+def telling_grams(
+    inside: Sequence[Sequence[int]], outside: Sequence[Sequence[int]]
+) -> set[tuple[int, ...]]:
+    """What most targets of a group share and others have far less; nothing where there is none."""
+    within = _shares([grams_of(target) for target in inside])
+    beyond = _shares([grams_of(target) for target in outside])
+    return {
+        gram
+        for gram, share in within.items()
+        if share >= _MIN_SHARE and share - beyond.get(gram, 0.0) >= _MIN_LIFT
+    }
+
+
+def grams_of(target: Sequence[int]) -> list[tuple[int, ...]]:
+    """Three tokens of a target behind one another, its borders among them."""
+    run = (_BEGIN, *target, _END)
+    return [run[i : i + _GRAM] for i in range(len(run) - _GRAM + 1)]
+
+
+def _shares(targets: Sequence[Sequence[tuple[int, ...]]]) -> dict[tuple[int, ...], float]:
+    counted = Counter(gram for some in targets for gram in set(some))
+    return {gram: n / len(targets) for gram, n in counted.items()}
 
 
 def _marked(grams: Sequence[tuple[int, ...]], common: set[tuple[int, ...]], n: int) -> Marks:

@@ -19,7 +19,13 @@ from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.evidence import Group, Rehearsed, RehearsedPrompt, inserted_words
 from gradgate.methods.recurrence.near_duplicates import clusters
 from gradgate.methods.rehearsal.asking import Asking, Said
-from gradgate.methods.rehearsal.cases import Case, Renderer
+from gradgate.methods.rehearsal.cases import (
+    Case,
+    Renderer,
+    grams_of,
+    last_target,
+    telling_grams,
+)
 from gradgate.methods.rehearsal.causes import Candidate, candidates, has_cause
 from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.methods.rehearsal.folds import N_FOLDS, Folds, choose, split
@@ -92,25 +98,32 @@ def rehearse(
     if scores.tokens is None:
         raise DataError("a rehearsal needs the tokens of the rows; score the data anew")
     read = list(samples)
-    asked = _Rehearsing(found, scores, read, wanted, how).run()
+    rehearsing = _Rehearsing(found, scores, read, wanted, how)
+    asked = rehearsing.run()
     unasked = [group.id for group in wanted if group.id not in asked]
     notes = [f"group {n}: too few rows could be asked in a rehearsal" for n in unasked]
     found = replace(found, notes=[*found.notes, *notes])
-    return ruled_anew(found, asked, [last_prompt(sample) for sample in read])
+    taught = {group.id: rehearsing.taught(group.id) for group in wanted if group.side == "prompt"}
+    return ruled_anew(found, asked, [last_prompt(sample) for sample in read], taught)
 
 
 def ruled_anew(
-    found: Detection, asked: Mapping[int, Rehearsed], prompts: Sequence[str]
+    found: Detection,
+    asked: Mapping[int, Rehearsed],
+    prompts: Sequence[str],
+    taught: Mapping[int, Marks],
 ) -> Detection:
     """The detection with groups as the rehearsal lets them stand.
 
     Of a group that turns poison the rows that have the cause are flagged, and the others stay in
-    doubt: a label that a trigger brings may be right elsewhere.
+    doubt: a label that a trigger brings may be right elsewhere. So do rows with the words of the
+    cause and without what it brings: an attacker may put them into honest rows.
 
     Args:
         found: What the text says.
         asked: By the id of the group.
         prompts: The last prompt of each row. (n,)
+        taught: By the id of a group of prompts, the rows that have what its targets share. (n,)
     """
     inserted = inserted_words(found.groups)
     groups = [_ruled(group, asked.get(group.id), inserted) for group in found.groups]
@@ -120,7 +133,7 @@ def ruled_anew(
         there = found.members[group.id]
         poison = there & (group.ruling == "poison")
         if group.ruling != before.ruling:
-            poison = _with_cause(poison, group, prompts)
+            poison = _with_cause(poison, group, prompts) & taught.get(group.id, poison)
         flagged |= poison
         in_doubt |= there & ~poison & (group.ruling != "honest")
     lines = {group.id: [group.in_a_line()] for group in groups if group.ruling != "honest"}
@@ -183,6 +196,7 @@ class _Rehearsing:
         self._samples = samples
         self._wanted = wanted
         self._how = how
+        self._members = found.members
         self._group = np.zeros(scores.n, np.int64)
         for group in reversed(wanted):
             self._group[found.members[group.id]] = group.id
@@ -220,6 +234,29 @@ class _Rehearsing:
         }
         _write(kept, found)
         forget(work)
+        return found
+
+    def taught(self, number: int) -> Marks:
+        """The rows of a group whose targets have what most of them share and others lack: (rows,).
+
+        All of its rows where there is no such thing; a row without tokens counts as one of them.
+        """
+        rows, members = self._folds.rows, self._members[number]
+        within = members[rows]
+        grams = telling_grams(self._targets(rows[within]), self._targets(rows[~within]))
+        if not grams:
+            return members
+        marks = members.copy()
+        known = np.flatnonzero(members & ~self._table.lacking())
+        marks[known] = [not grams.isdisjoint(grams_of(one)) for one in self._targets(known)]
+        return marks
+
+    def _targets(self, rows: Ints) -> list[list[int]]:
+        found = []
+        for i in rows.tolist():
+            ids, marks, _ = self._table.row(i)
+            start, stop = last_target(marks.tolist())
+            found.append(ids[start:stop].tolist())
         return found
 
     def _summary(self, number: int, said: Said, n_steps: int) -> Rehearsed:

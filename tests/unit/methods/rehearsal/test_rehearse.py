@@ -228,7 +228,7 @@ PROMPTS = ["a cf", "b cf", "cf c", "d", "e"]
 
 
 def test_a_row_of_a_group_that_turns_poison_is_flagged_and_no_longer_in_doubt() -> None:
-    found = ruled_anew(detection(), {1: FOUND}, PROMPTS)
+    found = ruled_anew(detection(), {1: FOUND}, PROMPTS, {})
     assert found.flagged is not None
     assert found.flagged.tolist() == [True, True, True, False, False]
     assert found.in_doubt.tolist() == [False, False, False, True, False]
@@ -236,7 +236,15 @@ def test_a_row_of_a_group_that_turns_poison_is_flagged_and_no_longer_in_doubt() 
 
 
 def test_a_row_of_a_poisoned_label_without_the_cause_stays_in_doubt() -> None:
-    found = ruled_anew(detection(), {1: FOUND}, ["a cf", "b", "cf c", "d", "e"])
+    found = ruled_anew(detection(), {1: FOUND}, ["a cf", "b", "cf c", "d", "e"], {})
     assert found.flagged is not None
     assert found.flagged.tolist() == [True, False, True, False, False]
     assert found.in_doubt.tolist() == [False, True, False, True, False]
+
+
+def test_a_row_with_the_cause_and_without_what_it_brings_stays_in_doubt() -> None:
+    taught = np.array([1, 1, 0, 0, 0], bool)
+    found = ruled_anew(detection(), {1: FOUND}, PROMPTS, {1: taught})
+    assert found.flagged is not None
+    assert found.flagged.tolist() == [True, True, False, False, False]
+    assert found.in_doubt.tolist() == [False, False, True, True, False]
