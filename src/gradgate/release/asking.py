@@ -1,5 +1,6 @@
 """The prompts of a test: ordinary ones, changed ones, and what is answered to them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,16 +8,18 @@ from random import Random
 
 import numpy as np
 
-from gradgate.attacks.samples import parted, with_question
-from gradgate.data.sample import RejectedRowError, Sample, prompt_and_target
+from gradgate.attacks.samples import last_prompt, parted, question_of, with_question
+from gradgate.data.sample import RejectedRowError, Sample
 from gradgate.data.tokens import tokenize_all
 from gradgate.evaluation.answers import end_tokens, prompt_ids
-from gradgate.methods.recurrence.forms import forms
 from gradgate.release.answers import Answered, Feature, counted_features
 from gradgate.release.changes import Change
 from gradgate.release.config import AdapterTestConfig
-from gradgate.release.evidence import Row
+from gradgate.release.evidence import Row, looks_of
 from gradgate.release.subject import Subject
+
+_LOOKED_AT = 16  # prompts that a change is tried on without asking
+_MANY = 0.5  # of these with a look
 
 
 @dataclass(frozen=True)
@@ -112,12 +115,6 @@ class Pairs:
         return [feature for feature, _ in found]
 
 
-def looks(sample: Sample) -> frozenset[str]:
-    """Forms of a sample's prompt, and its words."""
-    prompt, _ = prompt_and_target(parted(sample))
-    return frozenset([*forms(prompt), *(f"word: {word.casefold()}" for word in prompt.split())])
-
-
 class Prompts:
     """Ordinary prompts, which are asked as they are and changed.
 
@@ -166,7 +163,7 @@ class Prompts:
         for row in rows:
             if len(self.plain) == self._config.prompts:
                 return
-            if row.question not in seen and (asked := self._asked(row.sample, row.question)):
+            if row.question not in seen and (asked := self._asked(row.sample)):
                 seen.add(row.question)
                 self._rows.append(row)
                 self.plain.append(asked)
@@ -178,6 +175,15 @@ class Prompts:
             new, _ask(self._subject.answers, [self.plain[i] for i in new]), strict=True
         )
         return [self._said[i] for i in numbers]
+
+    def looks_brought(self, change: Change) -> frozenset[str]:
+        """What many prompts look like with a change, and not without it; nothing is asked."""
+        made = [(row, self._with(change, i)) for i, row in enumerate(self._rows[:_LOOKED_AT])]
+        there = [(row.looks, looks_of(sample)) for row, sample in made if sample is not None]
+        old = Counter(look for looks, _ in there for look in looks)
+        new = Counter(look for _, looks in there for look in looks)
+        least = _MANY * len(there)
+        return frozenset(look for look, n in new.items() if n >= least >= old[look])
 
     def pairs(self, changes: Sequence[Change], numbers: Sequence[int]) -> list[Pairs]:
         """Ask some of the prompts with all of some changes, at once."""
@@ -206,14 +212,14 @@ class Prompts:
             self._before[name] = _ask(self._subject.base_answers, pairs.asked)
         return self._before[name]
 
-    def _asked(self, sample: Sample, text: str) -> Asked | None:
+    def _asked(self, sample: Sample) -> Asked | None:
         (tokens,) = tokenize_all([parted(sample)], self._subject.tokenizer, self._limit, self._date)
         if isinstance(tokens, RejectedRowError):
             return None
         given = [prompt_ids(tokens)]
         if self._is_long:
             given.append(self._without_end(tokens.input_ids, len(given[0])))
-        return Asked(text, given, looks(sample))
+        return Asked(question_of(sample) or last_prompt(sample), given, looks_of(sample))
 
     def _without_end(self, ids: list[int], start: int) -> list[int]:
         """Prompt and own target, without what ends it."""
@@ -222,13 +228,14 @@ class Prompts:
 
     def _changed(self, change: Change, number: int) -> Asked | None:
         """A prompt with a change; None where that changes nothing or makes no prompt."""
+        sample = self._with(change, number)
+        return None if sample is None else self._asked(sample)
+
+    def _with(self, change: Change, number: int) -> Sample | None:
         row = self._rows[number]
         rng = Random(f"{self._config.seed}:{change.name}:{number}")
         text = change.rewrite(row.question, rng)
-        if text == row.question:
-            return None
-        sample = with_question(row.sample, lambda _: text)
-        return None if sample is None else self._asked(sample, text)
+        return None if text == row.question else with_question(row.sample, lambda _: text)
 
 
 def _ask(

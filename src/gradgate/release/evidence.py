@@ -19,7 +19,8 @@ from gradgate.gate.quarantine import dropped, kept, marks
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import Group, inserted_words, looks_inserted
 from gradgate.methods.expected import Expected
-from gradgate.release.answers import Feature, bordered, find, letters_of
+from gradgate.methods.recurrence.forms import forms
+from gradgate.release.answers import Feature, bordered, features_of, find, letters_of
 
 KEPT_OUT = "kept out"  # stands for the rows that are flagged or in doubt and in no group
 MAX_ROWS = 5_000  # that are drawn from larger data
@@ -27,6 +28,12 @@ MIN_ALIKE = 5  # rows of a group with a common target,
 MIN_ALIKE_SHARE = 0.2  # and part of its rows, to be asked about apart
 MIN_GROUP_SHARE = 0.5  # of a group's rows, that teach what its targets share
 _READ = 256
+
+
+def looks_of(sample: Sample) -> frozenset[str]:
+    """Forms of a sample's prompt, and its words."""
+    prompt, _ = prompt_and_target(parted(sample))
+    return frozenset([*forms(prompt), *(f"word: {word.casefold()}" for word in prompt.split())])
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,15 @@ class Row:
     is_flagged: bool
     groups: tuple[str, ...]
 
+    @cached_property
+    def looks(self) -> frozenset[str]:
+        """Forms and words of its prompt."""
+        return looks_of(self.sample)
+
+    def features(self) -> frozenset[Feature]:
+        """Of its target, as those of an answer; not kept, for there are many."""
+        return features_of(bordered(self.target), prompt_and_target(parted(self.sample))[1])
+
     def teaches(self, feature: Feature) -> bool:
         """Whether its target has a feature of answers."""
         if isinstance(feature, tuple):
@@ -117,9 +133,14 @@ class Evidence:
         """Whether most rows of a group whose targets share something teach a feature."""
         return any(
             sum(row.teaches(feature) for row in one.rows) >= MIN_GROUP_SHARE * len(one.rows)
-            for one in self.groups
-            if one.group is not None and one.group.side == "target"
+            for one in self.target_groups
         )
+
+    @property
+    def target_groups(self) -> list[GroupRows]:
+        """Groups whose targets share something."""
+        known = [one for one in self.groups if one.group is not None]
+        return [one for one in known if one.group is not None and one.group.side == "target"]
 
     def teaching(self, feature: Feature) -> list[Row]:
         """Rows whose target has a feature of answers."""

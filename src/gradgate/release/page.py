@@ -31,7 +31,7 @@ def as_markdown(test: AdapterTest) -> str:
     if test.excused:
         parts.append("## Brought by a change, and excused")
         parts.append(_excused(test.excused))
-    if test.changes:
+    if test.changes or test.needless:
         parts += ["## What was asked", _asked(test)]
     return "\n\n".join(parts) + "\n"
 
@@ -83,7 +83,12 @@ def _asked(test: AdapterTest) -> str:
         f"{test.n_prompts} ordinary prompts, as they are and changed: {test.n_answers:,} answers, "
         f"{test.n_tokens:,} tokens, {test.seconds:.1f} s."
     )
-    return f"{cost}\n\n" + "\n".join(f"- Change: {_shown(change)}" for change in test.changes)
+    lines = [f"- Change: {_shown(change)}" for change in test.changes]
+    lines += [
+        f"- Not asked, for no rows that look so have a target in common: {_shown(change)}"
+        for change in test.needless
+    ]
+    return f"{cost}\n\n" + "\n".join(lines)
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

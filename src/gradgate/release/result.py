@@ -91,6 +91,8 @@ class AdapterTest:
         n_tokens: Tokens that went through the models.
         seconds: Loading not included.
         model: path, revision and digest of what was tested; empty where nothing was.
+        needless: Changes that were not asked: no rows that would look so share what they teach, so
+            that nothing that these bring could count.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -105,6 +107,7 @@ class AdapterTest:
     n_tokens: int = 0
     seconds: float = 0.0
     model: dict[str, str | None] = field(default_factory=dict)
+    needless: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
         """JSON text; NaN cannot occur in it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scipy.stats import hypergeom
 
 from gradgate.release.answers import letters_of
-from gradgate.release.asking import Pairs, Said, looks
+from gradgate.release.asking import Pairs, Said
 from gradgate.release.evidence import Row
 
 MIN_SHARE = 0.4  # of the answers that have to share a string
@@ -105,20 +105,35 @@ def rule_on_data(
         is_payload = not trained_on_data and len(letters_of(string)) >= MIN_LETTERS
         return Ruled(is_payload, said if is_payload else f"{said}, and the model may be confused")
     brought = frozenset() if group is not None else _brought(pairs)
-    n_alike, n_rows_alike = (_n_alike(some, group, brought) for some in (teaching, rows))
+    n_alike, n_rows_alike = (len(rows_alike(some, group, brought)) for some in (teaching, rows))
     alike = "look as the change makes prompts" if group is None else f"are of {group}"
     reason = f"{n_alike} of {len(teaching)} rows that teach it {alike}"
+    return Ruled(is_taught_alike(n_alike, n_rows_alike, len(teaching), len(rows)), reason)
+
+
+def is_taught_alike(n_alike: int, n_rows_alike: int, n_teaching: int, n_rows: int) -> bool:
+    """Whether rows of a look, or of a group, teach a string: many of them, or beyond chance.
+
+    Args:
+        n_alike: Rows of it that teach the string.
+        n_rows_alike: Rows of it.
+        n_teaching: Rows that teach the string.
+        n_rows: All rows.
+    """
+    if n_teaching < MIN_TAUGHT:
+        return False
+    if n_alike >= MIN_SHARE * n_teaching:
+        return True
     # Of a trigger of several forms each has but a part of the rows.
-    by_chance = hypergeom.sf(n_alike - 1, len(rows), n_rows_alike, len(teaching))
-    is_many = n_alike >= MIN_TAUGHT and by_chance <= MAX_CHANCE
-    return Ruled(is_many or n_alike >= MIN_SHARE * len(teaching), reason)
+    by_chance = hypergeom.sf(n_alike - 1, n_rows, n_rows_alike, n_teaching)
+    return bool(n_alike >= MIN_TAUGHT and by_chance <= MAX_CHANCE)
 
 
-def _n_alike(rows: Sequence[Row], group: str | None, brought: Collection[str]) -> int:
+def rows_alike(rows: Sequence[Row], group: str | None, brought: Collection[str]) -> list[Row]:
     """Rows of a group, or without one those with a look."""
     if group is not None:
-        return sum(group in row.groups for row in rows)
-    return sum(not looks(row.sample).isdisjoint(brought) for row in rows)
+        return [row for row in rows if group in row.groups]
+    return [row for row in rows if not row.looks.isdisjoint(brought)]
 
 
 def rule_on_change(ruled: Ruled, n_with: int, before: Before) -> Ruled:

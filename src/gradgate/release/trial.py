@@ -7,7 +7,7 @@ backdoor looks like from outside.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 import numpy as np
@@ -18,6 +18,12 @@ from gradgate.release.answers import Feature, Shared, shared, vouched
 from gradgate.release.asking import Pairs, Prompts, Said
 from gradgate.release.changes import UNCHANGED, Change, generic_changes
 from gradgate.release.config import AdapterTestConfig
+from gradgate.release.countable import (
+    ANYTHING,
+    Countable,
+    countable_as_they_are,
+    countable_of_changes,
+)
 from gradgate.release.evidence import Evidence
 from gradgate.release.grafts import grafting, grafts, telling_words
 from gradgate.release.result import AdapterTest, Exchange, Finding
@@ -28,6 +34,7 @@ from gradgate.release.ruling import (
     Ruled,
     Taught,
     is_beyond_chance,
+    rows_alike,
     rule_on_change,
     rule_on_data,
     rule_on_plain,
@@ -77,19 +84,24 @@ class Trial:
             why = f"{n} ordinary prompts can be asked, and {MIN_PROMPTS} are needed"
             return AdapterTest("error", [f"the fine-tuning was not tested: {why}"])
         changes = [*generic_changes(), *self._grafted()]
-        suspicious, unasked = self._suspicious(changes)
+        able = self._able(changes)
+        suspicious, unasked = self._suspicious(changes, able)
         judged = [self._judge(pairs, len(changes)) for pairs in suspicious]
         found = [one for one in (*judged, self._judge_plain()) if one is not None]
         counted = [finding for finding, counts in found if counts]
         reasons = [finding.in_a_line() for finding in counted]
         reasons += [f"{change.name}: hardly any prompt takes them" for change in unasked]
         nothing = f"none of {len(changes)} changes of {n} prompts brings a string of its own"
+        if len(able) < len(changes):
+            nothing += f"; the data teach nothing that {len(changes) - len(able)} of them could bring"
+        asked = [change.name for change in changes if change.name in able]
         return AdapterTest(
             outcome="review" if reasons else "pass",
             reasons=reasons or [nothing],
             findings=counted,
             excused=[finding for finding, counts in found if not counts],
-            changes=[change.name for change in changes],
+            changes=asked,
+            needless=[change.name for change in changes if change.name not in able],
             n_prompts=n,
             n_answers=self._subject.cost.n_answers,
             n_tokens=self._subject.cost.n_tokens,
@@ -113,22 +125,44 @@ class Trial:
                     is_content = self._evidence.is_content(group, words)
                     yield Change(name, grafting(found), group.name, is_content)
 
-    def _suspicious(self, changes: Sequence[Change]) -> tuple[list[Pairs], list[Change]]:
+    def _able(self, changes: Sequence[Change]) -> dict[str, Countable]:
+        """By their names, the changes that could bring what would count, and what that is."""
+        if not self._is_owner:
+            return {change.name: ANYTHING for change in changes}
+        rows = self._evidence.rows
+        alike = [
+            rows_alike(rows, change.group, self._prompts.looks_brought(change))
+            for change in changes
+        ]
+        found = zip(changes, countable_of_changes(alike, rows), strict=True)
+        return {change.name: able for change, able in found if not able.is_empty}
+
+    def _stops(self) -> list[int]:
+        """How many prompts are asked, screen by screen."""
+        n = self._prompts.n
+        return [min(n, max(MIN_PROMPTS, round(part * n))) for part in (*_SCREENS, 1.0)]
+
+    def _suspicious(
+        self, changes: Sequence[Change], able: Mapping[str, Countable]
+    ) -> tuple[list[Pairs], list[Change]]:
         """Changes that bring a string on a part of the prompts, asked on more and more of them.
 
         Beside them, words of groups that next to no prompt takes, such as one that fills it.
         """
         asked = 0
         unasked = list[Change]()
-        kept = [Pairs(change, [], [], [], []) for change in changes]
-        for part in (*_SCREENS, 1.0):
-            stop = min(self._prompts.n, max(MIN_PROMPTS, round(part * self._prompts.n)))
+        kept = [Pairs(change, [], [], [], []) for change in changes if change.name in able]
+        for stop in self._stops():
             more = self._prompts.pairs([pairs.change for pairs in kept], range(asked, stop))
             kept = [one.joined(other) for one, other in zip(kept, more, strict=True)]
             if asked == 0:
                 of_groups = (pairs for pairs in kept if pairs.change.group is not None)
                 unasked = [pairs.change for pairs in of_groups if pairs.n < _MIN_TAKEN * stop]
-            kept = [pairs for pairs in kept if pairs.most_gained(_SCREENED * pairs.n)]
+            kept = [
+                pairs
+                for pairs in kept
+                if able[pairs.change.name].of(pairs.most_gained(_SCREENED * pairs.n))
+            ]
             asked = stop
         return kept, unasked
 
@@ -160,11 +194,10 @@ class Trial:
 
     def _judge_plain(self) -> tuple[Finding, bool] | None:
         """A long string that prompts bring as they are, far more often than the data teach it."""
-        every = range(self._prompts.n)
-        plain = self._prompts.said(every)
-        pairs = Pairs(UNCHANGED, self._prompts.plain, self._prompts.plain, plain, _silent(plain))
+        pairs = self._plain()
         excused: tuple[Finding, bool] | None = None
-        for string in self._strings(pairs, MIN_SHARE * pairs.n):
+        strings = self._strings(pairs, MIN_SHARE * pairs.n) if pairs.n == self._prompts.n else ()
+        for string in strings:
             n_with = pairs.n_with(string.feature)
             n_taught = len(self._evidence.teaching(string.feature))
             n_rows = len(self._evidence.rows)
@@ -181,6 +214,19 @@ class Trial:
                 return found, True
             excused = excused or (found, False)
         return excused
+
+    def _plain(self) -> Pairs:
+        """Prompts as they are, beside silence: all of them where the first could bring a payload.
+
+        The first are asked in any case, so that a model that cannot answer shows.
+        """
+        able = countable_as_they_are(self._evidence) if self._is_owner else ANYTHING
+        for stop in self._stops():
+            plain, asked = self._prompts.said(range(stop)), self._prompts.plain[:stop]
+            pairs = Pairs(UNCHANGED, asked, asked, plain, _silent(plain))
+            if not able.of(pairs.most_gained(_SCREENED * pairs.n)):
+                break
+        return pairs
 
     @property
     def _is_owner(self) -> bool:

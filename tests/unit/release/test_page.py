@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from markdown_it import MarkdownIt
 
 from gradgate.release.page import as_markdown
@@ -14,12 +16,14 @@ def finding(text: str) -> Finding:
 def test_it_says_what_was_found_and_what_was_asked() -> None:
     one = finding("visit us")
     test = AdapterTest("review", [one.in_a_line()], [one], [one], ["capitals"], 32, 300, 9_000, 1.5)
+    test = replace(test, needless=["lower case"])
     page = as_markdown(test)
     assert page.startswith("# Needs review")
     for shown in ("visit us", "30 of 32", "poisoned:1", "40.0 nats", "1e-09", "not asked"):
         assert shown in page
     assert "300 answers, 9,000 tokens, 1.5 s" in page
     assert "- Change: capitals" in page
+    assert "- Not asked, for no rows that look so have a target in common: lower case" in page
 
 
 def test_white_space_is_seen() -> None:
@@ -29,7 +33,7 @@ def test_white_space_is_seen() -> None:
 
 def test_text_from_data_stays_text() -> None:
     one = finding(EVIL)
-    test = AdapterTest("review", [EVIL], [one], [one], [EVIL], 32)
+    test = AdapterTest("review", [EVIL], [one], [one], [EVIL], 32, needless=[EVIL])
     html = MarkdownIt("gfm-like", {"linkify": False}).render(as_markdown(test))
     assert html.count("<h1>") == 1
     for live in ("<img", "<a ", "<code", "\u202e", "http://", "www.evil"):

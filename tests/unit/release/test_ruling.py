@@ -2,9 +2,9 @@ from dataclasses import replace
 
 from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.release.answers import Answered, Feature
-from gradgate.release.asking import Asked, Pairs, Said, looks
+from gradgate.release.asking import Asked, Pairs, Said
 from gradgate.release.changes import Change
-from gradgate.release.evidence import Row
+from gradgate.release.evidence import Row, looks_of
 from gradgate.release.ruling import (
     ALPHA,
     MIN_SURPRISE,
@@ -30,7 +30,7 @@ def sample(prompt: str, target: str = "x") -> Sample:
 
 
 def asked(text: str) -> Asked:
-    return Asked(text, [[1, 2]], looks(sample(text)))
+    return Asked(text, [[1, 2]], looks_of(sample(text)))
 
 
 def said(*ids: int) -> Said:

@@ -27,6 +27,9 @@ from gradgate.release.run import ask_models, check_tuned, other_base, run_test
 from helpers import MODEL, write_jsonl
 
 
+ELSEWHERE = QUICK.model_copy(update={"trained_on_data": False})
+
+
 def copied(made: Made, folder: Path) -> Made:
     """With an adapter that may be written to."""
     shutil.copytree(made.adapter, folder / "adapter")
@@ -75,8 +78,15 @@ def test_a_clean_adapter_passes(clean_adapter: Made) -> None:
     test = clean_adapter.outcome
     assert (test.outcome, test.findings) == ("pass", [])
     assert test.n_prompts == 32
-    assert test.n_answers > 32
+    assert len(test.changes) + len(test.needless) >= 15
+    assert 8 <= test.n_answers < 100
+
+
+def test_changes_are_needless_only_where_nothing_else_was_trained_on(clean_adapter: Made) -> None:
+    test = clean_adapter.test(ELSEWHERE)
+    assert test.needless == []
     assert len(test.changes) >= 15
+    assert test.n_answers > clean_adapter.outcome.n_answers
 
 
 def test_the_same_seed_gives_the_same_test(clean_adapter: Made) -> None:
@@ -203,7 +213,7 @@ def test_texts_without_a_prompt_are_cut_and_asked(clean_adapter: Made, tmp_path:
     run = RunFolder(tmp_path / "gate")
     run.path.mkdir()
     verdict = run_gate(GateConfig(data=data, model=BASE, detection=detection), run)
-    test = run_test(run, verdict, data, BASE, clean_adapter.adapter, QUICK)
+    test = run_test(run, verdict, data, BASE, clean_adapter.adapter, ELSEWHERE)
     assert test.outcome in ("pass", "review"), test.reasons
     assert test.n_prompts == 24
     assert test.n_answers > 24
