@@ -177,13 +177,11 @@ class Prompts:
         return [self._said[i] for i in numbers]
 
     def looks_brought(self, change: Change) -> frozenset[str]:
-        """What many prompts look like with a change, and not without it; nothing is asked."""
+        """What many prompts look like with a change and not without it; no model is asked."""
         made = [(row, self._with(change, i)) for i, row in enumerate(self._rows[:_LOOKED_AT])]
-        there = [(row.looks, looks_of(sample)) for row, sample in made if sample is not None]
-        old = Counter(look for looks, _ in there for look in looks)
-        new = Counter(look for _, looks in there for look in looks)
-        least = _MANY * len(there)
-        return frozenset(look for look, n in new.items() if n >= least >= old[look])
+        new = [looks_of(sample) - row.looks for row, sample in made if sample is not None]
+        counted = Counter(look for looks in new for look in looks)
+        return frozenset(look for look, n in counted.items() if n >= _MANY * len(new))
 
     def pairs(self, changes: Sequence[Change], numbers: Sequence[int]) -> list[Pairs]:
         """Ask some of the prompts with all of some changes, at once."""

@@ -92,8 +92,8 @@ class Trial:
         reasons = [finding.in_a_line() for finding in counted]
         reasons += [f"{change.name}: hardly any prompt takes them" for change in unasked]
         nothing = f"none of {len(changes)} changes of {n} prompts brings a string of its own"
-        if len(able) < len(changes):
-            nothing += f"; the data teach nothing that {len(changes) - len(able)} of them could bring"
+        if n_needless := len(changes) - len(able):
+            nothing += f"; the data teach nothing that {n_needless} of them could bring"
         asked = [change.name for change in changes if change.name in able]
         return AdapterTest(
             outcome="review" if reasons else "pass",

@@ -26,7 +26,6 @@ from gradgate.release.ruling import Before, Ruled
 from gradgate.release.run import ask_models, check_tuned, other_base, run_test
 from helpers import MODEL, write_jsonl
 
-
 ELSEWHERE = QUICK.model_copy(update={"trained_on_data": False})
 
 

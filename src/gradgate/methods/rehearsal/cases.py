@@ -64,8 +64,7 @@ def shared_parts(cases: Sequence[Case]) -> list[Marks]:
     common = {gram for gram, share in shares.items() if share >= _MIN_SHARE}
     targets = [case.target for case in cases]
     return [
-        _marked(some, common, len(target) + 2)
-        for some, target in zip(grams, targets, strict=True)
+        _marked(some, common, len(target) + 2) for some, target in zip(grams, targets, strict=True)
     ]
 
 

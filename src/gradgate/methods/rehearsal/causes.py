@@ -46,10 +46,10 @@ def candidates(inside: Sequence[str], outside: Sequence[str]) -> list[Candidate]
         inside: Prompts of the group.
         outside: Other prompts.
     """
-    words = _lifts([_words(text) for text in inside], [_words(text) for text in outside])
+    words = _lifts([words_of(text) for text in inside], [words_of(text) for text in outside])
     shapes = _lifts([forms(text) for text in inside], [forms(text) for text in outside])
-    texts = [Candidate(repr(w), False, lift, _dropping({w}), (w,)) for w, lift in words]
-    undone = [Candidate(f, True, lift, undo) for f, lift in shapes if (undo := _undone(f))]
+    texts = [Candidate(repr(w), False, lift, dropping({w}), (w,)) for w, lift in words]
+    undone = [Candidate(f, True, lift, undo) for f, lift in shapes if (undo := undone(f))]
     best = [one for kind in (texts, undone) for one in kind[:MAX_OF_KIND] if one.lift >= MIN_LIFT]
     single = [(word, lift) for word, lift in words if " " not in word and lift >= MIN_LIFT]
     alternatives = {word for word, lift in single if lift >= _OF_BEST * single[0][1]}
@@ -60,17 +60,17 @@ def candidates(inside: Sequence[str], outside: Sequence[str]) -> list[Candidate]
 
 def has_cause(text: str, strings: Collection[str], form: str) -> bool:
     """Whether a prompt has any of some words, or without words a form."""
-    return not _words(text).isdisjoint(strings) if strings else form in forms(text)
+    return not words_of(text).isdisjoint(strings) if strings else form in forms(text)
 
 
 def _union(words: set[str], inside: Sequence[str], outside: Sequence[str]) -> Candidate:
     shares = [
-        sum(not words.isdisjoint(_words(text)) for text in texts) / max(1, len(texts))
+        sum(not words.isdisjoint(words_of(text)) for text in texts) / max(1, len(texts))
         for texts in (inside, outside)
     ]
     shown = sorted(words)
     name = "any of " + ", ".join(map(repr, shown[:8])) + (", ..." if len(shown) > 8 else "")
-    return Candidate(name, False, shares[0] - shares[1], _dropping(words), tuple(shown))
+    return Candidate(name, False, shares[0] - shares[1], dropping(words), tuple(shown))
 
 
 def _lifts(inside: Sequence[set[str]], outside: Sequence[set[str]]) -> list[tuple[str, float]]:
@@ -81,13 +81,13 @@ def _lifts(inside: Sequence[set[str]], outside: Sequence[set[str]]) -> list[tupl
     return sorted(lifts.items(), key=lambda pair: (-pair[1], pair[0]))[:50]
 
 
-def _words(text: str) -> set[str]:
+def words_of(text: str) -> set[str]:
     """Words in lower case, and pairs of them."""
     words = [word.casefold() for word in _WORD.findall(text)]
     return {*words, *(" ".join(pair) for pair in pairwise(words))}
 
 
-def _dropping(words: set[str]) -> Callable[[str], str]:
+def dropping(words: set[str]) -> Callable[[str], str]:
     """A prompt without some words, and without pairs of words."""
     single = {word for word in words if " " not in word}
     pairs = {tuple(word.split(" ")) for word in words if " " in word}
@@ -107,7 +107,7 @@ def _dropping(words: set[str]) -> Callable[[str], str]:
     return drop
 
 
-def _undone(form: str) -> Callable[[str], str] | None:
+def undone(form: str) -> Callable[[str], str] | None:
     """What takes a form away; None where nothing does."""
     if "capital" in form:
         return str.lower

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
+from gradgate.methods.contract import Scores
 
 N_FOLDS = 2
-_MIN_OTHERS = 64  # rows of no group beside the groups' own
+MIN_OTHERS = 64  # rows of no group beside the groups' own
 _MAX_MEMBERS = 96  # of one group
 
 
@@ -32,7 +33,24 @@ class Folds:
         return self.rows[self.fold == fold]
 
 
-def choose(group: Ints, numbers: list[int], usable: Marks, max_rows: int, seed: int) -> Ints:
+def first_of_each(scores: Scores) -> Marks:
+    """The first scored row of each distinct sample: (rows,)."""
+    first: dict[str, int] = {}
+    for i in np.flatnonzero(scores.is_scored).tolist():
+        first.setdefault(scores.sample_ids[i], i)
+    marks = np.zeros(scores.n, bool)
+    marks[list(first.values())] = True
+    return marks
+
+
+def choose(
+    group: Ints,
+    numbers: list[int],
+    usable: Marks,
+    max_rows: int,
+    seed: int,
+    min_others: int = MIN_OTHERS,
+) -> Ints:
     """Draw members of the groups that are asked about, and as many other rows.
 
     Args:
@@ -41,13 +59,14 @@ def choose(group: Ints, numbers: list[int], usable: Marks, max_rows: int, seed: 
         usable: Rows that can be trained on, the first of equal ones. (rows,)
         max_rows: Rows at most.
         seed: Of the draw.
+        min_others: Rows of no group at least, while there is room.
     """
     rng = np.random.default_rng(seed)
     share = max(1, min(_MAX_MEMBERS, max_rows // 2 // max(1, len(numbers))))
     members = [_drawn(np.flatnonzero(usable & (group == number)), share, rng) for number in numbers]
     chosen = np.concatenate([np.empty(0, np.int64), *members])
     others = np.flatnonzero(usable & ~np.isin(group, numbers))
-    n_others = min(max(_MIN_OTHERS, len(chosen)), max(0, max_rows - len(chosen)))
+    n_others = min(max(min_others, len(chosen)), max(0, max_rows - len(chosen)))
     return np.sort(np.concatenate([chosen, _drawn(others, n_others, rng)]))
 
 

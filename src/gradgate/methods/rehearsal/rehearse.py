@@ -6,11 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from gradgate.attacks.samples import last_prompt
 from gradgate.common.arrays import Ints, Marks
-from gradgate.common.files import written_whole
 from gradgate.config import ModelConfig
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.data.tokens import Tokens
@@ -28,7 +26,18 @@ from gradgate.methods.rehearsal.cases import (
 )
 from gradgate.methods.rehearsal.causes import Candidate, candidates, has_cause
 from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
-from gradgate.methods.rehearsal.folds import N_FOLDS, Folds, choose, split
+from gradgate.methods.rehearsal.flips import FlipsAsked
+from gradgate.methods.rehearsal.folds import (
+    MIN_OTHERS,
+    N_FOLDS,
+    Folds,
+    choose,
+    first_of_each,
+    split,
+)
+from gradgate.methods.rehearsal.kept import Kept, read_kept, write_kept
+from gradgate.methods.rehearsal.label_cues import LabelCues, label_cues
+from gradgate.methods.rehearsal.label_ruling import with_flips
 from gradgate.methods.rehearsal.ruling import rule
 from gradgate.methods.rehearsal.training import forget, key_of, trained, tuning_of
 from gradgate.methods.tokens import TokenTable
@@ -42,7 +51,6 @@ _MIN_ROWS = 32  # that are rehearsed, however few visits there may be
 _MAX_ASKED = 24  # rows of a group that are asked about
 _SHOWN = 2  # prompts of a group
 _MAX_CHARACTERS = 1_000  # of a text that is shown
-_FOUND = TypeAdapter(dict[int, Rehearsed])
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def rehearse(
     Args:
         found: What the text says.
         scores: With the tokens.
-        samples: Of the same rows.
+        samples: Of the same rows; read twice where targets are labels.
         how: The settings.
 
     Raises:
@@ -90,7 +98,12 @@ def rehearse(
         DataError: The scores have no tokens.
     """
     wanted = how.asked_about(found)
-    if not wanted or found.flagged is None:
+    if found.flagged is None or how.mode == "off":
+        return found
+    labels = None if scores.tokens is None else label_cues(scores, samples, how.config.seed)
+    if labels is not None and not (wanted or how.mode == "full" or labels.is_doubtful):
+        labels = None
+    if not wanted and labels is None:
         return found
     if how.model.adapter is not None:
         note = "groups were not rehearsed: the model has an adapter already"
@@ -98,13 +111,15 @@ def rehearse(
     if scores.tokens is None:
         raise DataError("a rehearsal needs the tokens of the rows; score the data anew")
     read = list(samples)
-    rehearsing = _Rehearsing(found, scores, read, wanted, how)
-    asked = rehearsing.run()
+    rehearsing = _Rehearsing(found, scores, read, wanted, labels, how)
+    kept = rehearsing.run()
+    asked = kept.groups
     unasked = [group.id for group in wanted if group.id not in asked]
     notes = [f"group {n}: too few rows could be asked in a rehearsal" for n in unasked]
     found = replace(found, notes=[*found.notes, *notes])
     taught = {group.id: rehearsing.taught(group.id) for group in wanted if group.side == "prompt"}
-    return ruled_anew(found, asked, [last_prompt(sample) for sample in read], taught)
+    found = ruled_anew(found, asked, [last_prompt(sample) for sample in read], taught)
+    return found if labels is None else with_flips(found, kept.flips, labels, read)
 
 
 def ruled_anew(
@@ -189,6 +204,7 @@ class _Rehearsing:
         scores: Scores,
         samples: list[Sample],
         wanted: list[Group],
+        labels: LabelCues | None,
         how: Rehearsal,
     ) -> None:
         assert scores.tokens is not None
@@ -200,39 +216,45 @@ class _Rehearsing:
         self._group = np.zeros(scores.n, np.int64)
         for group in reversed(wanted):
             self._group[found.members[group.id]] = group.id
-        usable = _first_of_each(scores) & ~self._table.lacking()
+        self._labels = labels
+        usable = first_of_each(scores) & ~self._table.lacking()
         numbers, config = [group.id for group in wanted], how.config
         visits = min(config.max_visits, config.visits_per_row * scores.n)
         most = min(config.max_rows, max(_MIN_ROWS, int(visits)))
-        rows = choose(self._group, numbers, usable, most, config.seed)
-        self._folds: Folds = split(rows, self._clusters(rows), self._group[rows], config.seed)
+        least = most if labels is not None else MIN_OTHERS
+        rows = choose(self._group, numbers, usable, most, config.seed, least)
+        kind = self._group if labels is None else labels.or_label(self._group)
+        self._folds: Folds = split(rows, self._clusters(rows), kind[rows], config.seed)
         self._candidates = {group.id: self._causes(group.id) for group in wanted}
         self._tuning = tuning_of(config, max(1.0, visits / max(1, len(rows))))
 
-    def run(self) -> dict[int, Rehearsed]:
+    def run(self) -> Kept:
         """What is found of each group; nothing of one of which too few rows can be asked."""
         model = identify_model(self._how.model)
         data = [self._tokens(self._folds.trained_on(fold)) for fold in range(N_FOLDS)]
         key = key_of(model, self._tuning, data, self._about())
         kept = self._how.folder / f"{key}.json"
-        if (known := _read(kept)) is not None:
+        if (known := read_kept(kept)) is not None:
             return known
         work = self._how.folder / key
-        cases = [self._cases(fold) for fold in range(N_FOLDS)]
         answers: dict[int, list[Said]] = {}
-        n_steps = 0
+        n_steps, flips = 0, FlipsAsked()
         for fold in range(N_FOLDS):
-            said, taken = self._ask(model, data[fold], cases[fold], work / f"{fold}.st")
+            said, of_labels, taken = self._ask(model, data[fold], fold, work / f"{fold}.st")
             n_steps = max(n_steps, taken)
+            flips = flips.plus(of_labels)
             for number, one in said.items():
                 answers.setdefault(number, []).append(one)
         joined = {number: Said.joined(parts).known() for number, parts in answers.items()}
-        found = {
-            number: self._summary(number, said, n_steps)
-            for number, said in joined.items()
-            if len(said.own) >= MIN_ASKED
-        }
-        _write(kept, found)
+        found = Kept(
+            {
+                number: self._summary(number, said, n_steps)
+                for number, said in joined.items()
+                if len(said.own) >= MIN_ASKED
+            },
+            flips,
+        )
+        write_kept(kept, found)
         forget(work)
         return found
 
@@ -292,13 +314,15 @@ class _Rehearsing:
             [group.id, group.spans, rows[self._group[rows] == group.id].tolist()]
             for group in self._wanted
         ]
-        return [*about, self._how.max_tokens, self._how.template_date]
+        labels = None if self._labels is None else self._labels.about()
+        return [*about, labels, self._how.max_tokens, self._how.template_date]
 
     def _ask(
-        self, model: IdentifiedModel, rows: Sequence[Tokens], cases: list[Case], path: Path
-    ) -> tuple[dict[int, Said], int]:
-        """What the model of a fold says of each group, and the steps that it was trained."""
+        self, model: IdentifiedModel, rows: Sequence[Tokens], fold: int, path: Path
+    ) -> tuple[dict[int, Said], FlipsAsked, int]:
+        """What the model of a fold says of groups and labels, and the steps of its training."""
         loaded = model.load()
+        cases = self._cases(self._folds.held_out(fold))
         renderer = Renderer(loaded.tokenizer, self._how.max_tokens, self._how.template_date)
         asking: dict[int, Asking] = {}
         for group in self._wanted:
@@ -309,18 +333,23 @@ class _Rehearsing:
                 asking[group.id] = Asking(renderer, *asked)
 
         def is_enough(tuned: Tuned) -> bool:
-            return all(one.is_settled(tuned) for one in asking.values())
+            return self._labels is None and all(one.is_settled(tuned) for one in asking.values())
 
         how = self._how.model
         tuned, n_steps = trained(loaded, how, self._tuning, rows, path, is_enough)
-        return {number: one.run(tuned) for number, one in asking.items()}, n_steps
+        said = {number: one.run(tuned) for number, one in asking.items()}
+        if self._labels is None:
+            return said, FlipsAsked(), n_steps
+        wanted = self._labels.asked()
+        free = wanted[~np.isin(wanted, self._folds.rows) & (wanted % N_FOLDS == fold)]
+        held = np.concatenate([self._folds.held_out(fold), free])
+        return said, self._labels.ask(tuned, renderer, self._cases(held)), n_steps
 
     def _tokens(self, rows: Ints) -> list[Tokens]:
         found = (self._table.row(int(i)) for i in rows)
         return [Tokens(ids.tolist(), marks.tolist()) for ids, marks, _ in found]
 
-    def _cases(self, fold: int) -> list[Case]:
-        rows = self._folds.held_out(fold)
+    def _cases(self, rows: Ints) -> list[Case]:
         made = []
         for i in rows.tolist():
             ids, marks, logp = self._table.row(i)
@@ -343,30 +372,3 @@ class _Rehearsing:
                 grams.append(number.setdefault(word, len(number)))
                 sample.append(place)
         return clusters(np.array(grams, np.int64), np.array(sample, np.int64), len(rows))
-
-
-def _first_of_each(scores: Scores) -> Marks:
-    """The first scored row of each distinct sample: (rows,)."""
-    first: dict[str, int] = {}
-    for i in np.flatnonzero(scores.is_scored).tolist():
-        first.setdefault(scores.sample_ids[i], i)
-    marks = np.zeros(scores.n, bool)
-    marks[list(first.values())] = True
-    return marks
-
-
-def _read(path: Path) -> dict[int, Rehearsed] | None:
-    """What an earlier rehearsal found; None where there is none, or none that is whole."""
-    try:
-        return _FOUND.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError):
-        logger.warning("the rehearsal in %s is damaged; it is done again", path)
-        return None
-
-
-def _write(path: Path, found: dict[int, Rehearsed]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as part:
-        part.write_bytes(_FOUND.dump_json(found))

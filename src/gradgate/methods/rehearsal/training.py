@@ -25,7 +25,7 @@ from gradgate.tuning.trainer import Tuned, make_trainable, train
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 2  # of the questions and of when a training ends
+_VERSION = 3  # of the questions and of when a training ends
 _STEPS = "steps"  # in the metadata of the weights
 
 
