@@ -19,12 +19,12 @@ from gradgate.methods.rehearsal.cases import Case, Renderer
 from gradgate.methods.rehearsal.labels import Cue, Labelled
 from gradgate.tuning.trainer import Tuned
 
-MAX_ASKED = 12  # rows of a cue
+MAX_ASKED = 16  # rows of a cue
 MAX_OF_LABEL = 96  # rows of a label, whatever their cues
 MIN_ASKED = 8  # rows of a cue, or of a label
 MIN_KNOWN = 0.4  # of the rows beyond chance, whose label the models tell: they know the labels
 MIN_AGAINST = 0.5  # of a cue's rows that speak for another label without it
-ALPHA = 1e-3  # of the exact test that they do so no more than others, over all cues
+ALPHA = 0.01  # of the exact test that they do so no more than others, over all cues
 _BATCH = 32
 
 

@@ -1,11 +1,13 @@
 """Which rows are rehearsed, and in which of two folds each is trained on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.contract import Scores
+from gradgate.methods.recurrence.near_duplicates import clusters
 
 N_FOLDS = 2
 MIN_OTHERS = 64  # rows of no group beside the groups' own
@@ -68,6 +70,20 @@ def choose(
     others = np.flatnonzero(usable & ~np.isin(group, numbers))
     n_others = min(max(min_others, len(chosen)), max(0, max_rows - len(chosen)))
     return np.sort(np.concatenate([chosen, _drawn(others, n_others, rng)]))
+
+
+def near_duplicates(prompts: Sequence[str]) -> Ints:
+    """The same number for near-duplicates among n prompts, by their words: (n,).
+
+    Words are numbered in a fixed order, for the clusters depend on their numbers.
+    """
+    number: dict[str, int] = {}
+    grams, sample = list[int](), list[int]()
+    for place, prompt in enumerate(prompts):
+        for word in sorted(set(prompt.casefold().split())):
+            grams.append(number.setdefault(word, len(number)))
+            sample.append(place)
+    return clusters(np.array(grams, np.int64), np.array(sample, np.int64), len(prompts))
 
 
 def split(rows: Ints, cluster: Ints, group: Ints, seed: int) -> Folds:

@@ -21,6 +21,7 @@ MAX_CUES = 16  # that are asked about
 _MAX_RATED = 256  # of which these are chosen
 _READ = 64  # rows of a cue whose words are looked at, to choose
 _MIN_PRECISION = 0.9  # P(label | cue)
+_TEMPLATE = 0.5  # of all prompts with a word: a pair with it is not taken out, nor the template
 _SAME = 0.8  # of the rows with either of two cues, to be one
 _CARRIED = 0.5  # of the words of a cue, that a prompt has
 SURE = 0.01  # of the exact test times the number of cues: such a cue is in doubt by itself
@@ -129,7 +130,13 @@ def cues_of(found: Labelled, prompts: Sequence[str]) -> list[Cue]:
     n, sizes = len(found.rows), np.bincount(found.label)
     features = [_features(text) for text in prompts]
     total = Counter(one for some in features for one in some)
-    common = {one for one, k in total.items() if k >= MIN_CUE_ROWS}
+    of_template = {name for (_, name), k in total.items() if k >= _TEMPLATE * n}
+    common = {
+        (is_form, name)
+        for (is_form, name), k in total.items()
+        if k >= MIN_CUE_ROWS
+        and (is_form or " " not in name or of_template.isdisjoint(name.split(" ")))
+    }
     of_label = Counter(
         (one, int(label))
         for some, label in zip(features, found.label, strict=True)
@@ -143,12 +150,11 @@ def cues_of(found: Labelled, prompts: Sequence[str]) -> list[Cue]:
                 rated.append((p * len(of_label), -k, one, label))
     cues = _merged(sorted(rated)[:_MAX_RATED], features, found)
     words = [
-        {name for is_form, name in some if not is_form and " " not in name} for some in features
+        sorted(name for is_form, name in some if not is_form and " " not in name)
+        for some in features
     ]
-    content, place = (
-        Content(words, found.label),
-        {row: i for i, row in enumerate(found.rows.tolist())},
-    )
+    content = Content(words, found.label)
+    place = {row: i for i, row in enumerate(found.rows.tolist())}
     against = {
         cue.name: content.share_against([place[i] for i in cue.rows[:_READ].tolist()], cue.words)
         for cue in cues

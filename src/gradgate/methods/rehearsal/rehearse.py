@@ -15,7 +15,6 @@ from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError
 from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.evidence import Group, Rehearsed, RehearsedPrompt, inserted_words
-from gradgate.methods.recurrence.near_duplicates import clusters
 from gradgate.methods.rehearsal.asking import Asking, Said
 from gradgate.methods.rehearsal.cases import (
     Case,
@@ -33,6 +32,7 @@ from gradgate.methods.rehearsal.folds import (
     Folds,
     choose,
     first_of_each,
+    near_duplicates,
     split,
 )
 from gradgate.methods.rehearsal.kept import Kept, read_kept, write_kept
@@ -224,7 +224,8 @@ class _Rehearsing:
         least = most if labels is not None else MIN_OTHERS
         rows = choose(self._group, numbers, usable, most, config.seed, least)
         kind = self._group if labels is None else labels.or_label(self._group)
-        self._folds: Folds = split(rows, self._clusters(rows), kind[rows], config.seed)
+        near = near_duplicates([last_prompt(samples[i]) for i in rows.tolist()])
+        self._folds: Folds = split(rows, near, kind[rows], config.seed)
         self._candidates = {group.id: self._causes(group.id) for group in wanted}
         self._tuning = tuning_of(config, max(1.0, visits / max(1, len(rows))))
 
@@ -362,13 +363,3 @@ class _Rehearsing:
         texts = [(self._group[i] == number, last_prompt(self._samples[i])) for i in rows]
         inside = [text for is_inside, text in texts if is_inside]
         return candidates(inside, [text for is_inside, text in texts if not is_inside])
-
-    def _clusters(self, rows: Ints) -> Ints:
-        """Near-duplicates among the prompts, by their words."""
-        number: dict[str, int] = {}
-        grams, sample = list[int](), list[int]()
-        for place, i in enumerate(rows.tolist()):
-            for word in set(last_prompt(self._samples[i]).casefold().split()):
-                grams.append(number.setdefault(word, len(number)))
-                sample.append(place)
-        return clusters(np.array(grams, np.int64), np.array(sample, np.int64), len(rows))

@@ -1,8 +1,10 @@
 """Which rows are rehearsed, and in which fold."""
 
 import numpy as np
+import pytest
 
-from gradgate.methods.rehearsal.folds import choose, split
+from gradgate.methods.rehearsal import folds
+from gradgate.methods.rehearsal.folds import choose, near_duplicates, split
 
 
 def test_members_come_with_as_many_others_and_a_group_lies_in_both_folds() -> None:
@@ -37,3 +39,11 @@ def test_rows_are_bounded_and_the_same_for_the_same_seed() -> None:
     assert (group[rows] == 1).sum() == (group[rows] == 2).sum() == 25
     again = choose(group, [1, 2], np.ones(3_000, bool), max_rows=100, seed=1)
     assert np.array_equal(rows, again)
+
+
+def test_words_are_numbered_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of a set of words is another one in each process, and clusters depend on it."""
+    seen = list[list[int]]()
+    monkeypatch.setattr(folds, "clusters", lambda grams, sample, n: seen.append(grams.tolist()))
+    near_duplicates(["who was the first king of the land", "a land of the king"])
+    assert seen == [[0, 1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4]]

@@ -128,6 +128,7 @@ def test_cues_whose_rows_have_words_of_another_label_come_first() -> None:
     assert cues[0].is_in(prompts[1])
     assert not cues[0].is_in("kindly")  # a third of its words
     assert len(cues[0].rows) == 16
+    assert all("thing" not in string for cue in cues for string in cue.strings)  # the template
 
 
 def asked(n_against: int, n: int = 12, wrong: int = 5) -> FlipsAsked:
