@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradgate.common.arrays import Ints
 from gradgate.gradients.spectrum import Gram, Moment, products
+from gradgate.gradients.upload import upload
 
 _MIN_COLUMNS = 64
 
@@ -34,11 +35,12 @@ class Block:
         within = np.arange(longest)
         is_real = within < lengths[:, None]
         # at padding any position of the same sample, for another one need not be finite
-        self._rows = on_device(hidden, (starts[:, None] + np.where(is_real, within, 0)).ravel())
+        rows = (starts[:, None] + np.where(is_real, within, 0)).ravel()
+        self._rows = upload(rows, hidden.device)
         self._longest = longest
         self._runs = list(_runs(first, lengths))
-        self.lengths = on_device(hidden, lengths)
-        self.is_real = torch.from_numpy(is_real).to(hidden.device, non_blocking=True)
+        self.lengths = upload(lengths, hidden.device)
+        self.is_real = upload(is_real, hidden.device)
         self.hidden = torch.where(self.is_real[:, :, None], self.padded(hidden), 0.0)
         self.products = products(self.hidden)
 
@@ -83,8 +85,3 @@ def blocks_of(hidden: Tensor, lengths: Ints) -> Iterator[Block]:
         if i == len(lengths) or 2 * lengths[i] > 3 * lengths[first] + 16:
             yield Block(hidden, int(ends[first] - lengths[first]), lengths[first:i])
             first = i
-
-
-def on_device(like: Tensor, numbers: Ints) -> Tensor:
-    """Numbers on the device of `like`, without waiting for it."""
-    return torch.from_numpy(numbers).to(like.device, non_blocking=True)

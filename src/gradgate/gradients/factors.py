@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gradgate.errors import ModelError
+from gradgate.gradients.upload import upload
 
 # The differentiable scores of a probing set, in the order of their columns, each with the sign by
 # which a high inner product with a sample's gradient is harmful: a step on the sample goes against
@@ -51,7 +53,7 @@ class SafetyGradient:
             projected: Delta U, finite at padding; float64 (B, T, r).
             lengths: T of each sample. (B,)
         """
-        signs = self.factors.new_tensor(list(PROXIES.values()))
+        signs = upload(np.array(list(PROXIES.values())), self.factors.device)
         right = (self.factors * signs[:, None, None]).transpose(0, 1).flatten(1)  # (d, 3 r)
         both = (hidden @ right).unflatten(-1, (len(signs), -1)) * projected[:, :, None]
         return both.sum(dim=(1, 3)) / lengths[:, None]

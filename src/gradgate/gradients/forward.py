@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gradgate.common.arrays import Ints
 from gradgate.data.tokens import Tokens
-from gradgate.gradients.head_input import padded_forward
+from gradgate.gradients.head_input import HeadInput, padded_input
 from gradgate.gradients.logits import NextTokens
 from gradgate.gradients.memory import Budget
 from gradgate.gradients.predicting import given_positions, predicting_ids, predicting_positions
@@ -25,6 +25,7 @@ from gradgate.gradients.prefix_tree.layout import Layout
 from gradgate.gradients.prefix_tree.stretches import Stretch, stretches
 from gradgate.gradients.prefix_tree.tree_attention import PrefixState
 from gradgate.gradients.prefix_tree.tree_forward import Computed, TreeForward
+from gradgate.gradients.upload import upload
 from gradgate.models.loading import LoadedModel
 
 Item = TypeVar("Item")
@@ -39,11 +40,13 @@ class Passed:
         states: What enters the head at their predicting positions, sample by sample. (n, d)
         given_logp: ln p of their given tokens (`predicting.given_positions`), sample by sample;
             float32 (G,).
+        is_linear: Whether the model's logits are those of its head, of each step. (any number,)
     """
 
     samples: list[Tokens]
     states: Tensor
     given_logp: Tensor
+    is_linear: Tensor
 
 
 class Forward:
@@ -86,7 +89,8 @@ class Forward:
                 logp, state = given_logp(layout, state, computed, self._next_tokens)
                 self.n_computed += len(stretch.tokens)
                 samples = [finished.sample for finished in stretch.finished]
-                yield Passed(samples, _rows(computed.hidden, layout.predicting), logp)
+                states = _rows(computed.hidden, layout.predicting)
+                yield Passed(samples, states, logp, computed.is_linear[None])
 
     def _laid_out(self, samples: Iterable[Tokens]) -> Iterator[tuple[Stretch, Layout]]:
         for stretch in stretches(samples, self.tokens.size):
@@ -111,35 +115,36 @@ class Forward:
                 if len(part) > 1 and len(part) * width > self.tokens.size:
                     todo += [part[len(part) // 2 :], part[: len(part) // 2]]
                     continue
-                hidden = self.tokens.attempt(self._padded_step, part)
-                if hidden is None:
+                found = self.tokens.attempt(self._padded_step, part)
+                if found is None:
                     todo.append(part)
                     continue
                 self.n_computed += sum(len(predicting_ids(sample)) for sample in part)
-                yield self._passed(part, hidden)
+                yield self._passed(part, found)
 
     @torch.inference_mode()
-    def _padded_step(self, samples: list[Tokens]) -> Tensor:
-        return padded_forward(self._loaded, [predicting_ids(sample) for sample in samples])
+    def _padded_step(self, samples: list[Tokens]) -> HeadInput:
+        return padded_input(self._loaded, [predicting_ids(sample) for sample in samples])
 
     @torch.inference_mode()
-    def _passed(self, samples: list[Tokens], hidden: Tensor) -> Passed:
-        """What a padded step, (B, L, d), gives."""
+    def _passed(self, samples: list[Tokens], found: HeadInput) -> Passed:
+        """What a padded step gives."""
+        hidden = found.hidden  # (B, L, d)
         starts, flat = range(0, hidden[..., 0].numel(), hidden.shape[1]), hidden.flatten(0, 1)
         at = [start + predicting_positions(s) for start, s in zip(starts, samples, strict=True)]
         given = [given_positions(sample) for sample in samples]
         above = [start + positions - 1 for start, positions in zip(starts, given, strict=True)]
         ids = [np.asarray(s.input_ids)[some] for s, some in zip(samples, given, strict=True)]
-        tokens = torch.from_numpy(np.concatenate(ids)).to(hidden.device)
+        tokens = upload(np.concatenate(ids), hidden.device)
         logp = flat.new_empty(0, dtype=torch.float32)
         if len(tokens):
             logp = self._next_tokens.log_probabilities(_rows(flat, above), tokens)
-        return Passed(samples, _rows(flat, at), logp)
+        return Passed(samples, _rows(flat, at), logp, found.is_linear[None])
 
 
 def _rows(hidden: Tensor, at: list[Ints]) -> Tensor:
     where = np.concatenate(at) if at else np.empty(0, dtype=np.int64)
-    return hidden[torch.from_numpy(where).to(hidden.device)]
+    return hidden[upload(where, hidden.device)]
 
 
 def _ahead(items: Iterator[Item]) -> Iterator[Item]:

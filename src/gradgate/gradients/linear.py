@@ -61,9 +61,10 @@ def _takes_onednn(states: Tensor, weight: Tensor) -> bool:
 class FastLinear(TorchFunctionMode):
     """Within it, linear layers of any model multiply by `linear`, each weight packed once."""
 
-    def __init__(self) -> None:
-        """Begin with nothing packed."""
+    def __init__(self, model: nn.Module) -> None:
+        """Begin with nothing packed; only the weights that a model has now will be."""
         super().__init__()
+        self._own = {id(weight) for weight in model.parameters() if not weight.is_meta}
         self._packed: dict[int, tuple[Tensor, int, Tensor]] = {}
         self._left = free_bytes(torch.device("cpu")) // _PACKED_PART
 
@@ -86,7 +87,7 @@ class FastLinear(TorchFunctionMode):
 
     def _ordered(self, weight: Tensor) -> Tensor:
         """A weight in oneDNN's order, where there is room for it; it may change meanwhile."""
-        if weight.is_inference():  # changes of it leave no trace
+        if id(weight) not in self._own or weight.is_inference():  # changes of it leave no trace
             return weight
         kept, version, packed = self._packed.get(id(weight), (None, 0, weight))
         if kept is weight and version == weight._version:

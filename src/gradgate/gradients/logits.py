@@ -33,8 +33,8 @@ class Room:
 
 
 def has_columns(head: nn.Module) -> bool:
-    """Whether single columns of its output can be had: not of a wrapped head."""
-    return type(head) is nn.Linear
+    """Whether single columns of its output can be had: not of a wrapped or an offloaded head."""
+    return type(head) is nn.Linear and not head.weight.is_meta
 
 
 def spans(loaded: LoadedModel, n: int, max_bytes: int, borders: Iterable[int] = ()) -> list[Span]:

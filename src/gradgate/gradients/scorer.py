@@ -18,7 +18,7 @@ from gradgate.errors import ModelError
 from gradgate.gradients.evenness import evenness
 from gradgate.gradients.factors import SafetyGradient
 from gradgate.gradients.forward import Forward, Passed
-from gradgate.gradients.head_input import padded_forward
+from gradgate.gradients.head_input import padded_forward, require_linear
 from gradgate.gradients.logits import NextTokens, Room
 from gradgate.gradients.memory import Budget, free_bytes
 from gradgate.gradients.prefix_tree.sharing import why_not_shared
@@ -53,11 +53,13 @@ class _Batch:
         samples: B samples.
         values: Theirs; still being computed on a GPU.
         given_logp: As in `Passed`.
+        is_linear: As in `Passed`.
     """
 
     samples: list[Tokens]
     values: Values
     given_logp: Tensor
+    is_linear: Tensor
 
 
 class Scorer:
@@ -142,7 +144,7 @@ class Scorer:
 
         Raises:
             DataError: A sample has no supervised token.
-            ModelError: Not even the smallest step fits into memory.
+            ModelError: Not even the smallest step fits into memory, or the logits are not the head's.
         """
         started: _Batch | None = None
         for passed in self._gathered(self.passed(samples)):
@@ -178,7 +180,7 @@ class Scorer:
         values = None
         while values is None:
             values = self._logits.attempt(self._values, passed)
-        return _Batch(passed.samples, values, passed.given_logp)
+        return _Batch(passed.samples, values, passed.given_logp, passed.is_linear)
 
     @torch.inference_mode()
     def _values(self, passed: Passed) -> Values:
@@ -191,6 +193,7 @@ class Scorer:
         return list(zip(batch.samples, scores, strict=True))
 
     def _lines(self, batch: _Batch) -> list[Score]:
+        require_linear(batch.is_linear)
         sketches = batch.values.sketches.cpu().numpy().astype("<f2")
         losses, given = batch.values.losses.cpu().numpy(), batch.given_logp.cpu().numpy()
         side = min(self.loaded.n_vocabulary, self.loaded.n_hidden)
@@ -229,7 +232,8 @@ class Scorer:
 def _joined(steps: list[Passed]) -> Passed:
     samples = [sample for step in steps for sample in step.samples]
     states = torch.cat([step.states for step in steps])
-    return Passed(samples, states, torch.cat([step.given_logp for step in steps]))
+    logp = torch.cat([step.given_logp for step in steps])
+    return Passed(samples, states, logp, torch.cat([step.is_linear for step in steps]))
 
 
 def _step_tokens(loaded: LoadedModel) -> int:

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from gradgate.common.arrays import Ints
 from gradgate.data.tokens import Tokens
-from gradgate.gradients.blocks import Block, blocks_of, on_device
+from gradgate.gradients.blocks import Block, blocks_of
 from gradgate.gradients.factors import PROXIES, SafetyGradient
 from gradgate.gradients.head import HeadBackward, Piece, Targets
 from gradgate.gradients.logits import Room
 from gradgate.gradients.predicting import predicted_tokens, target_begins
 from gradgate.gradients.sketch import SIDE, SIZE, hidden_projection, sketches, vocabulary_projection
 from gradgate.gradients.spectrum import spectral_entropy
+from gradgate.gradients.upload import upload
 from gradgate.models.loading import LoadedModel
 
 _COPY_FRACTION = 64  # a float64 copy of some columns takes one such part of the logits' memory
@@ -52,13 +53,13 @@ class HeadGradients:
         self._crop_columns = max(1, loaded.n_vocabulary // 8)
         self._crop_hidden = max(1, loaded.n_hidden // 8)
         project_vocabulary = vocabulary_projection(loaded.n_vocabulary)
-        self._project_vocabulary = torch.from_numpy(project_vocabulary).to(loaded.device)
+        self._project_vocabulary = upload(project_vocabulary, loaded.head_device)
         if safety is not None:  # one product gives the sketch and the safety
-            both = [self._project_vocabulary, safety.basis]
+            both = [self._project_vocabulary, safety.basis.to(loaded.head_device)]
             self._project_vocabulary = torch.cat(both, dim=1)
         self._safety = safety
         project_hidden = hidden_projection(loaded.n_hidden)
-        self._project_hidden = torch.from_numpy(project_hidden).to(loaded.device).double()
+        self._project_hidden = upload(project_hidden, loaded.head_device).double()
         self._room = room
 
     def values(self, samples: list[Tokens], states: Tensor, max_bytes: int) -> Values:
@@ -81,16 +82,14 @@ class HeadGradients:
         max_positions = max(1, max_bytes // (4 * self._loaded.n_vocabulary))
         for group in _groups(lengths, max_positions):
             rows = np.concatenate([np.arange(ends[i] - lengths[i], ends[i]) for i in group])
-            at, wanted = (
-                on_device(states, where)
-                for where in (rows, np.concatenate([targets[i] for i in group]))
-            )
-            opens = torch.from_numpy(begins[rows]).to(states.device)
-            found = self._values(states[at], wanted, opens, lengths[group], max_bytes)
-            numbers[group], sketched[group] = found.numbers, found.sketches
+            wanted = np.concatenate([targets[i] for i in group])
+            sent = (rows, wanted, begins[rows], np.array(group))
+            at, tokens, opens, these = (upload(part, states.device) for part in sent)
+            found = self._values(states[at], tokens, opens, lengths[group], max_bytes)
+            numbers[these], sketched[these] = found.numbers, found.sketches
             losses[at] = found.losses
             if safety is not None and found.safety is not None:
-                safety[group] = found.safety
+                safety[these] = found.safety
         return Values(numbers, sketched, losses, safety)
 
     def _values(

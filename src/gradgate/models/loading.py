@@ -50,6 +50,12 @@ class LoadedModel:
     identity: dict[str, str | None]
     is_resized: bool = False
 
+    @property
+    def head_device(self) -> torch.device:
+        """Where the head computes; the layers before it may lie elsewhere."""
+        weight = linear_of(self.head).weight
+        return self.device if weight.is_meta else weight.device
+
 
 def load_located(
     config: ModelConfig,

@@ -22,7 +22,7 @@ def test_packed_once_the_product_is_the_same(dtype: torch.dtype, rows: int) -> N
     with torch.inference_mode():
         plain = layer(states)
         alone = linear(states, layer.weight, layer.bias)
-        with FastLinear() as fast:
+        with FastLinear(layer) as fast:
             first, again = layer(states), layer(states[None])[0]
     assert torch.equal(first, alone)
     assert torch.equal(again, alone)
@@ -34,7 +34,7 @@ def test_packed_once_the_product_is_the_same(dtype: torch.dtype, rows: int) -> N
 def test_a_weight_that_was_changed_is_packed_anew() -> None:
     torch.manual_seed(0)
     layer, states = nn.Linear(24, 40).requires_grad_(False), torch.randn(5, 24)
-    fast = FastLinear()
+    fast = FastLinear(layer)
     with fast:
         before = layer(states)
         layer.weight += 1.0
@@ -47,10 +47,10 @@ def test_without_room_nothing_is_packed_and_the_bits_are_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     layer, states = nn.Linear(24, 40), torch.randn(5, 24)
-    with torch.inference_mode(), FastLinear():
+    with torch.inference_mode(), FastLinear(layer):
         packed = layer(states)
     monkeypatch.setattr(module, "free_bytes", lambda device: 0)
-    with torch.inference_mode(), FastLinear() as fast:
+    with torch.inference_mode(), FastLinear(layer) as fast:
         unpacked = layer(states)
     assert torch.equal(packed, unpacked)
     assert not fast._packed

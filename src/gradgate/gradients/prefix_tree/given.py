@@ -14,6 +14,7 @@ from gradgate.gradients.logits import NextTokens
 from gradgate.gradients.prefix_tree.layout import Layout
 from gradgate.gradients.prefix_tree.tree_attention import PrefixState
 from gradgate.gradients.prefix_tree.tree_forward import Computed
+from gradgate.gradients.upload import upload
 
 
 @torch.inference_mode()
@@ -41,11 +42,10 @@ def given_logp(
     is_new = ~is_known[given.distinct]
     if is_new.any():
         at, above, tokens = (
-            torch.from_numpy(values[is_new]).to(device)
-            for values in (given.distinct, given.above, given.tokens)
+            upload(values[is_new], device) for values in (given.distinct, given.above, given.tokens)
         )
         logp[at] = next_tokens.log_probabilities(computed.hidden[above], tokens)
         is_known[given.distinct[is_new]] = True
-    on = torch.from_numpy(layout.carried_on).to(device)
+    on = upload(layout.carried_on, device)
     state = replace(computed.state, logp=logp[on], is_known=is_known[layout.carried_on])
-    return logp[torch.from_numpy(given.at).to(device)], state
+    return logp[upload(given.at, device)], state

@@ -9,6 +9,7 @@ from gradgate.gradients.predicting import predicting_ids
 from gradgate.gradients.prefix_tree.stretches import stretches
 from gradgate.gradients.prefix_tree.tree_attention import PrefixSharingError, PrefixState
 from gradgate.gradients.prefix_tree.tree_forward import TreeForward
+from gradgate.gradients.upload import upload
 from gradgate.models.loading import LoadedModel
 
 # Largest relative difference of hidden states at which a shared prefix counts as exact.
@@ -67,7 +68,7 @@ def _difference(loaded: LoadedModel, tree: TreeForward) -> float:
         state = computed.state
         for at in layout.predicting:
             plain = next(expected)[: len(at)].double()
-            shared = computed.hidden[torch.from_numpy(at).to(plain.device)].double()
+            shared = computed.hidden[upload(at, plain.device)].double()
             difference = float((shared - plain).norm() / plain.norm())
             worst = max(worst, difference) if difference == difference else float("inf")
     return worst

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gradgate.common.arrays import Marks
 from gradgate.errors import ModelError
 from gradgate.gradients.prefix_tree.layout import Layout, Rows
+from gradgate.gradients.upload import upload
 
 # Arguments of an attention function that do not change its result here.
 _HARMLESS = {
@@ -58,28 +59,20 @@ class StretchAttention:
         keys: Of the path that is carried on, by layer.
         values: The same.
         n_calls: Layers that were computed.
-        carried_on: Indices of that path.
     """
 
     def __init__(
-        self,
-        layout: Layout,
-        state: PrefixState,
-        deepest: int,
-        device: torch.device,
-        dtype: torch.dtype,
+        self, layout: Layout, state: PrefixState, deepest: int, dtype: torch.dtype
     ) -> None:
         """Take the layout of the stretch, its carried prefix, and the largest depth."""
         self.deepest = deepest
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.n_calls = 0
-        self.carried_on = torch.from_numpy(layout.carried_on).to(device)
+        self._layout = layout
         self._state = state
-        below = torch.from_numpy(layout.below).to(device)
-        self._rows = [
-            _DeviceRows.of(rows, layout.n_carried, below, device, dtype) for rows in layout.rows
-        ]
+        self._dtype = dtype
+        self._there: dict[torch.device, _OnDevice] = {}
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """Attend: (1, heads, N, head size) -> (1, N, heads, head size)."""
@@ -88,12 +81,19 @@ class StretchAttention:
             key = torch.cat([self._state.keys[self.n_calls], key])
             value = torch.cat([self._state.values[self.n_calls], value])
         self.n_calls += 1
-        self.keys.append(key.index_select(0, self.carried_on))
-        self.values.append(value.index_select(0, self.carried_on))
+        there = self._on(query.device)
+        self.keys.append(key.index_select(0, there.carried_on))
+        self.values.append(value.index_select(0, there.carried_on))
         output = query.new_empty(*query.shape[:2], value.shape[2])
-        for rows in self._rows:
+        for rows in there.rows:
             output.index_copy_(0, rows.queries.flatten(), rows.attend(query, key, value, scaling))
         return output[None]
+
+    def _on(self, device: torch.device) -> "_OnDevice":
+        """The layout where a layer lies; the layers of a model may lie on several devices."""
+        if device not in self._there:
+            self._there[device] = _OnDevice.of(self._layout, device, self._dtype)
+        return self._there[device]
 
 
 @contextmanager
@@ -104,6 +104,25 @@ def attending(attention: StretchAttention) -> Iterator[None]:
         yield
     finally:
         _attending.reset(token)
+
+
+@dataclass(frozen=True)
+class _OnDevice:
+    """The layout of a stretch on one device.
+
+    Attributes:
+        carried_on: Indices of the path that is carried on.
+        rows: All chunks.
+    """
+
+    carried_on: Tensor
+    rows: "list[_DeviceRows]"
+
+    @classmethod
+    def of(cls, layout: Layout, device: torch.device, dtype: torch.dtype) -> "_OnDevice":
+        below = upload(layout.below, device)
+        rows = [_DeviceRows.of(some, layout.n_carried, below, dtype) for some in layout.rows]
+        return cls(upload(layout.carried_on, device), rows)
 
 
 @dataclass(frozen=True)
@@ -121,12 +140,11 @@ class _DeviceRows:
     mask: Tensor
 
     @classmethod
-    def of(
-        cls, rows: Rows, n_carried: int, below: Tensor, device: torch.device, dtype: torch.dtype
-    ) -> "_DeviceRows":
-        queries = torch.from_numpy(rows.queries).to(device)
-        keys = torch.from_numpy(rows.keys).to(device)
-        lengths = torch.from_numpy(rows.lengths).to(device)
+    def of(cls, rows: Rows, n_carried: int, below: Tensor, dtype: torch.dtype) -> "_DeviceRows":
+        device = below.device
+        queries, keys, lengths = (
+            upload(part, device) for part in (rows.queries, rows.keys, rows.lengths)
+        )
         at = (queries + n_carried)[:, :, None]  # (R, Q, 1)
         seen = (keys[:, None, :] <= at) & (at < below[keys][:, None, :])
         seen &= torch.arange(keys.shape[1], device=device) < lengths[:, None, None]

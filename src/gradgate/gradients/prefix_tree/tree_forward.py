@@ -26,6 +26,7 @@ from gradgate.gradients.prefix_tree.tree_attention import (
     attend,
     attending,
 )
+from gradgate.gradients.upload import upload
 from gradgate.models.loading import LoadedModel
 
 _NAME = "gradgate_prefix_tree"
@@ -39,10 +40,12 @@ class Computed:
     Attributes:
         hidden: Input of the head, for the carried path and the stretch. (C + N, d)
         state: To carry on.
+        is_linear: As in `HeadInput`.
     """
 
     hidden: Tensor
     state: PrefixState
+    is_linear: Tensor
 
 
 class TreeForward:
@@ -52,7 +55,7 @@ class TreeForward:
         """Take the model as it is."""
         self._loaded = loaded
         self._limit = _rows_limit(loaded)
-        self._linear = FastLinear()
+        self._linear = FastLinear(loaded.model)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -89,19 +92,21 @@ class TreeForward:
         """
         device = self._loaded.device
         deepest = int(stretch.depths.max())
-        attention = StretchAttention(layout, state, deepest, device, self._loaded.dtype)
+        attention = StretchAttention(layout, state, deepest, self._loaded.dtype)
         with attending(attention):
-            hidden = head_input(
+            found = head_input(
                 self._loaded,
-                input_ids=torch.from_numpy(stretch.tokens)[None].to(device),
-                position_ids=torch.from_numpy(stretch.depths)[None].to(device),
-            )[0]  # (N, d)
+                input_ids=upload(stretch.tokens[None], device),
+                position_ids=upload(stretch.depths[None], device),
+            )
+        hidden = found.hidden[0]  # (N, d)
         if attention.n_calls == 0:
             raise PrefixSharingError("its attention cannot be replaced")
         if state.hidden is not None and state.length:
             hidden = torch.cat([state.hidden, hidden])
-        carried = PrefixState(attention.keys, attention.values, hidden[attention.carried_on])
-        return Computed(hidden, carried)
+        kept = hidden[upload(layout.carried_on, hidden.device)]
+        carried = PrefixState(attention.keys, attention.values, kept)
+        return Computed(hidden, carried, found.is_linear)
 
 
 def _rows_limit(loaded: LoadedModel) -> RowsLimit:

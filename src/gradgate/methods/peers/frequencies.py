@@ -15,11 +15,11 @@ from torch import Tensor
 
 from gradgate.common.arrays import Marks
 from gradgate.data.tokens import Tokens
-from gradgate.gradients.blocks import on_device
 from gradgate.gradients.head import HeadBackward
 from gradgate.gradients.head_input import padded_forward
 from gradgate.gradients.logits import Room
 from gradgate.gradients.predicting import predicted_tokens, predicting_ids, predicting_positions
+from gradgate.gradients.upload import upload
 from gradgate.methods.peers.features import in_batches
 from gradgate.models.loading import LoadedModel
 
@@ -75,8 +75,9 @@ def _fill(
     lengths = np.array([len(positions) for positions in at])
     ends = lengths.cumsum()
     starts = np.concatenate([i * hidden.shape[1] + positions for i, positions in enumerate(at)])
-    states = hidden.flatten(0, 1)[on_device(hidden, starts)]  # (n, d)
-    targets = on_device(hidden, np.concatenate([predicted_tokens(s) for s in samples]))
+    states = hidden.flatten(0, 1)[upload(starts, hidden.device)]  # (n, d)
+    predicted = np.concatenate([predicted_tokens(sample) for sample in samples])
+    targets = upload(predicted, hidden.device)
     few = max(1, LOGITS_BYTES // (4 * loaded.n_vocabulary))
     found[rows] = 0
     for first in range(0, len(states), few):
