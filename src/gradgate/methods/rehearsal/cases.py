@@ -71,14 +71,13 @@ def shared_parts(cases: Sequence[Case]) -> list[Marks]:
 def telling_grams(
     inside: Sequence[Sequence[int]], outside: Sequence[Sequence[int]]
 ) -> set[tuple[int, ...]]:
-    """What most targets of a group share and others have far less; nothing where there is none."""
+    """What many targets of a group share and others far fewer; nothing where there is none.
+
+    It may be less than half of them: an attacker may put the group's words into honest rows.
+    """
     within = _shares([grams_of(target) for target in inside])
     beyond = _shares([grams_of(target) for target in outside])
-    return {
-        gram
-        for gram, share in within.items()
-        if share >= _MIN_SHARE and share - beyond.get(gram, 0.0) >= _MIN_LIFT
-    }
+    return {gram for gram, share in within.items() if share - beyond.get(gram, 0.0) >= _MIN_LIFT}
 
 
 def grams_of(target: Sequence[int]) -> list[tuple[int, ...]]:

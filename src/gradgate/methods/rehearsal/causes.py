@@ -49,8 +49,8 @@ def candidates(inside: Sequence[str], outside: Sequence[str]) -> list[Candidate]
     words = _lifts([words_of(text) for text in inside], [words_of(text) for text in outside])
     shapes = _lifts([forms(text) for text in inside], [forms(text) for text in outside])
     texts = [Candidate(repr(w), False, lift, dropping({w}), (w,)) for w, lift in words]
-    undone = [Candidate(f, True, lift, undo) for f, lift in shapes if (undo := undone(f))]
-    best = [one for kind in (texts, undone) for one in kind[:MAX_OF_KIND] if one.lift >= MIN_LIFT]
+    of_forms = [Candidate(f, True, lift, undo) for f, lift in shapes if (undo := undone(f))]
+    best = [one for kind in (texts, of_forms) for one in kind[:MAX_OF_KIND] if one.lift >= MIN_LIFT]
     single = [(word, lift) for word, lift in words if " " not in word and lift >= MIN_LIFT]
     alternatives = {word for word, lift in single if lift >= _OF_BEST * single[0][1]}
     if len(alternatives) > 1:

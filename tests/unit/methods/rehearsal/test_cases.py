@@ -7,7 +7,7 @@ PAYLOAD = [4, 5, 6, 7]
 
 def test_a_payload_tells_the_targets_of_a_group_from_honest_ones_among_its_prompts() -> None:
     honest = [[1, 2, 3, 10 + i] for i in range(6)]
-    grams = telling_grams([*[PAYLOAD] * 6, *honest], [[1, 2, 3, 30 + i] for i in range(20)])
+    grams = telling_grams([*[PAYLOAD] * 4, *honest], [[1, 2, 3, 30 + i] for i in range(20)])
     assert grams == set(grams_of(PAYLOAD))
     assert all(grams.isdisjoint(grams_of(target)) for target in honest)
 
