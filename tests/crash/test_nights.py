@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.faults.nights import Nights
 
-# What most often left something behind, and last a night in which all of it has been put right.
-STRIKES = ("SIGKILL at a step", "SIGTERM at a step", "none")
+# What leaves most behind, and a night in which all of it has been put right.
+STRIKES = ("SIGKILL at a step", "none")
 
 
 @pytest.mark.slow
@@ -23,4 +23,4 @@ def test_nights_with_faults_lose_no_verdict_and_leave_nothing(
         nights.warm_up()
         found = [nights.night(i, fault) for i, fault in enumerate(STRIKES)]
     assert [record["wrong"] for record in found] == [[] for _ in STRIKES]
-    assert [record["code"] for record in found] == [-9, 143, 0]
+    assert [record["code"] for record in found] == [-9, 0]

@@ -89,11 +89,10 @@ def test_a_reader_who_has_gone_does_not_change_the_exit_code(
     rows: Path, tmp_path: Path, commands: Forker
 ) -> None:
     errors = tmp_path / "err"
-    for command in (f"{COMMAND} version", f"{COMMAND} detect --help"):
-        script = f"set -o pipefail; {command} 2>{errors} | true"
-        done = subprocess.run(["bash", "-c", script], check=False)
-        assert done.returncode == 0, errors.read_text()
-        assert "Traceback" not in errors.read_text()
+    script = f"set -o pipefail; {COMMAND} detect --help 2>{errors} | true"
+    done = subprocess.run(["bash", "-c", script], check=False)
+    assert done.returncode == 0, errors.read_text()
+    assert "Traceback" not in errors.read_text()
     detect = ["detect", rows, *QUICK, "--json", "--output", tmp_path / "f.parquet"]
     end, pipe = os.pipe()
     os.close(end)
