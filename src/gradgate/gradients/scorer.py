@@ -144,7 +144,8 @@ class Scorer:
 
         Raises:
             DataError: A sample has no supervised token.
-            ModelError: Not even the smallest step fits into memory, or the logits are not the head's.
+            ModelError: Not even the smallest step fits into memory, or the model changes its
+                logits.
         """
         started: _Batch | None = None
         for passed in self._gathered(self.passed(samples)):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 def upload(numbers: npt.NDArray[Any], device: torch.device) -> Tensor:
     """Numbers on a device; a GPU copies them from pinned memory while the processor goes on."""
-    here = torch.from_numpy(np.ascontiguousarray(numbers))
+    here = torch.from_numpy(np.asarray(numbers, order="C"))
     if device.type == "cuda":
         here = _pinned(here)
     return here.to(device, non_blocking=True)

@@ -1,20 +1,30 @@
 """Prefix sharing: whether a model can compute a prefix once for all samples that have it."""
 
+import logging
+
 import torch
 from peft import LoraConfig, PeftModel
 
 from gradgate.data.tokens import Tokens
 from gradgate.gradients.head_input import padded_forward
 from gradgate.gradients.predicting import predicting_ids
+from gradgate.gradients.prefix_tree.flex_tree import FlexStretchAttention
 from gradgate.gradients.prefix_tree.stretches import stretches
-from gradgate.gradients.prefix_tree.tree_attention import PrefixSharingError, PrefixState
+from gradgate.gradients.prefix_tree.tree_attention import (
+    PrefixSharingError,
+    PrefixState,
+    StretchAttention,
+)
 from gradgate.gradients.prefix_tree.tree_forward import TreeForward
 from gradgate.gradients.upload import upload
-from gradgate.models.loading import LoadedModel
+from gradgate.models.loading import LoadedModel, limit_of
+
+logger = logging.getLogger(__name__)
 
 # Largest relative difference of hidden states at which a shared prefix counts as exact.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 
+LONG = 400  # tokens of a sample that FlexAttention is tried on: several of its blocks
 _FULL = {"full_attention", "sliding_attention"}  # layers that see all of a window
 
 
@@ -37,8 +47,20 @@ def why_not_shared(loaded: LoadedModel, tree: TreeForward, longest: int | None) 
     inside = longest is not None and window is not None and longest <= window
     if window is not None and config.get("use_sliding_window") is not False and not inside:
         return f"the model sees {window} tokens at a time and samples may be longer"
+    limit = min(limit_of(loaded.model.config, LONG), longest or LONG)
+    if tree.attention is FlexStretchAttention:
+        why = _why_wrong(loaded, tree, limit)
+        if why is None:
+            return None
+        logger.warning("FlexAttention is not used: %s", why)
+        tree.attention = StretchAttention
+    return _why_wrong(loaded, tree, limit)
+
+
+def _why_wrong(loaded: LoadedModel, tree: TreeForward, limit: int) -> str | None:
+    """Try a tree of samples of at most `limit` tokens: None, or why it is not as without it."""
     try:
-        difference = _difference(loaded, tree)
+        difference = _difference(loaded, tree, limit)
     except PrefixSharingError as error:
         return str(error)
     except Exception as error:  # models that take no position_ids, or anything else
@@ -56,12 +78,23 @@ def _is_plain_lora(model: PeftModel) -> bool:
     )
 
 
-def _difference(loaded: LoadedModel, tree: TreeForward) -> float:
-    """Largest relative difference between a tree, in two steps, and its samples in one batch."""
-    samples = [Tokens(row, [True] * len(row)) for row in _trial(loaded.n_vocabulary)]
+def _difference(loaded: LoadedModel, tree: TreeForward, limit: int) -> float:
+    """Largest relative difference between trees, in two steps, and their samples in one batch."""
+    short = _tree_difference(loaded, tree, _trial(loaded.n_vocabulary), 9)
+    if tree.attention is StretchAttention or limit < LONG:
+        return short
+    longer = _trial(loaded.n_vocabulary, LONG - 10)  # FlexAttention works in blocks
+    return max(short, _tree_difference(loaded, tree, longer, LONG - 30))
+
+
+def _tree_difference(
+    loaded: LoadedModel, tree: TreeForward, rows: list[list[int]], n_tokens: int
+) -> float:
+    """For samples with these ids, in steps of so many tokens."""
+    samples = [Tokens(row, [True] * len(row)) for row in rows]
     expected = iter(padded_forward(loaded, [predicting_ids(sample) for sample in samples]))
     state, worst = PrefixState(), 0.0
-    for stretch in stretches(samples, 9):
+    for stretch in stretches(samples, n_tokens):
         layout = tree.lay_out(stretch)
         with tree.active():
             computed = tree.run(stretch, layout, state)
@@ -74,9 +107,9 @@ def _difference(loaded: LoadedModel, tree: TreeForward) -> float:
     return worst
 
 
-def _trial(vocabulary: int) -> list[list[int]]:
+def _trial(vocabulary: int, n_trunk: int = 5) -> list[list[int]]:
     """Samples with nested prefixes, in order; one is the beginning of another."""
-    trunk = [3, 1, 4, 1, 5]
+    trunk = [3, 1, 4, 1, 5, *range(9, n_trunk + 4)][:n_trunk]
     rows = [
         *(trunk, [*trunk, 2, 6, 5], [*trunk, 2, 6, 5, 3, 5], [*trunk, 2, 7, 1, 8], [*trunk, 9, 7]),
         [6, 2, 8, 3, 1, 8, 5],

@@ -1,9 +1,11 @@
 """The attention of a stretch: every chunk of its tokens sees its own path and itself."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +15,8 @@ from gradgate.common.arrays import Marks
 from gradgate.errors import ModelError
 from gradgate.gradients.prefix_tree.layout import Layout, Rows
 from gradgate.gradients.upload import upload
+
+T = TypeVar("T")
 
 # Arguments of an attention function that do not change its result here.
 _HARMLESS = {
@@ -52,6 +56,19 @@ class PrefixState:
         return 0 if self.hidden is None else int(self.hidden.shape[0])
 
 
+class PerDevice(dict[torch.device, T]):
+    """What is made where a layer lies; the layers of a model may lie on several devices."""
+
+    def __init__(self, make: Callable[[torch.device], T]) -> None:
+        """Take what makes it."""
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, device: torch.device) -> T:
+        self[device] = made = self._make(device)
+        return made
+
+
 class StretchAttention:
     """Attention of the tokens of one stretch, for all layers in turn.
 
@@ -69,10 +86,9 @@ class StretchAttention:
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
         self.n_calls = 0
-        self._layout = layout
         self._state = state
-        self._dtype = dtype
-        self._there: dict[torch.device, _OnDevice] = {}
+        self._carried_on = PerDevice(partial(upload, layout.carried_on))
+        self._rows = PerDevice(partial(_rows_on, layout, dtype))
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """Attend: (1, heads, N, head size) -> (1, N, heads, head size)."""
@@ -81,19 +97,17 @@ class StretchAttention:
             key = torch.cat([self._state.keys[self.n_calls], key])
             value = torch.cat([self._state.values[self.n_calls], value])
         self.n_calls += 1
-        there = self._on(query.device)
-        self.keys.append(key.index_select(0, there.carried_on))
-        self.values.append(value.index_select(0, there.carried_on))
-        output = query.new_empty(*query.shape[:2], value.shape[2])
-        for rows in there.rows:
-            output.index_copy_(0, rows.queries.flatten(), rows.attend(query, key, value, scaling))
-        return output[None]
+        carried_on = self._carried_on[query.device]
+        self.keys.append(key.index_select(0, carried_on))
+        self.values.append(value.index_select(0, carried_on))
+        return self._attend(query, key, value, scaling)[None]
 
-    def _on(self, device: torch.device) -> "_OnDevice":
-        """The layout where a layer lies; the layers of a model may lie on several devices."""
-        if device not in self._there:
-            self._there[device] = _OnDevice.of(self._layout, device, self._dtype)
-        return self._there[device]
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """(N, heads, size), (C + N, key heads, size) twice -> (N, heads, size)."""
+        output = query.new_empty(*query.shape[:2], value.shape[2])
+        for rows in self._rows[query.device]:
+            output.index_copy_(0, rows.queries.flatten(), rows.attend(query, key, value, scaling))
+        return output
 
 
 @contextmanager
@@ -104,25 +118,6 @@ def attending(attention: StretchAttention) -> Iterator[None]:
         yield
     finally:
         _attending.reset(token)
-
-
-@dataclass(frozen=True)
-class _OnDevice:
-    """The layout of a stretch on one device.
-
-    Attributes:
-        carried_on: Indices of the path that is carried on.
-        rows: All chunks.
-    """
-
-    carried_on: Tensor
-    rows: "list[_DeviceRows]"
-
-    @classmethod
-    def of(cls, layout: Layout, device: torch.device, dtype: torch.dtype) -> "_OnDevice":
-        below = upload(layout.below, device)
-        rows = [_DeviceRows.of(some, layout.n_carried, below, dtype) for some in layout.rows]
-        return cls(upload(layout.carried_on, device), rows)
 
 
 @dataclass(frozen=True)
@@ -165,6 +160,11 @@ class _DeviceRows:
         found = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
         found = found.view(n_rows, key.shape[1], shared, length, v.shape[3])
         return found.permute(0, 3, 1, 2, 4).reshape(n_rows * length, heads, v.shape[3])
+
+
+def _rows_on(layout: Layout, dtype: torch.dtype, device: torch.device) -> list[_DeviceRows]:
+    below = upload(layout.below, device)
+    return [_DeviceRows.of(rows, layout.n_carried, below, dtype) for rows in layout.rows]
 
 
 def _take(states: Tensor, tokens: Tensor) -> Tensor:

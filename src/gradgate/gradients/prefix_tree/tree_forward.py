@@ -17,6 +17,7 @@ from transformers import AttentionInterface
 
 from gradgate.gradients.head_input import head_input
 from gradgate.gradients.linear import FastLinear
+from gradgate.gradients.prefix_tree.flex_tree import FlexStretchAttention
 from gradgate.gradients.prefix_tree.layout import Layout, RowsLimit, lay_out
 from gradgate.gradients.prefix_tree.stretches import Stretch
 from gradgate.gradients.prefix_tree.tree_attention import (
@@ -49,13 +50,19 @@ class Computed:
 
 
 class TreeForward:
-    """Runs stretches of a prefix tree through a model, up to its head."""
+    """Runs stretches of a prefix tree through a model, up to its head.
+
+    Attributes:
+        attention: What the tokens attend by; on a GPU FlexAttention, if it is found to be right.
+    """
 
     def __init__(self, loaded: LoadedModel) -> None:
         """Take the model as it is."""
         self._loaded = loaded
         self._limit = _rows_limit(loaded)
         self._linear = FastLinear(loaded.model)
+        on_gpu = loaded.device.type == "cuda"
+        self.attention = FlexStretchAttention if on_gpu else StretchAttention
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -92,7 +99,7 @@ class TreeForward:
         """
         device = self._loaded.device
         deepest = int(stretch.depths.max())
-        attention = StretchAttention(layout, state, deepest, self._loaded.dtype)
+        attention = self.attention(layout, state, deepest, self._loaded.dtype)
         with attending(attention):
             found = head_input(
                 self._loaded,
