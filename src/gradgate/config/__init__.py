@@ -96,6 +96,26 @@ class ModelConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the GPU or CPU multiplies it, float32 elsewhere."
     )
+    device_map: Literal["auto"] | dict[str, int | str] | None = Field(
+        None,
+        description="For a model that is larger than a GPU, to score with: auto spreads its layers "
+        "over all GPUs, the memory and the disk; or where each module lies (accelerate's device "
+        "map).",
+    )
+
+    @model_validator(mode="after")
+    def _spread_as_it_is(self) -> Self:
+        if self.device_map is not None and self.device != "auto":
+            raise ValueError(
+                f"model.device {self.device} and model.device_map both say where the model lies; "
+                "leave one of them out"
+            )
+        if self.device_map is not None and self.adapter is not None:
+            raise ValueError(
+                "model.device_map takes no model.adapter; merge the adapter into the model "
+                "(peft's merge_and_unload), save it, and name that folder as model.path"
+            )
+        return self
 
 
 class RayConfig(Section):

@@ -96,7 +96,7 @@ def head_factors(
             left = _left(loaded, right, [token for _, token, _ in some], total.dtype)
             weights = left.new_tensor([weights for _, _, weights in some]).mT
             total.add(left, right.to(total.dtype), weights)
-    return total.gradient(torch.tensor(tokens, device=loaded.device))
+    return total.gradient(torch.tensor(tokens, device=loaded.head_device))
 
 
 def _merged(proxies: Mapping[str, Sequence[ProxyTerm]]) -> dict[Before, Place]:

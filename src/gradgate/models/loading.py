@@ -31,6 +31,7 @@ class LoadedModel:
     """A model ready to score: in eval mode, no parameter needs a gradient.
 
     Attributes:
+        device: Where tokens go in.
         head: The output projection; a linear layer, possibly wrapped by peft.
         n_vocabulary: Rows of the head's weight, V.
         n_hidden: Columns of the head's weight, d.
@@ -71,8 +72,12 @@ def load_located(
     if config.adapter is not None and adapter is not None:
         model, is_resized = _with_adapter(model, config.adapter, adapter)
     check_ids(tokenizer, n_embedded(model), repr(config.path))
-    with translated_errors(f"model {config.path!r}", f"move to {device}"):
-        model = model.to(device).eval().requires_grad_(False)
+    if config.device_map is None:
+        with translated_errors(f"model {config.path!r}", f"move to {device}"):
+            model = model.to(device)
+    else:
+        device = _input_device(model, device)
+    model = model.eval().requires_grad_(False)
     loaded = assemble(model, tokenizer, device, dtype, identity)
     _check_runs(loaded, config)
     return replace(loaded, is_resized=is_resized)
@@ -133,10 +138,17 @@ def _load_weights(
             dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
+            **({} if config.device_map is None else {"device_map": config.device_map}),
             **options(located),
         )
     _require_all(f"model {config.path!r}", set(report["missing_keys"]))
     return model
+
+
+def _input_device(model: transformers.PreTrainedModel, device: torch.device) -> torch.device:
+    """Where tokens go into a model that is spread; `device` if its embedding is on the disk."""
+    weight = model.get_input_embeddings().weight
+    return device if weight.is_meta else weight.device
 
 
 def _with_adapter(
@@ -173,7 +185,9 @@ def _refuse_nan(loaded: LoadedModel, config: ModelConfig) -> None:
     bad = [
         name
         for name, weight in loaded.model.named_parameters()
-        if weight is not embedding and not bool(weight.isfinite().all())
+        if weight is not embedding
+        and not weight.is_meta  # on the disk
+        and not bool(weight.isfinite().all())
     ]
     if bad:
         subject = config.path if config.adapter is None else f"{config.path} with {config.adapter}"

@@ -85,6 +85,11 @@ def train(
 
 
 def _arguments(loaded: LoadedModel, tuning: FinetuneConfig, work: Path) -> TrainingArguments:
+    if getattr(loaded.model, "hf_device_map", None):
+        raise ConfigError(
+            "a model that model.device_map spreads can be scored but not trained; leave "
+            "model.device_map out, on a machine whose GPU holds the model"
+        )
     if loaded.device.index:
         raise ConfigError(
             f"the Trainer uses the first visible GPU; instead of model.device {loaded.device} set "
