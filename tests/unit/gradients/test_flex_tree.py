@@ -1,12 +1,13 @@
 """FlexAttention over the tree gives what the attention for processors gives, and is tried first."""
 
 import logging
+from typing import Any
 
 import pytest
 import torch
 from model_helpers import WIDE, nested, tiny
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_block_mask
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from transformers import LlamaConfig, PretrainedConfig, Qwen3Config
 
 from gradgate.config import ScoringConfig
@@ -22,6 +23,7 @@ from gradgate.gradients.prefix_tree.stretches import stretches
 from gradgate.gradients.prefix_tree.tree_attention import StretchAttention
 from gradgate.gradients.prefix_tree.tree_forward import TreeForward
 from gradgate.gradients.scorer import Scorer
+from gradgate.models.loading import LoadedModel
 
 CPU = torch.device("cpu")
 
@@ -31,8 +33,8 @@ def flex(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU; without one FlexAttention computes every score and asks the mask for each."""
     made = TreeForward.__init__
 
-    def init(self: TreeForward, *args: object) -> None:
-        made(self, *args)
+    def init(self: TreeForward, loaded: LoadedModel) -> None:
+        made(self, loaded)
         self.attention = FlexStretchAttention
 
     monkeypatch.setattr(TreeForward, "__init__", init)
@@ -80,6 +82,7 @@ def test_its_blocks_are_those_that_torch_finds_in_the_mask(n_tokens: int) -> Non
         theirs = create_block_mask(ours.mask_mod, None, None, *lengths, CPU, BLOCK)
         for kind in ("kv", "full_kv"):
             assert seen(ours, kind) == seen(theirs, kind)
+        assert ours.full_kv_num_blocks is not None
         n_full += int(ours.full_kv_num_blocks.sum())
         n_seen = int(ours.kv_num_blocks.sum() + ours.full_kv_num_blocks.sum())
         n_left_out += ours.kv_indices.numel() - n_seen
@@ -88,7 +91,7 @@ def test_its_blocks_are_those_that_torch_finds_in_the_mask(n_tokens: int) -> Non
     assert len(shapes) <= 5  # which the kernel is compiled for
 
 
-def seen(mask: flex_tree.BlockMask, kind: str) -> list[list[int]]:
+def seen(mask: BlockMask, kind: str) -> list[list[int]]:
     """The blocks of keys that are looked at, by block of queries."""
     numbers, indices = getattr(mask, f"{kind}_num_blocks"), getattr(mask, f"{kind}_indices")
     rows = zip(numbers[0, 0].tolist(), indices[0, 0].tolist(), strict=True)
@@ -102,14 +105,14 @@ def test_where_it_is_wrong_the_other_attention_is_used_and_the_log_says_so(
 ) -> None:
     """Wrong from the second block of keys on, so that only a long trial can tell."""
 
-    def kernel(query: Tensor, key: Tensor, value: Tensor, **how: object) -> object:
+    def kernel(query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Any:
         if fault == "raises":
             raise NotImplementedError("no kernel for this head size")
         value = value.clone()
         value[:, :, BLOCK:] *= 1.5
         return right(query, key, value, **how)
 
-    right = flex_tree.flex_attention
+    right = flex_attention
     monkeypatch.setattr(flex_tree, "_kernel", lambda kind: kernel)
     with caplog.at_level(logging.WARNING, "gradgate"):
         scorer = Scorer(tiny(LlamaConfig(**WIDE)), ScoringConfig(), longest=600)

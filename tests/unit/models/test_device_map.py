@@ -1,6 +1,7 @@
 """A model of which layers, and the head, lie on the disk has the scores that it has whole."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from model_helpers import WIDE, nested, tiny
@@ -17,7 +18,7 @@ from gradgate.tuning.trainer import _arguments
 
 LAYERS = {"model.layers.0": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu"}
 ON_DISK = {"model.layers.1": "disk"}
-MAPS = {
+MAPS: dict[str, Any] = {
     "auto": "auto",
     "a layer on the disk": LAYERS | ON_DISK | {"model.embed_tokens": "cpu", "lm_head": "cpu"},
     "the head too": LAYERS | ON_DISK | {"model.embed_tokens": "cpu", "lm_head": "disk"},
@@ -41,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_has_the_scores_of_the_whole_model(
     folder: Path, name: str, share_prefixes: bool
 ) -> None:
-    settings = {"path": str(folder), "dtype": "float32"}
+    settings: dict[str, Any] = {"path": str(folder), "dtype": "float32"}
     samples = nested()[:12]
     whole = Scorer(load_model(ModelConfig(**settings, device="cpu")), ScoringConfig())
     spread = load_model(ModelConfig(**settings, device_map=MAPS[name]))
@@ -59,7 +60,7 @@ def test_it_has_the_scores_of_the_whole_model(
     ("other", "cure"),
     [({"device": "cpu"}, "leave one of them out"), ({"adapter": "some"}, "merge_and_unload")],
 )
-def test_what_does_not_go_with_it_is_refused(other: dict[str, str], cure: str) -> None:
+def test_what_does_not_go_with_it_is_refused(other: dict[str, Any], cure: str) -> None:
     with pytest.raises(ValidationError, match=cure):
         ModelConfig(path="m", device_map="auto", **other)
 

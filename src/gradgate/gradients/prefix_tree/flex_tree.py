@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
@@ -27,6 +28,8 @@ from gradgate.gradients.upload import upload
 
 BLOCK = 128  # tokens of a block
 _SHAPES = 256
+
+Int32s = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +108,12 @@ def block_mask(layout: Layout, device: torch.device) -> BlockMask:
 
     blocks = blocks_of(layout)
     shape = n_queries // BLOCK, n_keys // BLOCK
-    sent = (part for kind in (blocks.some, blocks.full) for part in _padded(kind, shape))
-    tensors = [upload(part, device)[None, None] for part in sent]
+    some, full = (
+        [upload(part, device)[None, None] for part in _padded(kind, shape)]
+        for kind in (blocks.some, blocks.full)
+    )
     return BlockMask.from_kv_blocks(
-        *tensors,
+        *(some[0], some[1], full[0], full[1]),
         BLOCK_SIZE=BLOCK,
         mask_mod=sees,
         seq_lengths=(n_queries, n_keys),
@@ -127,7 +132,7 @@ def _power_of_two(n: int) -> int:
     return max(BLOCK, 1 << (n - 1).bit_length())
 
 
-def _padded(blocks: list[Ints], shape: tuple[int, int]) -> tuple[Ints, Ints]:
+def _padded(blocks: list[Ints], shape: tuple[int, int]) -> tuple[Int32s, Int32s]:
     """How many blocks of keys each block of queries has, and which: int32 (rows,), `shape`."""
     numbers, padded = np.zeros(shape[0], dtype=np.int32), np.zeros(shape, dtype=np.int32)
     for i, some in enumerate(blocks):
