@@ -25,7 +25,7 @@ DENSE = 512  # beyond this order of the eigenproblem only the leading part of it
 ENTROPY_BOUND = 1e-6  # of the change of an entropy by that
 _EXTRA_DIRECTIONS = 8  # beyond k, of the block
 _RESOLUTION = 2e-14  # of the largest eigenvalue, in float64
-_STRIP_ROWS = 96  # rows of a Gram matrix that are summed together, up to the diagonal
+_STRIP_ROWS = 48  # rows of a Gram matrix that are summed together, up to the diagonal
 
 
 @dataclass(frozen=True)

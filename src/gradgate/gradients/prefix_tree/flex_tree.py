@@ -113,7 +113,10 @@ def block_mask(layout: Layout, device: torch.device) -> BlockMask:
         for kind in (blocks.some, blocks.full)
     )
     return BlockMask.from_kv_blocks(
-        *(some[0], some[1], full[0], full[1]),
+        kv_num_blocks=some[0],
+        kv_indices=some[1],
+        full_kv_num_blocks=full[0],
+        full_kv_indices=full[1],
         BLOCK_SIZE=BLOCK,
         mask_mod=sees,
         seq_lengths=(n_queries, n_keys),
