@@ -12,7 +12,10 @@ full batches of sequences of one length without padding, and through the head af
   (`model(ids)`, as the library runs it).
 
 It gets what scoring cannot have: equal lengths, and no attention to a shared beginning where the
-sequences are short. float32 on a CPU, and bfloat16 where the processor has instructions for it.
+sequences are short, and it says nothing of tokens that are given. `model(ids)` has the head at as
+many positions as gradgate. Times are those of the processor; on a GPU those of the clock.
+
+float32 on a CPU, and bfloat16 where the processor has instructions for it.
 """
 
 import argparse
@@ -33,6 +36,7 @@ from benchmarks.harness import (
     ratios,
     show,
     spread,
+    work_clock,
 )
 from benchmarks.models import LLAMA_2_7B, LLAMA_100M, TINY, random_model
 from benchmarks.shapes import Counts, count, stories, webqa
@@ -104,7 +108,7 @@ def compare(
     scorer.score(samples[:4])  # both are warm before the clock runs
     run_body_and_head(loaded, Bare(long.batches[:1], long.n_heads[:1]))
     scorer.forward.n_computed = 0
-    seconds = dict(zip(runs, in_turns(n_rounds, *runs.values()), strict=True))
+    seconds = dict(zip(runs, in_turns(n_rounds, *runs.values(), clock=work_clock()), strict=True))
     computed = scorer.forward.n_computed // n_rounds
     tokens = [computed, long.n_tokens, short.n_tokens, long.n_tokens]
     return [

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 WIDTH = 140
+Clock = Callable[[], float]
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -41,22 +42,29 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def in_turns(n_rounds: int, *runs: Callable[[], object]) -> list[list[float]]:
+def in_turns(
+    n_rounds: int, *runs: Callable[[], object], clock: Clock = time.perf_counter
+) -> list[list[float]]:
     """Seconds of each run in each round, A B A B ..., so that a slow minute meets all of them."""
     seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(n_rounds):
         for run, taken in zip(runs, seconds, strict=True):
-            taken.append(timed(run))
+            taken.append(timed(run, clock))
     return seconds
 
 
-def timed(run: Callable[[], object]) -> float:
-    """Wall-clock seconds, with the GPU's queue emptied before and after."""
+def timed(run: Callable[[], object], clock: Clock = time.perf_counter) -> float:
+    """Seconds by a clock, the wall's at first, with the GPU's queue emptied before and after."""
     _synchronize()
-    started = time.perf_counter()
+    started = clock()
     run()
     _synchronize()
-    return time.perf_counter() - started
+    return clock() - started
+
+
+def work_clock() -> Clock:
+    """Of computing alone: the processor's, which other work hardly changes; a GPU has none."""
+    return time.perf_counter if torch.cuda.is_available() else time.process_time
 
 
 def median(values: Sequence[float]) -> float:

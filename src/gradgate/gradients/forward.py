@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gradgate.common.arrays import Ints
 from gradgate.data.tokens import Tokens
+from gradgate.gradients.exact import exact
 from gradgate.gradients.head_input import HeadInput, padded_input
 from gradgate.gradients.logits import NextTokens
 from gradgate.gradients.memory import Budget
@@ -96,7 +97,7 @@ class Forward:
         for stretch in stretches(samples, self.tokens.size):
             yield stretch, self._tree.lay_out(stretch)
 
-    @torch.inference_mode()
+    @exact
     def _tree_step(self, stretch: Stretch, layout: Layout, state: PrefixState) -> Computed:
         with self._tree.active():
             return self._tree.run(stretch, layout, state)
@@ -122,11 +123,11 @@ class Forward:
                 self.n_computed += sum(len(predicting_ids(sample)) for sample in part)
                 yield self._passed(part, found)
 
-    @torch.inference_mode()
+    @exact
     def _padded_step(self, samples: list[Tokens]) -> HeadInput:
         return padded_input(self._loaded, [predicting_ids(sample) for sample in samples])
 
-    @torch.inference_mode()
+    @exact
     def _passed(self, samples: list[Tokens], found: HeadInput) -> Passed:
         """What a padded step gives."""
         hidden = found.hidden  # (B, L, d)

@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from gradgate.gradients.exact import exact
 from gradgate.gradients.linear import linear
 from gradgate.gradients.memory import Budget
 from gradgate.models.loading import LoadedModel
@@ -108,7 +109,7 @@ class NextTokens:
             found = self._logits.attempt(self._in_pieces, states, tokens)
         return found
 
-    @torch.inference_mode()
+    @exact
     def _in_pieces(self, states: Tensor, tokens: Tensor) -> Tensor:
         few = max(1, self._logits.size // (4 * self._loaded.n_vocabulary))
         pieces = zip(states.split(few), tokens.split(few), strict=True)

@@ -16,6 +16,7 @@ from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ModelError
 from gradgate.gradients.evenness import evenness
+from gradgate.gradients.exact import exact
 from gradgate.gradients.factors import SafetyGradient
 from gradgate.gradients.forward import Forward, Passed
 from gradgate.gradients.head_input import padded_forward, require_linear
@@ -183,7 +184,7 @@ class Scorer:
             values = self._logits.attempt(self._values, passed)
         return _Batch(passed.samples, values, passed.given_logp, passed.is_linear)
 
-    @torch.inference_mode()
+    @exact
     def _values(self, passed: Passed) -> Values:
         return self._gradients.values(passed.samples, passed.states, self._logits.size)
 
@@ -222,7 +223,7 @@ class Scorer:
         except ModelError as error:  # too long to go through in one piece: it stays failed
             logger.warning("samples that failed could not be tried alone: %s", error)
 
-    @torch.inference_mode()
+    @exact
     def _check_causal(self) -> None:
         last = self.loaded.n_vocabulary - 1
         one, other = padded_forward(self.loaded, [[last, 0], [last, last // 2]])[:, 0].float()

@@ -106,6 +106,15 @@ def test_in_bfloat16_they_are_the_same_to_the_stated_tolerance() -> None:
         assert one.entropy_full == pytest.approx(other.entropy_full, abs=0.02)
 
 
+@pytest.mark.parametrize("share_prefixes", [True, False])
+def test_the_autocast_of_a_caller_changes_no_bit(share_prefixes: bool) -> None:
+    loaded, few = tiny(SHARING["llama"]), nested()[:8]
+    expected = Scorer(loaded, ScoringConfig(), 600, share_prefixes).score(few)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (loaded.head(torch.ones(2, D)).dtype) == torch.bfloat16
+        assert Scorer(loaded, ScoringConfig(), 600, share_prefixes).score(few) == expected
+
+
 @pytest.mark.parametrize("name", list(NOT_SHARING))
 def test_a_model_that_does_not_allow_it_falls_back_and_says_so(
     name: str, caplog: pytest.LogCaptureFixture

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradgate.gradients.exact import exact
 from gradgate.gradients.logits import NextTokens
 from gradgate.gradients.prefix_tree.layout import Layout
 from gradgate.gradients.prefix_tree.tree_attention import PrefixState
@@ -17,7 +18,7 @@ from gradgate.gradients.prefix_tree.tree_forward import Computed
 from gradgate.gradients.upload import upload
 
 
-@torch.inference_mode()
+@exact
 def given_logp(
     layout: Layout, before: PrefixState, computed: Computed, next_tokens: NextTokens
 ) -> tuple[Tensor, PrefixState]:

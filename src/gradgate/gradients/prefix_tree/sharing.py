@@ -6,6 +6,7 @@ import torch
 from peft import LoraConfig, PeftModel
 
 from gradgate.data.tokens import Tokens
+from gradgate.gradients.exact import exact
 from gradgate.gradients.head_input import padded_forward
 from gradgate.gradients.predicting import predicting_ids
 from gradgate.gradients.prefix_tree.flex_tree import FlexStretchAttention
@@ -28,7 +29,7 @@ LONG = 400  # tokens of a sample that FlexAttention is tried on: several of its 
 _FULL = {"full_attention", "sliding_attention"}  # layers that see all of a window
 
 
-@torch.inference_mode()
+@exact
 def why_not_shared(loaded: LoadedModel, tree: TreeForward, longest: int | None) -> str | None:
     """Try it on a small tree: None, or the reason why prefixes cannot be shared.
 
