@@ -24,6 +24,28 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def check_places(device_map: str | dict[str, int | str] | None) -> None:
+    """Check where the modules of a model are to lie; only `auto` is a name for all.
+
+    Raises:
+        ModelError: A place is unknown, or is not there.
+    """
+    if not isinstance(device_map, dict):
+        return
+    for module, place in device_map.items():
+        name = f"cuda:{place}" if isinstance(place, int) else place
+        if name in ("cpu", "disk"):
+            continue
+        try:
+            if choose_device(name).type != "cuda" or name == "auto":
+                raise ModelError(f"{place!r} is no place for a module")
+        except ModelError as error:
+            raise ModelError(
+                f"model.device_map: {module!r} cannot lie on {place!r} ({error}); use cpu, disk, "
+                "cuda:N or the number N of a GPU that is there, or model.device_map: auto"
+            ) from error
+
+
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """The dtype of a configuration; `auto` is bfloat16 where the device multiplies it."""
     if name == "auto":

@@ -9,7 +9,7 @@ from gradgate.config import ModelConfig
 from gradgate.errors import ModelError
 from gradgate.models.digest import folder_digest, signature
 from gradgate.models.errors import translated_errors
-from gradgate.models.hardware import choose_device, choose_dtype
+from gradgate.models.hardware import check_places, choose_device, choose_dtype
 from gradgate.models.loading import LoadedModel, load_located
 from gradgate.models.locating import locate_adapter, locate_model
 from gradgate.models.skeleton import require_weights
@@ -34,9 +34,10 @@ def identify_model(config: ModelConfig) -> IdentifiedModel:
     """Find model and adapter at the commit that the revision stands for now, and digest them.
 
     Raises:
-        ModelError: No such model, or no such device.
+        ModelError: No such model, or no such device or place.
         TransientError: The hub did not answer.
     """
+    check_places(config.device_map)
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
     model = locate_model(config)

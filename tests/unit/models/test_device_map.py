@@ -11,9 +11,9 @@ from tokenizers.models import WordLevel
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from gradgate.config import FinetuneConfig, ModelConfig, ScoringConfig
-from gradgate.errors import ConfigError
+from gradgate.errors import ConfigError, ModelError
 from gradgate.gradients.scorer import Scorer
-from gradgate.models.identity import load_model
+from gradgate.models.identity import identify_model, load_model
 from gradgate.tuning.trainer import _arguments
 
 LAYERS = {"model.layers.0": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu"}
@@ -63,6 +63,15 @@ def test_it_has_the_scores_of_the_whole_model(
 def test_what_does_not_go_with_it_is_refused(other: dict[str, Any], cure: str) -> None:
     with pytest.raises(ValidationError, match=cure):
         ModelConfig(path="m", device_map="auto", **other)
+
+
+@pytest.mark.parametrize("place", ["disc", "meta", "auto", "cuda:99", 99, -1, "cpu:0"])
+def test_a_place_that_is_not_there_is_refused_before_anything_is_loaded(
+    folder: Path, place: str | int
+) -> None:
+    config = ModelConfig(path=str(folder), device_map={"model": "cpu", "lm_head": place})
+    with pytest.raises(ModelError, match=r"'lm_head' cannot lie on .* use cpu, disk, cuda:N"):
+        identify_model(config)
 
 
 @pytest.mark.filterwarnings("ignore")
