@@ -116,19 +116,21 @@ def score(
 
 @app.command
 @configured(GateConfig, "data.source", _KEEP_STORE)
-def prepare(config: GateConfig, *, shards: str) -> int:
+def prepare(config: GateConfig, *, shards: str, shard: str | None = None) -> int:
     """Read a dataset once, and write what many workers need to score it into a folder.
 
-    `score --shards` scores a part of it, `merge` puts the scores together.
+    `score --shards` scores a part of it, `merge` puts the scores together. Many workers can share
+    the reading, too: each with a `--shard` of its own, and then one without.
 
     Args:
         config: What is read, by which model it will be scored, and how. Where a method of the gate
             needs the probing set, samples will be held against it.
         shards: Folder that all workers see, or its fsspec URL, such as s3://bucket/folder.
+        shard: Only tokenize this part of the rows; said as for `score`.
     """
-    from gradgate.cli.shards import run_prepare
+    from gradgate.cli.shards import run_draft, run_prepare
 
-    return run_prepare(config, shards)
+    return run_prepare(config, shards) if shard is None else run_draft(config, shards, shard)
 
 
 @app.command

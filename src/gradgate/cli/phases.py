@@ -51,11 +51,16 @@ def announced() -> Steps:
 def fetch(config: ScoreConfig, run: RunFolder, keep_rows: bool = True) -> Prepared:
     """Make samples of the rows."""
     prepared = pipeline.fetch(config, run, keep_rows=keep_rows)
-    say_phase(
-        f"fetched {prepared.n_rows:,} rows: {prepared.n_samples:,} samples, "
+    say_phase(f"fetched {of_rows(prepared)}")
+    return prepared
+
+
+def of_rows(prepared: Prepared) -> str:
+    """What became of the rows, in a line."""
+    return (
+        f"{prepared.n_rows:,} rows: {prepared.n_samples:,} samples, "
         f"{prepared.n_rejected:,} rejected"
     )
-    return prepared
 
 
 def score(prepared: Prepared, config: ScoreConfig, run: RunFolder) -> ScoredRun:

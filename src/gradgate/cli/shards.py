@@ -9,24 +9,36 @@ from typing import Any
 
 from gradgate.cli.lines import say, say_phase
 from gradgate.cli.output import make_folder, quiet_libraries, require_file
-from gradgate.cli.phases import fetch, progress
+from gradgate.cli.phases import fetch, of_rows, progress
 from gradgate.cli.table import of_entropies, require_a_score
 from gradgate.common.files import written_whole
+from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import score_store
 from gradgate.data.prepare import Prepared, rejection_reasons
-from gradgate.errors import DataError
+from gradgate.data.source import open_rows
+from gradgate.errors import ConfigError, DataError
+from gradgate.gate import pipeline
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import probes_of
+from gradgate.models.handle import ConfiguredModel
 from gradgate.models.identity import identify_model
 from gradgate.models.locating import from_anywhere
 from gradgate.scoring.backends.backend import all_shards, backend_of
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.context import score_context
-from gradgate.scoring.shards.folder import REJECTED, SCORES, ShardFolder
+from gradgate.scoring.shards.drafts import (
+    Draft,
+    Drafts,
+    OwnRows,
+    refuse_other_rows,
+    setting_of_rows,
+    write_draft,
+)
+from gradgate.scoring.shards.folder import DRAFTS, PLAN, REJECTED, SCORES, ShardFolder
 from gradgate.scoring.shards.merge import Merged, merge
-from gradgate.scoring.shards.place import shard_named
-from gradgate.scoring.shards.plan import Plan, refuse_others
+from gradgate.scoring.shards.place import Shard, shard_named
+from gradgate.scoring.shards.plan import Plan, Setting, refuse_others
 from gradgate.scoring.shards.planning import Recipe, write_plan
 from gradgate.scoring.shards.transfer import import_segment, segments_in
 from gradgate.scoring.shards.worker import Published, Worker
@@ -34,26 +46,81 @@ from gradgate.scoring.shards.worker import Published, Worker
 _DECIDING = ("mode", "k", "batch_tokens")  # settings of scoring that the folder is prepared for
 
 
+def run_draft(config: GateConfig, shards: str, shard: str) -> int:
+    """Read all rows, and publish the samples of a part of them.
+
+    Raises:
+        GradgateError: The folder is of another configuration, or a step broke.
+    """
+    quiet_libraries()
+    folder, chosen = ShardFolder(shards), _chosen(shard)
+    source, setting = redacted(config.data.source), _setting_of_rows(config)
+    if folder.has(PLAN):
+        raise ConfigError(
+            f"{folder.address} is prepared already; next: gradgate score --shards {folder.address}"
+        )
+    draft = Draft.read(folder, chosen)
+    if draft is not None:
+        refuse_other_rows(folder, draft, source, setting)
+        say(f"draft {chosen} is there already: {_of_draft(folder, draft)}")
+        return 0
+    with _scratch(folder) as scratch:
+        own = OwnRows(open_rows(config.data), chosen)
+        prepared = pipeline.fetch(config, RunFolder(scratch), rows=own, keep_rows=False)
+        draft = write_draft(folder, chosen, prepared, own.n_rows, setting)
+    say(f"draft {chosen} of {draft.n_rows:,} rows: {_of_draft(folder, draft)}")
+    return 0
+
+
+def _of_draft(folder: ShardFolder, draft: Draft) -> str:
+    return (
+        f"{draft.n_samples:,} samples, {draft.n_rejected:,} rejected; when all {draft.count} are "
+        f"there: gradgate prepare DATA --shards {folder.address}"
+    )
+
+
+def _setting_of_rows(config: GateConfig) -> Setting:
+    model = ConfiguredModel(config.model)
+    context = score_context(model.identify(), config.scoring)
+    return setting_of_rows(config.data, context, model.limit(config.data.max_tokens))
+
+
 def run_prepare(config: GateConfig, shards: str) -> int:
-    """Read the rows once, and write what workers need into the folder.
+    """Write what workers need into the folder: from its drafts, or from the rows, read once.
 
     Raises:
         GradgateError: No row can be scored, or a step broke.
     """
     quiet_libraries()
     folder = ShardFolder(shards)
+    drafts = None
+    if folder.names(DRAFTS) and not folder.has(PLAN):  # else nobody needs them any more
+        drafts = Drafts.read(folder, redacted(config.data.source), _setting_of_rows(config))
     with _scratch(folder) as scratch:
-        prepared = fetch(config, RunFolder(scratch), keep_rows=False)
+        if drafts is None:
+            prepared = fetch(config, RunFolder(scratch), keep_rows=False)
+        else:
+            prepared = drafts.put_together(scratch)
+            say_phase(f"put together {of_rows(prepared)}")
         if prepared.n_samples == 0:
-            raise DataError(
-                f"none of the {prepared.n_rows} rows of {prepared.source} can be scored: "
-                f"{rejection_reasons(prepared)}"
-            )
-        plan = write_plan(folder, prepared, _recipe(config))
-        if prepared.n_rejected:
+            raise DataError(_of_nothing(prepared, None if drafts is None else folder))
+        samples = None if drafts is None else drafts.windows()
+        plan = write_plan(folder, prepared, _recipe(config), samples=samples)
+        if prepared.n_rejected and drafts is None:
             folder.put(REJECTED, prepared.rejected_path.read_bytes())
+    if drafts is not None:
+        if prepared.n_rejected:
+            drafts.write_rejected(REJECTED)
+        drafts.remove()
     _say_prepared(folder, prepared, plan)
     return 0
+
+
+def _of_nothing(prepared: Prepared, drafts: ShardFolder | None) -> str:
+    why = f"none of the {prepared.n_rows} rows of {prepared.source} can be scored"
+    if drafts is None:
+        return f"{why}: {rejection_reasons(prepared)}"
+    return f"{why}; the reasons are in {drafts.shown(DRAFTS)}"
 
 
 def _recipe(config: GateConfig) -> Recipe:
@@ -119,15 +186,21 @@ def run_score_shards(config: ScoreConfig, shards: str, shard: str | None) -> int
 
 
 def _score_one(folder: ShardFolder, config: ScoreConfig, shard: str) -> int:
-    chosen, how = shard_named(shard, os.environ)
-    if how is not None:
-        say(f"shard {chosen}, by {how}")
+    chosen = _chosen(shard)
     worker = Worker.of_plan(folder, config.model)
     say_phase(f"scoring shard {chosen} with {config.model.path} ...")
     with progress(worker.n_samples(chosen)) as on_progress:
         done = worker.score(chosen, on_progress)
     say(_of_shard(folder, done))
     return 0
+
+
+def _chosen(shard: str) -> Shard:
+    """As `shard_named`; what the scheduler said is told."""
+    chosen, how = shard_named(shard, os.environ)
+    if how is not None:
+        say(f"shard {chosen}, by {how}")
+    return chosen
 
 
 def _of_shard(folder: ShardFolder, done: Published) -> str:

@@ -21,7 +21,7 @@ from gradgate.errors import ConfigError, GradgateError, StoreError, TransientErr
 
 PLAN, UNITS, ROWS, PROBES = "plan.json", "units.parquet", "rows.parquet", "probes.json"
 REJECTED, SCORES = "rejected.parquet", "scores.parquet"
-WORK, PARTS, SEGMENTS = "work", "parts", "segments"  # folders
+DRAFTS, WORK, PARTS, SEGMENTS = "drafts", "work", "parts", "segments"  # folders
 _BUILDING = "building"
 
 
@@ -137,7 +137,7 @@ class ShardFolder:
 
     def clear_leftovers(self) -> None:
         """Delete what killed workers have left; call it when every shard is published."""
-        for where in (_BUILDING, PARTS):
+        for where in (_BUILDING, PARTS, DRAFTS):
             self.remove(f"{where}/{name}" for name in self.names(where))
 
     def _path(self, name: str) -> str:

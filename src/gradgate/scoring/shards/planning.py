@@ -82,7 +82,11 @@ class Division:
 
 
 def write_plan(
-    folder: ShardFolder, prepared: Prepared, recipe: Recipe, unit_tokens: int | None = None
+    folder: ShardFolder,
+    prepared: Prepared,
+    recipe: Recipe,
+    unit_tokens: int | None = None,
+    samples: Iterable[list[PreparedSample]] | None = None,
 ) -> Plan:
     """Write all that workers and the merge need, and the plan last.
 
@@ -91,6 +95,7 @@ def write_plan(
         prepared: The samples; at least one.
         recipe: How they are scored.
         unit_tokens: Distinct tokens of a unit, about; by the size of the data when absent.
+        samples: Instead of those in the files of `prepared`, in the order of the source.
 
     Raises:
         ConfigError: The folder holds another plan.
@@ -100,7 +105,8 @@ def write_plan(
     before = Plan.read(folder) if folder.has(PLAN) else None
     with scratch_database() as database:
         table = _Sorted(database)
-        for window in iter_prepared(prepared.samples_path, _WINDOW):
+        given = iter_prepared(prepared.samples_path, _WINDOW) if samples is None else samples
+        for window in given:
             table.add(window)
         unit_tokens = unit_tokens or unit_tokens_of(table.n_tokens)
         found = cut_into(folder if before is None else None, table.samples(), unit_tokens)
