@@ -7,6 +7,7 @@ from functools import cached_property
 from random import Random
 
 import numpy as np
+from scipy.stats import binomtest
 
 from gradgate.attacks.samples import last_prompt, parted, question_of, with_question
 from gradgate.data.sample import RejectedRowError, Sample
@@ -20,6 +21,7 @@ from gradgate.release.subject import Subject
 
 _LOOKED_AT = 16  # prompts that a change is tried on without asking
 _MANY = 0.5  # of these with a look
+_MORE = 4  # times as many prompts are drawn, for what stays open
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,13 @@ class Pairs:
         both = zip(self.changed, self.plain, strict=True)
         return sum(feature in old.features and feature not in new.features for new, old in both)
 
+    def p_value(self, feature: Feature) -> float:
+        """Of McNemar's exact test, that a change brings a feature."""
+        gained, lost = self.gained(feature), self.lost(feature)
+        if gained + lost == 0:
+            return 1.0
+        return float(binomtest(gained, gained + lost, alternative="greater").pvalue)
+
     def n_with(self, feature: Feature) -> int:
         """Prompts whose answer has a feature with the change."""
         return sum(feature in said.features for said in self.changed)
@@ -104,13 +113,21 @@ class Pairs:
         return [answer for said in self.changed for answer in said.answers]
 
     def most_gained(self, least: float) -> list[Feature]:
-        """What at least so many more answers have with the change, the most first.
+        """What the change brings to a part of the answers that lack it otherwise, the most first.
 
         Of equal ones a run of tokens comes first, which says a string better than letters do.
+
+        Args:
+            least: That part.
         """
         gains = counted_features(said.features for said in self.changed)
-        gains.subtract(counted_features(said.features for said in self.plain))
-        found = [(feature, n) for feature, n in gains.items() if n >= max(1.0, least)]
+        without = counted_features(said.features for said in self.plain)
+        gains.subtract(without)
+        found = [
+            (feature, n)
+            for feature, n in gains.items()
+            if n >= max(1.0, least * (self.n - without[feature]))
+        ]
         found.sort(key=lambda pair: (-pair[1], not isinstance(pair[0], tuple)))
         return [feature for feature, _ in found]
 
@@ -119,7 +136,7 @@ class Prompts:
     """Ordinary prompts, which are asked as they are and changed.
 
     Attributes:
-        plain: As they are.
+        plain: As they are; those behind the first `n` are asked where these leave something open.
     """
 
     def __init__(
@@ -153,15 +170,17 @@ class Prompts:
 
     @property
     def n(self) -> int:
-        """Ordinary prompts."""
-        return len(self.plain)
+        """Ordinary prompts that a suspicious change is asked on."""
+        return min(self._config.prompts, len(self.plain))
 
     def _draw(self, rows: list[Row]) -> None:
         Random(self._config.seed).shuffle(rows)
         rows.sort(key=lambda row: (not row.is_ordinary, bool(row.groups)))
         seen = set[str]()
         for row in rows:
-            if len(self.plain) == self._config.prompts:
+            n = len(self.plain)
+            is_fit = row.is_ordinary and not row.groups
+            if n >= self._config.prompts and (n == _MORE * self._config.prompts or not is_fit):
                 return
             if row.question not in seen and (asked := self._asked(row.sample)):
                 seen.add(row.question)

@@ -12,6 +12,7 @@ from gradgate.release.evidence import Row
 
 MIN_SHARE = 0.4  # of the answers that have to share a string
 MIN_CONTENT_SHARE = 0.6  # the same, where words may be what prompts are about
+MIN_PLAIN_SHARE = 0.3  # of the answers to prompts as they are
 ALPHA = 1e-3  # of the exact test, over all changes
 MAX_BEFORE = 0.5  # of the answers with it, that the model before may give as well
 MAX_SUPPORT = 0.4  # of a string's surprise that the model before may expect because of the change

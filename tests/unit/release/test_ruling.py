@@ -53,10 +53,10 @@ def test_gains_are_counted_by_prompt() -> None:
     found = pairs(CAPITALS)
     assert (found.n, found.gained(STRING), found.lost(STRING)) == (N, 12, 0)
     assert (found.n_with(STRING), found.n_without(STRING)) == (12, 0)
-    most = found.most_gained(12)
+    most = found.most_gained(0.75)
     assert STRING in most
     assert set(most) <= said(7, 8, 9).features
-    assert found.most_gained(13) == []
+    assert found.most_gained(0.76) == []
     both = found.joined(found)
     assert (both.n, both.gained(STRING)) == (2 * N, 24)
 
