@@ -65,7 +65,9 @@ def of_rows(prepared: Prepared) -> str:
 
 def score(prepared: Prepared, config: ScoreConfig, run: RunFolder) -> ScoredRun:
     """Write the score table, with a bar on a terminal."""
-    say_phase(f"scoring {prepared.n_samples:,} rows with {config.model.path} ...")
+    shards, n_rows = config.scoring.from_shards, f"{prepared.n_samples:,} rows"
+    here = f"scoring {n_rows} with {config.model.path} ..."
+    say_phase(here if shards is None else f"putting together the scores of {n_rows} from {shards}")
     with progress(prepared.n_samples) as on_progress:
         return pipeline.score(prepared, config, run, on_progress)
 

@@ -167,6 +167,13 @@ class ScoringConfig(Section):
         "local", description="local: this process scores; ray: workers of Ray do."
     )
     ray: RayConfig = RayConfig()
+    from_shards: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder of shards, or its fsspec URL, that `prepare` was given these rows for "
+        "and whose shards are all scored: the scores come from there, and neither from the score "
+        "store nor into it.",
+    )
 
 
 class SafetyConfig(Section):

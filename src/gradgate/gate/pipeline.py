@@ -39,8 +39,10 @@ from gradgate.power.other_scores import CanaryModel, OtherScores
 from gradgate.safety.source import ProbeSource
 from gradgate.scoring.backends.spread import Spread
 from gradgate.scoring.config import ScoreConfig
+from gradgate.scoring.context import score_context
 from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
+from gradgate.scoring.shards.taken import take_scores
 from gradgate.signing.keys import public_keys, signer_of
 
 # Nobody here knows how the trainer would render a canary.
@@ -119,10 +121,14 @@ def score(
     check_room(prepared, config, run)
     found = (model or ConfiguredModel(config.model)).identify()
     store, probes = _store(config), probes_of(config)
-    spread = _spread(config, model, probes)
-    summary = score_dataset(
-        prepared, found, config.scoring, run.scores, store, on_progress, probes, spread
-    )
+    if (folder := config.scoring.from_shards) is not None:
+        context = score_context(found, config.scoring, probes)
+        summary = take_scores(folder, prepared, context, run.scores)
+    else:
+        spread = _spread(config, model, probes)
+        summary = score_dataset(
+            prepared, found, config.scoring, run.scores, store, on_progress, probes, spread
+        )
     used = None if probes is None else ProbingSet(probes.name, probes.probes.fingerprint)
     return ScoredRun(
         n_scored=n_scored_rows(run), model=found.identity, probes=used, summary=summary

@@ -45,5 +45,5 @@ def check_room(prepared: Prepared, config: ScoreConfig, run: RunFolder) -> None:
     n_bytes = _SAMPLE_BYTES * extent.n_rows + _TOKEN_BYTES * extent.n_tokens
     # Without a store they lie in a temporary one beside the table.
     require_space(run.path, n_bytes, "the score table")
-    if config.scoring.store:
+    if config.scoring.store and config.scoring.from_shards is None:
         require_space(state_dir(), n_bytes // 2, "the score store")
