@@ -1,7 +1,7 @@
 """A gate takes its scores from a folder of shards, if these are of its rows and its setting."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -30,7 +30,7 @@ def config_of(folder: Path, shards: Path | None, **model: object) -> GateConfig:
     )
 
 
-def scored_rows(base: Path, rows: list[Mapping[str, object]]) -> tuple[Prepared, Path]:
+def scored_rows(base: Path, rows: Sequence[Mapping[str, object]]) -> tuple[Prepared, Path]:
     """Rows in `base / "rows"`, and a folder in which their shards are scored."""
     prepared = prepared_at(base / "rows", rows)
     scored(planned(base / "shards", prepared)[0], 3)
