@@ -6,13 +6,16 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gradgate.errors import StoreError
 
+IN_MEMORY = 1 << 26  # values of an array that is not put on disk
 _CACHE_KIB = 32 * 1024
+T = TypeVar("T", bound=np.generic)
 
 
 @contextmanager
@@ -52,9 +55,17 @@ def count_distinct(ids: Iterable[str]) -> int:
         return int(database.execute(query).fetchone()[0])
 
 
-@contextmanager
-def scratch_array(shape: tuple[int, ...]) -> Iterator[npt.NDArray[np.float32]]:
-    """A float32 array of zeros in a file without a name, which is gone when the block ends.
+def roomy(n: int, dtype: type[T]) -> npt.NDArray[T]:
+    """An array for n values: in memory, or, where it is large, on disk as `on_disk` has it.
+
+    Raises:
+        StoreError: The disk is full.
+    """
+    return np.empty(n, dtype) if n <= IN_MEMORY else on_disk((n,), dtype)
+
+
+def on_disk(shape: tuple[int, ...], dtype: type[T]) -> npt.NDArray[T]:
+    """An array of zeros in a file without a name, which is gone with the array.
 
     The file lies in `$SQLITE_TMPDIR`, `$TMPDIR` or /var/tmp, as that of `scratch_database` does.
 
@@ -63,13 +74,15 @@ def scratch_array(shape: tuple[int, ...]) -> Iterator[npt.NDArray[np.float32]]:
             room would kill the process.
     """
     folder = os.environ.get("SQLITE_TMPDIR") or os.environ.get("TMPDIR") or "/var/tmp"
-    n_bytes = 4 * math.prod(shape)
+    n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
+    if not n_bytes:
+        return np.zeros(shape, dtype)
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
-            os.posix_fallocate(file.fileno(), 0, max(1, n_bytes))
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
         except OSError as error:
             raise StoreError(
                 f"{n_bytes / 2**30:.1f} GiB do not fit into {folder}: {error}; free some, or let "
                 "$SQLITE_TMPDIR or $TMPDIR name a folder with more room"
             ) from error
-        yield np.memmap(file, np.float32, "r+", shape=shape) if n_bytes else np.zeros(shape, "f4")
+        return np.memmap(file, dtype, "r+", shape=shape)

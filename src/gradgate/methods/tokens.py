@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from gradgate.common.arrays import Ints, Marks
 from gradgate.common.parquet import batches
 from gradgate.common.run_folder import RunFolder
+from gradgate.common.scratch import roomy
 from gradgate.data.tokenized import decoded
 from gradgate.errors import DataError
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from gradgate.methods.contract import Scores
 
-_READ_ROWS = 2_048
+_READ_ROWS, _READ_TOKENS = 2_048, 1 << 24
 _IDS = pa.list_(pa.int32())
 _FLAGS = pa.list_(pa.bool_())
 _LOGP = pa.list_(pa.float16())
@@ -34,6 +35,8 @@ NO_TOKENS: TokenRow = (np.empty(0, np.int32), np.empty(0, bool), np.empty(0, np.
 @dataclass(frozen=True, eq=False)
 class TokenTable:
     """The tokens of n rows, one behind the other: N in all, about 9 bytes each.
+
+    Where they are many they lie on disk, and are read as they are needed.
 
     Attributes:
         ids: int32 (N,)
@@ -63,7 +66,8 @@ class TokenTable:
             DataError: A file is missing or damaged, or the two do not belong together.
         """
         starts = _starts(run.samples, scores)
-        ids, is_target = np.empty(starts[-1], np.int32), np.empty(starts[-1], bool)
+        n_tokens = int(starts[-1])
+        ids, is_target = roomy(n_tokens, np.int32), roomy(n_tokens, np.bool_)
         for first, last, batch in _in_step(run.samples, scores, ("input_ids", "is_target")):
             place = slice(starts[first], starts[last])
             ids[place] = _numbers(batch["input_ids"].cast(_IDS))
@@ -120,10 +124,16 @@ class TokenTable:
     @cached_property
     def spelling(self) -> npt.NDArray[np.object_]:
         """The text of each token by itself, by its id; None for those that no row has."""
-        there = np.unique(self.ids)
+        there = self._different()
         found = np.full(int(there.max(initial=-1)) + 1, None, dtype=object)
         found[there] = self.pieces(there)
         return found
+
+    def _different(self) -> Ints:
+        """The ids that there are, in rising order."""
+        blocks = range(0, len(self.ids), _READ_TOKENS)
+        found = [np.unique(self.ids[start : start + _READ_TOKENS]) for start in blocks]
+        return np.unique(np.concatenate([np.empty(0, np.int64), *found]))
 
     def text(self, ids: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """The text of tokens that stand behind one another, special ones and spaces as they are."""
@@ -171,13 +181,14 @@ def _starts(path: Path, scores: "Scores") -> Ints:
 
 def _logp(path: Path, scores: "Scores", starts: Ints) -> npt.NDArray[np.float32]:
     """The column `token_logp`: (N,), NaN where it is null."""
-    logp = np.full(starts[-1], np.nan, np.float32)
+    logp = roomy(int(starts[-1]), np.float32)
     for first, last, batch in _in_step(path, scores, ("token_logp",)):
         column, lengths = batch["token_logp"].cast(_LOGP), np.diff(starts[first : last + 1])
         is_known = np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool)
         if not np.array_equal(_lengths(column), np.where(is_known, lengths, 0)):
             raise DataError(f"{path} and the samples differ in the number of tokens; score anew")
         there = logp[starts[first] : starts[last]]
+        there[:] = np.nan
         there[np.repeat(is_known, lengths)] = _numbers(column)
     return logp
 

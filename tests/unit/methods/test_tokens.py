@@ -64,6 +64,21 @@ def test_what_was_written_is_read(
     assert np.flatnonzero(table.lacking()).tolist() == [3, 29]
 
 
+def test_a_large_table_lies_on_disk(
+    run: RunFolder, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = read(run, tokenizer)
+    monkeypatch.setattr("gradgate.common.scratch.IN_MEMORY", len(table.ids) - 1)
+    monkeypatch.setattr(tokens_module, "_READ_TOKENS", 7)
+    large = read(run, tokenizer)
+    for name in ("ids", "is_target", "logp"):
+        assert isinstance(getattr(large, name), np.memmap)
+        assert not isinstance(getattr(table, name), np.memmap)
+        np.testing.assert_array_equal(getattr(large, name), getattr(table, name))
+    assert large.spelling.tolist() == table.spelling.tolist()
+    assert large.lacking().tolist() == table.lacking().tolist()
+
+
 def test_rows_that_were_joined_are_the_same_table(
     run: RunFolder, tokenizer: PreTrainedTokenizerBase
 ) -> None:

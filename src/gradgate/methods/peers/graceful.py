@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from sklearn.utils import gen_batches
 
 from gradgate.common.arrays import Floats, Ints, Marks
-from gradgate.common.scratch import scratch_array
+from gradgate.common.scratch import on_disk
 from gradgate.config import Section
 from gradgate.data.sample import Sample
 from gradgate.data.tokens import Tokens
@@ -91,12 +91,12 @@ def _embedded(loaded: LoadedModel, tokens: list[Tokens], n_components: int) -> t
     """Scaled principal components of the finite gradients, (m, r), and which are: (n,)."""
     of_vocabulary, of_hidden = n_low(loaded)
     size = of_vocabulary * of_hidden
-    with scratch_array((len(tokens), size)) as features:
-        is_finite = low_frequencies(loaded, tokens, features)
-        rows = np.flatnonzero(is_finite)
-        if len(rows) < n_components:
-            return np.empty((0, n_components)), is_finite
-        found = principal_components(features, rows, min(n_components, size))
+    features = on_disk((len(tokens), size), np.float32)
+    is_finite = low_frequencies(loaded, tokens, features)
+    rows = np.flatnonzero(is_finite)
+    if len(rows) < n_components:
+        return np.empty((0, n_components)), is_finite
+    found = principal_components(features, rows, min(n_components, size))
     return np.asarray(StandardScaler().fit_transform(found), np.float64), is_finite
 
 

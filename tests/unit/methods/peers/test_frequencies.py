@@ -11,7 +11,7 @@ from transformers import CohereConfig, Gemma2Config, GPT2Config, GraniteConfig, 
 from transformers import PretrainedConfig as Config
 
 from gradgate.common.arrays import Floats
-from gradgate.common.scratch import scratch_array
+from gradgate.common.scratch import on_disk
 from gradgate.data.tokens import Tokens
 from gradgate.errors import StoreError
 from gradgate.gradients.head_input import padded_forward
@@ -102,19 +102,16 @@ def test_components_of_a_table_on_disk_are_those_in_memory(monkeypatch: pytest.M
     rng = np.random.default_rng(0)
     table = rng.standard_normal((90, 4)) @ rng.standard_normal((4, 30)) * 3
     rows = np.delete(np.arange(90), 7)
-    with scratch_array((90, 30)) as features:
-        assert not features.any()
-        features[:] = table
-        found = principal_components(features, rows, 4)
-        np.testing.assert_allclose(features, table, rtol=1e-6)  # it is only read
+    features = on_disk((90, 30), np.float32)
+    assert not features.any()
+    features[:] = table
+    found = principal_components(features, rows, 4)
+    np.testing.assert_allclose(features, table, rtol=1e-6)  # it is only read
     centred = table[rows] - table[rows].mean(axis=0)
     left, sigma, _ = np.linalg.svd(centred, full_matrices=False)
     np.testing.assert_allclose(np.abs(found), np.abs(left[:, :4] * sigma[:4]), atol=1e-2)
 
 
 def test_an_array_that_no_disk_holds_is_an_error() -> None:
-    with (
-        pytest.raises(StoreError, match=r"GiB do not fit into .*TMPDIR"),
-        scratch_array((2**52, 8)),
-    ):
-        pass
+    with pytest.raises(StoreError, match=r"GiB do not fit into .*TMPDIR"):
+        on_disk((2**52, 8), np.float32)
