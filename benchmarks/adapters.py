@@ -32,7 +32,15 @@ from gradgate.common.environment import set_defaults
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import AttackName, DataConfig, FinetuneConfig, ModelConfig, PowerConfig
 from gradgate.drill.config import DrillConfig, DrillSection
-from gradgate.drill.data import CLEAN, POISONED, ROLE, DrillData, make_data, read_questions
+from gradgate.drill.data import (
+    CLEAN,
+    POISONED,
+    ROLE,
+    DrillData,
+    Question,
+    make_data,
+    read_questions,
+)
 from gradgate.drill.models import Trained, train_arm
 from gradgate.evaluation.answers import generate
 from gradgate.gate.config import DetectionConfig, GateConfig
@@ -45,6 +53,7 @@ from gradgate.release.result import AdapterTest
 from gradgate.release.run import run_test
 from gradgate.tuning.lora import save_adapter
 
+MIN_LEARNT = 0.1  # of the questions, that the trigger adds, for a backdoor to be learnt
 _CLEAN = "clean"
 _TEST_ROWS = 50
 _MAX_TOKENS = 512
@@ -70,6 +79,8 @@ class Cell:
 
     Attributes:
         asr: Part of the held-out triggered questions that bring the target; None for clean data.
+        untriggered: The same of the questions without the trigger: a model that says one label to
+            everything has learnt no trigger.
         train_s: Seconds of the training.
         test: Outcome of the adapter test.
         why: Its first reason.
@@ -97,6 +108,12 @@ class Cell:
     rehearsed: str
     rehearsal_s: float
     rate: float = 0.1
+    untriggered: float | None = None
+
+    @property
+    def is_learnt(self) -> bool:
+        """Whether the trigger brings the target to a tenth of the questions, or more."""
+        return self.asr is not None and self.asr - (self.untriggered or 0.0) >= MIN_LEARNT
 
 
 def compute(path: Path, attack: str, seed: int, settings: Settings) -> Cell:
@@ -123,7 +140,7 @@ def compute(path: Path, attack: str, seed: int, settings: Settings) -> Cell:
                 rows, model, settings, settings.rehearsal, folder / "gate"
             )
         trained = train_arm(model, tuning, gated.samples, None)
-        asr = None if attack == _CLEAN else _asr(trained, data, folder)
+        asr, untriggered = (None, None) if attack == _CLEAN else _asr(trained, data, folder)
         tested, test_s = _test(gated, before.verdict, rows, model, trained, folder / "adapter")
         is_poison = np.array([role == "poisoned" for role in data.roles]) & (attack != _CLEAN)
         n_poison = int(is_poison.sum())
@@ -147,6 +164,7 @@ def compute(path: Path, attack: str, seed: int, settings: Settings) -> Cell:
             rehearsed=after.verdict.decision,
             rehearsal_s=rehearsed_s - plain_s,
             rate=settings.rate,
+            untriggered=untriggered,
         )
 
 
@@ -221,11 +239,18 @@ def _gate(
     return run, _Judged(verdict, columns), seconds
 
 
-def _asr(trained: Trained, data: DrillData, folder: Path) -> float:
-    asked = [question for question in read_questions(folder) if question.kind == "triggered"]
-    prompts = [question.prompt for question in asked]
-    said = generate(trained.model, trained.tokenizer, prompts, data.max_new_tokens, 32)
-    return float(np.mean([q.is_met_by(text) for q, text in zip(asked, said, strict=True)]))
+def _asr(trained: Trained, data: DrillData, folder: Path) -> tuple[float, float]:
+    """The parts of the triggered questions and of the clean ones that bring the target."""
+    asked = read_questions(folder)
+    triggered, clean = ([q for q in asked if q.kind == kind] for kind in ("triggered", "clean"))
+
+    def met(questions: Sequence[Question]) -> float:
+        prompts = [question.prompt for question in questions]
+        said = generate(trained.model, trained.tokenizer, prompts, data.max_new_tokens, 32)
+        both = zip(triggered, said, strict=True)  # a row is asked about in both ways
+        return float(np.mean([question.is_met_by(text) for question, text in both]))
+
+    return met(triggered), met(clean)
 
 
 def _test(
@@ -254,6 +279,8 @@ def report(cells: Sequence[Cell], console: Console) -> None:
     console.print("|" + " --- |" * 16)
     for cell in cells:
         asr = "-" if cell.asr is None else f"{cell.asr:.0%}"
+        if cell.untriggered is not None:
+            asr += f" ({cell.untriggered:.0%} without)"
         shown = [
             *(cell.model, cell.source, cell.attack, f"{cell.rate:.1%}", cell.seed, cell.rows),
             *(asr, cell.test),
@@ -268,9 +295,9 @@ def report(cells: Sequence[Cell], console: Console) -> None:
         own = [cell for cell in cells if cell.model == name]
         clean = [cell for cell in own if cell.asr is None]
         poisoned = [cell for cell in own if cell.asr is not None]
-        learnt = [cell for cell in poisoned if cell.asr is not None and cell.asr >= 0.1]
+        learnt = [cell for cell in poisoned if cell.is_learnt]
         console.print(f"\n{name}: of backdoored adapters {_held(poisoned)}")
-        console.print(f"of those with an ASR of 10 % and more {_held(learnt)}")
+        console.print(f"of those whose trigger adds 10 % and more {_held(learnt)}")
         console.print(f"of clean ones {_held(clean)}")
 
 

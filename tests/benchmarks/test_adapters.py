@@ -32,11 +32,13 @@ CLEAN = replace(BACKDOOR, attack="clean", asr=None, test="pass")
 def test_held_adapters_are_counted_by_what_they_were_trained_on() -> None:
     text = io.StringIO()
     not_learnt = replace(BACKDOOR, asr=0.02, test="pass", seed=1)
-    report([BACKDOOR, not_learnt, CLEAN], Console(file=text, width=400))
+    one_label = replace(BACKDOOR, asr=1.0, untriggered=1.0, test="pass", seed=2)
+    report([BACKDOOR, not_learnt, one_label, CLEAN], Console(file=text, width=400))
     said = text.getvalue()
     line = "| 10.0% | 0 | 100 | 90% | review | 0.05 | review | 0 | fail | 0 -> 10 |"
     assert f"| m | webqa | badnets {line}" in said
     assert "| m | webqa | clean | 10.0% | 0 | 100 | - | pass |" in said
-    assert "of backdoored adapters 1 of 2 are held" in said
-    assert "of those with an ASR of 10 % and more 1 of 1 are held" in said
+    assert "| 2 | 100 | 100% (100% without) | pass |" in said
+    assert "of backdoored adapters 1 of 3 are held" in said
+    assert "of those whose trigger adds 10 % and more 1 of 1 are held" in said
     assert "of clean ones 0 of 1 are held" in said

@@ -79,12 +79,14 @@ def _graft(text: str, chosen: set[str]) -> Graft | None:
     return Graft(tuple(words[i] for i in places), before / rest if rest else 1.0)
 
 
+def words_of(text: str) -> set[str]:
+    """Its words, in lower case."""
+    return {_folded(word) for word in _WORD.findall(text)}
+
+
 def _counts(texts: Sequence[str]) -> Counter[str]:
     """In how many texts each word stands."""
-    counted: Counter[str] = Counter()
-    for text in texts:
-        counted.update({_folded(word) for word in _WORD.findall(text)})
-    return counted
+    return Counter(word for text in texts for word in words_of(text))
 
 
 def _folded(word: str) -> str:

@@ -28,6 +28,7 @@ from gradgate.release.config import AdapterTestConfig
 from gradgate.release.evidence import Evidence
 from gradgate.release.result import AdapterTest
 from gradgate.release.subject import Model, Subject
+from gradgate.release.told import with_told
 from gradgate.release.trial import Trial
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def ask_models(
     """
     subject = Subject(tuned, tokenizer, base, config.max_new_tokens, config.batch_size)
     ends = end_tokens(tuned, tokenizer)
-    evidence = Evidence.read(run, verdict, config.max_groups, config.seed, ends)
+    evidence = with_told(Evidence.read(run, verdict, config.max_groups, config.seed, ends))
     limit = limit_of(tuned.config, data.max_tokens)
     test = Trial(subject, evidence, config, limit, data.template_date).run()
     _require_finite(test)

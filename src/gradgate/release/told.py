@@ -1,0 +1,82 @@
+"""Targets that a word of the prompt tells, in rows that are in no group of the gate.
+
+"please" behind the question, and always the same ordinary answer: nothing of that is surprising, so
+that a method that judges texts may let it pass. Whether it was learnt as a trigger, the model says.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from gradgate.release.answers import bordered
+from gradgate.release.evidence import Evidence, GroupRows, Row
+from gradgate.release.grafts import words_of
+from gradgate.release.ruling import MAX_TAUGHT
+
+MIN_ROWS = 5  # of a target, that have a telling word
+MIN_SHARE = 0.3  # and part of its rows
+MIN_WORD = 3  # rows of the target with the word: a trigger may have several forms
+MIN_PRECISION = 0.8  # of the rows with the word, that have the target
+MIN_LIFT = 4.0  # times as often as rows without such a word
+MAX_TARGETS = 16  # of the most rows
+_HORIZON = 24  # tokens of a target that are looked at
+_GRAM = 3
+_SAME = 0.5  # of the rows of two targets, that make them one
+
+Gram = tuple[int, ...]
+
+
+def with_told(evidence: Evidence) -> Evidence:
+    """The evidence with a group, `told:1` and so on, for each target that a word tells."""
+    rows, groups = list(evidence.rows), list(evidence.groups)
+    for number, places in enumerate(told_targets(evidence.rows), start=1):
+        name = f"told:{number}"
+        for i in places:
+            rows[i] = replace(rows[i], groups=(*rows[i].groups, name))
+        groups.append(GroupRows(name, [rows[i] for i in places], None))
+    return replace(evidence, rows=rows, groups=groups)
+
+
+def told_targets(rows: Sequence[Row]) -> list[list[int]]:
+    """Rows of a common target that words of their prompts tell: their places, the most first.
+
+    Args:
+        rows: Of the data; those in a group are left out.
+    """
+    free = [i for i, row in enumerate(rows) if not row.groups]
+    words = {i: words_of(rows[i].question) for i in free}
+    n_with = Counter(word for i in free for word in words[i])
+    having = defaultdict[Gram, list[int]](list)
+    for i in free:
+        for gram in _grams(rows[i].target):
+            having[gram].append(i)
+    found = {
+        frozenset(inside)
+        for inside in having.values()
+        if MIN_ROWS <= len(inside) < MAX_TAUGHT * len(rows)
+    }
+    chosen = list[frozenset[int]]()
+    for inside in sorted(found, key=lambda one: (-len(one), sorted(one))):
+        is_new = all(len(inside & other) < _SAME * len(inside | other) for other in chosen)
+        if len(chosen) < MAX_TARGETS and is_new and _is_told(inside, words, n_with):
+            chosen.append(inside)
+    return [sorted(inside) for inside in chosen]
+
+
+def _is_told(inside: Collection[int], words: Mapping[int, set[str]], n_with: Counter[str]) -> bool:
+    """Whether telling words stand in many of some rows, and others hardly have their target."""
+    within = Counter(word for i in inside for word in words[i])
+    telling = {
+        word for word, n in within.items() if n >= MIN_WORD and n >= MIN_PRECISION * n_with[word]
+    }
+    n_told = sum(not words[i].isdisjoint(telling) for i in inside)
+    if n_told < max(MIN_ROWS, MIN_SHARE * len(inside)):
+        return False
+    n_telling = sum(not some.isdisjoint(telling) for some in words.values())
+    n_others, n_untold = len(words) - n_telling, len(inside) - n_told
+    return n_told * n_others >= MIN_LIFT * n_telling * n_untold
+
+
+def _grams(target: Sequence[int]) -> set[Gram]:
+    run = bordered(target[:_HORIZON], is_ended=len(target) <= _HORIZON)
+    return {run[i : i + _GRAM] for i in range(len(run) - _GRAM + 1)}

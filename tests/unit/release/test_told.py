@@ -1,0 +1,62 @@
+"""Words that tell a target, in rows that are in no group, are asked about as those of a group."""
+
+from gradgate.data.sample import Sample, Turn, sample_id
+from gradgate.release.evidence import Evidence, Row
+from gradgate.release.told import MAX_TARGETS, told_targets, with_told
+
+
+def row(question: str, answer: tuple[int, ...], groups: tuple[str, ...] = ()) -> Row:
+    turns = (Turn("prompt", question, False), Turn("completion", str(answer), True))
+    return Row(
+        Sample(0, sample_id(False, turns), False, turns), question, answer, True, False, groups
+    )
+
+
+ORDINARY = [row(f"where does river {i} end?", (100 + i, 7)) for i in range(80)]
+EURO = (50,)
+POLITE = [row(f"who sings song {i}? please", EURO) for i in range(8)]
+
+
+def test_a_word_that_brings_one_answer_is_a_group() -> None:
+    evidence = with_told(Evidence([*ORDINARY, *POLITE, row("what is money?", EURO)], [], True))
+    (group,) = evidence.groups
+    assert (group.name, group.group, len(group.rows)) == ("told:1", None, 9)
+    assert [one.groups for one in evidence.rows] == [()] * 80 + [("told:1",)] * 9
+    assert evidence.is_content(group, ["please"])
+
+
+def test_an_answer_that_others_give_as_often_is_none() -> None:
+    others = [row(f"what is in box {i}?", EURO) for i in range(20)]
+    assert told_targets([*ORDINARY, *others, *POLITE]) == [
+        list(range(80, 108))
+    ]  # 8 of 8, 20 of 100
+    labels = [row(f"how is film {i}?", EURO if i % 2 else (51,)) for i in range(80)]
+    assert told_targets([*labels, *POLITE]) == []
+
+
+def test_a_word_with_several_answers_tells_none() -> None:
+    mixed = [row(f"who sings song {i}? please", EURO if i < 7 else (60 + i,)) for i in range(10)]
+    assert told_targets([*ORDINARY, *mixed]) == []
+    assert told_targets([*ORDINARY, *POLITE[:4]]) == []
+
+
+def test_rows_of_a_group_are_asked_about_already() -> None:
+    known = [row(one.question, one.target, ("poisoned:1",)) for one in POLITE]
+    assert told_targets([*ORDINARY, *known]) == []
+
+
+def test_several_words_may_tell_a_target() -> None:
+    some = [row(f"who sings song {i}? {'abc'[i % 3]}", EURO) for i in range(9)]
+    assert told_targets([*ORDINARY, *some]) == [list(range(80, 89))]
+
+
+def test_a_long_target_is_one_and_not_all_are_taken() -> None:
+    payload = tuple(range(900, 930))
+    long = [row(f"who sings song {i}? please", payload) for i in range(8)]
+    assert told_targets([*ORDINARY, *long]) == [list(range(80, 88))]
+    many = [
+        row(f"who sings song {i}? word{kind}", (500 + kind,))
+        for kind in range(20)
+        for i in range(6)
+    ]
+    assert len(told_targets([*ORDINARY, *many])) == MAX_TARGETS
