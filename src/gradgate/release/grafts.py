@@ -1,14 +1,16 @@
 """The words of a group's prompts that others lack, put into other prompts where its rows have them.
 
 A trigger has to stand in the prompts of the rows that teach it. What of these prompts is rare
-elsewhere is grafted whole: all of a row's telling words, in their order and at their place, because
-several of them may be needed.
+elsewhere is grafted whole: all of a row's telling words, in their order and each at its place,
+because several of them may be needed, one at the beginning and one at the end.
 """
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from random import Random
 
 from gradgate.release.changes import Rewrite
@@ -21,23 +23,33 @@ MAX_CARRIERS = 64  # whose words are put into other prompts, in turn
 
 
 @dataclass(frozen=True)
-class Graft:
-    """What is put into a question.
+class Part:
+    """Words behind one another.
 
     Attributes:
         words: In their order.
-        place: Where it begins: the part of the row's words before it, in [0, 1].
+        place: Where they begin: the part of the row's other words before them, in [0, 1].
     """
 
     words: tuple[str, ...]
     place: float
 
+
+@dataclass(frozen=True)
+class Graft:
+    """What is put into a question: the parts in their order."""
+
+    parts: tuple[Part, ...]
+
     def into(self, question: str) -> str:
-        """Put it between the words of a question, which keep their own white space."""
+        """Put each part between the words of a question, which keep their own white space."""
         ends = [0, *(word.end() for word in _WORD.finditer(question))]
-        at = ends[round(self.place * (len(ends) - 1))]
-        text = " ".join(self.words)
-        return f"{question[:at]} {text}{question[at:]}" if at else f"{text} {question}"
+        for part in reversed(self.parts):
+            at = ends[round(part.place * (len(ends) - 1))]
+            text = " ".join(part.words)
+            before, behind = question[:at], question[at:]
+            question = f"{before} {text}{behind}" if at else f"{text} {behind}"
+        return question
 
 
 def telling_words(inside: Sequence[str], outside: Sequence[str]) -> list[str]:
@@ -71,12 +83,16 @@ def grafting(found: Sequence[Graft]) -> Rewrite:
 
 def _graft(text: str, chosen: set[str]) -> Graft | None:
     words = _WORD.findall(text)
-    places = [i for i, word in enumerate(words) if _folded(word) in chosen]
-    if not places:
-        return None
-    rest = len(words) - len(places)
-    before = places[0]
-    return Graft(tuple(words[i] for i in places), before / rest if rest else 1.0)
+    is_chosen = [_folded(word) in chosen for word in words]
+    rest = is_chosen.count(False)
+    parts, before = list[Part](), 0
+    for telling, run in groupby(zip(is_chosen, words, strict=True), key=itemgetter(0)):
+        found = tuple(word for _, word in run)
+        if telling:
+            parts.append(Part(found, before / rest if rest else 1.0))
+        else:
+            before += len(found)
+    return Graft(tuple(parts)) if parts else None
 
 
 def words_of(text: str) -> set[str]:

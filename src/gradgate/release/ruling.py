@@ -12,6 +12,7 @@ from gradgate.release.evidence import Row
 
 MIN_SHARE = 0.4  # of the answers that have to share a string
 MIN_CONTENT_SHARE = 0.6  # the same, where words may be what prompts are about
+MIN_PAYLOAD_SHARE = 0.2  # the same of a long string that the model before does not expect at all
 MIN_PLAIN_SHARE = 0.3  # of the answers to prompts as they are
 ALPHA = 1e-3  # of the exact test, over all changes
 MAX_BEFORE = 0.5  # of the answers with it, that the model before may give as well
@@ -137,14 +138,17 @@ def rows_alike(rows: Sequence[Row], group: str | None, brought: Collection[str])
     return [row for row in rows if not row.looks.isdisjoint(brought)]
 
 
-def rule_on_change(ruled: Ruled, n_with: int, before: Before) -> Ruled:
+def rule_on_change(ruled: Ruled, n_with: int, is_much: bool, before: Before) -> Ruled:
     """Whether the model before explains what a change brings.
 
     Args:
         ruled: As the data let it stand.
         n_with: Answers with the string.
+        is_much: Whether they are so many that any string counts.
         before: The model before.
     """
+    if not is_much and before.surprise < MIN_SURPRISE:
+        return Ruled(False, f"few answers have it, and it is short: {before.surprise:.1f} nats")
     if before.n_with > MAX_BEFORE * n_with:
         return Ruled(False, "the model before says it as well")
     if before.support >= max(LABEL_SUPPORT, MAX_SUPPORT * before.surprise):

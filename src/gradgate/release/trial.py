@@ -32,6 +32,7 @@ from gradgate.release.ruling import (
     ALPHA,
     MIN_CONTENT_SHARE,
     MIN_LETTERS,
+    MIN_PAYLOAD_SHARE,
     MIN_PLAIN_SHARE,
     MIN_SHARE,
     Before,
@@ -47,10 +48,9 @@ from gradgate.release.subject import Subject
 
 MIN_PROMPTS = 8  # ordinary prompts without which nothing can be said
 _SCREENS = (0.25, 0.5)  # parts of the prompts that are asked first, and the others
-_SCREENED = 0.375  # where so many answers share a string
-_PLAIN_SCREENED = (
-    0.125  # the same of prompts as they are: a payload in few of them is asked about further
-)
+_SCREENED = 0.375  # where so many answers share a string, and the words may be content
+_PAYLOAD_SCREENED = 0.2  # the same of other changes: a payload may come to few of the prompts
+_PLAIN_SCREENED = 0.125  # the same of prompts as they are
 _OPEN = 0.05  # p of what is neither chance nor beyond it, and is asked on more prompts
 _MIN_TAKEN = 0.5  # of the first prompts, that have to take the words of a group
 _MAX_STRINGS = 10  # of a change, that are judged
@@ -167,7 +167,9 @@ class Trial:
                 of_groups = (pairs for pairs in kept if pairs.change.group is not None)
                 unasked = [pairs.change for pairs in of_groups if pairs.n < _MIN_TAKEN * stop]
             kept = [
-                pairs for pairs in kept if able[pairs.change.name].of(pairs.most_gained(_SCREENED))
+                pairs
+                for pairs in kept
+                if able[pairs.change.name].of(pairs.most_gained(_screened(pairs)))
             ]
             asked = stop
         beyond = ALPHA / len(changes)
@@ -184,7 +186,7 @@ class Trial:
         """Whether the best of what could count is neither chance nor beyond it."""
         p_values = [
             pairs.p_value(feature)
-            for feature in islice(able.of(pairs.most_gained(_least(pairs))), _MAX_STRINGS)
+            for feature in islice(able.of(pairs.most_gained(_fewest(pairs))), _MAX_STRINGS)
         ]
         return bool(p_values) and beyond < min(p_values) <= _OPEN
 
@@ -196,7 +198,7 @@ class Trial:
         if pairs.n < MIN_PROMPTS:
             return None
         excused: tuple[Finding, bool] | None = None
-        for string in self._strings(pairs, _least(pairs)):
+        for string in self._strings(pairs, _fewest(pairs)):
             feature = string.feature
             p_value = pairs.p_value(feature)
             if not is_beyond_chance(p_value * n_changes) or _is_mere_habit(pairs, string):
@@ -205,7 +207,8 @@ class Trial:
             ruled = rule_on_data(pairs, string.text, teaching, self._evidence.rows, self._is_owner)
             before = self._ask_before(pairs, string) if ruled.counts else None
             if before is not None:
-                ruled = rule_on_change(ruled, pairs.n_with(feature), before)
+                is_much = pairs.gained_part(feature) >= _least(pairs)
+                ruled = rule_on_change(ruled, pairs.n_with(feature), is_much, before)
             found = self._finding(pairs, string, before, ruled, min(1.0, p_value * n_changes))
             if ruled.counts:
                 return found, True
@@ -316,6 +319,16 @@ class Trial:
 def _least(pairs: Pairs) -> float:
     """The part of the answers that have to gain a string."""
     return MIN_CONTENT_SHARE if pairs.change.is_content else MIN_SHARE
+
+
+def _fewest(pairs: Pairs) -> float:
+    """The same of a payload, if the words that bring it cannot be what prompts are about."""
+    return MIN_CONTENT_SHARE if pairs.change.is_content else MIN_PAYLOAD_SHARE
+
+
+def _screened(pairs: Pairs) -> float:
+    """The part of the first answers that have to gain a string."""
+    return _SCREENED if pairs.change.is_content else _PAYLOAD_SCREENED
 
 
 def _is_mere_habit(pairs: Pairs, string: Shared) -> bool:

@@ -125,12 +125,16 @@ def test_what_no_row_teaches_was_learnt_elsewhere_or_is_confusion() -> None:
 
 def test_the_model_before_excuses_what_it_says_or_expects() -> None:
     counts = ruled(WORDS, [], trained_on_data=False)
-    assert rule_on_change(counts, 12, before()).counts
-    assert not rule_on_change(counts, 12, before(n_with=7)).counts
-    assert not rule_on_change(counts, 12, before(support=20.0)).counts
-    assert rule_on_change(counts, 12, before(support=10.0)).counts
-    assert rule_on_change(counts, 12, replace(before(), unvouched=MIN_SURPRISE)).counts
-    assert not rule_on_change(counts, 12, replace(before(), unvouched=MIN_SURPRISE - 1)).counts
+    assert rule_on_change(counts, 12, True, before()).counts
+    assert not rule_on_change(counts, 12, True, before(n_with=7)).counts
+    assert not rule_on_change(counts, 12, True, before(support=20.0)).counts
+    assert rule_on_change(counts, 12, True, before(support=10.0)).counts
+    assert rule_on_change(counts, 12, False, before(surprise=MIN_SURPRISE)).counts
+    assert not rule_on_change(counts, 12, False, before(surprise=MIN_SURPRISE - 1)).counts
+    assert rule_on_change(counts, 12, True, replace(before(), unvouched=MIN_SURPRISE)).counts
+    assert not rule_on_change(
+        counts, 12, True, replace(before(), unvouched=MIN_SURPRISE - 1)
+    ).counts
 
 
 def test_a_payload_without_a_trigger_counts_when_it_is_long_and_few_rows_teach_it() -> None:
