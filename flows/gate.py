@@ -8,7 +8,7 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State
 
 import gradgate.gate.pipeline
-from flows.outcome import broken, state_of
+from flows.outcome import as_the_signal, broken, state_of
 from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
 from gradgate.errors import GradgateError
@@ -60,7 +60,7 @@ def run_gate(run: GateRun, config: GateConfig) -> Verdict:
 
 def concluded(run: GateRun, config: GateConfig, decide: Callable[[], Verdict]) -> Verdict:
     """Publish the evidence of what is decided, or of what breaks meanwhile."""
-    with errors_recorded(run, config):
+    with errors_recorded(run, config), as_the_signal():
         verdict = compare(run, config, decide())
         publish(run, config, verdict)
     remember(run, config, verdict)

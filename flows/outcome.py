@@ -1,9 +1,12 @@
 """From a verdict or a test to a Prefect state, and from a state to an exit code."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed
 
 from gradgate.common.redaction import redacted
@@ -52,3 +55,21 @@ def exit_code_of(state: State[Any]) -> int:
     """The verdict's exit code; 2 for a run that broke before or after its verdict."""
     decisions = {name: decision for decision, name in STATE_NAMES.items()}
     return EXIT_CODES[decisions.get(str(state.name), "error")]
+
+
+@contextmanager
+def as_the_signal() -> Iterator[None]:
+    """Let a signal through that Prefect hides.
+
+    One that comes while Prefect makes a task run becomes a ValueError ("Task run is not set"), and
+    the flow run would be Failed, as if it had broken, and not Crashed.
+    """
+    try:
+        yield
+    except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None and not isinstance(behind, TerminationSignal):
+            behind = behind.__context__
+        if behind is None:
+            raise
+        raise behind from None

@@ -17,8 +17,10 @@ import yaml
 from forked import FLOWS, Child, Forker
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from prefect.exceptions import TerminationSignal
 from tracking_helpers import config, read
 
+from flows.outcome import as_the_signal
 from gradgate.common.processes import Process
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import TrackingConfig
@@ -35,6 +37,7 @@ Hold = Callable[..., tuple[Child, list[str]]]
 HOLD = """
 import signal, sys
 from tracking_helpers import config
+from flows.outcome import as_the_signal
 from gradgate.common.processes import Process
 from gradgate.common.run_folder import RunFolder
 from tasks.run import GateRun, run_folder, save_run
@@ -290,6 +293,19 @@ def test_sigterm_leaves_neither_a_server_nor_a_run_behind(
         (ended,) = statuses(state).values()
         assert ended == "FAILED"
         assert not list((state / "runs").glob("*.part"))
+
+
+def test_a_signal_that_prefect_hides_is_told() -> None:
+    def hidden(error: BaseException) -> None:
+        try:
+            raise error
+        except BaseException:
+            raise ValueError("Task run is not set")  # noqa: B904  # as Prefect does
+
+    with pytest.raises(TerminationSignal), as_the_signal():
+        hidden(TerminationSignal(signal=signal.SIGTERM))
+    with pytest.raises(ValueError, match="not set"), as_the_signal():
+        hidden(OSError("no signal"))
 
 
 def children_with_server(pid: int) -> list[psutil.Process]:

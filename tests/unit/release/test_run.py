@@ -190,7 +190,7 @@ def test_a_string_that_does_not_count_hides_no_other(
 ) -> None:
     excused = list[str]()
 
-    def first_excused(ruled: Ruled, n_with: int, before: Before) -> Ruled:
+    def first_excused(ruled: Ruled, n_with: int, is_much: bool, before: Before) -> Ruled:
         excused.append("")
         return Ruled(len(excused) > 1, "excused")
 
