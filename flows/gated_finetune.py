@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.gate import open_flow_run, run_gate
-from flows.outcome import broken, state_of, state_of_test
+from flows.outcome import as_the_signal, broken, state_of, state_of_test
 from gradgate.errors import GradgateError
 from gradgate.gate.verdict import Verdict
 from gradgate.release.result import AdapterTest
@@ -49,7 +49,7 @@ def train_and_test(
 ) -> AdapterTest | None:
     """Train, test what came out, and release it if it passes; None where no test is wanted."""
     nested = open_finetuning(run, config)
-    with failure_recorded(nested):
+    with failure_recorded(nested), as_the_signal():
         result = finetune(run, config, verdict)
         test = test_adapter(run, config, verdict, result) if config.adapter_test.enabled else None
         if test is not None and test.outcome == "pass":

@@ -19,6 +19,19 @@ class Done:
     stderr: str
 
 
+def ok(done: Done) -> list[str]:
+    """The lines of a command that went well."""
+    assert done.exit_code == 0, done.stderr
+    return done.stderr.splitlines()
+
+
+def refused(done: Done) -> str:
+    """The one line of a command that could not run."""
+    assert done.exit_code == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
 def gradgate(*arguments: object) -> Done:
     """Run a command in this process."""
     out, err = io.StringIO(), io.StringIO()

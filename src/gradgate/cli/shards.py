@@ -93,8 +93,8 @@ def run_prepare(config: GateConfig, shards: str) -> int:
     """
     quiet_libraries()
     folder = ShardFolder(shards)
-    drafts = None
-    if folder.names(DRAFTS) and not folder.has(PLAN):  # else nobody needs them any more
+    is_planned, drafts = folder.has(PLAN), None
+    if not is_planned and folder.names(DRAFTS):
         drafts = Drafts.read(folder, redacted(config.data.source), _setting_of_rows(config))
     with _scratch(folder) as scratch:
         if drafts is None:
@@ -104,16 +104,21 @@ def run_prepare(config: GateConfig, shards: str) -> int:
             say_phase(f"put together {of_rows(prepared)}")
         if prepared.n_samples == 0:
             raise DataError(_of_nothing(prepared, None if drafts is None else folder))
+        if prepared.n_rejected and not is_planned:  # the plan, written last, says that all is there
+            _keep_rejected(folder, prepared, drafts)
         samples = None if drafts is None else drafts.windows()
         plan = write_plan(folder, prepared, _recipe(config), samples=samples)
-        if prepared.n_rejected and drafts is None:
-            folder.put(REJECTED, prepared.rejected_path.read_bytes())
     if drafts is not None:
-        if prepared.n_rejected:
-            drafts.write_rejected(REJECTED)
         drafts.remove()
     _say_prepared(folder, prepared, plan)
     return 0
+
+
+def _keep_rejected(folder: ShardFolder, prepared: Prepared, drafts: Drafts | None) -> None:
+    if drafts is not None:
+        drafts.write_rejected(REJECTED)
+    else:
+        folder.put(REJECTED, prepared.rejected_path.read_bytes())
 
 
 def _of_nothing(prepared: Prepared, drafts: ShardFolder | None) -> str:

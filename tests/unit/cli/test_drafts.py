@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from cli_helpers import Done, gradgate
+from cli_helpers import Done, gradgate, ok, refused
 
+from gradgate.errors import StoreError
 from helpers import MODEL, diverse_rows, write_jsonl
 
 MODEL_OPTIONS = ["--model", MODEL, "--device", "cpu", "--dtype", "float32"]
@@ -33,17 +34,6 @@ def prepare(source: Path, folder: Path, *options: object) -> Done:
 
 def draft(source: Path, folder: Path, shard: str, *options: object) -> Done:
     return prepare(source, folder, "--shard", shard, *options)
-
-
-def ok(done: Done) -> list[str]:
-    assert done.exit_code == 0, done.stderr
-    return done.stderr.splitlines()
-
-
-def refused(done: Done) -> str:
-    assert done.exit_code == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr.splitlines()[-1]
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -89,14 +79,14 @@ def test_a_worker_without_rows_of_its_own_has_an_empty_draft(tmp_path: Path) -> 
 def test_drafts_that_do_not_fit_together_are_refused(source: Path, tmp_path: Path) -> None:
     shards = tmp_path / "shards"
     ok(draft(source, shards, "2/2"))
-    assert f"missing in {shards}: 1/2; say gradgate prepare DATA" in refused(
-        prepare(source, shards)
-    )
+    said = refused(prepare(source, shards))
+    assert f"1 of 2 drafts are missing in {shards}, 1/2 among them; say gradgate prepare" in said
+    assert said.endswith(f"--shards {shards} --shard 1/2")
     assert "and not 64, settings of data " in refused(
         draft(source, shards, "2/2", "--max-tokens", "64")
     )
     ok(draft(source, shards, "1/3"))
-    assert "of several splits (of 00002 and of 00003)" in refused(prepare(source, shards))
+    assert "of several splits (of 2 and of 3)" in refused(prepare(source, shards))
     for file in (shards / "drafts").glob("*-of-00003*"):
         file.unlink()
     ok(draft(source, shards, "1/2", "--preference", "rejected"))
@@ -139,3 +129,45 @@ def test_rows_that_are_no_samples_are_an_error(tmp_path: Path) -> None:
     said = refused(prepare(source, shards))
     assert "none of the 5 rows of" in said
     assert said.endswith(f"the reasons are in {shards}/drafts")
+
+
+def test_files_of_other_names_are_no_drafts(source: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    (shards / "drafts").mkdir(parents=True)
+    for name in ("00000-of-00000", "00003-of-00002", "notes"):
+        (shards / "drafts" / f"{name}.json").write_text("{}")
+    assert ok(prepare(source, shards))[0] == "fetched 47 rows: 45 samples, 2 rejected"
+    far = tmp_path / "far"
+    (far / "drafts").mkdir(parents=True)
+    (far / "drafts" / "00001-of-99999999.json").write_text("{}")
+    said = refused(prepare(source, far))
+    assert "99,999,998 of 99,999,999 drafts are missing" in said
+    assert len(said) < 400 + len(str(far)) * 3
+
+
+def test_a_table_that_the_summary_does_not_vouch_for_is_refused(
+    source: Path, tmp_path: Path
+) -> None:
+    shards = tmp_path / "shards"
+    ok(draft(source, shards, "1/1"))
+    path = shards / "drafts" / "00001-of-00001.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "files": {}}))
+    assert "draft 1/1 in" in refused(prepare(source, shards))
+
+
+def test_rejected_rows_are_kept_before_the_plan_says_that_all_is_there(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("the disk is full")
+
+    for shards in (tmp_path / "one", tmp_path / "many"):
+        if shards.name == "many":
+            ok(draft(source, shards, "1/1"))
+        with monkeypatch.context() as broken:
+            broken.setattr("gradgate.cli.shards.write_plan", full)
+            assert "the disk is full" in refused(prepare(source, shards))
+        rejected = pq.read_table(shards / "rejected.parquet").to_pylist()
+        assert [one["row"] for one in rejected] == [0, 41]
+        assert not (shards / "plan.json").exists()
+        ok(prepare(source, shards))

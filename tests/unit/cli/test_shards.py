@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from cli_helpers import Done, gradgate
+from cli_helpers import Done, gradgate, ok, refused
 from model_helpers import model_that_breaks_on
 
 from gradgate.common.run_folder import SCORE_SCHEMA
@@ -32,17 +32,6 @@ def prepare(folder: Path, *options: object) -> Done:
 
 def model_options(path: Path = MODEL) -> list[object]:
     return ["--model", path, "--device", "cpu", "--dtype", "float32"]
-
-
-def ok(done: Done) -> list[str]:
-    assert done.exit_code == 0, done.stderr
-    return done.stderr.splitlines()
-
-
-def refused(done: Done) -> str:
-    assert done.exit_code == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr.splitlines()[-1]
 
 
 def test_from_rows_to_a_gate_that_finds_every_score(

@@ -8,6 +8,7 @@ source, so that the plan is the one that a single worker would have written.
 import hashlib
 import heapq
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -31,13 +32,22 @@ from gradgate.data.tokens import Tokens
 from gradgate.errors import ConfigError, StoreError
 from gradgate.scoring.shards.folder import DRAFTS, ShardFolder
 from gradgate.scoring.shards.place import Shard
-from gradgate.scoring.shards.plan import Setting, checked, refuse_others
+from gradgate.scoring.shards.plan import (
+    Setting,
+    checked,
+    refuse_other_format,
+    refuse_others,
+)
 from gradgate.scoring.store.row import ScoreContext
 
 FORMAT = 1
 BLOCK_ROWS = 1_024  # of the source, that go to the same worker
 _WINDOW = 2_048  # rows that are read together
+_NAMED = 8  # drafts that a message names
 _CURE = "make all drafts with the same data, model and settings, or name another folder"
+
+_SAMPLES, _REJECTED, _SUMMARY = "parquet", "rejected.parquet", "json"  # endings of a draft's files
+_TABLES = (_SAMPLES, _REJECTED)
 
 DRAFT_SCHEMA = pa.schema(  # in the order of the source
     [
@@ -87,16 +97,12 @@ class Draft:
             StoreError: It is damaged, or cannot be read.
             TransientError: The store does not answer.
         """
-        name = _name(shard, "json")
+        name = _name(shard, _SUMMARY)
         if not folder.has(name):
             return None
         try:
             content = json.loads(folder.read(name))
-            if content["format"] != FORMAT:
-                raise ConfigError(
-                    f"{folder.shown(name)} has format {content['format']}, this gradgate knows "
-                    f"{FORMAT}; prepare another folder with this version"
-                )
+            refuse_other_format(content["format"], FORMAT, folder.shown(name))
             found = cls(**content)
         except (ValueError, TypeError, KeyError) as error:
             raise _damaged(folder, shard, str(error)) from error
@@ -160,7 +166,7 @@ def write_draft(
         StoreError: It cannot be written.
         TransientError: The store does not answer.
     """
-    files, samples, rejected = {}, _name(shard, "parquet"), _name(shard, "rejected.parquet")
+    files, samples, rejected = {}, _name(shard, _SAMPLES), _name(shard, _REJECTED)
     with folder.written(samples) as part:
         n_samples = _write_samples(part, prepared, shard)
         files[samples] = file_sha256(part)
@@ -170,7 +176,7 @@ def write_draft(
     counts = n_rows, n_samples, n_rejected
     draft = Draft(shard.index, shard.count, prepared.source, *counts, setting, files)
     content = json.dumps(asdict(draft), indent=2) + "\n"
-    folder.put(_name(shard, "json"), content.encode("ascii"))
+    folder.put(_name(shard, _SUMMARY), content.encode("ascii"))
     return draft
 
 
@@ -224,24 +230,25 @@ class Drafts:
             StoreError: One is damaged, or cannot be read.
             TransientError: The store does not answer.
         """
-        names = [name for name in folder.names(DRAFTS) if name.endswith(".json")]
-        counts = sorted({name.partition("-of-")[2].removesuffix(".json") for name in names})
-        if not counts:
+        shards = _published(folder)
+        if not shards:
             return None
-        if len(counts) > 1 or not counts[0].isdigit():
+        count = shards[0].count
+        if any(shard.count != count for shard in shards):
+            counts = sorted({shard.count for shard in shards})
             raise ConfigError(
                 f"{folder.shown(DRAFTS)} holds drafts of several splits (of "
-                f"{' and of '.join(counts)}); delete those that are not wanted"
+                f"{' and of '.join(map(str, counts))}); delete those that are not wanted"
             )
-        shards = [Shard(index, int(counts[0])) for index in range(int(counts[0]))]
-        found = [Draft.read(folder, shard) for shard in shards]
-        drafts = [draft for draft in found if draft is not None]
-        missing = [str(shard) for shard, one in zip(shards, found, strict=True) if one is None]
-        if missing:
+        there = {shard.index for shard in shards}
+        missing = (str(Shard(i, count)) for i in range(count) if i not in there)
+        if named := list(islice(missing, _NAMED)):
             raise ConfigError(
-                f"drafts are missing in {folder.address}: {', '.join(missing)}; say gradgate "
-                f"prepare DATA --shards {folder.address} --shard {missing[0]}"
+                f"{count - len(there):,} of {count:,} drafts are missing in {folder.address}, "
+                f"{', '.join(named)} among them; say gradgate prepare DATA --shards "
+                f"{folder.address} --shard {named[0]}"
             )
+        drafts = [draft for shard in shards if (draft := Draft.read(folder, shard)) is not None]
         for draft in drafts:
             refuse_other_rows(folder, draft, source, setting)
         if len({draft.n_rows for draft in drafts}) > 1:
@@ -281,7 +288,7 @@ class Drafts:
 
     def windows(self) -> Iterator[list[PreparedSample]]:
         """The samples in the order of the source, some at a time; errors as of `put_together`."""
-        rows = self._merged(DRAFT_SCHEMA.names, "parquet")
+        rows = self._merged(DRAFT_SCHEMA.names, _SAMPLES)
         while lines := list(islice(rows, _WINDOW)):
             yield [
                 PreparedSample(
@@ -295,16 +302,16 @@ class Drafts:
     def write_rejected(self, name: str) -> None:
         """Write the rejected rows of all, in the order of the source; errors as of both."""
         with self._folder.written(name) as part:
-            _write_rejected(part, self._merged(REJECTED_SCHEMA.names, "rejected.parquet"))
+            _write_rejected(part, self._merged(REJECTED_SCHEMA.names, _REJECTED))
 
     def remove(self) -> None:
         """Delete them; errors as of the folder."""
-        endings = ("json", "parquet", "rejected.parquet")  # what says that they are there, first
+        endings = (_SUMMARY, *_TABLES)  # what says that they are there, first
         names = (_name(draft.shard, end) for end in endings for draft in self._drafts)
         self._folder.remove(names)
 
     def _sample_ids(self) -> Iterator[str]:
-        return (line["sample_id"].hex() for line in self._merged(["row", "sample_id"], "parquet"))
+        return (line["sample_id"].hex() for line in self._merged(["row", "sample_id"], _SAMPLES))
 
     def _merged(self, columns: Sequence[str], kind: str) -> Iterator[dict[str, Any]]:
         streams = [self._lines(draft, columns, kind) for draft in self._drafts]
@@ -319,10 +326,18 @@ class Drafts:
 
     def _check(self, draft: Draft) -> None:
         """Refuse tables that are not those of the draft."""
-        for name, digest in draft.files.items():
+        for kind in _TABLES:
+            name = _name(draft.shard, kind)
             with self._folder.opened(name) as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                if hashlib.file_digest(file, "sha256").hexdigest() != draft.files.get(name):
                     raise _damaged(self._folder, draft.shard, f"{name} has another digest")
+
+
+def _published(folder: ShardFolder) -> list[Shard]:
+    """The shards whose drafts are whole, by the names of their summaries."""
+    names = (re.fullmatch(r"(\d+)-of-(\d+)\.json", name, re.ASCII) for name in folder.names(DRAFTS))
+    shards = (Shard(int(name[1]) - 1, int(name[2])) for name in names if name is not None)
+    return sorted(shard for shard in shards if 0 <= shard.index < shard.count)
 
 
 def refuse_other_rows(folder: ShardFolder, draft: Draft, source: str, setting: Setting) -> None:

@@ -122,11 +122,7 @@ class Plan:
             )
         try:
             content = json.loads(folder.read(PLAN))
-            if content["format"] != FORMAT:
-                raise ConfigError(
-                    f"{folder.shown(PLAN)} has format {content['format']}, this gradgate knows "
-                    f"{FORMAT}; prepare another folder with this version"
-                )
+            refuse_other_format(content["format"], FORMAT, folder.shown(PLAN))
             return cls(**content)
         except (ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{folder.shown(PLAN)} is damaged; prepare another folder") from error
@@ -167,6 +163,19 @@ class Plan:
                 raise ValueError("its digest is another")
             file.seek(0)
             yield from pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_rows)
+
+
+def refuse_other_format(found: object, known: int, shown: str) -> None:
+    """Refuse a file of another version of gradgate.
+
+    Raises:
+        ConfigError: It says which.
+    """
+    if found != known:
+        raise ConfigError(
+            f"{shown} has format {found}, this gradgate knows {known}; prepare another folder with "
+            "this version"
+        )
 
 
 @contextmanager
