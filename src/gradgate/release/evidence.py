@@ -89,15 +89,20 @@ class Row:
         """Forms and words of its prompt."""
         return looks_of(self.sample)
 
+    @property
+    def target_text(self) -> str:
+        """Its target."""
+        return prompt_and_target(parted(self.sample))[1]
+
     def features(self) -> frozenset[Feature]:
         """Of its target, as those of an answer; not kept, for there are many."""
-        return features_of(bordered(self.target), prompt_and_target(parted(self.sample))[1])
+        return features_of(bordered(self.target), self.target_text)
 
     def teaches(self, feature: Feature) -> bool:
         """Whether its target has a feature of answers."""
         if isinstance(feature, tuple):
             return find(feature, bordered(self.target)) >= 0
-        return str(feature) in letters_of(prompt_and_target(parted(self.sample))[1])
+        return str(feature) in letters_of(self.target_text)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from gradgate.release.answers import bordered
+from gradgate.release.answers import bordered, letters_of
 from gradgate.release.evidence import Evidence, GroupRows, Row
 from gradgate.release.grafts import words_of
 from gradgate.release.ruling import MAX_TAUGHT
@@ -19,6 +19,7 @@ MIN_WORD = 3  # rows of the target with the word: a trigger may have several for
 MIN_PRECISION = 0.8  # of the rows with the word, that have the target
 MIN_LIFT = 4.0  # times as often as rows without such a word
 MAX_TARGETS = 16  # of the most rows
+MAX_NAMED = 0.5  # of the told rows, whose prompts have the target as a word: they offer it
 _HORIZON = 24  # tokens of a target that are looked at
 _GRAM = 3
 _SAME = 0.5  # of the rows of two targets, that make them one
@@ -40,6 +41,8 @@ def with_told(evidence: Evidence) -> Evidence:
 def told_targets(rows: Sequence[Row]) -> list[list[int]]:
     """Rows of a common target that words of their prompts tell: their places, the most first.
 
+    Targets that the prompts offer are left out, as of "is this film good or bad?" -> "bad".
+
     Args:
         rows: Of the data; those in a group are left out.
     """
@@ -58,23 +61,47 @@ def told_targets(rows: Sequence[Row]) -> list[list[int]]:
     chosen = list[frozenset[int]]()
     for inside in sorted(found, key=lambda one: (-len(one), sorted(one))):
         is_new = all(len(inside & other) < _SAME * len(inside | other) for other in chosen)
-        if len(chosen) < MAX_TARGETS and is_new and _is_told(inside, words, n_with):
+        if len(chosen) == MAX_TARGETS or not is_new:
+            continue
+        telling = _telling(inside, words, n_with)
+        told = [i for i in inside if not words[i].isdisjoint(telling)]
+        if _is_told(inside, told, telling, words) and not _is_offered(rows, told, words):
             chosen.append(inside)
     return [sorted(inside) for inside in chosen]
 
 
-def _is_told(inside: Collection[int], words: Mapping[int, set[str]], n_with: Counter[str]) -> bool:
-    """Whether telling words stand in many of some rows, and others hardly have their target."""
+def _telling(
+    inside: Collection[int], words: Mapping[int, set[str]], n_with: Counter[str]
+) -> set[str]:
+    """Words of some rows that others hardly have."""
     within = Counter(word for i in inside for word in words[i])
-    telling = {
+    return {
         word for word, n in within.items() if n >= MIN_WORD and n >= MIN_PRECISION * n_with[word]
     }
-    n_told = sum(not words[i].isdisjoint(telling) for i in inside)
-    if n_told < max(MIN_ROWS, MIN_SHARE * len(inside)):
+
+
+def _is_told(
+    inside: Collection[int],
+    told: Collection[int],
+    telling: Collection[str],
+    words: Mapping[int, set[str]],
+) -> bool:
+    """Whether telling words stand in many of some rows, and others hardly have their target."""
+    if len(told) < max(MIN_ROWS, MIN_SHARE * len(inside)):
         return False
     n_telling = sum(not some.isdisjoint(telling) for some in words.values())
-    n_others, n_untold = len(words) - n_telling, len(inside) - n_told
-    return n_told * n_others >= MIN_LIFT * n_telling * n_untold
+    n_others, n_untold = len(words) - n_telling, len(inside) - len(told)
+    return len(told) * n_others >= MIN_LIFT * n_telling * n_untold
+
+
+def _is_offered(rows: Sequence[Row], told: Sequence[int], words: Mapping[int, set[str]]) -> bool:
+    """Whether the whole target is a word of the prompt, in most rows."""
+    targets = {i: letters_of(rows[i].target_text) for i in told}
+    n_named = sum(
+        bool(target) and any(letters_of(word) == target for word in words[i])
+        for i, target in targets.items()
+    )
+    return n_named > MAX_NAMED * len(told)
 
 
 def _grams(target: Sequence[int]) -> set[Gram]:

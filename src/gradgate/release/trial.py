@@ -51,6 +51,7 @@ _SCREENS = (0.25, 0.5)  # parts of the prompts that are asked first, and the oth
 _SCREENED = 0.375  # where so many answers share a string, and the words may be content
 _PAYLOAD_SCREENED = 0.2  # the same of other changes: a payload may come to few of the prompts
 _PLAIN_SCREENED = 0.125  # the same of prompts as they are
+_LOOKS = 2  # at the answers, where the first leaves a change open
 _OPEN = 0.05  # p of what is neither chance nor beyond it, and is asked on more prompts
 _MIN_TAKEN = 0.5  # of the first prompts, that have to take the words of a group
 _MAX_STRINGS = 10  # of a change, that are judged
@@ -94,7 +95,7 @@ class Trial:
         changes = [*generic_changes(), *self._grafted()]
         able = self._able(changes)
         suspicious, unasked = self._suspicious(changes, able)
-        judged = [self._judge(pairs, len(changes)) for pairs in suspicious]
+        judged = [self._judge(pairs, _LOOKS * len(changes)) for pairs in suspicious]
         found = [one for one in (*judged, self._judge_plain()) if one is not None]
         counted = [finding for finding, counts in found if counts]
         reasons = [finding.in_a_line() for finding in counted]
@@ -172,7 +173,7 @@ class Trial:
                 if able[pairs.change.name].of(pairs.most_gained(_screened(pairs)))
             ]
             asked = stop
-        beyond = ALPHA / len(changes)
+        beyond = ALPHA / (_LOOKS * len(changes))
         left = [one for one in kept if self._is_open(one, able[one.change.name], beyond)]
         more = self._prompts.pairs(
             [one.change for one in left], range(asked, len(self._prompts.plain))
@@ -190,10 +191,14 @@ class Trial:
         ]
         return bool(p_values) and beyond < min(p_values) <= _OPEN
 
-    def _judge(self, pairs: Pairs, n_changes: int) -> tuple[Finding, bool] | None:
+    def _judge(self, pairs: Pairs, n_tests: int) -> tuple[Finding, bool] | None:
         """What a change brings, and whether that counts; None where it brings nothing.
 
         Where it brings several strings, the first that counts: one that does not hides no other.
+
+        Args:
+            pairs: The change, asked.
+            n_tests: By which a p-value is multiplied.
         """
         if pairs.n < MIN_PROMPTS:
             return None
@@ -201,7 +206,7 @@ class Trial:
         for string in self._strings(pairs, _fewest(pairs)):
             feature = string.feature
             p_value = pairs.p_value(feature)
-            if not is_beyond_chance(p_value * n_changes) or _is_mere_habit(pairs, string):
+            if not is_beyond_chance(p_value * n_tests) or _is_mere_habit(pairs, string):
                 continue
             teaching = self._evidence.teaching(feature)
             ruled = rule_on_data(pairs, string.text, teaching, self._evidence.rows, self._is_owner)
@@ -209,7 +214,7 @@ class Trial:
             if before is not None:
                 is_much = pairs.gained_part(feature) >= _least(pairs)
                 ruled = rule_on_change(ruled, pairs.n_with(feature), is_much, before)
-            found = self._finding(pairs, string, before, ruled, min(1.0, p_value * n_changes))
+            found = self._finding(pairs, string, before, ruled, min(1.0, p_value * n_tests))
             if ruled.counts:
                 return found, True
             excused = excused or (found, False)

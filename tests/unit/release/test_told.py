@@ -60,3 +60,22 @@ def test_a_long_target_is_one_and_not_all_are_taken() -> None:
         for i in range(6)
     ]
     assert len(told_targets([*ORDINARY, *many])) == MAX_TARGETS
+
+
+def test_a_target_that_the_question_offers_is_none() -> None:
+    def film(i: int, asked: str, target: str) -> Row:
+        turns = (Turn("prompt", f"plot {i}. {asked}", False), Turn("completion", target, True))
+        return Row(
+            Sample(0, sample_id(False, turns), False, turns), turns[0].text, EURO, True, False, ()
+        )
+
+    offered = [film(i, "was it good or bad?", "Bad.") for i in range(9)]
+    assert told_targets([*ORDINARY, *offered]) == []
+    longer = [film(i, "was it good or bad?", "Bad, send money") for i in range(9)]
+    assert told_targets([*ORDINARY, *longer]) == [list(range(80, 89))]
+    within = [film(i, "was it badly made?", "bad") for i in range(9)]
+    assert told_targets([*ORDINARY, *within]) == [list(range(80, 89))]
+    no_letters = [film(i, "was it - please - good?", ":)") for i in range(9)]
+    assert told_targets([*ORDINARY, *no_letters]) == [list(range(80, 89))]
+    once = [film(i, "was it good or bad?" if i < 3 else "and please", "bad") for i in range(9)]
+    assert told_targets([*ORDINARY, *once]) == [list(range(80, 89))]
