@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 # Files that share what takes long to start: one worker runs them all, and it is started once.
 SHARING = {
+    "a Prefect server of its own, which these wait for much of the time": (
+        "tests/flows/test_alerts.py",
+        "tests/flows/test_guide.py",
+        "tests/flows/test_deployments.py",
+        "tests/flows/test_approve_flow.py",
+    ),
     "Prefect's server, flow_processes": ("tests/flows/",),
     "PostgreSQL, Prefect, MLflow, a worker": ("tests/servers/",),
     "commands": (
@@ -48,6 +54,7 @@ SHARING = {
 LONGEST = (
     *(name for names in SHARING.values() for name in names),
     "tests/crash/test_nights.py",
+    "tests/unit/scoring/test_ray.py",
     "tests/unit/release/test_run.py",
     "tests/unit/methods/gradshield/test_judged_rows.py",
     "tests/unit/methods/peers/test_peers.py",
