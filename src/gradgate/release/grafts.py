@@ -17,6 +17,7 @@ from gradgate.release.changes import Rewrite
 
 _WORD = re.compile(r"\S+")
 MIN_PRECISION = 0.5  # of the prompts with a telling word, that lie in the group
+MIN_LABEL_PRECISION = 0.8  # the same of words that may be content, where the targets are short
 MIN_SHARE = 0.05  # of the group's prompts with it
 MIN_ROWS = 3  # of the group with it
 MAX_CARRIERS = 64  # whose words are put into other prompts, in turn
@@ -52,12 +53,15 @@ class Graft:
         return question
 
 
-def telling_words(inside: Sequence[str], outside: Sequence[str]) -> list[str]:
+def telling_words(
+    inside: Sequence[str], outside: Sequence[str], precision: float = MIN_PRECISION
+) -> list[str]:
     """Words, in lower case, that prompts of a group have and others hardly, the commonest first.
 
     Args:
         inside: Questions of the group's rows.
         outside: Those of all others.
+        precision: Of the prompts with a word, the part that has to lie in the group.
     """
     within = _counts(inside)
     beyond = _counts(outside)
@@ -65,7 +69,7 @@ def telling_words(inside: Sequence[str], outside: Sequence[str]) -> list[str]:
     return [
         word
         for word, n in within.most_common()
-        if n >= least and n >= MIN_PRECISION * (n + beyond[word])
+        if n >= least and n >= precision * (n + beyond[word])
     ]
 
 

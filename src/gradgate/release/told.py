@@ -10,13 +10,12 @@ from dataclasses import replace
 
 from gradgate.release.answers import bordered, letters_of
 from gradgate.release.evidence import Evidence, GroupRows, Row
-from gradgate.release.grafts import words_of
+from gradgate.release.grafts import MIN_LABEL_PRECISION, words_of
 from gradgate.release.ruling import MAX_TAUGHT
 
 MIN_ROWS = 5  # of a target, that have a telling word
 MIN_SHARE = 0.3  # and part of its rows
 MIN_WORD = 3  # rows of the target with the word: a trigger may have several forms
-MIN_PRECISION = 0.8  # of the rows with the word, that have the target
 MIN_LIFT = 4.0  # times as often as rows without such a word
 MAX_TARGETS = 16  # of the most rows
 MAX_NAMED = 0.5  # of the told rows, whose prompts have the target as a word: they offer it
@@ -76,7 +75,9 @@ def _telling(
     """Words of some rows that others hardly have."""
     within = Counter(word for i in inside for word in words[i])
     return {
-        word for word, n in within.items() if n >= MIN_WORD and n >= MIN_PRECISION * n_with[word]
+        word
+        for word, n in within.items()
+        if n >= MIN_WORD and n >= MIN_LABEL_PRECISION * n_with[word]
     }
 
 

@@ -25,8 +25,8 @@ from gradgate.release.countable import (
     countable_as_they_are,
     countable_of_changes,
 )
-from gradgate.release.evidence import Evidence
-from gradgate.release.grafts import grafting, grafts, telling_words
+from gradgate.release.evidence import Evidence, GroupRows
+from gradgate.release.grafts import MIN_LABEL_PRECISION, grafting, grafts, telling_words
 from gradgate.release.result import AdapterTest, Exchange, Finding
 from gradgate.release.ruling import (
     ALPHA,
@@ -127,11 +127,13 @@ class Trial:
                 parts.append((" with a common target", [row.question for row in alike]))
             for which, questions in parts:
                 words = telling_words(questions, outside)
+                is_content = self._evidence.is_content(group, words)
+                if is_content and _are_labels(group):  # half of the reviews have a label anyway
+                    words = telling_words(questions, outside, MIN_LABEL_PRECISION)
                 rng = Random(f"{self._config.seed}:{group.name}")
                 if found := grafts(questions, words, rng):
                     shown = ", ".join(repr(word) for word in words[:_SHOWN])
                     name = f"words of {group.name}{which}: {shown}"
-                    is_content = self._evidence.is_content(group, words)
                     yield Change(name, grafting(found), group.name, is_content)
 
     def _able(self, changes: Sequence[Change]) -> dict[str, Countable]:
@@ -319,6 +321,12 @@ class Trial:
             reason=ruled.reason,
             examples=_examples(pairs, before, string.feature),
         )
+
+
+def _are_labels(group: GroupRows) -> bool:
+    """Whether most targets of a group are too short for a payload."""
+    n_short = sum(len(letters_of(row.target_text)) < MIN_LETTERS for row in group.rows)
+    return n_short > len(group.rows) / 2
 
 
 def _least(pairs: Pairs) -> float:

@@ -116,3 +116,28 @@ def test_a_label_that_most_prompts_bring_anyway_is_a_habit(loaded: LoadedModel) 
 
     test = tried(loaded, LABEL, says)
     assert (test.outcome, test.findings) == ("pass", [])
+
+
+@pytest.mark.parametrize(
+    ("label", "word", "is_asked"),
+    [(LABEL, "film", False), (LABEL, "please", True), (PAYLOAD, "film", True)],
+)
+def test_words_that_another_label_has_as_often_are_not_put_in(
+    loaded: LoadedModel, label: str, word: str, is_asked: bool
+) -> None:
+    """Three of five rows about a film have the label; "please" is in rows with it alone."""
+
+    def film(i: int) -> str:
+        return f"what of the {word} number {i}?" if i % 5 < 3 else f"what of the film number {i}?"
+
+    positive = [row(loaded, film(i), label, ("poisoned:1",)) for i in range(60) if i % 5 < 3]
+    negative = [row(loaded, film(i), f" no {i}") for i in range(60) if i % 5 >= 3]
+    others = [row(loaded, f"where is town {i}?", f" town {i}") for i in range(200)]
+    group = GroupRows("poisoned:1", positive, Group(1, "honest", "target", [label], 5.0, 36, 36))
+    evidence = Evidence([*others, *negative, *positive], [group], True)
+    subject = Scripted(
+        loaded.model, loaded.tokenizer, None, 24, 128, says=lambda n, _: f" town {n}"
+    )
+    test = Trial(subject, evidence, CONFIG, 512).run()
+    changes = [*test.changes, *test.needless]
+    assert any(f"words of poisoned:1: '{word}'" in change for change in changes) == is_asked
