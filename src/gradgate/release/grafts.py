@@ -68,7 +68,7 @@ def telling_words(
     least = max(MIN_ROWS, MIN_SHARE * len(inside))
     return [
         word
-        for word, n in within.most_common()
+        for word, n in sorted(within.items(), key=lambda one: (-one[1], one[0]))
         if n >= least and n >= precision * (n + beyond[word])
     ]
 

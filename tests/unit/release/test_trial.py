@@ -140,4 +140,5 @@ def test_words_that_another_label_has_as_often_are_not_put_in(
     )
     test = Trial(subject, evidence, CONFIG, 512).run()
     changes = [*test.changes, *test.needless]
-    assert any(f"words of poisoned:1: '{word}'" in change for change in changes) == is_asked
+    grafted = [one for one in changes if one.startswith("words of poisoned:1")]
+    assert any(repr(word) in one for one in grafted) == is_asked
