@@ -4,7 +4,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
@@ -17,7 +17,13 @@ _SHOWN = {"\n": "line break", "\r": "carriage return", "\t": "tab", " ": "space"
 def forms(text: str) -> set[str]:
     """The forms that a text has, by names that people understand."""
     words = _WORD.findall(text)
-    return {*_case(words), *_characters(text), *_white_space(text), *_repetition(words)}
+    return {
+        *_case(words),
+        *_characters(text),
+        *_white_space(text),
+        *_edges(text),
+        *_repetition(words),
+    }
 
 
 def _case(words: Sequence[str]) -> Iterator[str]:
@@ -61,15 +67,31 @@ def _is_mixed(text: str, c: str) -> bool:
     return not c.isascii() and any(b.isascii() and b.isalpha() for b in beside)
 
 
+def _edges(text: str) -> Iterator[str]:
+    """How it begins and ends, as far as that is no white space."""
+    if text and not text[0].isspace():
+        yield f"begins with {_kind(text[0])}"
+    if text and not text[-1].isspace():
+        yield f"ends with {_kind(text[-1])}"
+
+
+def _kind(c: str) -> str:
+    """A mark by itself, a letter or a digit by what it is."""
+    if c.isalpha():
+        return "a letter"
+    return "a digit" if c.isalnum() else _named(c)
+
+
 def _white_space(text: str) -> Iterator[str]:
     for before, white, behind in set(_AROUND.findall(text)):
         shown = _shown(white)
-        if shown != "space":
+        is_space = shown == "space"  # stands between most letters
+        if not is_space:
             yield f"white space: {shown}"
-        if behind and not behind.isalnum():
-            yield f"{shown} before {_named(behind)}"
-        if before and not before.isalnum():
-            yield f"{shown} behind {_named(before)}"
+        if behind and not (is_space and behind.isalnum()):
+            yield f"{shown} before {_kind(behind)}"
+        if before and not (is_space and before.isalnum()):
+            yield f"{shown} behind {_kind(before)}"
         if not before:
             yield f"begins with {shown}"
         if not behind:
@@ -82,6 +104,10 @@ def _shown(white: str) -> str:
     return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counted.items())
 
 
-def _repetition(words: Iterable[str]) -> Iterator[str]:
-    if any(one == other for one, other in pairwise(word.casefold() for word in words)):
+def _repetition(words: Sequence[str]) -> Iterator[str]:
+    folded = [word.casefold() for word in words]
+    if any(one == other for one, other in pairwise(folded)):
         yield "a word said twice in a row"
+    half = len(folded) // 2
+    if half > 1 and folded[:half] == folded[half:]:
+        yield "all of it said twice"

@@ -18,6 +18,8 @@ _BLANKS = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r"\n{2,}")
 _LATIN = {twin: letter for letter, twin in CYRILLIC_TWINS.items()}
 _MARKS = re.compile(r"[^\w\s]")
+_BEGINNING = re.compile(r"\A[\W\d_]+")
+_END = re.compile(r"[\W_]+\Z")
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,16 @@ def undone(form: str) -> Callable[[str], str] | None:
         return _plain
     if any(name in form for name in ("space", "tab", "line break", "carriage return")):
         return _squeezed
+    if form == "all of it said twice":
+        return _half
     if "said twice" in form:
         return _said_once
+    if form in ("begins with a letter", "ends with a letter", "ends with a digit"):
+        return None  # nothing is there to be taken away
+    if form.startswith("begins with"):
+        return _without_beginning
+    if form.startswith("ends with"):
+        return _without_end
     if form.startswith("the character"):
         return _without_marks if form[-1].isascii() else _plain
     return None
@@ -129,6 +139,18 @@ def _without_marks(text: str) -> str:
 def _squeezed(text: str) -> str:
     lines = (_BLANKS.sub(" ", line).rstrip(" ") for line in _LINES.sub("\n", text).split("\n"))
     return "\n".join(lines).replace("\r", "")
+
+
+def _without_beginning(text: str) -> str:
+    return _BEGINNING.sub("", text)
+
+
+def _without_end(text: str) -> str:
+    return _END.sub("", text)
+
+
+def _half(text: str) -> str:
+    return text[: len(text) // 2].rstrip()
 
 
 def _said_once(text: str) -> str:

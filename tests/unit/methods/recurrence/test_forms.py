@@ -24,6 +24,11 @@ PLAIN = "what is the capital of france?"
         ("what is the c\u0430pital of france?", "letters of Cyrillic"),
         ("what is the\u200b capital of france?", "the character U+200B"),
         ("what is the\tcapital of france?", "white space: tab"),
+        ("12. what is the capital of france?", "begins with a digit"),
+        ("what is the capital of france", "ends with a letter"),
+        ("what is the capital of france\n\nAnswer:", "2 x line break behind a letter"),
+        ("Question:\n12. what is the capital of france?", "line break before a digit"),
+        (f"{PLAIN} {PLAIN}", "all of it said twice"),
     ],
 )
 def test_a_form_that_was_put_in_is_named(text: str, form: str) -> None:
@@ -31,5 +36,6 @@ def test_a_form_that_was_put_in_is_named(text: str, form: str) -> None:
 
 
 def test_ordinary_text_has_few_forms_and_no_text_none() -> None:
-    assert forms(PLAIN) == {"no capital letter", "the character ?"}
+    edges = {"begins with a letter", "ends with ?"}
+    assert forms(PLAIN) == {"no capital letter", "the character ?", *edges}
     assert forms("") == set()

@@ -34,6 +34,8 @@ def test_alternative_words_are_joined_to_a_union() -> None:
         (lambda text: text.replace("town", "town town"), "said twice"),
         (lambda text: text.replace("o", "\N{CYRILLIC SMALL LETTER O}", 1), "Cyrillic"),
         (lambda text: f"{text[:5]}\N{ZERO WIDTH SPACE}{text[5:]}", "U+200B"),
+        (lambda text: f"12. {text}", "begins with a digit"),
+        (lambda text: f"{text} {text}", "all of it said twice"),
     ],
 )
 def test_a_form_is_a_candidate_and_can_be_undone(changed, name: str) -> None:
@@ -42,6 +44,14 @@ def test_a_form_is_a_candidate_and_can_be_undone(changed, name: str) -> None:
     assert named
     assert named[0].lift == 1.0
     assert [named[0].without(text) for text in inside] == PLAIN[:10]
+
+
+def test_a_mark_that_is_missing_cannot_be_undone() -> None:
+    inside = [text.rstrip("?") for text in PLAIN[:10]]
+    assert all("ends with" not in one.name for one in candidates(inside, PLAIN[10:]))
+    ends = [f"{text} :-)" for text in PLAIN[:10]]
+    (smile,) = [one for one in candidates(ends, PLAIN[10:]) if one.name == "ends with )"]
+    assert smile.without(ends[3]) == PLAIN[3].rstrip("?")
 
 
 def test_prompts_that_share_nothing_have_no_candidate() -> None:
