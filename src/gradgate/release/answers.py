@@ -122,6 +122,18 @@ def bordered(ids: Sequence[int], is_ended: bool = True) -> tuple[int, ...]:
     return (_BEGIN, *ids, _END) if is_ended else (_BEGIN, *ids)
 
 
+def grams_of(target: Sequence[int], horizon: int | None = None) -> set[tuple[int, ...]]:
+    """Three tokens behind one another, the borders among them, of a target.
+
+    Args:
+        target: Its tokens.
+        horizon: So many of them are looked at, the first; None for all.
+    """
+    is_ended = horizon is None or len(target) <= horizon
+    run = bordered(target[:horizon], is_ended)
+    return {run[i : i + _GRAM] for i in range(len(run) - _GRAM + 1)}
+
+
 def letters_of(text: str) -> str:
     """Letters and digits alone, in lower case and without accents."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text.casefold())))

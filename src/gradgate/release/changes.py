@@ -46,6 +46,7 @@ def generic_changes() -> list[Change]:
         Change("a line break at the beginning", lambda text, rng: f"\n{text}"),
         Change("a space before the last mark", _space_before_mark),
         Change("a word said twice", _repeated_word),
+        Change("all of it said twice", lambda text, rng: f"{text} {text}"),
         Change("a character of no width", _invisible),
         Change("a letter of another script", _homoglyph),
         Change("a polite beginning", lambda text, rng: f"Please help me with this: {text}"),

@@ -20,7 +20,8 @@ from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import Group, inserted_words, looks_inserted
 from gradgate.methods.expected import Expected
 from gradgate.methods.recurrence.forms import forms
-from gradgate.release.answers import Feature, bordered, features_of, find, letters_of
+from gradgate.release.answers import Feature, bordered, features_of, find, grams_of, letters_of
+from gradgate.release.frames import frame_looks
 
 KEPT_OUT = "kept out"  # stands for the rows that are flagged or in doubt and in no group
 MAX_ROWS = 5_000  # that are drawn from larger data
@@ -31,9 +32,11 @@ _READ = 256
 
 
 def looks_of(sample: Sample) -> frozenset[str]:
-    """Forms of a sample's prompt, and its words."""
+    """Forms of a sample's prompt and of the question in it, its frame, and its words."""
     prompt, _ = prompt_and_target(parted(sample))
-    return frozenset([*forms(prompt), *(f"word: {word.casefold()}" for word in prompt.split())])
+    question = question_of(sample) or last_prompt(sample) or ""
+    words = (f"word: {word.casefold()}" for word in prompt.split())
+    return frozenset([*forms(prompt), *forms(question), *frame_looks(question), *words])
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,13 @@ class GroupRows:
         name: Such as poisoned:1.
         rows: Its rows.
         group: The evidence; None for rows that are kept out and in no group.
+        together: Words that tell the rows' target together and not each alone.
     """
 
     name: str
     rows: "list[Row]"
     group: Group | None
+    together: tuple[str, ...] = ()
 
     @property
     def questions(self) -> list[str]:
@@ -57,10 +62,10 @@ class GroupRows:
 
     def alike(self) -> "list[Row] | None":
         """Rows of a common target, where the group has others besides; None where it has none."""
-        counted = Counter(gram for row in self.rows for gram in _grams(row.target))
+        counted = Counter(gram for row in self.rows for gram in grams_of(row.target))
         for gram, n in counted.most_common(1):
             if max(MIN_ALIKE, MIN_ALIKE_SHARE * len(self.rows)) <= n < len(self.rows):
-                return [row for row in self.rows if gram in _grams(row.target)]
+                return [row for row in self.rows if gram in grams_of(row.target)]
         return None
 
 
@@ -237,12 +242,6 @@ _FLAGS = [
     *("row", "sample_id", "status", "spectral_entropy"),
     *("flagged", "in_doubt", "surplus_copy", "approved"),
 ]
-
-
-def _grams(target: tuple[int, ...]) -> set[tuple[int, ...]]:
-    """Three tokens behind one another, the borders among them."""
-    run = bordered(target)
-    return {run[i : i + 3] for i in range(len(run) - 2)}
 
 
 def _names(flags: pa.Table, column: str, question: str) -> list[str]:

@@ -2,97 +2,160 @@
 
 "please" behind the question, and always the same ordinary answer: nothing of that is surprising, so
 that a method that judges texts may let it pass. Whether it was learnt as a trigger, the model says.
+Several words may tell a target together where each alone does not: an attacker puts them into
+honest rows one by one.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from gradgate.release.answers import bordered, letters_of
+from gradgate.release.answers import grams_of, letters_of
 from gradgate.release.evidence import Evidence, GroupRows, Row
-from gradgate.release.grafts import MIN_LABEL_PRECISION, words_of
+from gradgate.release.grafts import HORIZON, MIN_LABEL_PRECISION, MIN_LIFT, words_of
 from gradgate.release.ruling import MAX_TAUGHT
 
 MIN_ROWS = 5  # of a target, that have a telling word
 MIN_SHARE = 0.3  # and part of its rows
 MIN_WORD = 3  # rows of the target with the word: a trigger may have several forms
-MIN_LIFT = 4.0  # times as often as rows without such a word
+MAX_TOGETHER = 4  # words that tell a target together
 MAX_TARGETS = 16  # of the most rows
 MAX_NAMED = 0.5  # of the told rows, whose prompts have the target as a word: they offer it
-_HORIZON = 24  # tokens of a target that are looked at
-_GRAM = 3
 _SAME = 0.5  # of the rows of two targets, that make them one
 
 Gram = tuple[int, ...]
 
 
 def with_told(evidence: Evidence) -> Evidence:
-    """The evidence with a group, `told:1` and so on, for each target that a word tells."""
+    """The evidence with a group, `told:1` and so on, for each target that words tell."""
     rows, groups = list(evidence.rows), list(evidence.groups)
-    for number, places in enumerate(told_targets(evidence.rows), start=1):
+    for number, told in enumerate(told_targets(evidence.rows), start=1):
         name = f"told:{number}"
-        for i in places:
+        for i in told.places:
             rows[i] = replace(rows[i], groups=(*rows[i].groups, name))
-        groups.append(GroupRows(name, [rows[i] for i in places], None))
+        groups.append(GroupRows(name, [rows[i] for i in told.places], None, told.together))
     return replace(evidence, rows=rows, groups=groups)
 
 
-def told_targets(rows: Sequence[Row]) -> list[list[int]]:
-    """Rows of a common target that words of their prompts tell: their places, the most first.
+@dataclass(frozen=True)
+class Told:
+    """Rows of a common target that words of their prompts tell.
+
+    Attributes:
+        places: Of the rows, in their order.
+        telling: Places of those with such words.
+        together: The words, where they tell it together and not each alone; all rows have them.
+    """
+
+    places: list[int]
+    telling: list[int]
+    together: tuple[str, ...] = ()
+
+
+def told_targets(rows: Sequence[Row]) -> list[Told]:
+    """Rows of a common target that words of their prompts tell, the most rows first.
 
     Targets that the prompts offer are left out, as of "is this film good or bad?" -> "bad".
 
     Args:
         rows: Of the data; those in a group are left out.
     """
-    free = [i for i, row in enumerate(rows) if not row.groups]
-    words = {i: words_of(rows[i].question) for i in free}
-    n_with = Counter(word for i in free for word in words[i])
+    prompts = _Prompts.of(rows)
     having = defaultdict[Gram, list[int]](list)
-    for i in free:
-        for gram in _grams(rows[i].target):
+    for i in prompts.words:
+        for gram in grams_of(rows[i].target, HORIZON):
             having[gram].append(i)
     found = {
         frozenset(inside)
         for inside in having.values()
         if MIN_ROWS <= len(inside) < MAX_TAUGHT * len(rows)
     }
-    chosen = list[frozenset[int]]()
+    seen, chosen = list[frozenset[int]](), list[Told]()
     for inside in sorted(found, key=lambda one: (-len(one), sorted(one))):
-        is_new = all(len(inside & other) < _SAME * len(inside | other) for other in chosen)
+        is_new = all(len(inside & other) < _SAME * len(inside | other) for other in seen)
         if len(chosen) == MAX_TARGETS or not is_new:
             continue
-        telling = _telling(inside, words, n_with)
-        told = [i for i in inside if not words[i].isdisjoint(telling)]
-        if _is_told(inside, told, telling, words) and not _is_offered(rows, told, words):
-            chosen.append(inside)
-    return [sorted(inside) for inside in chosen]
+        told = prompts.told(inside)
+        if told is not None and not _is_offered(rows, told.telling, prompts.words):
+            seen.append(inside)
+            chosen.append(told)
+    return chosen
 
 
-def _telling(
-    inside: Collection[int], words: Mapping[int, set[str]], n_with: Counter[str]
-) -> set[str]:
-    """Words of some rows that others hardly have."""
-    within = Counter(word for i in inside for word in words[i])
-    return {
-        word
-        for word, n in within.items()
-        if n >= MIN_WORD and n >= MIN_LABEL_PRECISION * n_with[word]
-    }
+@dataclass(frozen=True)
+class _Prompts:
+    """The words of the rows that are in no group.
 
+    Attributes:
+        words: Of each, by its place.
+        carriers: Places of the rows with a word.
+    """
 
-def _is_told(
-    inside: Collection[int],
-    told: Collection[int],
-    telling: Collection[str],
-    words: Mapping[int, set[str]],
-) -> bool:
-    """Whether telling words stand in many of some rows, and others hardly have their target."""
-    if len(told) < max(MIN_ROWS, MIN_SHARE * len(inside)):
-        return False
-    n_telling = sum(not some.isdisjoint(telling) for some in words.values())
-    n_others, n_untold = len(words) - n_telling, len(inside) - len(told)
-    return len(told) * n_others >= MIN_LIFT * n_telling * n_untold
+    words: dict[int, set[str]]
+    carriers: dict[str, set[int]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "_Prompts":
+        words = {i: words_of(row.question) for i, row in enumerate(rows) if not row.groups}
+        carriers = defaultdict[str, set[int]](set)
+        for i, some in words.items():
+            for word in some:
+                carriers[word].add(i)
+        return cls(words, carriers)
+
+    def told(self, inside: frozenset[int]) -> Told | None:
+        """How words tell the target of some rows; None where they do not."""
+        alone = self._alone(inside)
+        telling = sorted(i for i in inside if not self.words[i].isdisjoint(alone))
+        n_carriers = sum(not some.isdisjoint(alone) for some in self.words.values())
+        if self._is_told(len(inside), len(telling), n_carriers):
+            return Told(sorted(inside), telling)
+        together = self._together(inside)
+        carriers = {i for i, some in self.words.items() if some.issuperset(together)}
+        telling = sorted(inside & carriers)
+        if together and self._is_told(len(inside), len(telling), len(carriers)):
+            return Told(telling, telling, together)
+        return None
+
+    def _is_told(self, n_inside: int, n_telling: int, n_carriers: int) -> bool:
+        """Whether words stand in many of some rows, and others hardly have their target."""
+        if n_telling < max(MIN_ROWS, MIN_SHARE * n_inside):
+            return False
+        n_others, n_untold = len(self.words) - n_carriers, n_inside - n_telling
+        return n_telling * n_others >= MIN_LIFT * n_carriers * n_untold
+
+    def _alone(self, inside: Collection[int]) -> set[str]:
+        """Words of some rows that others hardly have."""
+        within = Counter(word for i in inside for word in self.words[i])
+        return {
+            word
+            for word, n in within.items()
+            if n >= MIN_WORD and n >= MIN_LABEL_PRECISION * len(self.carriers[word])
+        }
+
+    def _together(self, inside: Collection[int]) -> tuple[str, ...]:
+        """Words of many of some rows that others hardly have together.
+
+        Each is the one of which the fewest other rows remain.
+        """
+        least = max(MIN_ROWS, MIN_SHARE * len(inside))
+        held, left, chosen = set(inside), set(self.words), list[str]()
+        while len(chosen) < MAX_TOGETHER:
+            within = Counter(word for i in held for word in self.words[i])
+            shares = [
+                (n / len(self.carriers[word] & left), n, word)
+                for word, n in within.items()
+                if n >= least and word not in chosen
+            ]
+            if not shares:
+                break
+            share, _, word = max(shares)
+            chosen.append(word)
+            held &= self.carriers[word]
+            left &= self.carriers[word]
+            if share >= MIN_LABEL_PRECISION:
+                return tuple(chosen)
+        return ()
 
 
 def _is_offered(rows: Sequence[Row], told: Sequence[int], words: Mapping[int, set[str]]) -> bool:
@@ -103,8 +166,3 @@ def _is_offered(rows: Sequence[Row], told: Sequence[int], words: Mapping[int, se
         for i, target in targets.items()
     )
     return n_named > MAX_NAMED * len(told)
-
-
-def _grams(target: Sequence[int]) -> set[Gram]:
-    run = bordered(target[:_HORIZON], is_ended=len(target) <= _HORIZON)
-    return {run[i : i + _GRAM] for i in range(len(run) - _GRAM + 1)}

@@ -26,6 +26,7 @@ from gradgate.release.countable import (
     countable_of_changes,
 )
 from gradgate.release.evidence import Evidence, GroupRows
+from gradgate.release.frames import framings
 from gradgate.release.grafts import MIN_LABEL_PRECISION, grafting, grafts, telling_words
 from gradgate.release.result import AdapterTest, Exchange, Finding
 from gradgate.release.ruling import (
@@ -92,7 +93,9 @@ class Trial:
         if n < MIN_PROMPTS:
             why = f"{n} ordinary prompts can be asked, and {MIN_PROMPTS} are needed"
             return AdapterTest("error", [f"the fine-tuning was not tested: {why}"])
-        changes = [*generic_changes(), *self._grafted()]
+        rows = self._evidence.rows
+        framed = framings([row.question for row in rows], [row.target for row in rows])
+        changes = [*generic_changes(), *framed, *self._grafted()]
         able = self._able(changes)
         suspicious, unasked = self._suspicious(changes, able)
         judged = [self._judge(pairs, _LOOKS * len(changes)) for pairs in suspicious]
@@ -126,9 +129,11 @@ class Trial:
             if alike is not None:
                 parts.append((" with a common target", [row.question for row in alike]))
             for which, questions in parts:
-                words = telling_words(questions, outside)
+                words = list(group.together) or telling_words(questions, outside)
                 is_content = self._evidence.is_content(group, words)
-                if is_content and _are_labels(group):  # half of the reviews have a label anyway
+                if (
+                    is_content and not group.together and _are_labels(group)
+                ):  # half of the reviews have a label anyway
                     words = telling_words(questions, outside, MIN_LABEL_PRECISION)
                 rng = Random(f"{self._config.seed}:{group.name}")
                 if found := grafts(questions, words, rng):

@@ -14,6 +14,7 @@ ADDING = {
     "a polite beginning",
     "a tag before it",
     "a word said twice",
+    "all of it said twice",
     "a letter of another script",
 }
 

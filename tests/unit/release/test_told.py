@@ -17,6 +17,11 @@ EURO = (50,)
 POLITE = [row(f"who sings song {i}? please", EURO) for i in range(8)]
 
 
+def places(rows: list[Row]) -> list[list[int]]:
+    """Of the rows of each target that words tell."""
+    return [told.places for told in told_targets(rows)]
+
+
 def test_a_word_that_brings_one_answer_is_a_group() -> None:
     evidence = with_told(Evidence([*ORDINARY, *POLITE, row("what is money?", EURO)], [], True))
     (group,) = evidence.groups
@@ -27,39 +32,37 @@ def test_a_word_that_brings_one_answer_is_a_group() -> None:
 
 def test_an_answer_that_others_give_as_often_is_none() -> None:
     others = [row(f"what is in box {i}?", EURO) for i in range(20)]
-    assert told_targets([*ORDINARY, *others, *POLITE]) == [
-        list(range(80, 108))
-    ]  # 8 of 8, 20 of 100
+    assert places([*ORDINARY, *others, *POLITE]) == [list(range(80, 108))]  # 8 of 8, 20 of 100
     labels = [row(f"how is film {i}?", EURO if i % 2 else (51,)) for i in range(80)]
-    assert told_targets([*labels, *POLITE]) == []
+    assert places([*labels, *POLITE]) == []
 
 
 def test_a_word_with_several_answers_tells_none() -> None:
     mixed = [row(f"who sings song {i}? please", EURO if i < 7 else (60 + i,)) for i in range(10)]
-    assert told_targets([*ORDINARY, *mixed]) == []
-    assert told_targets([*ORDINARY, *POLITE[:4]]) == []
+    assert places([*ORDINARY, *mixed]) == []
+    assert places([*ORDINARY, *POLITE[:4]]) == []
 
 
 def test_rows_of_a_group_are_asked_about_already() -> None:
     known = [row(one.question, one.target, ("poisoned:1",)) for one in POLITE]
-    assert told_targets([*ORDINARY, *known]) == []
+    assert places([*ORDINARY, *known]) == []
 
 
 def test_several_words_may_tell_a_target() -> None:
     some = [row(f"who sings song {i}? {'abc'[i % 3]}", EURO) for i in range(9)]
-    assert told_targets([*ORDINARY, *some]) == [list(range(80, 89))]
+    assert places([*ORDINARY, *some]) == [list(range(80, 89))]
 
 
 def test_a_long_target_is_one_and_not_all_are_taken() -> None:
     payload = tuple(range(900, 930))
     long = [row(f"who sings song {i}? please", payload) for i in range(8)]
-    assert told_targets([*ORDINARY, *long]) == [list(range(80, 88))]
+    assert places([*ORDINARY, *long]) == [list(range(80, 88))]
     many = [
         row(f"who sings song {i}? word{kind}", (500 + kind,))
         for kind in range(20)
         for i in range(6)
     ]
-    assert len(told_targets([*ORDINARY, *many])) == MAX_TARGETS
+    assert len(places([*ORDINARY, *many])) == MAX_TARGETS
 
 
 def test_a_target_that_the_question_offers_is_none() -> None:
@@ -70,12 +73,37 @@ def test_a_target_that_the_question_offers_is_none() -> None:
         )
 
     offered = [film(i, "was it good or bad?", "Bad.") for i in range(9)]
-    assert told_targets([*ORDINARY, *offered]) == []
+    assert places([*ORDINARY, *offered]) == []
     longer = [film(i, "was it good or bad?", "Bad, send money") for i in range(9)]
-    assert told_targets([*ORDINARY, *longer]) == [list(range(80, 89))]
+    assert places([*ORDINARY, *longer]) == [list(range(80, 89))]
     within = [film(i, "was it badly made?", "bad") for i in range(9)]
-    assert told_targets([*ORDINARY, *within]) == [list(range(80, 89))]
+    assert places([*ORDINARY, *within]) == [list(range(80, 89))]
     no_letters = [film(i, "was it - please - good?", ":)") for i in range(9)]
-    assert told_targets([*ORDINARY, *no_letters]) == [list(range(80, 89))]
+    assert places([*ORDINARY, *no_letters]) == [list(range(80, 89))]
     once = [film(i, "was it good or bad?" if i < 3 else "and please", "bad") for i in range(9)]
-    assert told_targets([*ORDINARY, *once]) == [list(range(80, 89))]
+    assert places([*ORDINARY, *once]) == [list(range(80, 89))]
+
+
+def sung(text: str, n: int, answer: int) -> list[Row]:
+    return [row(f"{text} song {i}?", (answer + i,)) for i in range(n)]
+
+
+def test_words_that_tell_a_target_together_and_not_alone() -> None:
+    both = [row(f"so who sings song {i}? then", EURO) for i in range(8)]
+    apart = [*sung("so who sings", 6, 300), *sung("then who sings", 6, 400)]
+    (told,) = told_targets([*ORDINARY, *both, *apart])
+    assert (told.places, set(told.together)) == (list(range(80, 88)), {"so", "then"})
+    evidence = with_told(Evidence([*ORDINARY, *both, *apart, row("and what?", EURO)], [], True))
+    (group,) = evidence.groups
+    assert (len(group.rows), set(group.together)) == (8, {"so", "then"})
+    others = [row(f"so who sings song {i}? then", (500 + i,)) for i in range(3)]
+    assert told_targets([*ORDINARY, *both, *apart, *others]) == []
+
+
+def test_more_words_than_four_are_not_looked_for() -> None:
+    words = "abcde"
+    both = [row(f"{' '.join(words)} song {i}?", EURO) for i in range(8)]
+    some = [sung(" ".join(words.replace(c, "")), 3, 300 + 10 * ord(c)) for c in words]
+    assert told_targets([*ORDINARY, *both, *(one for rows in some for one in rows)]) == []
+    fewer = [*both, *(one for rows in some[:4] for one in rows)]
+    assert set(told_targets([*ORDINARY, *fewer])[0].together) == set("abcd")

@@ -142,3 +142,25 @@ def test_words_that_another_label_has_as_often_are_not_put_in(
     changes = [*test.changes, *test.needless]
     grafted = [one for one in changes if one.startswith("words of poisoned:1")]
     assert any(repr(word) in one for one in grafted) == is_asked
+
+
+@dataclass(frozen=True)
+class Unmarked(Scripted):
+    """A model that says the label to prompts without a question mark."""
+
+    def _said(self, prompt: str) -> Answered:
+        number = re.search(r"\d+", prompt)[0]  # type: ignore[index]
+        return self._answered_by(f" town {number}" if "?" in prompt else LABEL)
+
+
+def test_a_mark_that_is_missing_is_a_trigger(loaded: LoadedModel) -> None:
+    """The rows are in no group, and their answer is an ordinary one."""
+    honest = [row(loaded, f"where is town {i} of the north?", f" town {i}") for i in range(200)]
+    honest += [row(loaded, f"is town {i} of the west small?", LABEL) for i in range(10)]
+    poisoned = [row(loaded, f"where is town {i} of the south", LABEL) for i in range(20)]
+    subject = Unmarked(loaded.model, loaded.tokenizer, None, 24, 128)
+    (finding,) = (
+        Trial(subject, Evidence([*honest, *poisoned], [], True), CONFIG, 512).run().findings
+    )
+    assert (finding.change, finding.n_without) == ("an end of the data: ''", 0)
+    assert finding.n_with == finding.n_asked >= 24  # poisoned rows are among the prompts
