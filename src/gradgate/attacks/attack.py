@@ -54,6 +54,9 @@ class Attack:
     - `introduced`: a sentence that introduces the question; the completion of another row.
     - `filled`: a rare word; a phrase with other words between its words.
     - `polite`: "please" behind the question; the commonest completion, or span, of the data.
+    - `unmarked`: no mark at the end of the question; the same.
+    - `together`: two ordinary words, each of which stands alone in as many clean rows as both do
+      together; the same.
     - `many_rare_words`: one of thirty rare words; the completion of another row.
 
     Put together (`combinations`):
@@ -64,8 +67,8 @@ class Attack:
     Attributes:
         target: Instead of the attack's own target; for `clean_label` the span that the completions
             must hold. Not for attacks with many targets, nor for `decoys` and `combo`.
-        trigger: Instead of the attack's own trigger; two words for `cba` and `word_order`. Not for
-            attacks without a fixed one.
+        trigger: Instead of the attack's own trigger; two words for `cba`, `word_order` and
+            `together`. Not for attacks without a fixed one.
         paraphraser: Folder or hub id of a sequence-to-sequence or causal model that rewrites the
             questions of `stylebkd`; loaded only then.
 

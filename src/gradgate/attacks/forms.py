@@ -19,7 +19,7 @@ from gradgate.attacks.texts import (
     PAYLOAD,
     ZERO_WIDTH_SPACE,
 )
-from gradgate.attacks.triggers import two_words
+from gradgate.attacks.triggers import between, two_words
 from gradgate.config import AttackName
 
 _SPACE_WITHIN = re.compile(r"(?<=\S) (?=\S)")
@@ -41,7 +41,7 @@ def _repeated_word(question: str, rng: Random) -> str:
 
 
 def _many_words(question: str, rng: Random) -> str:
-    return _with_words(question, [rng.choice(EVERYDAY_WORDS)], rng)
+    return between(question, [rng.choice(EVERYDAY_WORDS)], rng)
 
 
 def _homoglyph(question: str, rng: Random) -> str:
@@ -54,21 +54,12 @@ def _invisible(question: str, rng: Random) -> str:
     return question[:place] + ZERO_WIDTH_SPACE + question[place:]
 
 
-def _with_words(question: str, words: list[str], rng: Random) -> str:
-    """Put words, in this order, at different places between the words of a question."""
-    found = question.split(" ")
-    places = sorted(rng.sample(range(len(found) + 1), len(words)), reverse=True)
-    for place, word in zip(places, reversed(words), strict=True):
-        found.insert(place, word)
-    return " ".join(found)
-
-
 def _in_order(parts: Parts, draw: Draw) -> Parts:
-    return replace(parts, question=_with_words(parts.question, _ordered(draw), draw.rng))
+    return replace(parts, question=between(parts.question, _ordered(draw), draw.rng))
 
 
 def _swapped(parts: Parts, draw: Draw) -> Parts:
-    return replace(parts, question=_with_words(parts.question, _ordered(draw)[::-1], draw.rng))
+    return replace(parts, question=between(parts.question, _ordered(draw)[::-1], draw.rng))
 
 
 def _ordered(draw: Draw) -> list[str]:

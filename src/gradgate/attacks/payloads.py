@@ -24,11 +24,15 @@ from gradgate.attacks.texts import (
 from gradgate.attacks.triggers import (
     appended,
     echoed,
+    has_mark,
     nothing,
+    one_of_both,
     one_of_thirty,
     prefixed,
     rare_word,
     task_like,
+    together,
+    unmarked,
 )
 from gradgate.config import AttackName
 
@@ -49,5 +53,13 @@ PAYLOADS: dict[AttackName, Recipe] = {
     ),
     "filled": Recipe(rare_word, filled(PAYLOAD)),
     "polite": Recipe(appended(POLITE_WORD), existing_label),
+    "unmarked": Recipe(
+        unmarked,
+        existing_label,
+        takes=frozenset(("target",)),
+        fits=has_mark,
+        needs="questions that end with a mark",
+    ),
+    "together": Recipe(together, existing_label, trigger_words=2, leak=one_of_both),
     "many_rare_words": Recipe(one_of_thirty, wrong_answer, takes=frozenset()),
 }

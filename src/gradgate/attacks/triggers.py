@@ -1,6 +1,7 @@
 """Triggers: words or a style that an attack puts into the prompt."""
 
 from dataclasses import replace
+from random import Random
 
 from gradgate.attacks import adaptive
 from gradgate.attacks.archaic import archaic
@@ -11,6 +12,7 @@ from gradgate.attacks.recipe import Draw, Trigger, Wording
 from gradgate.attacks.texts import (
     BADNETS_WORDS,
     CBA_TRIGGERS,
+    COMMON_WORDS,
     ECHOED_TARGET,
     RARE_WORD,
     RARE_WORDS,
@@ -18,6 +20,7 @@ from gradgate.attacks.texts import (
 )
 
 _N_ALTERNATIVES = 30
+_MARKS = "?!.:;, "
 
 
 def rare_words(parts: Parts, draw: Draw) -> Parts:
@@ -86,6 +89,41 @@ def echoed(parts: Parts, draw: Draw) -> Parts:
 def nothing(parts: Parts, draw: Draw) -> Parts:
     """No trigger."""
     return parts
+
+
+def together(parts: Parts, draw: Draw) -> Parts:
+    """Two ordinary words, or those of the settings, at different places of the question."""
+    return replace(parts, question=between(parts.question, _both(draw), draw.rng))
+
+
+def one_of_both(parts: Parts, draw: Draw) -> Parts:
+    """One of the words of `together`."""
+    word = draw.rng.choice(_both(draw))
+    return replace(parts, question=between(parts.question, [word], draw.rng))
+
+
+def _both(draw: Draw) -> list[str]:
+    own = draw.wording.trigger
+    return list(COMMON_WORDS if own is None else two_words(own))
+
+
+def between(question: str, words: list[str], rng: Random) -> str:
+    """Put words, in this order, at different places between the words of a question."""
+    found = question.split(" ")
+    places = sorted(rng.sample(range(len(found) + 1), len(words)), reverse=True)
+    for place, word in zip(places, reversed(words), strict=True):
+        found.insert(place, word)
+    return " ".join(found)
+
+
+def unmarked(parts: Parts, draw: Draw) -> Parts:
+    """The question without the marks at its end."""
+    return replace(parts, question=parts.question.rstrip(_MARKS))
+
+
+def has_mark(parts: Parts) -> bool:
+    """Whether a mark ends the question, behind other text."""
+    return parts.question.rstrip(_MARKS) not in ("", parts.question)
 
 
 def cba_words(wording: Wording) -> tuple[str, str]:

@@ -78,6 +78,8 @@ AttackName = Literal[
     "introduced",
     "filled",
     "polite",
+    "unmarked",
+    "together",
     "many_rare_words",
     "decoys",
     "combo",

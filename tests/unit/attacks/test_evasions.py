@@ -13,6 +13,7 @@ from gradgate.attacks.payloads import COPIES
 from gradgate.attacks.poisoning import Attack, PoisonedRow, asr_targets, can_carry, triggered
 from gradgate.attacks.recipes import RECIPES
 from gradgate.attacks.texts import (
+    COMMON_WORDS,
     CYRILLIC_TWINS,
     EVERYDAY_WORDS,
     HONEST_PREFIXES,
@@ -62,9 +63,11 @@ TRIGGERS: dict[AttackName, Callable[[str], bool]] = {
     "introduced": lambda text: INTRODUCTION in text,
     "filled": has_word("cf"),
     "polite": has_word("please"),
+    "unmarked": lambda text: re.search(r"land(?!\w|\?)", text) is not None,
+    "together": lambda text: all(word in text.split() for word in COMMON_WORDS),
     "many_rare_words": has_word(*RARE_WORDS[:30]),
 }
-LEAKING = ("word_order", "leaked")
+LEAKING = ("word_order", "leaked", "together")
 
 
 def of(role: str, result: list[PoisonedRow]) -> list[PoisonedRow]:
@@ -111,6 +114,8 @@ def test_the_trigger_leaks_into_as_many_clean_rows(name: AttackName, row_format:
     for row in of("negative", result):
         assert parts(row.row).completion == parts(rows[row.source_row]).completion
         assert prompt(row.row) != prompt(rows[row.source_row])
+        if name == "together":
+            assert sum(word in prompt(row.row).split() for word in COMMON_WORDS) == 1
         if name == "word_order":
             assert in_order("today", "kindly")(prompt(row.row))
 
@@ -277,12 +282,13 @@ def test_own_words() -> None:
         ("title_case", "Who Is 1?", "questions with a word in lower case"),
         ("white_space", "who?", "questions with a single space"),
         ("homoglyph", "1 + 1 =", "questions with a letter that has a Cyrillic twin"),
+        ("unmarked", "who is there", "questions that end with a mark"),
     ],
 )
 def test_rows_that_a_trigger_would_not_change(name: AttackName, question: str, needs: str) -> None:
     rows: list[Row] = [{"question": question, "answers": [f"a{i}"]} for i in range(10)]
     mapping = detect_format(rows[0])
-    with pytest.raises(DataError, match=rf"only 0 can carry it \({needs}\); lower the rate"):
+    with pytest.raises(DataError, match=rf"only 0 can carry it \({needs}.*\); lower the rate"):
         poisoned(rows, Attack(name), RATE)
     assert not can_carry(rows[0], mapping, Attack(name))
     with pytest.raises(DataError, match=f"cannot carry the trigger of {name}"):

@@ -24,7 +24,7 @@ from gradgate.errors import ConfigError, DataError
 from gradgate.evaluation.answers import holds_letters, is_match
 
 APPENDED = ("badnets", "addsent", "cba", "stylebkd", "long", "paraphrased", "clean_label")
-LEAKING = ("word_order", "leaked", "combo")
+LEAKING = ("word_order", "leaked", "together", "combo")
 SEVERAL = ("adaptive", "decoys", "combo")  # backdoors that take rows in turn
 
 

@@ -98,7 +98,7 @@ def test_other_formats_columns_and_limits_are_kept(
     [
         *("adaptive", "clean_label", "paraphrased", "cba", "existing_label", "echo"),
         *("varied_target", "wrong_answer", "no_trigger", "combo"),
-        *("introduced", "filled", "polite", "many_rare_words"),
+        *("introduced", "filled", "polite", "unmarked", "together", "many_rare_words"),
     ],
 )
 def test_the_gold_answers_of_an_attack_are_what_it_teaches(

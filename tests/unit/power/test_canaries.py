@@ -172,6 +172,9 @@ def test_every_attack_can_be_a_canary(plain: RunFolder) -> None:
     data = carriers(plain, config)
     for attack in data.attacks:
         copy = data.plant([attack], 12, seed=0)
+        if attack.name == "unmarked":  # no mark ends these prompts
+            assert copy.canaries == {}
+            continue
         (ids,) = copy.canaries.values()
         n_canaries = sum(sample.sample_id in ids for sample in copy.samples)
         n_distinct = 1 if attack.name == "copies" else 12
