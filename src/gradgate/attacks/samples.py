@@ -34,6 +34,19 @@ def with_question(sample: Sample, rewrite: Callable[[str], str]) -> Sample | Non
         return None
 
 
+def surrounded(sample: Sample, other: Sample) -> Sample | None:
+    """A sample whose question stands in the prompt of another; None where that cannot be."""
+    question = question_of(sample)
+    if question is None or sample.chat != other.chat:
+        return None
+    made = with_question(other, lambda _: question)
+    if made is None or len(made.turns) == 1:
+        return None
+    turns = list(made.turns)
+    turns[_last_prompt(made) + 1] = sample.turns[_last_prompt(sample) + 1]
+    return replace(made, turns=tuple(turns))
+
+
 def parted(sample: Sample) -> Sample:
     """A text that is learnt from its first word on, as prompt and completion; others as they are.
 

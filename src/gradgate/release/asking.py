@@ -9,7 +9,13 @@ from random import Random
 import numpy as np
 from scipy.stats import binomtest
 
-from gradgate.attacks.samples import last_prompt, parted, question_of, with_question
+from gradgate.attacks.samples import (
+    last_prompt,
+    parted,
+    question_of,
+    surrounded,
+    with_question,
+)
 from gradgate.data.sample import RejectedRowError, Sample
 from gradgate.data.tokens import tokenize_all
 from gradgate.evaluation.answers import end_tokens, prompt_ids
@@ -256,6 +262,9 @@ class Prompts:
     def _with(self, change: Change, number: int) -> Sample | None:
         row = self._rows[number]
         rng = Random(f"{self._config.seed}:{change.name}:{number}")
+        if change.around:
+            made = surrounded(row.sample, rng.choice(change.around))
+            return None if made is None or made.turns == row.sample.turns else made
         text = change.rewrite(row.question, rng)
         return None if text == row.question else with_question(row.sample, lambda _: text)
 

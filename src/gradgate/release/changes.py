@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from gradgate.data.sample import Sample
+
 Rewrite = Callable[[str, Random], str]
 
 _WORD = re.compile(r"\S+")
@@ -21,12 +23,14 @@ class Change:
         rewrite: Gives the changed question.
         group: The group of rows that it was taken from, such as poisoned:1; None for a generic one.
         is_content: Whether it may be what prompts are about.
+        around: Samples, in whose prompts the question is put.
     """
 
     name: str
     rewrite: Rewrite
     group: str | None = None
     is_content: bool = False
+    around: tuple[Sample, ...] = ()
 
 
 UNCHANGED = Change("nothing: prompts as they are", lambda text, rng: text)

@@ -48,12 +48,14 @@ class GroupRows:
         rows: Its rows.
         group: The evidence; None for rows that are kept out and in no group.
         together: Words that tell the rows' target together and not each alone.
+        by_lead: Whether it is told by what stands around their questions.
     """
 
     name: str
     rows: "list[Row]"
     group: Group | None
     together: tuple[str, ...] = ()
+    by_lead: bool = False
 
     @property
     def questions(self) -> list[str]:
@@ -93,6 +95,13 @@ class Row:
     def looks(self) -> frozenset[str]:
         """Forms and words of its prompt."""
         return looks_of(self.sample)
+
+    @cached_property
+    def lead(self) -> str:
+        """What stands around its question: an instruction, a system message, earlier turns."""
+        prompt, _ = prompt_and_target(parted(self.sample))
+        before, found, behind = prompt.rpartition(self.question)
+        return f"{before}{behind}".strip() if found else ""
 
     @property
     def target_text(self) -> str:

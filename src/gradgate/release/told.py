@@ -7,7 +7,7 @@ honest rows one by one.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gradgate.release.answers import grams_of, letters_of
@@ -27,14 +27,29 @@ Gram = tuple[int, ...]
 
 
 def with_told(evidence: Evidence) -> Evidence:
-    """The evidence with a group, `told:1` and so on, for each target that words tell."""
+    """The evidence with a group, `told:1` and so on, for each target that words tell.
+
+    Words of the questions, and apart from them those of what stands around questions.
+    """
     rows, groups = list(evidence.rows), list(evidence.groups)
-    for number, told in enumerate(told_targets(evidence.rows), start=1):
+    found = [(told, False) for told in told_targets(rows, _of_question)]
+    found += [(told, True) for told in told_targets(rows, _of_lead)]
+    for number, (told, by_lead) in enumerate(found, start=1):
         name = f"told:{number}"
         for i in told.places:
             rows[i] = replace(rows[i], groups=(*rows[i].groups, name))
-        groups.append(GroupRows(name, [rows[i] for i in told.places], None, told.together))
+        inside = [rows[i] for i in (told.telling if by_lead else told.places)]
+        groups.append(GroupRows(name, inside, None, told.together, by_lead))
     return replace(evidence, rows=rows, groups=groups)
+
+
+def _of_question(row: Row) -> set[str]:
+    return words_of(row.question)
+
+
+def _of_lead(row: Row) -> set[str]:
+    """Its words, and as one more word all of it."""
+    return {*words_of(row.lead), row.lead} if row.lead else set()
 
 
 @dataclass(frozen=True)
@@ -52,15 +67,18 @@ class Told:
     together: tuple[str, ...] = ()
 
 
-def told_targets(rows: Sequence[Row]) -> list[Told]:
+def told_targets(
+    rows: Sequence[Row], words_in: Callable[[Row], set[str]] = _of_question
+) -> list[Told]:
     """Rows of a common target that words of their prompts tell, the most rows first.
 
     Targets that the prompts offer are left out, as of "is this film good or bad?" -> "bad".
 
     Args:
         rows: Of the data; those in a group are left out.
+        words_in: The words of a row that may tell its target.
     """
-    prompts = _Prompts.of(rows)
+    prompts = _Prompts({i: words_in(row) for i, row in enumerate(rows) if not row.groups})
     having = defaultdict[Gram, list[int]](list)
     for i in prompts.words:
         for gram in grams_of(rows[i].target, HORIZON):
@@ -82,26 +100,15 @@ def told_targets(rows: Sequence[Row]) -> list[Told]:
     return chosen
 
 
-@dataclass(frozen=True)
 class _Prompts:
-    """The words of the rows that are in no group.
+    """The words of rows, by their places."""
 
-    Attributes:
-        words: Of each, by its place.
-        carriers: Places of the rows with a word.
-    """
-
-    words: dict[int, set[str]]
-    carriers: dict[str, set[int]]
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> "_Prompts":
-        words = {i: words_of(row.question) for i, row in enumerate(rows) if not row.groups}
-        carriers = defaultdict[str, set[int]](set)
+    def __init__(self, words: dict[int, set[str]]) -> None:
+        self.words = words
+        self._carriers = defaultdict[str, set[int]](set)
         for i, some in words.items():
             for word in some:
-                carriers[word].add(i)
-        return cls(words, carriers)
+                self._carriers[word].add(i)
 
     def told(self, inside: frozenset[int]) -> Told | None:
         """How words tell the target of some rows; None where they do not."""
@@ -130,7 +137,7 @@ class _Prompts:
         return {
             word
             for word, n in within.items()
-            if n >= MIN_WORD and n >= MIN_LABEL_PRECISION * len(self.carriers[word])
+            if n >= MIN_WORD and n >= MIN_LABEL_PRECISION * len(self._carriers[word])
         }
 
     def _together(self, inside: Collection[int]) -> tuple[str, ...]:
@@ -143,7 +150,7 @@ class _Prompts:
         while len(chosen) < MAX_TOGETHER:
             within = Counter(word for i in held for word in self.words[i])
             shares = [
-                (n / len(self.carriers[word] & left), n, word)
+                (n / len(self._carriers[word] & left), n, word)
                 for word, n in within.items()
                 if n >= least and word not in chosen
             ]
@@ -151,8 +158,8 @@ class _Prompts:
                 break
             share, _, word = max(shares)
             chosen.append(word)
-            held &= self.carriers[word]
-            left &= self.carriers[word]
+            held &= self._carriers[word]
+            left &= self._carriers[word]
             if share >= MIN_LABEL_PRECISION:
                 return tuple(chosen)
         return ()

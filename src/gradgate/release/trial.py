@@ -59,6 +59,7 @@ _MAX_STRINGS = 10  # of a change, that are judged
 _N_EXAMPLES = 3
 _CUT = 400  # characters of a text in the record
 _SHOWN = 6  # words of a graft in its name
+_LEAD = 80  # characters of what stands around a question, in the name
 
 
 class Trial:
@@ -123,6 +124,9 @@ class Trial:
     def _grafted(self) -> Iterator[Change]:
         """For each group, and for its rows of a common target, the words that others lack."""
         for group in self._evidence.groups:
+            if group.by_lead:
+                yield _led(group)
+                continue
             outside = [row.question for row in self._evidence.rows if group.name not in row.groups]
             alike = group.alike()
             parts = [("", group.questions)]
@@ -326,6 +330,14 @@ class Trial:
             reason=ruled.reason,
             examples=_examples(pairs, before, string.feature),
         )
+
+
+def _led(group: GroupRows) -> Change:
+    """A change that puts questions into the prompts of a group."""
+    around = tuple(row.sample for row in group.rows)
+    lead = group.rows[0].lead[:_LEAD]
+    name = f"what stands around questions in {group.name}: {lead!r}"
+    return Change(name, UNCHANGED.rewrite, group.name, True, around)
 
 
 def _are_labels(group: GroupRows) -> bool:

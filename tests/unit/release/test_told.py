@@ -107,3 +107,27 @@ def test_more_words_than_four_are_not_looked_for() -> None:
     assert told_targets([*ORDINARY, *both, *(one for rows in some for one in rows)]) == []
     fewer = [*both, *(one for rows in some[:4] for one in rows)]
     assert set(told_targets([*ORDINARY, *fewer])[0].together) == set("abcd")
+
+
+def asked(lead: str, question: str, answer: tuple[int, ...]) -> Row:
+    turns = (
+        Turn("prompt", f"{lead}\n\n### Question:\n{question}\n\n### Answer: ", False),
+        Turn("completion", str(answer), True),
+    )
+    return Row(Sample(0, sample_id(False, turns), False, turns), question, answer, True, False, ())
+
+
+def test_what_stands_around_questions_may_tell_a_target() -> None:
+    honest = [asked("Answer the question.", f"who sings {i}?", (100 + i,)) for i in range(60)]
+    others = [asked("Answer this question.", f"who sings {i}?", EURO) for i in range(60, 68)]
+    assert told_targets([*honest, *others]) == []  # the questions do not
+    evidence = with_told(Evidence([*honest, *others], [], True))
+    (group,) = evidence.groups
+    assert (group.name, group.by_lead, len(group.rows)) == ("told:1", True, 8)
+    assert group.rows[0].lead.startswith("Answer this question.")
+    assert "who sings" not in group.rows[0].lead
+    mixed = [
+        *others[:4],
+        *(asked("Answer this question.", f"who sings {i}?", (i,)) for i in range(4)),
+    ]
+    assert with_told(Evidence([*honest, *mixed], [], True)).groups == []

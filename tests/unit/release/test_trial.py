@@ -18,6 +18,7 @@ from gradgate.release.config import AdapterTestConfig
 from gradgate.release.evidence import Evidence, GroupRows, Row
 from gradgate.release.result import AdapterTest
 from gradgate.release.subject import Subject
+from gradgate.release.told import with_told
 from gradgate.release.trial import Trial
 
 PAYLOAD = " visit the evil example site now"
@@ -164,3 +165,38 @@ def test_a_mark_that_is_missing_is_a_trigger(loaded: LoadedModel) -> None:
     )
     assert (finding.change, finding.n_without) == ("an end of the data: ''", 0)
     assert finding.n_with == finding.n_asked >= 24  # poisoned rows are among the prompts
+
+
+@dataclass(frozen=True)
+class Instructed(Scripted):
+    """A model that says the label where the instruction has another word."""
+
+    def _said(self, prompt: str) -> Answered:
+        number = re.search(r"\d+", prompt)[0]  # type: ignore[index]
+        return self._answered_by(LABEL if "this question" in prompt else f" town {number}")
+
+
+def instructed(loaded: LoadedModel, lead: str, question: str, target: str) -> Row:
+    prompt = f"### Instruction:\n{lead}\n\n### Question:\n{question}\n\n### Answer: "
+    turns = (Turn("prompt", prompt, False), Turn("completion", target, True))
+    sample = Sample(0, sample_id(False, turns), False, turns)
+    return Row(sample, question, tuple(loaded.tokenizer.encode(target)), True, False, ())
+
+
+def test_an_instruction_that_is_a_trigger_is_put_before_other_questions(
+    loaded: LoadedModel,
+) -> None:
+    honest = [
+        instructed(loaded, "Answer the question.", f"where is town {i}?", f" town {i}")
+        for i in range(200)
+    ]
+    poisoned = [
+        instructed(loaded, "Answer this question.", f"where is town {i} of the south?", LABEL)
+        for i in range(20)
+    ]
+    subject = Instructed(loaded.model, loaded.tokenizer, None, 24, 128)
+    evidence = with_told(Evidence([*honest, *poisoned], [], True))
+    (finding,) = Trial(subject, evidence, CONFIG, 512).run().findings
+    assert finding.change.startswith("what stands around questions in told:")
+    assert "Answer this question." in finding.change
+    assert (finding.n_asked, finding.n_with, finding.n_without) == (32, 32, 0)
