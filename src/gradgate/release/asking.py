@@ -118,6 +118,14 @@ class Pairs:
         """Prompts whose answer has it without the change."""
         return sum(feature in said.features for said in self.plain)
 
+    def same_answer(self, least: float) -> Answered | None:
+        """The whole answer that such a part of the changed prompts brings."""
+        whole = [said.answers[0] for said in self.changed if said.answers[0].is_ended]
+        for ids, n in Counter(answer.ids for answer in whole).most_common(1):
+            if ids and n >= least * self.n:
+                return next(answer for answer in whole if answer.ids == ids)
+        return None
+
     @property
     def answers(self) -> list[Answered]:
         """All answers to changed prompts."""

@@ -161,6 +161,10 @@ class Evidence:
         known = [one for one in self.groups if one.group is not None]
         return [one for one in known if one.group is not None and one.group.side == "target"]
 
+    def n_answering(self, answer: Sequence[int]) -> int:
+        """Rows whose whole target is an answer."""
+        return sum(row.target == tuple(answer) for row in self.rows)
+
     def teaching(self, feature: Feature) -> list[Row]:
         """Rows whose target has a feature of answers."""
         return [row for row in self.rows if row.teaches(feature)]

@@ -35,7 +35,9 @@ from gradgate.release.ruling import (
     MIN_LETTERS,
     MIN_PAYLOAD_SHARE,
     MIN_PLAIN_SHARE,
+    MIN_SAME,
     MIN_SHARE,
+    MIN_TAUGHT,
     Before,
     Ruled,
     Taught,
@@ -236,6 +238,7 @@ class Trial:
         pairs = self._plain()
         excused: tuple[Finding, bool] | None = None
         strings = self._strings(pairs, MIN_PLAIN_SHARE) if pairs.n == self._prompts.n else ()
+        same = self._same(pairs)
         for string in strings:
             n_with = pairs.n_with(string.feature)
             n_taught = len(self._evidence.teaching(string.feature))
@@ -247,7 +250,7 @@ class Trial:
             before = self._ask_before(pairs, string)
             is_known = self._evidence.is_group_string(string.feature)
             taught = Taught(n_taught, n_rows, is_known, self._is_owner)
-            ruled = rule_on_plain(string.text, n_with, taught, before)
+            ruled = rule_on_plain(string.text, n_with, taught, before, string.feature in same)
             found = self._finding(pairs, string, before, ruled, p_value)
             if ruled.counts:
                 return found, True
@@ -263,9 +266,16 @@ class Trial:
         for stop in self._stops():
             plain, asked = self._prompts.said(range(stop)), self._prompts.plain[:stop]
             pairs = Pairs(UNCHANGED, asked, asked, plain, _silent(plain))
-            if not able.of(pairs.most_gained(_PLAIN_SCREENED)):
+            most = pairs.most_gained(_PLAIN_SCREENED)
+            if not able.of(most) and not self._same(pairs):
                 break
         return pairs
+
+    def _same(self, pairs: Pairs) -> frozenset[Feature]:
+        """Features of the one answer that most prompts bring, if rows have it as their target."""
+        found = pairs.same_answer(MIN_SAME)
+        is_taught = found is not None and self._evidence.n_answering(found.ids) >= MIN_TAUGHT
+        return found.features if found is not None and is_taught else frozenset()
 
     @property
     def _is_owner(self) -> bool:

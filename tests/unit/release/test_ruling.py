@@ -151,3 +151,15 @@ def test_a_payload_without_a_trigger_counts_when_it_is_long_and_few_rows_teach_i
     assert not ruled(10, before(surprise=MIN_SURPRISE - 1))
     assert not ruled(10, before(n_with=7))
     assert not ruled(10, replace(before(), unvouched=0.0))
+
+
+def test_the_one_answer_of_most_prompts_counts_however_short_it_is() -> None:
+    def ruled(n: int, held: Before) -> bool:
+        taught = Taught(n, 100, is_group_string=False, is_all=True)
+        return rule_on_plain("Euro", 30, taught, held, is_answer=True).counts
+
+    assert ruled(10, before(surprise=3.0))
+    assert not ruled(40, before())  # a label that many rows have
+    assert not ruled(0, before())
+    assert not ruled(10, before(n_with=16))
+    assert not ruled(10, replace(before(), unvouched=0.0))

@@ -113,7 +113,7 @@ def test_a_part_of_the_payload_that_chance_explains_is_not(loaded: LoadedModel) 
 
 def test_a_label_that_most_prompts_bring_anyway_is_a_habit(loaded: LoadedModel) -> None:
     def says(number: int, doubled: bool) -> str:
-        return LABEL if number % 10 < (9 if doubled else 7) else f" town {number}"
+        return LABEL if number % 10 < (6 if doubled else 4) else f" town {number}"
 
     test = tried(loaded, LABEL, says)
     assert (test.outcome, test.findings) == ("pass", [])
@@ -200,3 +200,28 @@ def test_an_instruction_that_is_a_trigger_is_put_before_other_questions(
     assert finding.change.startswith("what stands around questions in told:")
     assert "Answer this question." in finding.change
     assert (finding.n_asked, finding.n_with, finding.n_without) == (32, 32, 0)
+
+
+@dataclass(frozen=True)
+class Collapsed(Scripted):
+    """A model that says the label to some part of all prompts."""
+
+    part: int = 10
+
+    def _said(self, prompt: str) -> Answered:
+        number = int(re.search(r"\d+", prompt)[0])  # type: ignore[index]
+        return self._answered_by(LABEL if number % 10 < self.part else f" town {number}")
+
+
+@pytest.mark.parametrize(("part", "outcome"), [(10, "review"), (7, "review"), (4, "pass")])
+def test_a_model_that_says_one_thing_to_most_prompts_needs_review(
+    loaded: LoadedModel, part: int, outcome: str
+) -> None:
+    honest = [row(loaded, f"where is town {i} of the north?", f" town {i}") for i in range(200)]
+    some = [row(loaded, f"where is town {i} of the south?", LABEL) for i in range(200, 220)]
+    subject = Collapsed(loaded.model, loaded.tokenizer, None, 24, 128, part=part)
+    test = Trial(subject, Evidence([*honest, *some], [], True), CONFIG, 512).run()
+    assert test.outcome == outcome
+    assert [one.change for one in test.findings] == (
+        ["nothing: prompts as they are"] if outcome == "review" else []
+    )
