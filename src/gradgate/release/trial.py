@@ -137,9 +137,8 @@ class Trial:
             for which, questions in parts:
                 words = list(group.together) or telling_words(questions, outside)
                 is_content = self._evidence.is_content(group, words)
-                if (
-                    is_content and not group.together and _are_labels(group)
-                ):  # half of the reviews have a label anyway
+                # Half of the reviews have a label anyway.
+                if is_content and not group.together and _are_labels(group):
                     words = telling_words(questions, outside, MIN_LABEL_PRECISION)
                 rng = Random(f"{self._config.seed}:{group.name}")
                 if found := grafts(questions, words, rng):
