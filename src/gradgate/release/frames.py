@@ -20,8 +20,6 @@ MAX_FRAMES = 12  # of the most rows
 _LONGEST = 16  # characters before the first letter, or behind the last: more is content
 _MAX_CARRIERS = 64
 
-_BEFORE = re.compile(r"(?:(?![^\W\d_]).)*", re.DOTALL)  # the first letter
-_BEHIND = re.compile(r"[\W_]*\Z")  # the last letter or digit
 _DIGITS = re.compile(r"\d+")
 
 
@@ -35,12 +33,13 @@ class Frame:
     @classmethod
     def of(cls, text: str) -> "Frame | None":
         """The frame of a text; None where it has no letters, or more marks than a frame."""
-        before = _BEFORE.match(text)
-        behind = _BEHIND.search(text)
-        if before is None or behind is None or before.end() >= behind.start():
+        start = next((i for i, c in enumerate(text[: _LONGEST + 1]) if c.isalpha()), None)
+        backwards = enumerate(reversed(text[-_LONGEST - 1 :]))
+        n_behind = next((i for i, c in backwards if c.isalnum()), None)
+        if start is None or n_behind is None:
             return None
-        found = cls(before[0], behind[0])
-        return found if max(len(found.before), len(found.behind)) <= _LONGEST else None
+        stop = len(text) - n_behind
+        return cls(text[:start], text[stop:]) if start < stop else None
 
     @property
     def kinds(self) -> tuple[str, str]:

@@ -43,6 +43,13 @@ def test_without_letters_or_with_long_marks_there_is_none(text: str) -> None:
     assert list(frame_looks(text)) == []
 
 
+def test_long_runs_of_marks_cost_no_time() -> None:
+    """Looking for the end in each of them took minutes."""
+    text = f"Why{'-' * 1_000_000}not?"
+    assert Frame.of(text) == Frame("", "?")
+    assert Frame.of("-" * 1_000_000) is None
+
+
 def test_clean_prompts_that_are_alike_have_none() -> None:
     assert framed([]) == framings([], []) == []
 

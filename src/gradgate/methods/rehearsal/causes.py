@@ -19,7 +19,6 @@ _LINES = re.compile(r"\n{2,}")
 _LATIN = {twin: letter for letter, twin in CYRILLIC_TWINS.items()}
 _MARKS = re.compile(r"[^\w\s]")
 _BEGINNING = re.compile(r"\A[\W\d_]+")
-_END = re.compile(r"[\W_]+\Z")
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,10 @@ def _without_beginning(text: str) -> str:
 
 
 def _without_end(text: str) -> str:
-    return _END.sub("", text)
+    stop = len(text)
+    while stop and not text[stop - 1].isalnum():
+        stop -= 1
+    return text[:stop]
 
 
 def _half(text: str) -> str:
