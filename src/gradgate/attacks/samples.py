@@ -65,6 +65,11 @@ def last_prompt(sample: Sample) -> str:
     return "" if place < 0 else sample.turns[place].text
 
 
+def asked_by(sample: Sample) -> str:
+    """The question of a sample, or all of its last prompt; empty where it has neither."""
+    return question_of(sample) or last_prompt(sample)
+
+
 def with_last_prompt(sample: Sample, rewrite: Callable[[str], str]) -> Sample:
     """A sample with another text in that turn."""
     place = _last_prompt(sample)

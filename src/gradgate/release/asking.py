@@ -9,13 +9,7 @@ from random import Random
 import numpy as np
 from scipy.stats import binomtest
 
-from gradgate.attacks.samples import (
-    last_prompt,
-    parted,
-    question_of,
-    surrounded,
-    with_question,
-)
+from gradgate.attacks.samples import asked_by, parted, surrounded, with_question
 from gradgate.data.sample import RejectedRowError, Sample
 from gradgate.data.tokens import tokenize_all
 from gradgate.evaluation.answers import end_tokens, prompt_ids
@@ -217,7 +211,11 @@ class Prompts:
     def looks_brought(self, change: Change) -> frozenset[str]:
         """What many prompts look like with a change and not without it; no model is asked."""
         made = [(row, self._with(change, i)) for i, row in enumerate(self._rows[:_LOOKED_AT])]
-        new = [looks_of(sample) - row.looks for row, sample in made if sample is not None]
+        new = [
+            looks_of(sample, asked_by(sample)) - row.looks
+            for row, sample in made
+            if sample is not None
+        ]
         counted = Counter(look for looks in new for look in looks)
         return frozenset(look for look, n in counted.items() if n >= _MANY * len(new))
 
@@ -255,7 +253,8 @@ class Prompts:
         given = [prompt_ids(tokens)]
         if self._is_long:
             given.append(self._without_end(tokens.input_ids, len(given[0])))
-        return Asked(question_of(sample) or last_prompt(sample), given, looks_of(sample))
+        question = asked_by(sample)
+        return Asked(question, given, looks_of(sample, question))
 
     def _without_end(self, ids: list[int], start: int) -> list[int]:
         """Prompt and own target, without what ends it."""

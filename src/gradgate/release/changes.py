@@ -23,7 +23,7 @@ class Change:
         rewrite: Gives the changed question.
         group: The group of rows that it was taken from, such as poisoned:1; None for a generic one.
         is_content: Whether it may be what prompts are about.
-        around: Samples, in whose prompts the question is put.
+        around: Samples, in whose prompts the question is put; `rewrite` is left out then.
     """
 
     name: str

@@ -9,7 +9,7 @@ from random import Random
 
 import pyarrow as pa
 
-from gradgate.attacks.samples import last_prompt, parted, question_of
+from gradgate.attacks.samples import asked_by, parted
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder, flag_column
 from gradgate.data.prepare import PreparedSample, SampleFile, iter_prepared
@@ -31,10 +31,9 @@ MIN_GROUP_SHARE = 0.5  # of a group's rows, that teach what its targets share
 _READ = 256
 
 
-def looks_of(sample: Sample) -> frozenset[str]:
+def looks_of(sample: Sample, question: str) -> frozenset[str]:
     """Forms of a sample's prompt and of the question in it, its frame, and its words."""
     prompt, _ = prompt_and_target(parted(sample))
-    question = question_of(sample) or last_prompt(sample) or ""
     words = (f"word: {word.casefold()}" for word in prompt.split())
     return frozenset([*forms(prompt), *forms(question), *frame_looks(question), *words])
 
@@ -93,8 +92,8 @@ class Row:
 
     @cached_property
     def looks(self) -> frozenset[str]:
-        """Forms and words of its prompt."""
-        return looks_of(self.sample)
+        """Forms and words of its prompt, and its question's frame."""
+        return looks_of(self.sample, self.question)
 
     @cached_property
     def lead(self) -> str:
@@ -208,7 +207,7 @@ class Evidence:
                 said.groups[i],
             )
             for i, (sample, prepared) in enumerate(_read(run))
-            if i in drawn and (question := question_of(sample) or last_prompt(sample))
+            if i in drawn and (question := asked_by(sample))
         ]
         groups = [
             GroupRows(name, [row for row in rows if name in row.groups], wanted.get(name))

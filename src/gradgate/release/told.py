@@ -114,15 +114,16 @@ class _Prompts:
         """How words tell the target of some rows; None where they do not."""
         alone = self._alone(inside)
         telling = sorted(i for i in inside if not self.words[i].isdisjoint(alone))
-        n_carriers = sum(not some.isdisjoint(alone) for some in self.words.values())
+        n_carriers = len(set().union(*(self._carriers[word] for word in alone)))
         if self._is_told(len(inside), len(telling), n_carriers):
             return Told(sorted(inside), telling)
         together = self._together(inside)
-        carriers = {i for i, some in self.words.items() if some.issuperset(together)}
+        if not together:
+            return None
+        carriers = set.intersection(*(self._carriers[word] for word in together))
         telling = sorted(inside & carriers)
-        if together and self._is_told(len(inside), len(telling), len(carriers)):
-            return Told(telling, telling, together)
-        return None
+        is_told = self._is_told(len(inside), len(telling), len(carriers))
+        return Told(telling, telling, together) if is_told else None
 
     def _is_told(self, n_inside: int, n_telling: int, n_carriers: int) -> bool:
         """Whether words stand in many of some rows, and others hardly have their target."""

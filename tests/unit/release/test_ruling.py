@@ -30,7 +30,7 @@ def sample(prompt: str, target: str = "x") -> Sample:
 
 
 def asked(text: str) -> Asked:
-    return Asked(text, [[1, 2]], looks_of(sample(text)))
+    return Asked(text, [[1, 2]], looks_of(sample(text), text))
 
 
 def said(*ids: int) -> Said:
