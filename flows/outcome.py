@@ -1,6 +1,9 @@
 """From a verdict or a test to a Prefect state, and from a state to an exit code."""
 
 import logging
+import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +18,8 @@ from gradgate.gate.verdict import EXIT_CODES, Decision, Verdict
 from gradgate.release.result import AdapterTest
 
 logger = logging.getLogger("gradgate.flows")
+
+AGAIN_AFTER = 0.05  # seconds; by then a destructor is over
 
 STATE_NAMES: dict[Decision, str] = {
     "pass": "Completed",
@@ -59,13 +64,16 @@ def exit_code_of(state: State[Any]) -> int:
 
 @contextmanager
 def as_the_signal() -> Iterator[None]:
-    """Let a signal through that Prefect hides.
+    """Let a signal through that Prefect or Python hides.
 
     One that comes while Prefect makes a task run becomes a ValueError ("Task run is not set"), and
-    the flow run would be Failed, as if it had broken, and not Crashed.
+    the flow run would be Failed, as if it had broken, and not Crashed. One that comes while a
+    destructor runs is printed and forgotten by Python, and the flow would go on to its end: it is
+    sent again a moment later.
     """
     try:
-        yield
+        with _sent_again():
+            yield
     except Exception as error:
         behind: BaseException | None = error
         while behind is not None and not isinstance(behind, TerminationSignal):
@@ -73,3 +81,22 @@ def as_the_signal() -> Iterator[None]:
         if behind is None:
             raise
         raise behind from None
+
+
+@contextmanager
+def _sent_again() -> Iterator[None]:
+    """Send a signal once more whose exception could not be raised where it came."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        before(unraisable)
+        if isinstance(unraisable.exc_value, TerminationSignal):
+            number = unraisable.exc_value.signal
+            # not from here, where it could not be raised either
+            threading.Timer(AGAIN_AFTER, os.kill, (os.getpid(), number)).start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before

@@ -18,6 +18,7 @@ from forked import FLOWS, Child, Forker
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from prefect.exceptions import TerminationSignal
+from prefect.utilities.engine import capture_sigterm
 from tracking_helpers import config, read
 
 from flows.outcome import as_the_signal
@@ -306,6 +307,35 @@ def test_a_signal_that_prefect_hides_is_told() -> None:
         hidden(TerminationSignal(signal=signal.SIGTERM))
     with pytest.raises(ValueError, match="not set"), as_the_signal():
         hidden(OSError("no signal"))
+
+
+@pytest.fixture
+def sigterm_is_ignored() -> Iterator[None]:
+    """Prefect sends the signal on to the handler before its own: that must not end the tests."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("sigterm_is_ignored")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_comes_in_a_destructor_comes_again() -> None:
+    class Ends:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    went_on = []
+
+    def flow() -> None:
+        with capture_sigterm(), as_the_signal():
+            Ends()
+            went_on.append(True)  # nothing was raised there
+            time.sleep(10)
+
+    with pytest.raises(TerminationSignal):
+        flow()
+    assert went_on
 
 
 def children_with_server(pid: int) -> list[psutil.Process]:
