@@ -6,15 +6,22 @@ message may quote data too.
 """
 
 import logging
+import time
+from http import HTTPStatus
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.alerts.config import Kind
 
 logger = logging.getLogger("gradgate.tasks")
 
 SUMMARY = "gradgate.summary"  # label of a flow run
+# A server on SQLite is busy with what the last task did, and refuses; seconds until it is asked
+# again, where Prefect's client would wait for two.
+_SOON = (0.05, 0.1, 0.2, 0.4, 0.8)
 _WHAT_TO_DO: dict[Kind, str] = {
     "rejected": "The dataset must not be used for fine-tuning; the report shows why.",
     "needs_review": "A person has to look: the report lists what is in doubt.",
@@ -34,10 +41,27 @@ def label_run(flow_run: str | None, summary: str) -> None:
     if flow_run is None:
         return
     try:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run_labels(UUID(flow_run), {SUMMARY: summary})
+        for wait in _SOON:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                if _is_labelled(flow_run, summary):
+                    return
+            time.sleep(wait)
+        if not _is_labelled(flow_run, summary):
+            logger.warning("the summary for alerts is not recorded: the server is busy")
     except Exception as error:
         logger.warning("the summary for alerts is not recorded: %s", error)
+
+
+def _is_labelled(flow_run: str, summary: str) -> bool:
+    """Label it, unless the server says that it is busy."""
+    try:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run_labels(UUID(flow_run), {SUMMARY: summary})
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            raise
+        return False
+    return True
 
 
 def of_a_run(kind: Kind, ui: str) -> tuple[str, str]:
