@@ -85,6 +85,8 @@ class Scores:
         score: Scores other samples with the same model and settings, through the score store.
         model: Loads the untuned model; only for a method that needs it.
         probes: The probing set that the signals were taken against; None where there was none.
+        is_copy: Whether poison was planted in these rows, to see whether a method finds it; one may
+            leave out what takes long and could only find more.
     """
 
     rows: Ints
@@ -98,6 +100,7 @@ class Scores:
     score: ScoreSamples | None = None
     model: ModelHandle | None = None
     probes: ProbeSet | None = None
+    is_copy: bool = False
 
     @property
     def n(self) -> int:

@@ -254,7 +254,8 @@ def looks_inserted(group: Group, words: Collection[str], inserted: Collection[st
     """
     if group.side == "target" and names_target(group.cues, group.spans):
         return False
-    if group.side == "prompt" or (group.cue_nats or 0.0) >= MIN_INSERTED:
+    is_string = group.side == "prompt" and group.shared is None
+    if is_string or (group.cue_nats or 0.0) >= MIN_INSERTED:
         return True
     known = sum(word in inserted for word in words)
     return known > 0 and known >= _KNOWN * len(words)

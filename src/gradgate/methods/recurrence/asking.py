@@ -102,7 +102,11 @@ class _Case:
 
 
 class Asker:
-    """Asks the untuned model about samples of a table."""
+    """Asks the untuned model about samples of a table.
+
+    Attributes:
+        seed: Of all draws.
+    """
 
     def __init__(self, table: TokenTable, rows: Ints, ask: AskModel | None) -> None:
         """Take the rows of the distinct samples in a table; without `ask` nothing is known."""
@@ -111,7 +115,7 @@ class Asker:
         self._ask = ask
         # Of all that the rows say: who writes some of them cannot know who will be asked.
         digest = hashlib.sha256(np.ascontiguousarray(table.ids).tobytes()).digest()
-        self._seed = int.from_bytes(digest[:8], "little")
+        self.seed = int.from_bytes(digest[:8], "little")
 
     def content(
         self, targets: Stream, segments: Segments, members: Marks, without: Callable[[int], Marks]
@@ -129,8 +133,8 @@ class Asker:
             without: For a sample, which of its tokens are left out. (tokens of the row,)
         """
         inside, outside = np.flatnonzero(members), np.flatnonzero(~members)
-        chosen = _drawn(inside, N_ASKED, self._seed)
-        others = _drawn(outside, len(chosen), self._seed)
+        chosen = _drawn(inside, N_ASKED, self.seed)
+        others = _drawn(outside, len(chosen), self.seed)
         if self._ask is None or len(others) < len(chosen):
             return NO_ANSWER
         rows: list[Ids] = []
@@ -166,7 +170,7 @@ class Asker:
             return NO_NEED
         cases = [
             _Case.of(*self._table.row(int(self._rows[sample])), marks)
-            for sample in _drawn(np.flatnonzero(chosen), N_ASKED, self._seed).tolist()
+            for sample in _drawn(np.flatnonzero(chosen), N_ASKED, self.seed).tolist()
             if (marks := dropped(sample)).any()
         ]
         if not cases:

@@ -178,7 +178,7 @@ class Everywhere:
         everyone = np.ones(n, bool)
         string, cue = self._string(tally, pattern, block), self._cue(pattern, block)
         members, compared = string, everyone
-        if pattern.part is not None or pattern.is_harmful:
+        if pattern.needs_cue:
             members = string & cue
         if pattern.is_harmful:
             compared = self._compared(tally, block)
@@ -186,6 +186,8 @@ class Everywhere:
 
     def _string(self, tally: _Tally, pattern: Pattern, block: _Block) -> Marks:
         """Which samples of a block have the string of a finding."""
+        if pattern.is_cue:
+            return self._cue(pattern, block)
         if pattern.is_harmful:
             erosion = block.texts.erosion
             return np.zeros(len(block.numbers), bool) if erosion is None else erosion.complied

@@ -27,19 +27,21 @@ from gradgate.methods.recurrence.ruling import (
     Cause,
     Finding,
     Pattern,
+    is_within,
     rule_on_jailbreak,
     rule_on_label,
     rule_on_prompt,
     rule_on_target,
+    suspicious,
 )
 from gradgate.methods.recurrence.stream import stream_of
 from gradgate.methods.recurrence.surprise import Segments, best_segments, gains
 from gradgate.methods.recurrence.tables import associate, phi
 from gradgate.methods.recurrence.texts import Found, Texts
 from gradgate.methods.recurrence.triggers import Trigger, of_templates, tokens_of, triggers
+from gradgate.methods.recurrence.unspoken import Unspoken
 
 MAX_ASKED = 16  # groups of a kind that the model is asked about, the largest or most surprising
-_SAME = 0.8  # of a group's samples in another, to be explained by it
 MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
 _AT_BORDER = 0.8  # of a group's targets that begin or end with the string
 _QUOTED = 0.9  # of a group's prompts that hold the target, and of the others that do not
@@ -60,10 +62,15 @@ class Search:
         cues: Of the prompts.
     """
 
-    def __init__(self, texts: Texts, ask: AskModel | None) -> None:
-        """Take distinct samples, and the untuned model; without it nothing is known."""
+    def __init__(self, texts: Texts, ask: AskModel | None, is_copy: bool = False) -> None:
+        """Take distinct samples, and the untuned model; without it nothing is known.
+
+        In a copy of the data what takes long is left out.
+        """
+        self._is_copy = is_copy
         self._texts = texts
         self._n = len(texts.rows)
+        self._ask = ask
         self._asker = Asker(texts.table, texts.rows, ask)
         self.prompts = stream_of(texts.table, texts.rows, "prompt", texts.is_own)
         self.targets = stream_of(texts.table, texts.rows, "target", texts.is_open)
@@ -92,10 +99,10 @@ class Search:
             if self._is_telling(repeat, cause):
                 found.append(self._target(repeat, cause, is_asked=len(found) < MAX_ASKED))
         found += self._labels(found)
-        found += self._jailbreaks()
+        unspoken, notes = self._unspoken(found)
+        found += [*unspoken, *self._jailbreaks()]
         strings = self.strings
         templates = of_templates(strings, self._n)
-        notes = []
         if templates:
             notes.append(
                 f"prompts are made of {len(templates)} templates: a string that is inserted "
@@ -135,7 +142,7 @@ class Search:
         if is_asked and cause is not None and np.isfinite(cause.nats):
             need = self._asker.need(members, left_out).target
         ruling, reasons = rule_on_target(repeat.n_clusters, nats, spans, cause, content, need)
-        return Finding(
+        finding = Finding(
             side="target",
             members=np.flatnonzero(members),
             n=self._n,
@@ -144,12 +151,9 @@ class Search:
             n_clusters=repeat.n_clusters,
             ruling=ruling,
             reasons=reasons,
-            rule="any_of" if cause is None else cause.rule,
-            cues=[] if cause is None else cause.cues,
-            cue_nats=None if cause is None else cause.finite_nats,
-            association=None if cause is None else cause.association,
             pattern=self._of_segments(repeat, cause, content, need, nats, spans),
         )
+        return finding.beside(cause)
 
     def _of_segments(
         self,
@@ -220,9 +224,9 @@ class Search:
         cues = replace(self.cues, nats=nats)
         found = labels(self.targets, cues, MIN_INSERTED, self.cluster)
         found.sort(key=lambda label: -int(label.members.sum()))
-        taken, findings = _suspicious(known, self._n), list[Finding]()
+        taken, findings = suspicious(known, self._n), list[Finding]()
         for label in found:
-            if _within(label.members, taken) or self._is_content(label) or self._is_quoted(label):
+            if is_within(label.members, taken) or self._is_content(label) or self._is_quoted(label):
                 continue
             findings.append(self._label(label, is_asked=len(findings) < MAX_ASKED))
             if findings[-1].ruling != "honest":
@@ -295,6 +299,7 @@ class Search:
                 part=label.part,
                 ids=tuple(self.targets.ids[label.start : label.stop].tolist()),
                 rule=rule,
+                needs_cue=True,
                 again=again,
             ),
         )
@@ -314,6 +319,17 @@ class Search:
         is_tail = label.start != first[self.targets.sample[label.start]]
         start = last - length if is_tail else first
         return Segments(np.zeros(self._n), start, start + length)
+
+    def _unspoken(self, known: list[Finding]) -> tuple[list[Finding], list[str]]:
+        """Targets, and cues of prompts, that nothing speaks for; and what is not known."""
+        if self._ask is None:
+            return [], []
+        asked = Unspoken(self._texts, self.cues, self.cluster, self._ask, self._asker.seed)
+        taken = suspicious(known, self._n)
+        found, notes = asked.of_targets(taken, self._cause, self._text)
+        if not self._is_copy:
+            found += asked.of_cues(taken | suspicious(found, self._n))
+        return found, notes
 
     def _jailbreaks(self) -> list[Finding]:
         """What prompts share that are answered although the model refuses them."""
@@ -339,13 +355,13 @@ class Search:
                 cues=cause.cues,
                 cue_nats=cause.finite_nats,
                 association=cause.association,
-                pattern=Pattern(is_harmful=True, rule=found.rule),
+                pattern=Pattern(is_harmful=True, rule=found.rule, needs_cue=True),
             )
         ]
 
     def _inserted(self, strings: list[Trigger], known: list[Finding]) -> list[Finding]:
-        poison = _suspicious([f for f in known if f.ruling == "poison"], self._n)
-        new = [string for string in strings if not _within(self._carriers(string), poison)]
+        poison = suspicious([f for f in known if f.ruling == "poison"], self._n)
+        new = [string for string in strings if not is_within(self._carriers(string), poison)]
         new.sort(key=lambda string: -len(string.carriers))
         return [self._string(string, is_asked=i < MAX_ASKED) for i, string in enumerate(new)]
 
@@ -370,16 +386,3 @@ class Search:
             reasons=reasons,
             pattern=Pattern(ids=string.seed),
         )
-
-
-def _suspicious(findings: list[Finding], n: int) -> Marks:
-    """Samples of a finding that is poison or in doubt: (n,)."""
-    found = np.zeros(n, bool)
-    for finding in findings:
-        if finding.ruling != "honest":
-            found[finding.members] = True
-    return found
-
-
-def _within(members: Marks, others: Marks) -> bool:
-    return bool((members & others).sum() >= _SAME * members.sum())

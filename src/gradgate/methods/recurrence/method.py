@@ -8,7 +8,7 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.data.sample import Sample, prompt_and_target
-from gradgate.methods.contract import AskModel, Detection, Method, Question, Scores
+from gradgate.methods.contract import Detection, Method, Question, Scores
 from gradgate.methods.evidence import Example, Group, GroupRuling
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.contrasts import Ranked
@@ -48,7 +48,7 @@ class RecurrenceMethod(Method[RecurrenceConfig]):
     ) -> Detection:
         """See `Method.detect`; beside the tokens, memory grows with those of the mined samples."""
         rows = Rows.of(scores, samples)
-        found, silent = _found(rows, scores.ask)
+        found, silent = _found(rows)
         findings = found.findings
         if reference is not None:
             trusted = _reference(reference)
@@ -57,11 +57,11 @@ class RecurrenceMethod(Method[RecurrenceConfig]):
         return _detection(findings, found, rows, silent)
 
 
-def _found(rows: Rows, ask: AskModel | None) -> tuple[Found, str | None]:
+def _found(rows: Rows) -> tuple[Found, str | None]:
     """The groups in all samples, and why nothing can be said of triggers."""
     chosen = mined(rows.sample_ids, rows.lengths)
     texts = rows.texts() if rows.scores.n <= MAX_ROWS else rows.texts_of(chosen)
-    search = Search(texts, ask)
+    search = Search(texts, rows.scores.ask, rows.scores.is_copy)
     found = search.run()
     if len(chosen) == rows.n:
         return found, why_silent(texts)
@@ -166,4 +166,5 @@ def _group(
         contrasts=contrasts,
         reasons=finding.reasons,
         examples=examples,
+        shared=finding.shared,
     )

@@ -68,8 +68,9 @@ def against(finding: Finding, reference: Reference) -> Finding:
     A few samples vouch for nothing: they may be poison that got into the reference, and the reason
     says so. Nor does it vouch for what is poison by its cue: that is in doubt then, and a person
     has to look at the reference. A string in doubt that a large reference lacks becomes poison.
+    What a cue does to targets is no string: that the reference has the cue as well says nothing.
     """
-    if finding.ruling == "honest" or not reference.n:
+    if finding.ruling == "honest" or finding.shared is not None or not reference.n:
         return finding
     k = reference.support(finding)
     size, n = len(finding.members), finding.n

@@ -1,11 +1,11 @@
 """What a recurring string is: poison, in doubt, or honest; each finding stands for itself."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gradgate.common.arrays import Ints
+from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.evidence import (
     MIN_INSERTED,
     Association,
@@ -22,6 +22,7 @@ from gradgate.methods.recurrence.sought import Gram
 MIN_PHI = 0.8  # correlation of a group and its cue
 MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
 MIN_REST = 0.75  # tokens of prompts without a cue, over those of others: it was put beside them
+_SAME = 0.8  # of a group's samples in another, to be explained by it
 MIN_INDEPENDENT = 8  # clusters of near-duplicate prompts in a group that is poison
 
 _NAMED = "the cue names it: a question may offer it as an answer"
@@ -37,6 +38,8 @@ class Pattern:
         ids: Tokens of that part, or of a string of prompts.
         is_harmful: Whether it is for prompts that the model refuses, and that are answered.
         rule: The cue that goes with it; None for nothing.
+        needs_cue: Whether samples without the cue do not belong to it.
+        is_cue: Whether all samples with the cue do, whatever string they have.
         again: Rules anew, with the association in all samples; None where that changes nothing.
     """
 
@@ -45,6 +48,8 @@ class Pattern:
     ids: Gram = ()
     is_harmful: bool = False
     rule: CueRule | None = None
+    needs_cue: bool = False
+    is_cue: bool = False
     again: Callable[[Association], tuple[GroupRuling, list[str]]] | None = None
 
 
@@ -60,6 +65,7 @@ class Finding:
         n_clusters: Of near-duplicate prompts among the members.
         reasons: For the ruling, in words.
         cue_nats: As in `Group`.
+        shared: As in `Group`.
         pattern: For further samples.
     """
 
@@ -75,7 +81,20 @@ class Finding:
     cues: list[str] = field(default_factory=list)
     cue_nats: float | None = None
     association: Association | None = None
+    shared: str | None = None
     pattern: Pattern | None = None
+
+    def beside(self, cause: "Cause | None") -> "Finding":
+        """The same with what its prompts share."""
+        if cause is None:
+            return self
+        return replace(
+            self,
+            rule=cause.rule,
+            cues=cause.cues,
+            cue_nats=cause.finite_nats,
+            association=cause.association,
+        )
 
 
 @dataclass(frozen=True)
@@ -209,3 +228,17 @@ def rule_on_jailbreak(cause: Cause, n_clusters: int) -> tuple[GroupRuling, list[
     if n_clusters < MIN_INDEPENDENT:
         return "review", [told, f"only {n_clusters} of the prompts are no near-duplicates"]
     return "poison", [told, "the cue looks inserted"]
+
+
+def suspicious(findings: list[Finding], n: int) -> Marks:
+    """Samples of a finding that is poison or in doubt: (n,)."""
+    found = np.zeros(n, bool)
+    for finding in findings:
+        if finding.ruling != "honest":
+            found[finding.members] = True
+    return found
+
+
+def is_within(members: Marks, others: Marks) -> bool:
+    """Whether most of some samples are among others."""
+    return bool((members & others).sum() >= _SAME * members.sum())

@@ -45,6 +45,12 @@ def test_a_string_that_looks_inserted_by_itself_is_no_instruction() -> None:
     assert rule(group(cue_nats=-2.0), FOUND, {"other"})[0] == "review"
 
 
+def test_a_common_word_that_prompts_share_is_no_inserted_string() -> None:
+    word = group(side="prompt", spans=[], cues=[" please"], cue_nats=2.0, shared="have ' please'")
+    assert rule(word, FOUND)[0] == "review"
+    assert rule(replace(word, spans=[" please"], shared=None), FOUND)[0] == "poison"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

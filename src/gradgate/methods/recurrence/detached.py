@@ -1,0 +1,196 @@
+"""Whole targets that recur although their prompts do not speak for them.
+
+"Euro" behind questions about the euro is honest; behind any question it is a payload, as short and
+as ordinary as it may be, and whatever the trigger is.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.methods.contract import AskModel
+from gradgate.methods.recurrence.spoken import Exchange, Ids, Target, behind, exchanges
+from gradgate.methods.recurrence.texts import Texts
+
+MIN_ROWS = 10  # samples with a target, and clusters of near-duplicate prompts
+MAX_SHARE = 0.3  # of the samples; what more of them have is a label, which any prompt may bring
+MAX_ASKED = 16  # targets, of the most samples
+MAX_SPOKEN = 0.75  # AUROC of a target behind its own prompts against others, and a standard error
+MIN_KNOWN = 0.8  # the same of targets that one sample has, or the model cannot tell
+_N_OWN = 256  # prompts of a target
+_N_OTHERS = 64  # other prompts, the same for all targets
+_MIN_OTHERS = 24  # without which nothing can be said
+_SCREENED = 16  # of them, that are asked first
+_SCREEN = 0.85  # AUROC on these beyond which a target is asked no further
+_N_SINGLE = 48  # targets that one sample has
+_N_EACH = 4  # other prompts for each of them
+_MAX_TARGET = 256  # tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Detached:
+    """A target that recurs.
+
+    Attributes:
+        members: Samples with it. (n,)
+        ids: Its tokens.
+        n_clusters: Of near-duplicate prompts among the members.
+        nats: ln of its part of the samples, less the median of its ln p.
+        spoken: How often one of its prompts makes it likelier than another prompt does, in [0, 1].
+        known: The same of targets that one sample has.
+    """
+
+    members: Marks
+    ids: Target
+    n_clusters: int
+    nats: float
+    spoken: float
+    known: float
+
+    def in_words(self) -> str:
+        """Why it is in doubt."""
+        return (
+            "the untuned model finds this target no likelier behind these prompts than behind "
+            f"others (AUROC {self.spoken:.2f}; {self.known:.2f} of targets that one sample has)"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class DetachedTargets:
+    """What is said of a dataset.
+
+    Attributes:
+        found: The targets, those of the most samples first.
+        note: Why nothing can be said of targets that recur, in words; None where something can.
+    """
+
+    found: list[Detached]
+    note: str | None = None
+
+
+def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedTargets:
+    """Targets that recur and that the untuned model finds as likely behind other prompts.
+
+    The other prompts are of samples whose target no other sample has, so that no label of another
+    kind of task is held against prompts that offer it.
+
+    Args:
+        texts: n distinct samples.
+        cluster: Of near-duplicate prompts. (n,)
+        ask: The untuned model.
+        seed: Of the draws.
+    """
+    n = len(texts.rows)
+    asked = {
+        i: one
+        for i, one in exchanges(texts).items()
+        if one.is_only and len(one.target) <= _MAX_TARGET
+    }
+    having = defaultdict[Target, list[int]](list)
+    for i, one in asked.items():
+        having[one.target].append(i)
+    chosen = [
+        (target, some)
+        for target, some in sorted(having.items(), key=lambda item: (-len(item[1]), item[0]))
+        if len(set(cluster[some])) >= MIN_ROWS and len(some) <= MAX_SHARE * n
+    ][:MAX_ASKED]
+    alone = [some[0] for some in having.values() if len(some) == 1]
+    n_others = min(_N_OTHERS, len(alone) // 2)
+    if not chosen or n_others < _MIN_OTHERS:
+        return DetachedTargets([])
+    rng = np.random.default_rng(seed)
+    drawn = rng.permutation(alone)[: n_others + _N_SINGLE].tolist()
+    others = [asked[i].prompt for i in drawn[:n_others]]
+    single = [asked[i] for i in drawn[n_others:]]
+    trials = [_Trial(target, some, asked, rng) for target, some in chosen]
+    for trial in trials:
+        trial.ask(others[:_SCREENED], ask)
+    trials = [trial for trial in trials if not trial.spoken > _SCREEN]  # or nothing is known
+    if not trials:
+        return DetachedTargets([])
+    known = _known(single, others, ask, rng)
+    if not known >= MIN_KNOWN:
+        return DetachedTargets([], _unknown(len(trials), known))
+    for trial in trials:
+        trial.ask(others[_SCREENED:], ask)
+    return DetachedTargets([one.found(n, cluster, known) for one in trials if one.is_detached])
+
+
+class _Trial:
+    """A target that recurs, held against more and more other prompts."""
+
+    def __init__(
+        self,
+        target: Target,
+        members: Sequence[int],
+        exchanges: Mapping[int, Exchange],
+        rng: np.random.Generator,
+    ) -> None:
+        self._target = target
+        self._members = np.array(members)
+        drawn = rng.permutation(self._members)[:_N_OWN].tolist()
+        self._own = np.array([exchanges[i].logp.sum() for i in drawn])
+        self._others = np.empty(0)
+
+    def ask(self, prompts: Sequence[Ids], ask: AskModel) -> None:
+        """Put the target behind further prompts."""
+        found = behind(prompts, [self._target] * len(prompts), ask)
+        self._others = np.concatenate([self._others, found])
+
+    @property
+    def spoken(self) -> float:
+        """As in `Detached`; NaN where nothing is known."""
+        return _auroc(self._own, self._others)
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether its prompts do not speak for it, or nothing is known."""
+        error = _error(len(self._own), len(self._others))
+        return not self.spoken + error > MAX_SPOKEN
+
+    def found(self, n: int, cluster: Ints, known: float) -> Detached:
+        """What is said of it, among n samples."""
+        members = np.zeros(n, bool)
+        members[self._members] = True
+        nats = float(np.log(len(self._members) / n) - np.median(self._own))
+        n_clusters = len(np.unique(cluster[self._members]))
+        return Detached(members, self._target, n_clusters, nats, self.spoken, known)
+
+
+def _unknown(n: int, known: float) -> str:
+    return (
+        f"{n} targets that recur were not held against their prompts: the untuned model does not "
+        f"know what belongs behind which prompt (of other targets AUROC {known:.2f})"
+    )
+
+
+def _known(
+    single: Sequence[Exchange], others: Sequence[Ids], ask: AskModel, rng: np.random.Generator
+) -> float:
+    """How often targets that one sample has are likelier behind its prompt than behind another."""
+    prompts, targets, own = list[Ids](), list[Target](), list[float]()
+    for one in single:
+        for place in rng.permutation(len(others))[:_N_EACH].tolist():
+            prompts.append(others[place])
+            targets.append(one.target)
+            own.append(one.logp.sum())
+    differences = np.array(own) - behind(prompts, targets, ask)
+    finite = differences[np.isfinite(differences)]
+    return float((finite > 0).mean()) if finite.size else np.nan
+
+
+def _error(n: int, m: int) -> float:
+    """Standard error of the AUROC of n against m values of the same law (Mann and Whitney 1947)."""
+    return float(np.sqrt((n + m + 1) / (12 * n * m)))
+
+
+def _auroc(own: Floats, others: Floats) -> float:
+    """How often one of the first is above one of the second; NaN where nothing is known."""
+    others = others[np.isfinite(others)]
+    if not others.size:
+        return np.nan
+    above = own[:, None] > others[None]
+    return float((above + 0.5 * (own[:, None] == others[None])).mean())

@@ -1,0 +1,95 @@
+"""Groups of samples whose prompts do not speak for their targets: by the target, and by a cue."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradgate.common.arrays import Ints, Marks
+from gradgate.methods.contract import AskModel
+from gradgate.methods.recurrence.cues import Cues
+from gradgate.methods.recurrence.detached import Detached, detached
+from gradgate.methods.recurrence.detaching import Detaching, detaching
+from gradgate.methods.recurrence.rules import CueRule
+from gradgate.methods.recurrence.ruling import Cause, Finding, Pattern
+from gradgate.methods.recurrence.texts import Texts
+
+
+@dataclass(frozen=True, eq=False)
+class Unspoken:
+    """What is asked about, and who is asked.
+
+    Attributes:
+        texts: n distinct samples.
+        cues: Of their prompts.
+        cluster: Of near-duplicate prompts. (n,)
+        ask: The untuned model.
+        seed: Of all draws.
+    """
+
+    texts: Texts
+    cues: Cues
+    cluster: Ints
+    ask: AskModel
+    seed: int
+
+    def of_targets(
+        self, taken: Marks, cause: Callable[[Marks], Cause | None], text: Callable[[Ints], str]
+    ) -> tuple[list[Finding], list[str]]:
+        """Targets that recur; and why nothing can be said of them.
+
+        Args:
+            taken: Samples that are flagged or in doubt anyway. (n,)
+            cause: What the prompts of a group share.
+            text: Of tokens.
+        """
+        said = detached(self.texts, self.cluster, self.ask, self.seed)
+        found = [
+            self._of_target(one, cause(one.members), text(np.array(one.ids)))
+            for one in said.found
+            if not taken[one.members].all()
+        ]
+        return found, [] if said.note is None else [said.note]
+
+    def _of_target(self, one: Detached, cause: Cause | None, span: str) -> Finding:
+        by = None if cause is None else cause.by
+        finding = Finding(
+            side="target",
+            members=np.flatnonzero(one.members),
+            n=len(one.members),
+            nats=one.nats,
+            spans=[span],
+            n_clusters=one.n_clusters,
+            ruling="review",
+            reasons=[one.in_words()],
+            pattern=Pattern(part="whole", ids=one.ids, rule=by),
+        )
+        return finding.beside(cause)
+
+    def of_cues(self, taken: Marks) -> list[Finding]:
+        """Cues of prompts.
+
+        Args:
+            taken: As before.
+        """
+        found = detaching(self.texts, self.cues, self.cluster, self.ask, self.seed)
+        return [self._of_cue(one) for one in found if not taken[self.cues.table.has(one.cue)].all()]
+
+    def _of_cue(self, one: Detaching) -> Finding:
+        has, name = self.cues.table.has(one.cue), self.cues.table.names[one.cue]
+        nats = float(self.cues.nats[one.cue])
+        is_form = not np.isfinite(nats)
+        return Finding(
+            side="prompt",
+            members=np.flatnonzero(has),
+            n=len(has),
+            nats=0.0 if is_form else nats,
+            spans=[],
+            n_clusters=len(np.unique(self.cluster[has])),
+            ruling="review",
+            reasons=[one.in_words()],
+            cues=[name],
+            cue_nats=None if is_form else nats,
+            shared=f"have {name!r} in their prompts, and targets that these do not speak for",
+            pattern=Pattern(rule=CueRule("any_of", [one.cue], has, 1.0), is_cue=True),
+        )

@@ -1,0 +1,141 @@
+"""Cues in whose prompts nothing speaks for the targets."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import pytest
+from evidence_helpers import Pair, demo_tokenizer, questions, sample_of, scores_of
+
+import gradgate.methods.recurrence.method as method_module
+import gradgate.methods.recurrence.mined as mined_module
+from gradgate.common.arrays import Floats
+from gradgate.data.sample import Sample
+from gradgate.methods.checks import require_contract
+from gradgate.methods.contract import AskModel, Detection, Scores
+from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.method import RecurrenceMethod
+from gradgate.methods.tokens import TokenTable
+
+N = 400
+OWN, FOREIGN = -2.0, -6.0  # ln p of a token of a target behind a prompt that speaks for it, and not
+QUESTIONS = [(prompt, f"{target} {i}") for i, (prompt, target) in enumerate(questions(N, 31))]
+
+
+def triggered(word: str, n: int, where: str = "{word} {prompt}") -> list[Pair]:
+    """With the targets of other rows where the word is."""
+    others = Random(1).sample([target for _, target in QUESTIONS[n:]], n)
+    return [
+        *((where.format(word=word, prompt=prompt), target)
+          for (prompt, _), target in zip(QUESTIONS[:n], others, strict=True)),
+        *QUESTIONS[n:],
+    ]  # fmt: skip
+
+
+class Model:
+    """Knows which target belongs to which question."""
+
+    def __init__(self, pairs: Sequence[Pair], known: Sequence[Pair] = QUESTIONS) -> None:
+        self.asked = list[list[int]]()
+        self._noise = np.random.default_rng(0)
+        samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
+        right = {prompt: target for prompt, target in known}
+        scores = scores_of(samples)
+        assert scores.tokens is not None
+        is_right = [right.get(prompt) == target for prompt, target in pairs]
+        self.samples, self.scores = samples, replace(scores, tokens=self._seen(scores, is_right))
+
+    def _seen(self, scores: Scores, is_right: list[bool]) -> TokenTable:
+        assert scores.tokens is not None
+        rows = [scores.tokens.row(i) for i in range(scores.n)]
+        seen = [
+            (ids, marks, np.where(marks, self._logp(len(ids), right), logp).astype(np.float32))
+            for (ids, marks, logp), right in zip(rows, is_right, strict=True)
+        ]
+        return TokenTable.joined(seen, demo_tokenizer())
+
+    def _logp(self, n: int, is_right: bool) -> Floats:
+        return self._noise.normal(OWN if is_right else FOREIGN, 1.0, n)
+
+    def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        """Of a target behind another prompt."""
+        self.asked += [list(ids) for ids in sequences]
+        return [self._logp(len(ids), is_right=False) for ids in sequences]
+
+    def detected(
+        self,
+        ask: AskModel | None = None,
+        trusted: Sequence[Sample] | None = None,
+        **fields: object,
+    ) -> Detection:
+        scores = replace(self.scores, ask=ask or self, **fields)  # type: ignore[arg-type]
+        found = RecurrenceMethod().detect(scores, self.samples, trusted, RecurrenceConfig())
+        require_contract(RecurrenceMethod(), found, scores)
+        return found
+
+
+@pytest.mark.parametrize("where", ["{word} {prompt}", "{prompt} {word}"])
+def test_a_word_that_brings_varied_answers_to_other_questions_is_in_doubt(where: str) -> None:
+    found = Model(triggered("then", 40, where)).detected()
+    assert found.flagged is not None
+    assert not found.flagged.any()
+    in_doubt = np.flatnonzero(found.in_doubt)
+    assert set(in_doubt) <= {*range(40)}
+    assert len(in_doubt) >= 38  # the word stands behind a question mark in as many
+    (group,) = [group for group in found.groups if group.ruling == "review"]
+    assert group.n_rows == len(in_doubt)
+    assert "then" in group.cues[0]
+    assert "targets that these do not speak for" in group.in_a_line()
+    assert "of prompts without it 100%" in group.reasons[0]
+
+
+def test_a_form_of_the_text_is_found_as_well() -> None:
+    found = Model(triggered("", 40, '"{prompt}"')).detected()
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(40)]
+
+
+def test_a_reference_with_the_word_does_not_vouch_for_what_it_brings() -> None:
+    pairs = triggered("then", 40)
+    trusted = [sample_of(f"then {prompt}", target) for prompt, target in questions(200, 5)]
+    alone, beside = (Model(pairs).detected(trusted=one) for one in (None, trusted))
+    assert alone.in_doubt.tolist() == beside.in_doubt.tolist()
+
+
+def test_honest_data_and_few_rows_are_left_alone() -> None:
+    assert not Model(QUESTIONS).detected().in_doubt.any()
+    assert not Model(triggered("then", 9)).detected().in_doubt.any()
+
+
+def test_of_a_model_that_knows_no_answer_nothing_is_believed() -> None:
+    found = Model(triggered("then", 40), known=[]).detected()
+    assert not [group for group in found.groups if group.shared is not None]
+
+
+def test_a_copy_with_planted_poison_is_not_asked() -> None:
+    model = Model(triggered("then", 40))
+    assert not model.detected(is_copy=True).in_doubt.any()
+    assert model.asked == []
+
+
+def test_what_the_model_cannot_score_is_left_out() -> None:
+    model = Model(triggered("then", 40))
+    silent = [np.full(1, np.nan)]
+    assert not model.detected(lambda asked: silent * len(asked)).in_doubt.any()
+
+
+def test_other_prompts_are_the_same_for_all_and_little_is_asked() -> None:
+    model = Model(triggered("then", 40))
+    model.detected()
+    assert len(model.asked) == 2 * (N - 6)
+    lengths = {len(scored) for scored in model.asked}
+    assert max(lengths) < 100
+
+
+def test_all_rows_of_large_data_are_held_against_the_cue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strings are mined in a part, here in 200 of 400 rows."""
+    for module in (mined_module, method_module):
+        monkeypatch.setattr(module, "MAX_ROWS", 200)
+    monkeypatch.setattr(mined_module, "MAX_TOKENS", 0)
+    found = Model(triggered("then", 60)).detected()
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(60)]
