@@ -12,7 +12,7 @@ import numpy as np
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
-from gradgate.methods.recurrence.spoken import Exchange, Ids, Target, behind, exchanges
+from gradgate.methods.recurrence.spoken import Exchange, Ids, behind, exchanges
 from gradgate.methods.recurrence.texts import Texts
 
 MIN_ROWS = 10  # samples with a target, and clusters of near-duplicate prompts
@@ -44,7 +44,7 @@ class Detached:
     """
 
     members: Marks
-    ids: Target
+    ids: tuple[int, ...]
     n_clusters: int
     nats: float
     spoken: float
@@ -89,13 +89,13 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
         for i, one in exchanges(texts).items()
         if one.is_only and len(one.target) <= _MAX_TARGET
     }
-    having = defaultdict[Target, list[int]](list)
+    having = defaultdict[bytes, list[int]](list)
     for i, one in asked.items():
-        having[one.target].append(i)
+        having[one.target.tobytes()].append(i)
     chosen = [
-        (target, some)
-        for target, some in sorted(having.items(), key=lambda item: (-len(item[1]), item[0]))
-        if len(set(cluster[some])) >= MIN_ROWS and len(some) <= MAX_SHARE * n
+        some
+        for some in sorted(having.values(), key=lambda some: (-len(some), some))
+        if MIN_ROWS <= len(some) <= MAX_SHARE * n and len(set(cluster[some])) >= MIN_ROWS
     ][:MAX_ASKED]
     alone = [some[0] for some in having.values() if len(some) == 1]
     n_others = min(_N_OTHERS, len(alone) // 2)
@@ -105,7 +105,7 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
     drawn = rng.permutation(alone)[: n_others + _N_SINGLE].tolist()
     others = [asked[i].prompt for i in drawn[:n_others]]
     single = [asked[i] for i in drawn[n_others:]]
-    trials = [_Trial(target, some, asked, rng) for target, some in chosen]
+    trials = [_Trial(some, asked, rng) for some in chosen]
     for trial in trials:
         trial.ask(others[:_SCREENED], ask)
     trials = [trial for trial in trials if not trial.spoken > _SCREEN]  # or nothing is known
@@ -123,16 +123,12 @@ class _Trial:
     """A target that recurs, held against more and more other prompts."""
 
     def __init__(
-        self,
-        target: Target,
-        members: Sequence[int],
-        exchanges: Mapping[int, Exchange],
-        rng: np.random.Generator,
+        self, members: Sequence[int], asked: Mapping[int, Exchange], rng: np.random.Generator
     ) -> None:
-        self._target = target
+        self._target = asked[members[0]].target
         self._members = np.array(members)
         drawn = rng.permutation(self._members)[:_N_OWN].tolist()
-        self._own = np.array([exchanges[i].logp.sum() for i in drawn])
+        self._own = np.array([asked[i].nats() for i in drawn])
         self._others = np.empty(0)
 
     def ask(self, prompts: Sequence[Ids], ask: AskModel) -> None:
@@ -157,7 +153,7 @@ class _Trial:
         members[self._members] = True
         nats = float(np.log(len(self._members) / n) - np.median(self._own))
         n_clusters = len(np.unique(cluster[self._members]))
-        return Detached(members, self._target, n_clusters, nats, self.spoken, known)
+        return Detached(members, tuple(self._target.tolist()), n_clusters, nats, self.spoken, known)
 
 
 def _unknown(n: int, known: float) -> str:
@@ -171,12 +167,12 @@ def _known(
     single: Sequence[Exchange], others: Sequence[Ids], ask: AskModel, rng: np.random.Generator
 ) -> float:
     """How often targets that one sample has are likelier behind its prompt than behind another."""
-    prompts, targets, own = list[Ids](), list[Target](), list[float]()
+    prompts, targets, own = list[Ids](), list[Ids](), list[float]()
     for one in single:
         for place in rng.permutation(len(others))[:_N_EACH].tolist():
             prompts.append(others[place])
             targets.append(one.target)
-            own.append(one.logp.sum())
+            own.append(one.nats())
     differences = np.array(own) - behind(prompts, targets, ask)
     finite = differences[np.isfinite(differences)]
     return float((finite > 0).mean()) if finite.size else np.nan

@@ -106,15 +106,11 @@ def _ask(known: Mapping[int, Exchange], ask: AskModel, seed: int) -> _Asked:
     drawn = rng.permutation([*known])
     others = [known[i].prompt for i in drawn[:_N_OTHERS].tolist()]
     samples = drawn[_N_OTHERS:][:_N_ASKED]
-    own = np.array([known[i].logp[:_N_TOKENS].sum() for i in samples.tolist()])
-    questions = [
-        (place % len(others), known[i].target[:_N_TOKENS], number)
-        for number, i in enumerate(samples.tolist())
-        for place in range(number, number + _N_EACH)
-    ]
-    questions.sort()  # prompts side by side
-    answers = behind([others[at] for at, _, _ in questions], [t for _, t, _ in questions], ask)
-    number = np.array([number for *_, number in questions], np.int64)
+    own = np.array([known[i].nats(_N_TOKENS) for i in samples.tolist()])
+    number = np.repeat(np.arange(len(samples)), _N_EACH)
+    other = (number + np.tile(np.arange(_N_EACH), len(samples))) % len(others)
+    targets = [known[i].target[:_N_TOKENS] for i in samples[number].tolist()]
+    answers = behind([others[i] for i in other.tolist()], targets, ask)
     gains = own[number] - answers
     is_known = np.isfinite(gains)
     n = np.bincount(number[is_known], minlength=len(samples))

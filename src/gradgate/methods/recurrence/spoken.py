@@ -11,12 +11,11 @@ from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.texts import Texts
 
 Ids = npt.NDArray[np.int32]
-Target = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Exchange:
-    """The first prompt of a sample, and the target behind it.
+    """The first prompt of a sample, and the target behind it; parts of the table, not copied.
 
     Attributes:
         prompt: Its tokens.
@@ -26,9 +25,13 @@ class Exchange:
     """
 
     prompt: Ids
-    target: Target
-    logp: Floats
+    target: Ids
+    logp: npt.NDArray[np.float32]
     is_only: bool
+
+    def nats(self, n: int | None = None) -> float:
+        """Ln p of the target, or of its first n tokens."""
+        return float(self.logp[:n].sum(dtype=np.float64))
 
 
 def exchanges(texts: Texts) -> dict[int, Exchange]:
@@ -39,18 +42,18 @@ def exchanges(texts: Texts) -> dict[int, Exchange]:
         places = np.flatnonzero(is_target)
         if not len(places) or places[0] == 0:
             continue
-        at = places[: int(np.argmax(np.diff(places, append=-1) != 1)) + 1]  # one turn
-        own = logp[at].astype(np.float64)
-        if np.isfinite(own).all() and texts.is_open[table.starts[row] + at].all():
-            is_only = len(at) == len(places)
-            found[i] = Exchange(ids[: at[0]], tuple(ids[at].tolist()), own, is_only)
+        n = int(np.argmax(np.diff(places, append=-1) != 1)) + 1  # of one turn
+        turn = slice(int(places[0]), int(places[0]) + n)
+        is_open = texts.is_open[table.starts[row] : table.starts[row + 1]][turn]
+        if is_open.all() and np.isfinite(logp[turn]).all():
+            found[i] = Exchange(ids[: turn.start], ids[turn], logp[turn], n == len(places))
     return found
 
 
-def behind(prompts: Sequence[Ids], targets: Sequence[Target], ask: AskModel) -> Floats:
+def behind(prompts: Sequence[Ids], targets: Sequence[Ids], ask: AskModel) -> Floats:
     """Ln p of targets behind prompts, in nats; NaN for what cannot be asked."""
-    asked = [[*prompt.tolist(), *target] for prompt, target in zip(prompts, targets, strict=True)]
-    found = ask(asked)
+    pairs = zip(prompts, targets, strict=True)
+    found = ask([[*prompt.tolist(), *target.tolist()] for prompt, target in pairs])
     return np.array(
         [logp[len(logp) - len(t) :].sum() for logp, t in zip(found, targets, strict=True)]
     )
