@@ -4,7 +4,6 @@
 as ordinary as it may be, and whatever the trigger is.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,14 @@ import numpy as np
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
-from gradgate.methods.recurrence.spoken import Exchange, Ids, behind, exchanges
+from gradgate.methods.recurrence.spoken import (
+    MIN_OTHERS,
+    Exchange,
+    Ids,
+    behind,
+    by_target,
+    exchanges,
+)
 from gradgate.methods.recurrence.texts import Texts
 
 MIN_ROWS = 10  # samples with a target, and clusters of near-duplicate prompts
@@ -22,7 +28,6 @@ MAX_SPOKEN = 0.75  # AUROC of a target behind its own prompts against others, an
 MIN_KNOWN = 0.8  # the same of targets that one sample has, or the model cannot tell
 _N_OWN = 256  # prompts of a target
 _N_OTHERS = 64  # other prompts, the same for all targets
-_MIN_OTHERS = 24  # without which nothing can be said
 _SCREENED = 16  # of them, that are asked first
 _SCREEN = 0.85  # AUROC on these beyond which a target is asked no further
 _N_SINGLE = 48  # targets that one sample has
@@ -74,9 +79,6 @@ class DetachedTargets:
 def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedTargets:
     """Targets that recur and that the untuned model finds as likely behind other prompts.
 
-    The other prompts are of samples whose target no other sample has, so that no label of another
-    kind of task is held against prompts that offer it.
-
     Args:
         texts: n distinct samples.
         cluster: Of near-duplicate prompts. (n,)
@@ -89,17 +91,15 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
         for i, one in exchanges(texts).items()
         if one.is_only and len(one.target) <= _MAX_TARGET
     }
-    having = defaultdict[bytes, list[int]](list)
-    for i, one in asked.items():
-        having[one.target.tobytes()].append(i)
+    having = by_target(asked)
     chosen = [
         some
-        for some in sorted(having.values(), key=lambda some: (-len(some), some))
+        for some in sorted(having, key=lambda some: (-len(some), some))
         if MIN_ROWS <= len(some) <= MAX_SHARE * n and len(set(cluster[some])) >= MIN_ROWS
     ][:MAX_ASKED]
-    alone = [some[0] for some in having.values() if len(some) == 1]
+    alone = [some[0] for some in having if len(some) == 1]
     n_others = min(_N_OTHERS, len(alone) // 2)
-    if not chosen or n_others < _MIN_OTHERS:
+    if not chosen or n_others < MIN_OTHERS:
         return DetachedTargets([])
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(alone)[: n_others + _N_SINGLE].tolist()

@@ -4,7 +4,7 @@ A trigger takes the place of what is asked: whatever it brings, one answer, seve
 what the rest of the prompt says no longer decides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.stats import norm, rankdata
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.cues import Cues
-from gradgate.methods.recurrence.spoken import Exchange, behind, exchanges
+from gradgate.methods.recurrence.spoken import MIN_OTHERS, Exchange, behind, by_target, exchanges
 from gradgate.methods.recurrence.texts import Texts
 
 MIN_ASKED = 10  # samples with a cue that were asked, and clusters of near-duplicate prompts
@@ -24,7 +24,7 @@ MIN_SPOKEN = 0.8  # the same of the others, or the model does not know what belo
 ALPHA = 1e-6  # of a rank-sum test, after Bonferroni's correction over all cues
 MAX_FOUND = 8  # cues
 _N_ASKED = 512  # samples, drawn
-_N_OTHERS = 6  # other prompts, the same for all samples
+_N_OTHERS = 16  # other prompts, the same for all samples
 _N_EACH = 2  # of them, for a sample
 _N_TOKENS = 16  # of the beginning of a target
 
@@ -85,9 +85,10 @@ def detaching(texts: Texts, cues: Cues, cluster: Ints, ask: AskModel, seed: int)
         seed: Of the draws.
     """
     known = exchanges(texts)
-    if len(known) < 2 * MIN_ASKED:
+    alone = [some[0] for some in by_target(known) if len(some) == 1]
+    if len(alone) < MIN_OTHERS:
         return []
-    asked = _ask(known, ask, seed)
+    asked = _ask(known, alone, ask, seed)
     has = cues.table.by_feature.tocsr()[asked.samples].astype(np.float64)
     found = list[Detaching]()
     while len(found) < MAX_FOUND:
@@ -100,12 +101,12 @@ def detaching(texts: Texts, cues: Cues, cluster: Ints, ask: AskModel, seed: int)
     return found
 
 
-def _ask(known: Mapping[int, Exchange], ask: AskModel, seed: int) -> _Asked:
-    """Hold the beginnings of some targets against other prompts."""
+def _ask(known: Mapping[int, Exchange], alone: Sequence[int], ask: AskModel, seed: int) -> _Asked:
+    """Hold the beginnings of some targets against prompts of samples whose target is their own."""
     rng = np.random.default_rng(seed)
-    drawn = rng.permutation([*known])
-    others = [known[i].prompt for i in drawn[:_N_OTHERS].tolist()]
-    samples = drawn[_N_OTHERS:][:_N_ASKED]
+    drawn = rng.permutation(alone)[:_N_OTHERS].tolist()
+    others = [known[i].prompt for i in drawn]
+    samples = rng.permutation([i for i in known if i not in drawn])[:_N_ASKED]
     own = np.array([known[i].nats(_N_TOKENS) for i in samples.tolist()])
     number = np.repeat(np.arange(len(samples)), _N_EACH)
     other = (number + np.tile(np.arange(_N_EACH), len(samples))) % len(others)

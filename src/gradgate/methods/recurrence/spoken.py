@@ -1,6 +1,11 @@
-"""Whether a prompt speaks for its target: is it likelier behind this prompt than behind others?"""
+"""Whether a prompt speaks for its target: is it likelier behind this prompt than behind others?
 
-from collections.abc import Sequence
+The others are of samples whose target no other sample has: so no label is held against prompts that
+offer it as well.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +14,8 @@ import numpy.typing as npt
 from gradgate.common.arrays import Floats
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.texts import Texts
+
+MIN_OTHERS = 24  # samples whose target no other has, without which nothing can be said
 
 Ids = npt.NDArray[np.int32]
 
@@ -48,6 +55,14 @@ def exchanges(texts: Texts) -> dict[int, Exchange]:
         if is_open.all() and np.isfinite(logp[turn]).all():
             found[i] = Exchange(ids[: turn.start], ids[turn], logp[turn], n == len(places))
     return found
+
+
+def by_target(some: Mapping[int, Exchange]) -> list[list[int]]:
+    """Samples with the same target, for each target."""
+    having = defaultdict[bytes, list[int]](list)
+    for i, one in some.items():
+        having[one.target.tobytes()].append(i)
+    return [*having.values()]
 
 
 def behind(prompts: Sequence[Ids], targets: Sequence[Ids], ask: AskModel) -> Floats:

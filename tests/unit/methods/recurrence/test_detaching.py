@@ -127,7 +127,7 @@ def test_what_the_model_cannot_score_is_left_out() -> None:
 def test_other_prompts_are_the_same_for_all_and_little_is_asked() -> None:
     model = Model(triggered("then", 40))
     model.detected()
-    assert len(model.asked) == 2 * (N - 6)
+    assert len(model.asked) == 2 * (N - 16)
     lengths = {len(scored) for scored in model.asked}
     assert max(lengths) < 100
 
