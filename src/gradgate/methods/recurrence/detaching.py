@@ -5,7 +5,7 @@ what the rest of the prompt says no longer decides.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,12 +14,21 @@ from scipy.stats import norm, rankdata
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.cues import Cues
-from gradgate.methods.recurrence.spoken import MIN_OTHERS, Exchange, behind, by_target, exchanges
+from gradgate.methods.recurrence.spoken import (
+    MIN_OTHERS,
+    Exchange,
+    Ids,
+    behind,
+    by_target,
+    exchanges,
+)
 from gradgate.methods.recurrence.texts import Texts
 
 MIN_ASKED = 10  # samples with a cue that were asked, and clusters of near-duplicate prompts
 MAX_HELD = 0.6  # of the asked samples: what more of them have is how prompts are
 MAX_SPOKEN = 0.65  # of the answers on samples with a cue, that are likelier behind their own prompt
+MAX_OPEN = 0.75  # the same, where these are no likelier than behind other prompts with the cue
+MAX_AMONG = 0.65  # of the answers that are
 MIN_SPOKEN = 0.8  # the same of the others, or the model does not know what belongs to a prompt
 ALPHA = 1e-6  # of a rank-sum test, after Bonferroni's correction over all cues
 MAX_FOUND = 8  # cues
@@ -27,6 +36,9 @@ _N_ASKED = 512  # samples, drawn
 _N_OTHERS = 16  # other prompts, the same for all samples
 _N_EACH = 2  # of them, for a sample
 _N_TOKENS = 16  # of the beginning of a target
+_N_AMONG = 64  # samples with a cue that are held against one another
+_N_EACH_AMONG = 4  # others for each of them
+_MAX_LOOKS = 12  # at cues
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +51,7 @@ class Detaching:
         others: The same of samples without it.
         n_asked: Of its samples.
         p_value: Of the rank-sum test, times the number of cues.
+        among: As `spoken`, against other prompts with the cue; None where that was not asked.
     """
 
     cue: int
@@ -46,13 +59,15 @@ class Detaching:
     others: float
     n_asked: int
     p_value: float
+    among: float | None = None
 
     def in_words(self) -> str:
         """Why it is in doubt."""
+        among = "" if self.among is None else f", than another with it {self.among:.0%}"
         return (
             f"of {self.n_asked} prompts with it that were asked, {self.spoken:.0%} make their "
-            f"target likelier than another prompt does; of prompts without it {self.others:.0%} "
-            f"(p = {self.p_value:.2g})"
+            f"target likelier than another prompt does{among}; of prompts without it "
+            f"{self.others:.0%} (p = {self.p_value:.2g})"
         )
 
 
@@ -88,56 +103,95 @@ def detaching(texts: Texts, cues: Cues, cluster: Ints, ask: AskModel, seed: int)
     alone = [some[0] for some in by_target(known) if len(some) == 1]
     if len(alone) < MIN_OTHERS:
         return []
-    asked = _ask(known, alone, ask, seed)
-    has = cues.table.by_feature.tocsr()[asked.samples].astype(np.float64)
-    found = list[Detaching]()
-    while len(found) < MAX_FOUND:
-        best = _best(asked, has, cues, cluster)
-        if best is None:
-            break
-        found.append(best)
-        kept = has[:, [best.cue]].toarray().ravel() == 0
-        asked, has = asked.among(kept), has[kept]
-    return found
-
-
-def _ask(known: Mapping[int, Exchange], alone: Sequence[int], ask: AskModel, seed: int) -> _Asked:
-    """Hold the beginnings of some targets against prompts of samples whose target is their own."""
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(alone)[:_N_OTHERS].tolist()
     others = [known[i].prompt for i in drawn]
     samples = rng.permutation([i for i in known if i not in drawn])[:_N_ASKED]
-    own = np.array([known[i].nats(_N_TOKENS) for i in samples.tolist()])
-    number = np.repeat(np.arange(len(samples)), _N_EACH)
-    other = (number + np.tile(np.arange(_N_EACH), len(samples))) % len(others)
+    asked = _ask(known, samples, others, _N_EACH, ask)
+    search = _Search(asked, cues, cluster)
+    found = list[Detaching]()
+    for _ in range(_MAX_LOOKS):
+        best = search.best()
+        if best is None or len(found) == MAX_FOUND:
+            break
+        carriers = search.carriers(best.cue)
+        if best.spoken > MAX_SPOKEN:
+            best = replace(best, among=_among(known, carriers[:_N_AMONG], ask))
+        if best.spoken <= MAX_SPOKEN or (best.among is not None and best.among <= MAX_AMONG):
+            found.append(best)
+            search.leave_out(carriers)
+        else:
+            search.pass_over(best.cue)
+    return found
+
+
+def _ask(
+    known: Mapping[int, Exchange], samples: Ints, others: Sequence[Ids], n: int, ask: AskModel
+) -> _Asked:
+    """Hold the beginnings of the targets of some samples against n of other prompts in turn."""
+    number = np.repeat(np.arange(len(samples)), n)
+    other = (number + np.tile(np.arange(n), len(samples))) % len(others)
     targets = [known[i].target[:_N_TOKENS] for i in samples[number].tolist()]
-    answers = behind([others[i] for i in other.tolist()], targets, ask)
-    gains = own[number] - answers
+    own = np.array([known[i].nats(_N_TOKENS) for i in samples[number].tolist()])
+    gains = own - behind([others[i] for i in other.tolist()], targets, ask)
     is_known = np.isfinite(gains)
-    n = np.bincount(number[is_known], minlength=len(samples))
-    gain = np.bincount(number[is_known], gains[is_known], len(samples)) / np.maximum(n, 1)
-    spoken = np.bincount(number[is_known], gains[is_known] > 0, len(samples)) / np.maximum(n, 1)
-    return _Asked(samples, gain, spoken).among(n > 0)
+    counted = np.bincount(number[is_known], minlength=len(samples))
+    gain = np.bincount(number[is_known], gains[is_known], len(samples))
+    spoken = np.bincount(number[is_known], gains[is_known] > 0, len(samples))
+    there = counted > 0
+    n_answers = counted[there]
+    return _Asked(samples[there], gain[there] / n_answers, spoken[there] / n_answers)
 
 
-def _best(asked: _Asked, has: sp.csr_matrix, cues: Cues, cluster: Ints) -> Detaching | None:
-    """The cue with the smallest p-value that passes; of equal ones the one that looks inserted."""
-    k = len(asked.samples)
-    n = np.asarray(has.sum(0), np.float64).ravel()
-    spoken = (has.T @ asked.spoken) / np.maximum(n, 1)
-    others = (asked.spoken.sum() - has.T @ asked.spoken) / np.maximum(k - n, 1)
-    z = _z(has.T @ rankdata(asked.gain), n, k)
-    p_values = norm.cdf(z) * max(1, len(n))
-    passes = (n >= MIN_ASKED) & (n <= MAX_HELD * k) & (p_values <= ALPHA)
-    passes &= (spoken <= MAX_SPOKEN) & (others >= MIN_SPOKEN)
-    there = np.flatnonzero(passes)
-    nats = np.where(np.isfinite(cues.nats[there]), cues.nats[there], -np.inf)
-    for cue in there[np.lexsort((-nats, z[there].round(6)))].tolist():
-        carriers = asked.samples[has[:, [cue]].toarray().ravel() > 0]
-        if len(np.unique(cluster[carriers])) >= MIN_ASKED:
-            of_cue, of_others = float(spoken[cue]), float(others[cue])
-            return Detaching(cue, of_cue, of_others, int(n[cue]), float(p_values[cue]))
-    return None
+def _among(known: Mapping[int, Exchange], carriers: Ints, ask: AskModel) -> float | None:
+    """How often targets are likelier behind their own prompt than behind others with the cue."""
+    prompts = [known[i].prompt for i in carriers.tolist()]
+    n = min(_N_EACH_AMONG, len(prompts) - 1)
+    asked = _ask(known, carriers, [*prompts[1:], prompts[0]], n, ask)  # none beside its own
+    return float(asked.spoken.mean()) if len(asked.samples) else None
+
+
+class _Search:
+    """Cues among samples that were asked."""
+
+    def __init__(self, asked: _Asked, cues: Cues, cluster: Ints) -> None:
+        self._asked = asked
+        self._has: sp.csr_matrix = cues.table.by_feature.tocsr()[asked.samples].astype(np.float64)
+        self._cues, self._cluster = cues, cluster
+        self._passed_over = np.zeros(len(cues.nats), bool)
+
+    def carriers(self, cue: int) -> Ints:
+        """Samples with a cue."""
+        return self._asked.samples[self._has[:, [cue]].toarray().ravel() > 0]
+
+    def leave_out(self, samples: Ints) -> None:
+        """Look for further cues in the others."""
+        kept = ~np.isin(self._asked.samples, samples)
+        self._asked, self._has = self._asked.among(kept), self._has[kept]
+
+    def pass_over(self, cue: int) -> None:
+        """Look for cues of other samples."""
+        has = self._has[:, [cue]].toarray().ravel()
+        n, both = np.asarray(self._has.sum(0)).ravel(), self._has.T @ has
+        self._passed_over |= (both == has.sum()) & (n == has.sum())
+
+    def best(self) -> Detaching | None:
+        """The cue with the smallest p-value that passes; of equal ones what looks inserted."""
+        asked, has, k = self._asked, self._has, len(self._asked.samples)
+        n = np.asarray(has.sum(0), np.float64).ravel()
+        spoken = (has.T @ asked.spoken) / np.maximum(n, 1)
+        others = (asked.spoken.sum() - has.T @ asked.spoken) / np.maximum(k - n, 1)
+        z = _z(has.T @ rankdata(asked.gain), n, k)
+        p_values = norm.cdf(z) * max(1, len(n))
+        passes = (n >= MIN_ASKED) & (n <= MAX_HELD * k) & (p_values <= ALPHA)
+        passes &= (spoken <= MAX_OPEN) & (others >= MIN_SPOKEN) & ~self._passed_over
+        there = np.flatnonzero(passes)
+        nats = np.where(np.isfinite(self._cues.nats[there]), self._cues.nats[there], -np.inf)
+        for cue in there[np.lexsort((-nats, z[there].round(6)))].tolist():
+            if len(np.unique(self._cluster[self.carriers(cue)])) >= MIN_ASKED:
+                values = float(spoken[cue]), float(others[cue])
+                return Detaching(cue, *values, n_asked=int(n[cue]), p_value=float(p_values[cue]))
+        return None
 
 
 def _z(rank_sums: Floats, n: Floats, k: int) -> Floats:

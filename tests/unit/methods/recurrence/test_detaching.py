@@ -34,10 +34,13 @@ def triggered(word: str, n: int, where: str = "{word} {prompt}") -> list[Pair]:
 
 
 class Model:
-    """Knows which target belongs to which question."""
+    """Knows which target belongs to which question; the first word of row 0 may help any target."""
 
-    def __init__(self, pairs: Sequence[Pair], known: Sequence[Pair] = QUESTIONS) -> None:
+    def __init__(
+        self, pairs: Sequence[Pair], known: Sequence[Pair] = QUESTIONS, help: float = 0.0
+    ) -> None:
         self.asked = list[list[int]]()
+        self._help = help
         self._noise = np.random.default_rng(0)
         samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
         right = {prompt: target for prompt, target in known}
@@ -49,19 +52,21 @@ class Model:
     def _seen(self, scores: Scores, is_right: list[bool]) -> TokenTable:
         assert scores.tokens is not None
         rows = [scores.tokens.row(i) for i in range(scores.n)]
+        self._word = int(rows[0][0][1])
         seen = [
-            (ids, marks, np.where(marks, self._logp(len(ids), right), logp).astype(np.float32))
+            (ids, marks, np.where(marks, self._logp(ids.tolist(), right), logp).astype(np.float32))
             for (ids, marks, logp), right in zip(rows, is_right, strict=True)
         ]
         return TokenTable.joined(seen, demo_tokenizer())
 
-    def _logp(self, n: int, is_right: bool) -> Floats:
-        return self._noise.normal(OWN if is_right else FOREIGN, 1.0, n)
+    def _logp(self, ids: Sequence[int], is_right: bool) -> Floats:
+        mean = (OWN if is_right else FOREIGN) + self._help * (ids[1] == self._word)
+        return self._noise.normal(mean, 1.0, len(ids))
 
     def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
         """Of a target behind another prompt."""
         self.asked += [list(ids) for ids in sequences]
-        return [self._logp(len(ids), is_right=False) for ids in sequences]
+        return [self._logp(ids, is_right=False) for ids in sequences]
 
     def detected(
         self,
@@ -88,6 +93,21 @@ def test_a_word_that_brings_varied_answers_to_other_questions_is_in_doubt(where:
     assert "then" in group.cues[0]
     assert "targets that these do not speak for" in group.in_a_line()
     assert "of prompts without it 100%" in group.reasons[0]
+
+
+def test_a_word_that_helps_any_answer_a_little_is_held_against_prompts_that_have_it() -> None:
+    found = Model(triggered("then", 40), help=0.2).detected()
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(40)]
+    (group,) = [group for group in found.groups if group.ruling == "review"]
+    assert "than another with it" in group.reasons[0]
+
+
+def test_a_word_whose_prompts_tell_their_answers_from_one_another_is_left_alone() -> None:
+    """The model knows half of them."""
+    pairs = [(f"then {prompt}" if i < 80 else prompt, t) for i, (prompt, t) in enumerate(QUESTIONS)]
+    model = Model(pairs, known=[*pairs[80:], *pairs[:36]])
+    assert not model.detected().in_doubt.any()
+    assert len(model.asked) > 2 * (N - 16)  # against others with the word, too
 
 
 def test_a_form_of_the_text_is_found_as_well() -> None:
