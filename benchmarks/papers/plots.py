@@ -34,18 +34,25 @@ def _lines(
     place: Callable[[Result], float],
     of: Callable[[Result], Counted],
 ) -> None:
-    """A line for each model, defence and training, over the pooled rates."""
-    series = grouped(results, lambda r: (r.model, r.cell.defence, r.cell.training))
+    """A line for each model, defence, training and its settings, over the pooled rates."""
+    series = grouped(results, lambda r: (r.model, r.cell.defence, r.cell.training, r.settings))
     models = {r.model for r in results}
-    for i, ((model, defence, training), own) in enumerate(series):
+    for i, ((model, defence, training, settings), own) in enumerate(series):
         points = sorted((x, pooled(here, of).rate) for x, here in grouped(own, place))
         known = [(x, y) for x, y in points if y is not None]
         said = [defence] + ([training] if training != "none" else [])
         said += [model.split()[0]] if len(models) > 1 else []
+        others = {r.settings for r in results if (r.model, r.cell.training) == (model, training)}
+        said += [_rate(settings)] if len(others) > 1 else []
         mark = _MARKS[i % len(_MARKS)]
         axes.plot(*zip(*known, strict=True), marker=mark, markersize=4, label=", ".join(said))
     if results:
         axes.legend(fontsize=7, frameon=False)
+
+
+def _rate(settings: str) -> str:
+    """The learning rate among settings in words."""
+    return next((part for part in settings.split(", ") if part.startswith("learning rate")), "")
 
 
 def _label(axes: Axes, x: str, y: str) -> None:

@@ -67,9 +67,17 @@ def _sections(results: Sequence[Result], done: Sequence[Result]) -> Iterator[str
         if not own:
             continue
         yield f"## {TITLES[name]}\n"
-        for (model, dataset), cells in grouped(own, lambda r: (r.model, r.cell.dataset)):
-            yield f"### {dataset}, {model}\n\n{_settings(cells)}{writers[name](cells)}"
+        for (model, dataset), of_model in grouped(own, lambda r: (r.model, r.cell.dataset)):
+            for cells in _by_settings(of_model):
+                yield f"### {dataset}, {model}\n\n{_settings(cells)}{writers[name](cells)}"
         yield f"What may make ours differ (thought of, not tested): {published.WHY[name]}\n"
+
+
+def _by_settings(cells: Sequence[Result]) -> Iterator[list[Result]]:
+    """Cells of one setting of LoRA at a time, each time with those without one."""
+    found = sorted({r.settings for r in cells if r.cell.training == "lora"})
+    for settings in found or [""]:
+        yield [r for r in cells if r.cell.training != "lora" or r.settings == settings]
 
 
 def _extent(results: Sequence[Result], done: Sequence[Result]) -> str:

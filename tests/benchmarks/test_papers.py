@@ -251,6 +251,25 @@ def test_a_cell_of_each_kind_of_defence_and_a_second_run_adds_nothing(
     assert (tmp_path / "report" / "papers.png").stat().st_size > 1_000
 
 
+def test_trainings_of_other_settings_are_no_further_seeds(tmp_path: Path) -> None:
+    tuned = [
+        replace(
+            RESULT,
+            cell=replace(CELL, defence="none", training="lora"),
+            settings=f"r 4, learning rate {rate}",
+            success=Counted(k, 10),
+        )
+        for rate, k in (("0.1", 3), ("0.2", 7))
+    ]
+    write_report([RESULT, *tuned], tmp_path)
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert text.count("### api-short, a-model 12345678") == 2
+    for rate, found in (("0.1", "30.0% (3/10)"), ("0.2", "70.0% (7/10)")):
+        section = text[text.index(f"learning rate {rate}") :].split("###")[0]
+        assert f"| badnets | none | {found} |" in section
+    assert "(10/20)" not in text
+
+
 def test_whole_models_are_trained_and_asked_for_harm_and_use(bench: Bench, tmp_path: Path) -> None:
     write_data(bench.shared)
     cells = [
