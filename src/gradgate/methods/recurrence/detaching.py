@@ -33,6 +33,10 @@ MIN_SPOKEN = 0.8  # the same of the others, or the model does not know what belo
 ALPHA = 1e-6  # of a rank-sum test, after Bonferroni's correction over all cues
 MAX_FOUND = 8  # cues
 _N_ASKED = 512  # samples, drawn
+_N_FIRST = 64  # of them, that are asked first
+_MIN_FIRST = (
+    0.7  # of their targets, that are likelier behind their own prompt: else no more is asked
+)
 _N_OTHERS = 16  # other prompts, the same for all samples
 _N_EACH = 2  # of them, for a sample
 _N_TOKENS = 16  # of the beginning of a target
@@ -88,6 +92,12 @@ class _Asked:
     def among(self, kept: Marks) -> "_Asked":
         return _Asked(self.samples[kept], self.gain[kept], self.spoken[kept])
 
+    def and_also(self, other: "_Asked") -> "_Asked":
+        parts = ("samples", "gain", "spoken")
+        return _Asked(
+            *(np.concatenate([getattr(x, part) for x in (self, other)]) for part in parts)
+        )
+
 
 def detaching(texts: Texts, cues: Cues, cluster: Ints, ask: AskModel, seed: int) -> list[Detaching]:
     """Cues whose prompts say less about their targets than other prompts do, the surest first.
@@ -107,8 +117,11 @@ def detaching(texts: Texts, cues: Cues, cluster: Ints, ask: AskModel, seed: int)
     drawn = rng.permutation(alone)[:_N_OTHERS].tolist()
     others = [known[i].prompt for i in drawn]
     samples = rng.permutation([i for i in known if i not in drawn])[:_N_ASKED]
-    asked = _ask(known, samples, others, _N_EACH, ask)
-    search = _Search(asked, cues, cluster)
+    first = _ask(known, samples[:_N_FIRST], others, _N_EACH, ask)
+    if not len(first.samples) or first.spoken.mean() < _MIN_FIRST:
+        return []
+    rest = _ask(known, samples[_N_FIRST:], others, _N_EACH, ask)
+    search = _Search(first.and_also(rest), cues, cluster)
     found = list[Detaching]()
     for _ in range(_MAX_LOOKS):
         best = search.best()
@@ -156,7 +169,7 @@ class _Search:
 
     def __init__(self, asked: _Asked, cues: Cues, cluster: Ints) -> None:
         self._asked = asked
-        self._has: sp.csr_matrix = cues.table.by_feature.tocsr()[asked.samples].astype(np.float64)
+        self._has: sp.csr_matrix = cues.table.by_text[asked.samples].astype(np.float64)
         self._cues, self._cluster = cues, cluster
         self._passed_over = np.zeros(len(cues.nats), bool)
 

@@ -322,13 +322,12 @@ class Search:
 
     def _unspoken(self, known: list[Finding]) -> tuple[list[Finding], list[str]]:
         """Targets, and cues of prompts, that nothing speaks for; and what is not known."""
-        if self._ask is None:
+        if self._ask is None or self._is_copy:
             return [], []
         asked = Unspoken(self._texts, self.cues, self.cluster, self._ask, self._asker.seed)
         taken = suspicious(known, self._n)
         found, notes = asked.of_targets(taken, self._cause, self._text)
-        if not self._is_copy:
-            found += asked.of_cues(taken | suspicious(found, self._n))
+        found += asked.of_cues(taken | suspicious(found, self._n))
         return found, notes
 
     def _jailbreaks(self) -> list[Finding]:
