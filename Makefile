@@ -10,10 +10,10 @@ install: $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/python -m flows demo
 
-# Four processes for two cores: tests of servers wait much of their time.
+# Three processes for two cores: tests of servers wait much of their time, and a fourth only takes turns.
 # `make test TEST=--cov` prints the coverage too; `make test TEST=tests/unit/gate` runs a part.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(TEST)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TEST)
 
 # `make bench BENCH=--quick` only sees whether they run.
 bench: $(INSTALLED)
