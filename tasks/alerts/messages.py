@@ -7,11 +7,9 @@ message may quote data too.
 
 import logging
 import time
-from http import HTTPStatus
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.alerts.config import Kind
@@ -41,27 +39,29 @@ def label_run(flow_run: str | None, summary: str) -> None:
     if flow_run is None:
         return
     try:
-        for wait in _SOON:
-            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-                if _is_labelled(flow_run, summary):
-                    return
-            time.sleep(wait)
-        if not _is_labelled(flow_run, summary):
-            logger.warning("the summary for alerts is not recorded: the server is busy")
+        if not _is_labelled_soon(flow_run, summary):
+            _label(flow_run, summary)  # with the patience of Prefect's client
     except Exception as error:
         logger.warning("the summary for alerts is not recorded: %s", error)
 
 
-def _is_labelled(flow_run: str, summary: str) -> bool:
-    """Label it, unless the server says that it is busy."""
-    try:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run_labels(UUID(flow_run), {SUMMARY: summary})
-    except PrefectHTTPStatusError as error:
-        if error.response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
-            raise
-        return False
-    return True
+def _is_labelled_soon(flow_run: str, summary: str) -> bool:
+    """Label it, and try again at once where that fails, whatever the reason."""
+    for wait in _SOON:
+        try:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                _label(flow_run, summary)
+        except Exception as error:
+            logger.debug("the server does not take the label yet: %s", error)
+            time.sleep(wait)
+        else:
+            return True
+    return False
+
+
+def _label(flow_run: str, summary: str) -> None:
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(UUID(flow_run), {SUMMARY: summary})
 
 
 def of_a_run(kind: Kind, ui: str) -> tuple[str, str]:

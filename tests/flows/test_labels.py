@@ -68,9 +68,10 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.mark.parametrize(
-    ("refusals", "is_labelled"), [((), True), ((503, 503), True), ((404,), False)]
+    ("refusals", "is_labelled"),
+    [((), True), ((503, 503), True), ((429, 502, 408), True), ((404,) * 6, False)],
 )
-def test_a_busy_server_is_asked_again_and_another_refusal_is_told(
+def test_a_server_that_refuses_is_asked_again_and_one_that_goes_on_is_told(
     serve: Serve, caplog: pytest.LogCaptureFixture, refusals: tuple[int, ...], is_labelled: bool
 ) -> None:
     server = serve(*refusals)
