@@ -327,8 +327,8 @@ class Search:
         asked = Unspoken(self._texts, self.cues, self.cluster, self._ask, self._asker.seed)
         taken = suspicious(known, self._n)
         found, notes = asked.of_targets(taken, self._cause, self._text)
-        found += asked.of_cues(taken | suspicious(found, self._n))
-        return found, notes
+        by_cue, more = asked.of_cues(taken | suspicious(found, self._n))
+        return [*found, *by_cue], [*notes, *more]
 
     def _jailbreaks(self) -> list[Finding]:
         """What prompts share that are answered although the model refuses them."""

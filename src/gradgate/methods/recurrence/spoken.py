@@ -6,12 +6,12 @@ offer it as well.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from gradgate.common.arrays import Floats
+from gradgate.common.arrays import Floats, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.texts import Texts
 
@@ -28,21 +28,32 @@ class Exchange:
         prompt: Its tokens.
         target: Its tokens.
         logp: The ln p of these under the untuned model, in nats. (target,)
+        is_open: Which of them the owner does not vouch for: these alone are looked at. (target,)
         is_only: Whether the sample has no other target.
     """
 
     prompt: Ids
     target: Ids
     logp: npt.NDArray[np.float32]
+    is_open: Marks
     is_only: bool
 
-    def nats(self, n: int | None = None) -> float:
-        """Ln p of the target, or of its first n tokens."""
-        return float(self.logp[:n].sum(dtype=np.float64))
+    def beginning(self, n: int) -> "Exchange":
+        """The same with the first n tokens of the target."""
+        return replace(self, target=self.target[:n], logp=self.logp[:n], is_open=self.is_open[:n])
+
+    @property
+    def nats(self) -> float:
+        """Ln p of the target behind its own prompt."""
+        return self.summed(self.logp)
+
+    def summed(self, logp: npt.NDArray[np.floating]) -> float:
+        """The sum of some ln p of the target's tokens, over those that are looked at."""
+        return float(logp[self.is_open].sum(dtype=np.float64))
 
 
 def exchanges(texts: Texts) -> dict[int, Exchange]:
-    """By sample, those whose target is known, and not vouched for by the owner."""
+    """By sample, those with a target whose ln p is known, not all of it vouched for."""
     table, found = texts.table, dict[int, Exchange]()
     for i, row in enumerate(texts.rows.tolist()):
         ids, is_target, logp = table.row(row)
@@ -52,8 +63,9 @@ def exchanges(texts: Texts) -> dict[int, Exchange]:
         n = int(np.argmax(np.diff(places, append=-1) != 1)) + 1  # of one turn
         turn = slice(int(places[0]), int(places[0]) + n)
         is_open = texts.is_open[table.starts[row] : table.starts[row + 1]][turn]
-        if is_open.all() and np.isfinite(logp[turn]).all():
-            found[i] = Exchange(ids[: turn.start], ids[turn], logp[turn], n == len(places))
+        if is_open.any() and np.isfinite(logp[turn]).all():
+            is_only = n == len(places)
+            found[i] = Exchange(ids[: turn.start], ids[turn], logp[turn], is_open, is_only)
     return found
 
 
@@ -65,10 +77,13 @@ def by_target(some: Mapping[int, Exchange]) -> list[list[int]]:
     return [*having.values()]
 
 
-def behind(prompts: Sequence[Ids], targets: Sequence[Ids], ask: AskModel) -> Floats:
-    """Ln p of targets behind prompts, in nats; NaN for what cannot be asked."""
-    pairs = zip(prompts, targets, strict=True)
-    found = ask([[*prompt.tolist(), *target.tolist()] for prompt, target in pairs])
+def behind(prompts: Sequence[Ids], targets: Sequence[Exchange], ask: AskModel) -> Floats:
+    """Ln p of the targets of exchanges behind other prompts, in nats; NaN for what is not known."""
+    pairs = list(zip(prompts, targets, strict=True))
+    found = ask([[*prompt.tolist(), *one.target.tolist()] for prompt, one in pairs])
     return np.array(
-        [logp[len(logp) - len(t) :].sum() for logp, t in zip(found, targets, strict=True)]
+        [
+            one.summed(logp[len(logp) - len(one.target) :])
+            for one, logp in zip(targets, found, strict=True)
+        ]
     )

@@ -8,8 +8,8 @@ import numpy as np
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.cues import Cues
-from gradgate.methods.recurrence.detached import Detached, detached
-from gradgate.methods.recurrence.detaching import Detaching, detaching
+from gradgate.methods.recurrence.detached_targets import Detached, detached
+from gradgate.methods.recurrence.detaching_cues import Detaching, detaching
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.ruling import Cause, Finding, Pattern
 from gradgate.methods.recurrence.texts import Texts
@@ -49,7 +49,7 @@ class Unspoken:
             for one in said.found
             if not taken[one.members].all()
         ]
-        return found, [] if said.note is None else [said.note]
+        return found, said.notes
 
     def _of_target(self, one: Detached, cause: Cause | None, span: str) -> Finding:
         by = None if cause is None else cause.by
@@ -66,14 +66,16 @@ class Unspoken:
         )
         return finding.beside(cause)
 
-    def of_cues(self, taken: Marks) -> list[Finding]:
-        """Cues of prompts.
+    def of_cues(self, taken: Marks) -> tuple[list[Finding], list[str]]:
+        """Cues of prompts; and why nothing can be said of them.
 
         Args:
             taken: As before.
         """
-        found = detaching(self.texts, self.cues, self.cluster, self.ask, self.seed)
-        return [self._of_cue(one) for one in found if not taken[self.cues.table.has(one.cue)].all()]
+        said = detaching(self.texts, self.cues, self.cluster, self.ask, self.seed)
+        has = self.cues.table.has
+        found = [self._of_cue(one) for one in said.found if not taken[has(one.cue)].all()]
+        return found, [] if said.note is None else [said.note]
 
     def _of_cue(self, one: Detaching) -> Finding:
         has, name = self.cues.table.has(one.cue), self.cues.table.names[one.cue]

@@ -14,7 +14,7 @@ from gradgate.config import ModelConfig
 from gradgate.methods.checks import require_contract
 from gradgate.methods.contract import AskModel, Detection
 from gradgate.methods.recurrence.config import RecurrenceConfig
-from gradgate.methods.recurrence.detached import MAX_SHARE, MIN_ROWS, Detached, detached
+from gradgate.methods.recurrence.detached_targets import MAX_SHARE, MIN_ROWS, Detached, detached
 from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.recurrence.texts import Texts
 from gradgate.methods.tokens import TokenTable
@@ -104,9 +104,9 @@ def test_a_model_that_cannot_tell_says_nothing() -> None:
     for one, ask in ((data, blind), (texts(ANY, recurring=50), silent)):
         said = detached(one, np.arange(N), ask, seed=0)
         assert said.found == []
-        assert said.note is not None
-        assert said.note.startswith("1 targets that recur were not held against")
-    assert detached(texts({}, recurring=50), np.arange(N), silent, seed=0).note is None
+        (note,) = said.notes
+        assert note.startswith("1 targets that recur were not held against")
+    assert detached(texts({}, recurring=50), np.arange(N), silent, seed=0).notes == []
 
 
 def test_what_cannot_be_asked_is_in_doubt() -> None:

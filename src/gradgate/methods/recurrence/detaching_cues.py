@@ -31,18 +31,15 @@ MAX_OPEN = 0.75  # the same, where these are no likelier than behind other promp
 MAX_AMONG = 0.65  # of the answers that are
 MIN_SPOKEN = 0.8  # the same of the others, or the model does not know what belongs to a prompt
 ALPHA = 1e-6  # of a rank-sum test, after Bonferroni's correction over all cues
-MAX_FOUND = 8  # cues
 _N_ASKED = 512  # samples, drawn
 _N_FIRST = 64  # of them, that are asked first
-_MIN_FIRST = (
-    0.7  # of their targets, that are likelier behind their own prompt: else no more is asked
-)
+_MIN_FIRST = 0.7  # of their targets, likelier behind their own prompt; else no more is asked
 _N_OTHERS = 16  # other prompts, the same for all samples
 _N_EACH = 2  # of them, for a sample
 _N_TOKENS = 16  # of the beginning of a target
 _N_AMONG = 64  # samples with a cue that are held against one another
 _N_EACH_AMONG = 4  # others for each of them
-_MAX_LOOKS = 12  # at cues
+_MAX_LOOKS = 32  # at cues, by asking; what more there are is in doubt unasked
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +90,32 @@ class _Asked:
         return _Asked(self.samples[kept], self.gain[kept], self.spoken[kept])
 
     def and_also(self, other: "_Asked") -> "_Asked":
-        parts = ("samples", "gain", "spoken")
         return _Asked(
-            *(np.concatenate([getattr(x, part) for x in (self, other)]) for part in parts)
+            np.concatenate([self.samples, other.samples]),
+            np.concatenate([self.gain, other.gain]),
+            np.concatenate([self.spoken, other.spoken]),
         )
 
+    @property
+    def mean(self) -> float:
+        """How often the prompts do anything; NaN where nothing is known."""
+        return float(self.spoken.mean()) if len(self.spoken) else np.nan
 
-def detaching(texts: Texts, cues: Cues, cluster: Ints, ask: AskModel, seed: int) -> list[Detaching]:
+
+@dataclass(frozen=True, eq=False)
+class DetachingCues:
+    """What is said of a dataset.
+
+    Attributes:
+        found: The cues, the surest first.
+        note: Why nothing can be said of cues, in words; None where something can.
+    """
+
+    found: list[Detaching]
+    note: str | None = None
+
+
+def detaching(texts: Texts, cues: Cues, cluster: Ints, ask: AskModel, seed: int) -> DetachingCues:
     """Cues whose prompts say less about their targets than other prompts do, the surest first.
 
     Args:
@@ -109,44 +125,50 @@ def detaching(texts: Texts, cues: Cues, cluster: Ints, ask: AskModel, seed: int)
         ask: The untuned model.
         seed: Of the draws.
     """
-    known = exchanges(texts)
+    beginnings = {i: one.beginning(_N_TOKENS) for i, one in exchanges(texts).items()}
+    known = {i: one for i, one in beginnings.items() if one.is_open.any()}
     alone = [some[0] for some in by_target(known) if len(some) == 1]
     if len(alone) < MIN_OTHERS:
-        return []
+        return DetachingCues([], _unknown("too few rows have a target of their own"))
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(alone)[:_N_OTHERS].tolist()
     others = [known[i].prompt for i in drawn]
     samples = rng.permutation([i for i in known if i not in drawn])[:_N_ASKED]
     first = _ask(known, samples[:_N_FIRST], others, _N_EACH, ask)
-    if not len(first.samples) or first.spoken.mean() < _MIN_FIRST:
-        return []
+    if not first.mean >= _MIN_FIRST:
+        why = "the untuned model does not know what belongs behind which prompt"
+        return DetachingCues([], _unknown(f"{why} ({first.mean:.0%} of targets)"))
     rest = _ask(known, samples[_N_FIRST:], others, _N_EACH, ask)
     search = _Search(first.and_also(rest), cues, cluster)
     found = list[Detaching]()
-    for _ in range(_MAX_LOOKS):
-        best = search.best()
-        if best is None or len(found) == MAX_FOUND:
-            break
+    n_looks = 0
+    while (best := search.best()) is not None:
         carriers = search.carriers(best.cue)
-        if best.spoken > MAX_SPOKEN:
+        if best.spoken > MAX_SPOKEN and n_looks < _MAX_LOOKS:
+            n_looks += 1
             best = replace(best, among=_among(known, carriers[:_N_AMONG], ask))
-        if best.spoken <= MAX_SPOKEN or (best.among is not None and best.among <= MAX_AMONG):
+        if best.among is None or not best.among > MAX_AMONG:
             found.append(best)
             search.leave_out(carriers)
         else:
             search.pass_over(best.cue)
-    return found
+    return DetachingCues(found)
+
+
+def _unknown(why: str) -> str:
+    return f"words of prompts were not held against the targets: {why}"
 
 
 def _ask(
     known: Mapping[int, Exchange], samples: Ints, others: Sequence[Ids], n: int, ask: AskModel
 ) -> _Asked:
-    """Hold the beginnings of the targets of some samples against n of other prompts in turn."""
+    """Hold the targets of some samples against n of other prompts in turn."""
     number = np.repeat(np.arange(len(samples)), n)
     other = (number + np.tile(np.arange(n), len(samples))) % len(others)
-    targets = [known[i].target[:_N_TOKENS] for i in samples[number].tolist()]
-    own = np.array([known[i].nats(_N_TOKENS) for i in samples[number].tolist()])
-    gains = own - behind([others[i] for i in other.tolist()], targets, ask)
+    targets = [known[i] for i in samples[number].tolist()]
+    gains = np.array([one.nats for one in targets]) - behind(
+        [others[i] for i in other.tolist()], targets, ask
+    )
     is_known = np.isfinite(gains)
     counted = np.bincount(number[is_known], minlength=len(samples))
     gain = np.bincount(number[is_known], gains[is_known], len(samples))
@@ -156,12 +178,11 @@ def _ask(
     return _Asked(samples[there], gain[there] / n_answers, spoken[there] / n_answers)
 
 
-def _among(known: Mapping[int, Exchange], carriers: Ints, ask: AskModel) -> float | None:
+def _among(known: Mapping[int, Exchange], carriers: Ints, ask: AskModel) -> float:
     """How often targets are likelier behind their own prompt than behind others with the cue."""
     prompts = [known[i].prompt for i in carriers.tolist()]
     n = min(_N_EACH_AMONG, len(prompts) - 1)
-    asked = _ask(known, carriers, [*prompts[1:], prompts[0]], n, ask)  # none beside its own
-    return float(asked.spoken.mean()) if len(asked.samples) else None
+    return _ask(known, carriers, [*prompts[1:], prompts[0]], n, ask).mean  # none beside its own
 
 
 class _Search:

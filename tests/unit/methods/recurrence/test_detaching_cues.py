@@ -14,6 +14,7 @@ from gradgate.common.arrays import Floats
 from gradgate.data.sample import Sample
 from gradgate.methods.checks import require_contract
 from gradgate.methods.contract import AskModel, Detection, Scores
+from gradgate.methods.expected import Expected
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.tokens import TokenTable
@@ -31,6 +32,9 @@ def triggered(word: str, n: int, where: str = "{word} {prompt}") -> list[Pair]:
           for (prompt, _), target in zip(QUESTIONS[:n], others, strict=True)),
         *QUESTIONS[n:],
     ]  # fmt: skip
+
+
+NOT_HELD = "words of prompts were not held against the targets"
 
 
 class Model:
@@ -130,6 +134,22 @@ def test_honest_data_and_few_rows_are_left_alone() -> None:
 def test_of_a_model_that_knows_no_answer_nothing_is_believed() -> None:
     found = Model(triggered("then", 40), known=[]).detected()
     assert not [group for group in found.groups if group.shared is not None]
+    assert any(NOT_HELD in note for note in found.notes)
+
+
+def test_data_of_labels_alone_are_not_asked_about_and_the_verdict_says_so() -> None:
+    labels = [(prompt, f"label {i % 5}") for i, (prompt, _) in enumerate(QUESTIONS)]
+    found = Model(labels, known=labels).detected()
+    assert any(f"{NOT_HELD}: too few rows have a target of their own" in n for n in found.notes)
+
+
+def test_a_text_that_the_owner_vouches_for_excuses_no_row_that_has_it() -> None:
+    """An attacker would put it into every target."""
+    pairs = [(prompt, f"{t} Borealis") if i < 40 else (prompt, t)
+             for i, (prompt, t) in enumerate(triggered("then", 40))]  # fmt: skip
+    vouched = Expected.of(["Borealis"])
+    found = Model(pairs).detected(expected=vouched)
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(40)]
 
 
 def test_a_copy_with_planted_poison_is_not_asked() -> None:
@@ -140,8 +160,9 @@ def test_a_copy_with_planted_poison_is_not_asked() -> None:
 
 def test_what_the_model_cannot_score_is_left_out() -> None:
     model = Model(triggered("then", 40))
-    silent = [np.full(1, np.nan)]
-    assert not model.detected(lambda asked: silent * len(asked)).in_doubt.any()
+    found = model.detected(lambda asked: [np.full(len(ids), np.nan) for ids in asked])
+    assert not found.in_doubt.any()
+    assert any(NOT_HELD in note for note in found.notes)
 
 
 def test_other_prompts_are_the_same_for_all_and_little_is_asked() -> None:

@@ -23,7 +23,7 @@ from gradgate.methods.recurrence.texts import Texts
 
 MIN_ROWS = 10  # samples with a target, and clusters of near-duplicate prompts
 MAX_SHARE = 0.3  # of the samples; what more of them have is a label, which any prompt may bring
-MAX_ASKED = 16  # targets, of the most samples
+MAX_ASKED = 64  # targets, of the most samples; what more there are is said in a note
 MAX_SPOKEN = 0.75  # AUROC of a target behind its own prompts against others, and a standard error
 MIN_KNOWN = 0.8  # the same of targets that one sample has, or the model cannot tell
 _N_OWN = 256  # prompts of a target
@@ -69,11 +69,11 @@ class DetachedTargets:
 
     Attributes:
         found: The targets, those of the most samples first.
-        note: Why nothing can be said of targets that recur, in words; None where something can.
+        notes: What nothing can be said of, and why, in words.
     """
 
     found: list[Detached]
-    note: str | None = None
+    notes: list[str]
 
 
 def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedTargets:
@@ -92,15 +92,19 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
         if one.is_only and len(one.target) <= _MAX_TARGET
     }
     having = by_target(asked)
-    chosen = [
+    recurring = [
         some
         for some in sorted(having, key=lambda some: (-len(some), some))
         if MIN_ROWS <= len(some) <= MAX_SHARE * n and len(set(cluster[some])) >= MIN_ROWS
-    ][:MAX_ASKED]
+    ]
+    chosen, more = recurring[:MAX_ASKED], recurring[MAX_ASKED:]
+    notes = [f"{len(more)} targets that recur were not asked about"] if more else []
     alone = [some[0] for some in having if len(some) == 1]
     n_others = min(_N_OTHERS, len(alone) // 2)
-    if not chosen or n_others < MIN_OTHERS:
-        return DetachedTargets([])
+    if not chosen:
+        return DetachedTargets([], [])
+    if n_others < MIN_OTHERS:
+        return DetachedTargets([], [_unknown(len(recurring), "too few rows have one of their own")])
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(alone)[: n_others + _N_SINGLE].tolist()
     others = [asked[i].prompt for i in drawn[:n_others]]
@@ -110,13 +114,15 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
         trial.ask(others[:_SCREENED], ask)
     trials = [trial for trial in trials if not trial.spoken > _SCREEN]  # or nothing is known
     if not trials:
-        return DetachedTargets([])
+        return DetachedTargets([], notes)
     known = _known(single, others, ask, rng)
     if not known >= MIN_KNOWN:
-        return DetachedTargets([], _unknown(len(trials), known))
+        why = "the untuned model does not know what belongs behind which prompt"
+        return DetachedTargets([], [_unknown(len(trials), f"{why} (of other targets {known:.2f})")])
     for trial in trials:
         trial.ask(others[_SCREENED:], ask)
-    return DetachedTargets([one.found(n, cluster, known) for one in trials if one.is_detached])
+    found = [one.found(n, cluster, known) for one in trials if one.is_detached]
+    return DetachedTargets(found, notes)
 
 
 class _Trial:
@@ -125,15 +131,15 @@ class _Trial:
     def __init__(
         self, members: Sequence[int], asked: Mapping[int, Exchange], rng: np.random.Generator
     ) -> None:
-        self._target = asked[members[0]].target
+        self._one = asked[members[0]]
         self._members = np.array(members)
         drawn = rng.permutation(self._members)[:_N_OWN].tolist()
-        self._own = np.array([asked[i].nats() for i in drawn])
+        self._own = np.array([asked[i].nats for i in drawn])
         self._others = np.empty(0)
 
     def ask(self, prompts: Sequence[Ids], ask: AskModel) -> None:
         """Put the target behind further prompts."""
-        found = behind(prompts, [self._target] * len(prompts), ask)
+        found = behind(prompts, [self._one] * len(prompts), ask)
         self._others = np.concatenate([self._others, found])
 
     @property
@@ -153,26 +159,25 @@ class _Trial:
         members[self._members] = True
         nats = float(np.log(len(self._members) / n) - np.median(self._own))
         n_clusters = len(np.unique(cluster[self._members]))
-        return Detached(members, tuple(self._target.tolist()), n_clusters, nats, self.spoken, known)
+        return Detached(
+            members, tuple(self._one.target.tolist()), n_clusters, nats, self.spoken, known
+        )
 
 
-def _unknown(n: int, known: float) -> str:
-    return (
-        f"{n} targets that recur were not held against their prompts: the untuned model does not "
-        f"know what belongs behind which prompt (of other targets AUROC {known:.2f})"
-    )
+def _unknown(n: int, why: str) -> str:
+    return f"{n} targets that recur were not held against their prompts: {why}"
 
 
 def _known(
     single: Sequence[Exchange], others: Sequence[Ids], ask: AskModel, rng: np.random.Generator
 ) -> float:
     """How often targets that one sample has are likelier behind its prompt than behind another."""
-    prompts, targets, own = list[Ids](), list[Ids](), list[float]()
+    prompts, targets, own = list[Ids](), list[Exchange](), list[float]()
     for one in single:
         for place in rng.permutation(len(others))[:_N_EACH].tolist():
             prompts.append(others[place])
-            targets.append(one.target)
-            own.append(one.nats())
+            targets.append(one)
+            own.append(one.nats)
     differences = np.array(own) - behind(prompts, targets, ask)
     finite = differences[np.isfinite(differences)]
     return float((finite > 0).mean()) if finite.size else np.nan
