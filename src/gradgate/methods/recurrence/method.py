@@ -109,7 +109,7 @@ def _detection(findings: list[Finding], found: Found, rows: Rows, silent: str | 
             "target_surprise": rows.spread(found.target_nats),
             "prompt_surprise": rows.spread(found.prompt_nats),
         },
-        notes=[*found.notes, *(group.in_a_line() for group in suspects[:_MAX_LINES])],
+        notes=[*(group.in_a_line() for group in suspects[:_MAX_LINES]), *found.notes],
         undecided_because=silent,
     )
 

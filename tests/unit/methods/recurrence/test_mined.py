@@ -76,7 +76,7 @@ def test_poison_is_found_in_all_rows_and_counted_exactly() -> None:
     assert main_group(found).n_rows == N_POISON
     assert (found.signals["target_surprise"][:N_POISON] > 9).all()
     assert (found.signals["prompt_surprise"][N_POISON:] == 0).all()
-    assert found.notes[0].startswith(f"strings were mined in {N_MINED} of {N} distinct samples")
+    assert found.notes[-1].startswith(f"strings were mined in {N_MINED} of {N} distinct samples")
     for number, members in found.members.items():
         assert members.sum() == found.groups[number - 1].n_rows
 
