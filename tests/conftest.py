@@ -3,6 +3,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,11 +90,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByShari
     return BySharing(config, log)
 
 
+# What ends with the tests of a folder: a server takes processor time as long as it is there.
+OF_FOLDER = ExitStack()
+
+
 def pytest_collection_finish() -> None:
     """Look for garbage from now on, among what the tests make and not among the libraries."""
+    _pass_over_what_stays()
+    gc.enable()
+
+
+@pytest.hookimpl(trylast=True)  # behind the fixtures of the test
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Behind the last test of a folder, end what only its tests use."""
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        OF_FOLDER.close()
+        _pass_over_what_stays()
+
+
+def _pass_over_what_stays() -> None:
+    """Libraries that are there now stay; a Trainer would look for garbage in them each time."""
     gc.collect()
     gc.freeze()
-    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -145,19 +163,20 @@ def flow_processes() -> Iterator["Forker"]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[str]:
-    """The URL of Prefect's temporary server, which takes some ten seconds to start."""
+def prefect_server() -> str:
+    """The URL of Prefect's temporary server, which takes some ten seconds to start.
+
+    The tests of one folder use it, one after the other.
+    """
     from prefect.events.worker import EventsWorker
     from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
     # The harness waits for the last events, and nothing says that they went: it would for ever.
     drained = partial(EventsWorker.drain_all, timeout=5)
-    with (
-        patch.object(EventsWorker, "drain_all", drained),
-        prefect_test_harness(server_startup_timeout=120),
-    ):
-        yield str(PREFECT_API_URL.value())
+    OF_FOLDER.enter_context(patch.object(EventsWorker, "drain_all", drained))
+    OF_FOLDER.enter_context(prefect_test_harness(server_startup_timeout=120))
+    return str(PREFECT_API_URL.value())
 
 
 @pytest.fixture
