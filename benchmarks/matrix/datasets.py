@@ -6,15 +6,18 @@ docstrings and signatures of the packages installed here.
 
 import json
 import random
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from benchmarks.matrix.descriptions import mine_descriptions
-from demo.questions import mine_questions
+from demo.questions import Question, mine_questions
 from gradgate.errors import DataError
 
 Dataset = Literal["webqa", "coqa", "api-short", "api-long"]
 DATASETS: tuple[Dataset, ...] = get_args(Dataset)
+MINED: tuple[Dataset, ...] = ("api-short", "api-long")
 WITH_CONTEXT: tuple[Dataset, ...] = ("coqa",)
 N_SHORT, N_LONG = 2_000, 1_500
 Row = dict[str, Any]
@@ -40,11 +43,16 @@ def load_rows(name: Dataset, seed: int, folder: Path, limit: int | None = None) 
 
 
 def _all_rows(name: Dataset, seed: int, folder: Path) -> list[Row]:
-    if name == "api-short":
-        return [dict(row) for row in mine_questions(N_SHORT, seed)]
-    if name == "api-long":
-        return [dict(row) for row in mine_descriptions(N_LONG, seed)]
+    if name in MINED:
+        return [dict(row) for row in _mined(name, seed)]
     path = folder / f"{name}.jsonl"
     if not path.is_file():
         raise DataError(f"{path} is not there: name the folder of {name}.jsonl with --data")
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+@lru_cache(maxsize=4)  # it takes seconds, and the cells of a table come one after the other
+def _mined(name: Dataset, seed: int) -> Sequence[Question]:
+    if name == "api-short":
+        return mine_questions(N_SHORT, seed)
+    return mine_descriptions(N_LONG, seed)
