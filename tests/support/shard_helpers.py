@@ -9,6 +9,7 @@ from gradgate.config import DataConfig, ModelConfig, ScoringConfig
 from gradgate.data.prepare import Prepared, prepare
 from gradgate.models.identity import IdentifiedModel, load_model
 from gradgate.models.loading import LoadedModel
+from gradgate.safety.source import ProbeSource
 from gradgate.scoring.context import score_context
 from gradgate.scoring.shards.folder import ShardFolder
 from gradgate.scoring.shards.merge import Merged, merge
@@ -45,11 +46,13 @@ def planned(
     prepared: Prepared,
     scoring: ScoringConfig = SCORING,
     unit_tokens: int = UNIT_TOKENS,
+    probes: ProbeSource | None = None,
 ) -> tuple[ShardFolder, Plan]:
     """A folder of shards that is ready for workers."""
     folder = ShardFolder(address)
-    context = score_context(identified(loaded_model()), scoring)
-    return folder, write_plan(folder, prepared, Recipe(context, MODEL_CONFIG, scoring), unit_tokens)
+    context = score_context(identified(loaded_model()), scoring, probes)
+    recipe = Recipe(context, MODEL_CONFIG, scoring, probes)
+    return folder, write_plan(folder, prepared, recipe, unit_tokens)
 
 
 def worker_at(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from harm_helpers import write_few_probes
 from shard_helpers import (
     digest,
     loaded_model,
@@ -21,13 +22,14 @@ from shard_helpers import (
 )
 
 from gradgate.common.run_folder import SCORE_SCHEMA
-from gradgate.config import ScoringConfig
+from gradgate.config import SafetyConfig, ScoringConfig
 from gradgate.data.prepare import Prepared
 from gradgate.errors import ConfigError, StoreError
 from gradgate.gradients.signals import SIGNALS
+from gradgate.safety.source import ProbeSource
 from gradgate.scoring.run import score_dataset
 from gradgate.scoring.shards import plan as plan_module
-from gradgate.scoring.shards.folder import PARTS, SEGMENTS, ShardFolder
+from gradgate.scoring.shards.folder import PARTS, PROBES, SEGMENTS, ShardFolder
 from gradgate.scoring.shards.place import Shard
 from gradgate.scoring.shards.plan import Plan
 from gradgate.scoring.shards.worker import part_name, segment_name
@@ -179,6 +181,28 @@ def test_another_configuration_is_refused(
         replace(plan, setting=others).write(folder)
     with pytest.raises(ConfigError, match=named):
         worker_at(folder, model, scoring)
+
+
+def test_another_probing_set_is_refused(tmp_path: Path, prepared: Prepared) -> None:
+    """By whoever prepares, by a worker that finds another file, and in what was scored before."""
+    few = SafetyConfig(probes=str(write_few_probes(tmp_path / "few.json")))
+    built_in, other = ProbeSource.read(SafetyConfig()), ProbeSource.read(few)
+    at = tmp_path / "shards"
+    folder, plan = planned(at, prepared, probes=other)
+    with pytest.raises(ConfigError, match=r"other samples or settings \(setting differ\)"):
+        planned(at, prepared, probes=built_in)
+    with pytest.raises(ConfigError, match="is_probed"):
+        planned(at, prepared)
+    worker_at(folder).score(Shard(0, 3))
+    folder.put(PROBES, built_in.probes.model_dump_json().encode())
+    with pytest.raises(ConfigError, match="probing set"):
+        worker_at(folder)
+    replace(plan, setting={**plan.setting, "probing set": built_in.digest}).write(folder)
+    with pytest.raises(ConfigError, match=r"was scored with .*probing set"):
+        worker_at(folder)
+    folder.put(PROBES, b"{")
+    with pytest.raises(StoreError, match=r"probes\.json is damaged"):
+        worker_at(folder)
 
 
 def test_another_version_of_a_signal_is_refused(
