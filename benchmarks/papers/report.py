@@ -9,7 +9,14 @@ import torch
 from benchmarks.harness import machine
 from benchmarks.matrix.report import table
 from benchmarks.papers import published
-from benchmarks.papers.cells import BACKDOOR_DEFENCES, TABLES, Table
+from benchmarks.papers.cells import (
+    BACKDOOR_DEFENCES,
+    CLEAN_ONLY,
+    IDENTITY,
+    TABLES,
+    UNTRAINED,
+    Table,
+)
 from benchmarks.papers.figures import NOTHING, grouped, number, pooled, share, trained
 from benchmarks.papers.plots import plot
 from benchmarks.papers.results import Result
@@ -126,7 +133,7 @@ def _main(cells: Sequence[Result]) -> str:
 
 def _order(result: Result) -> int:
     """What does nothing first, then the filters, the product's methods before their peers."""
-    known = [*BACKDOOR_DEFENCES, *method_names()]
+    known = [UNTRAINED, *BACKDOOR_DEFENCES[:-1], *method_names(), CLEAN_ONLY]
     return known.index(result.cell.defence) if result.cell.defence in known else len(known)
 
 
@@ -203,14 +210,21 @@ def _modules(cells: Sequence[Result]) -> str:
     return table(heads, rows)
 
 
+def _safety_place(result: Result) -> tuple[bool, float, int]:
+    """By rising harm, the identity shift behind it; what does nothing first."""
+    cell = result.cell
+    return cell.attack == IDENTITY, cell.rate, _order(result)
+
+
 def _safety(cells: Sequence[Result]) -> str:
     rows = []
+    ordered = sorted(cells, key=_safety_place)
     for (attack, rate, defence), own in grouped(
-        cells, lambda r: (r.cell.attack, r.cell.rate, r.cell.defence)
+        ordered, lambda r: (r.cell.attack, r.cell.rate, r.cell.defence)
     ):
         judged = [r for r in trained(own, "none") if r.caught.n + r.flagged.n]
         untrained = [r for r in trained(own, "none") if r.success.n]
-        mix = "identity shift, 10 rows" if attack == "identity" else f"{rate:.0%} harmful"
+        mix = "identity shift, 10 rows" if attack == IDENTITY else f"{rate:.0%} harmful"
         flags = [share(judged, lambda r: r.caught), share(judged, lambda r: r.flagged)]
         tuned = trained(own, "lora") or untrained
         figures = [*_models(tuned), number(tuned, lambda r: r.loss)]

@@ -297,6 +297,29 @@ def test_an_attack_that_cannot_be_is_left_out_and_named(bench: Bench, tmp_path: 
         assert f"left out: 1 cells: {result.skipped}" in (tmp_path / "RESULTS.md").read_text()
 
 
+def test_lines_of_the_safety_table_stand_by_rising_harm(tmp_path: Path) -> None:
+    wanted = [
+        ("0% harmful", "none"),
+        ("5% harmful", "untrained"),
+        ("5% harmful", "none"),
+        ("5% harmful", "compliance"),
+        ("5% harmful", "clean-only"),
+        ("identity shift, 10 rows", "none"),
+    ]
+    cells = [
+        safety_cell("identity", 0.0),
+        *(safety_cell("harmful", 0.05, one) for one in ("clean-only", "compliance", "none")),
+        replace(safety_cell("harmful", 0.05, "untrained"), training="none"),
+        safety_cell(None, 0.0),
+    ]
+    found = [replace(RESULT, cell=cell, success=Counted(1, 10)) for cell in cells]
+    write_report(found, tmp_path)
+    text = (tmp_path / "RESULTS.md").read_text()
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    names = [(line[0].strip("| "), line[1]) for line in lines]
+    assert [one for one in names if "harmful" in one[0] or "shift" in one[0]] == wanted
+
+
 def test_rows_of_a_chat_and_of_plain_text() -> None:
     one = Exchange("Why?", "So.")
     assert one.as_row(chat=False) == {"prompt": "Why?\n", "completion": "So."}
