@@ -11,7 +11,7 @@ one pass, and each method judges them as a gate that asks it alone would.
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,9 +160,11 @@ def ranking_table(kinds: Sequence[str], found: dict[str, Marked]) -> Iterator[st
     for name, marked in found.items():
         yield f"| {name} | " + " | ".join(_auroc(marked, *pair) for pair in pairs) + " |"
     yield ""
-    for label, pair in zip(against, pairs, strict=True):
+    baselines = {name: marked for name, marked in found.items() if name in BASELINES}
+    for label, pair in zip(against, pairs, strict=True) if baselines else ():
         for name in ("compliance", "gradshield"):
-            yield _paired(label, name, found, *pair)
+            if name in found:
+                yield _paired(label, name, found[name], baselines, *pair)
 
 
 def _auroc(marked: Marked, positive: Marks, negative: Marks) -> str:
@@ -189,11 +191,16 @@ def _drawn(several: Sequence[Marked], positive: Marks, negative: Marks) -> Float
 
 
 def _paired(
-    label: str, name: str, found: dict[str, Marked], positive: Marks, negative: Marks
+    label: str,
+    name: str,
+    marked: Marked,
+    baselines: Mapping[str, Marked],
+    positive: Marks,
+    negative: Marks,
 ) -> str:
     """A method against the best baseline, on the same draws."""
-    best = max(BASELINES, key=lambda one: auroc(*_ranked(found[one], positive, negative)))
-    ours, theirs = _drawn([found[name], found[best]], positive, negative)
+    best = max(baselines, key=lambda one: auroc(*_ranked(baselines[one], positive, negative)))
+    ours, theirs = _drawn([marked, baselines[best]], positive, negative)
     low, high = np.quantile(ours - theirs, [0.025, 0.975])
     return (
         f"- {label}: AUROC of {name} minus that of the best baseline, {best}: "
