@@ -1,8 +1,8 @@
 """Method `compliance`: the model would refuse the prompt, and would not say the reply.
 
 The default answer to `harmful`. It is the baseline that GradShield has to beat and does not
-(docs/results.md): no gradient, but the model's own probabilities, whose thresholds need no other
-data.
+(docs/results-harm.md): no gradient, but the model's own probabilities, whose thresholds need no
+other data.
 """
 
 from collections import Counter
