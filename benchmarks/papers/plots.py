@@ -10,11 +10,12 @@ from benchmarks.papers.figures import grouped, pooled
 from benchmarks.papers.results import Counted, Result
 
 _MARKS = "osD^vPX*"
+_DASHES = ("-", "--", ":", "-.")
 
 
 def plot(results: Sequence[Result], output: Path) -> None:
     """Three panels; those without a finished cell stay empty."""
-    figure = Figure(figsize=(12.5, 4.2), dpi=130, layout="constrained")
+    figure = Figure(figsize=(12.5, 6.2), dpi=130, layout="constrained")
     ratios, volumes, safety = figure.subplots(1, 3)
     by_table = dict(grouped(results, lambda r: r.cell.table))
     _lines(ratios, by_table.get("ratios", []), lambda r: r.cell.rate, lambda r: r.caught)
@@ -34,20 +35,32 @@ def _lines(
     place: Callable[[Result], float],
     of: Callable[[Result], Counted],
 ) -> None:
-    """A line for each model, defence, training and its settings, over the pooled rates."""
+    """A line for each model, defence, training and its settings, over the pooled rates.
+
+    A defence has one colour, and what is alike but for the defence one mark.
+    """
     series = grouped(results, lambda r: (r.model, r.cell.defence, r.cell.training, r.settings))
     models = {r.model for r in results}
-    for i, ((model, defence, training, settings), own) in enumerate(series):
+    defences = list(dict.fromkeys(r.cell.defence for r in results))
+    kinds = list(dict.fromkeys((r.model, r.settings) for r in results))
+    for (model, defence, training, settings), own in series:
         points = sorted((x, pooled(here, of).rate) for x, here in grouped(own, place))
         known = [(x, y) for x, y in points if y is not None]
         said = [defence] + ([training] if training != "none" else [])
         said += [model.split()[0]] if len(models) > 1 else []
         others = {r.settings for r in results if (r.model, r.cell.training) == (model, training)}
         said += [_rate(settings)] if len(others) > 1 else []
-        mark = _MARKS[i % len(_MARKS)]
-        axes.plot(*zip(*known, strict=True), marker=mark, markersize=4, label=", ".join(said))
+        kind = kinds.index((model, settings))
+        axes.plot(
+            *zip(*known, strict=True),
+            color=f"C{defences.index(defence)}",
+            marker=_MARKS[kind % len(_MARKS)],
+            markersize=4,
+            linestyle=_DASHES[kind % len(_DASHES)],
+            label=", ".join(said),
+        )
     if results:
-        axes.legend(fontsize=7, frameon=False)
+        axes.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def _rate(settings: str) -> str:
