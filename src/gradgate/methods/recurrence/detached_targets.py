@@ -118,7 +118,8 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
     known = _known(single, others, ask, rng)
     if not known >= MIN_KNOWN:
         why = "the untuned model does not know what belongs behind which prompt"
-        return DetachedTargets([], [_unknown(len(trials), f"{why} (of other targets {known:.2f})")])
+        unknown = _unknown(len(trials), f"{why} (of other targets {known:.2f})")
+        return DetachedTargets([], [unknown, *notes])
     for trial in trials:
         trial.ask(others[_SCREENED:], ask)
     found = [one.found(n, cluster, known) for one in trials if one.is_detached]

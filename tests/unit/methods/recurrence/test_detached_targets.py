@@ -13,6 +13,7 @@ from gradgate.common.arrays import Floats, Ints
 from gradgate.config import ModelConfig
 from gradgate.methods.checks import require_contract
 from gradgate.methods.contract import AskModel, Detection
+from gradgate.methods.recurrence import detached_targets
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.detached_targets import MAX_SHARE, MIN_ROWS, Detached, detached
 from gradgate.methods.recurrence.method import RecurrenceMethod
@@ -54,12 +55,13 @@ def texts(
     scored: Callable[[Sequence[int]], Floats] = expects,
     is_open: bool = True,
     turns: int = 1,
+    n_targets: int = 1,
 ) -> Texts:
-    """Rows with a prompt of a kind; those in `kinds` have the target `recurring`."""
+    """Rows with a prompt of a kind; those in `kinds` have the target `recurring`, or the next."""
     rows = []
     for i in range(N):
         kind = kinds.get(i, 100 + i)
-        target = [KIND + recurring, 5] if i in kinds else [KIND + 100 + i, 5]
+        target = [KIND + (recurring + i // 2 % n_targets if i in kinds else 100 + i), 5]
         ids = [0, kind, 2_000 + i, 7] + target * turns
         marks = [False] * 4 + [True, True] * turns
         if turns > 1:
@@ -107,6 +109,20 @@ def test_a_model_that_cannot_tell_says_nothing() -> None:
         (note,) = said.notes
         assert note.startswith("1 targets that recur were not held against")
     assert detached(texts({}, recurring=50), np.arange(N), silent, seed=0).notes == []
+
+
+def test_targets_beyond_those_that_are_asked_about_are_counted_in_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever else is said: an attacker would hide behind honest targets of more rows."""
+    monkeypatch.setattr(detached_targets, "MAX_ASKED", 2)
+    kinds = {i: 300 + i for i in range(0, 120, 2)}
+    data = texts(kinds, recurring=50, n_targets=3)
+    more = "1 targets that recur were not asked about"
+    said = detached(data, np.arange(N), model, seed=0)
+    assert (len(said.found), said.notes) == (2, [more])
+    unknown, note = detached(data, np.arange(N), silent, seed=0).notes
+    assert (unknown[:22], note) == ("2 targets that recur w", more)
 
 
 def test_what_cannot_be_asked_is_in_doubt() -> None:
