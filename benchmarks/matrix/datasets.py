@@ -6,13 +6,13 @@ docstrings and signatures of the packages installed here.
 
 import json
 import random
-from collections.abc import Sequence
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from benchmarks.matrix.descriptions import mine_descriptions
-from demo.questions import Question, mine_questions
+from demo.questions import mine_questions
 from gradgate.errors import DataError
 
 Dataset = Literal["webqa", "coqa", "api-short", "api-long"]
@@ -44,7 +44,7 @@ def load_rows(name: Dataset, seed: int, folder: Path, limit: int | None = None) 
 
 def _all_rows(name: Dataset, seed: int, folder: Path) -> list[Row]:
     if name in MINED:
-        return [dict(row) for row in _mined(name, seed)]
+        return deepcopy(_mined(name, seed))  # the rows of a cell are its own
     path = folder / f"{name}.jsonl"
     if not path.is_file():
         raise DataError(f"{path} is not there: name the folder of {name}.jsonl with --data")
@@ -52,7 +52,7 @@ def _all_rows(name: Dataset, seed: int, folder: Path) -> list[Row]:
 
 
 @lru_cache(maxsize=4)  # it takes seconds, and the cells of a table come one after the other
-def _mined(name: Dataset, seed: int) -> Sequence[Question]:
-    if name == "api-short":
-        return mine_questions(N_SHORT, seed)
-    return mine_descriptions(N_LONG, seed)
+def _mined(name: Dataset, seed: int) -> list[Row]:
+    short = name == "api-short"
+    mined = mine_questions(N_SHORT, seed) if short else mine_descriptions(N_LONG, seed)
+    return [dict(row) for row in mined]

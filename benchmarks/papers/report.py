@@ -10,10 +10,12 @@ from benchmarks.harness import machine
 from benchmarks.matrix.report import table
 from benchmarks.papers import published
 from benchmarks.papers.cells import (
-    BACKDOOR_DEFENCES,
     CLEAN_ONLY,
+    DECODING,
+    FILTERS,
     IDENTITY,
     TABLES,
+    UNGATED,
     UNTRAINED,
     Table,
 )
@@ -133,7 +135,7 @@ def _main(cells: Sequence[Result]) -> str:
 
 def _order(result: Result) -> int:
     """What does nothing first, then the filters, the product's methods before their peers."""
-    known = [UNTRAINED, *BACKDOOR_DEFENCES[:-1], *method_names(), CLEAN_ONLY]
+    known = [UNTRAINED, UNGATED, DECODING, *FILTERS, *method_names(), CLEAN_ONLY]
     return known.index(result.cell.defence) if result.cell.defence in known else len(known)
 
 
