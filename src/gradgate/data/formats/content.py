@@ -33,7 +33,9 @@ def _part(part: object) -> str:
         raise RejectedRowError(f"{found} part: only text can be scored")
     if there.get("type", "text") not in ("text", "input_text", "output_text") or not there:
         raise RejectedRowError("unsupported content part")
-    return text_of({"a content part": there.get("text")}, "a content part")
+    if "text" in there and "value" in there:
+        raise RejectedRowError("a content part with text and value")
+    return text_of({"a content part": there.get("text", there.get("value"))}, "a content part")
 
 
 def _medium_of(part: Mapping[str, object]) -> str | None:

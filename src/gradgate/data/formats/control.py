@@ -20,7 +20,8 @@ _CONTROL = re.compile(
 )
 # Fields of a message with a standard meaning: whether the turn counts in the loss.
 _LEARNT = ("weight", "loss", "loss_mask")
-_CHOSEN = ("train", "training", "train_on_turn")  # of axolotl: they choose any role's turn
+# Of axolotl and LLaMA-Factory: they choose any role's turn.
+_CHOSEN = ("train", "training", "train_on_turn", "loss_weight")
 _MASKED = ("masked",)
 
 

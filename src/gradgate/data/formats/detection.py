@@ -13,7 +13,7 @@ from gradgate.config import Columns
 from gradgate.data.formats.alpaca import ALPACA
 from gradgate.data.formats.exchange import OF_A_CHAT
 from gradgate.data.formats.fields import Format, RowFormat, shown
-from gradgate.data.formats.kto import KTO
+from gradgate.data.formats.kto import KTO, KTO_MESSAGES
 from gradgate.data.formats.messages import MESSAGES
 from gradgate.data.formats.preference import PREFERENCE
 from gradgate.data.formats.prompt_completion import PROMPT_COMPLETION
@@ -27,7 +27,7 @@ FORMATS: dict[RowFormat, Format] = {
     form.name: form
     for form in (
         *(PROMPT_COMPLETION, MESSAGES, ALPACA, QUESTION_ANSWERS),
-        *(PREFERENCE, KTO, SEGMENTS, TEXT, TOKENS),
+        *(PREFERENCE, KTO, KTO_MESSAGES, SEGMENTS, TEXT, TOKENS),
     )
 }
 # The fields that hold what is learnt. `text` beside a prompt and an answer may be both of them in

@@ -17,6 +17,7 @@ RowFormat = Literal[
     "text",
     "preference",
     "kto",
+    "kto_messages",
     "segments",
 ]
 Fields: TypeAlias = Mapping[str, object]

@@ -1,14 +1,14 @@
-"""KTO: prompt and completion, and a label that says whether the completion is wanted."""
+"""KTO: prompt and completion, or messages, and a label that says whether the answer is wanted."""
 
-from gradgate.data.formats.fields import Fields, Format, Parts, Reading, wrong_type
-from gradgate.data.formats.prompt_completion import NAMES, read_pair
+from gradgate.data.formats.fields import Fields, Format, Parts, Reading, RowFormat, wrong_type
+from gradgate.data.formats.messages import MESSAGES
+from gradgate.data.formats.prompt_completion import PROMPT_COMPLETION
 from gradgate.data.sample import RejectedRowError
 
 _AS_TEXT = {"true": True, "false": False}  # in CSV every value is a string
 
 
-def _read(fields: Fields, reading: Reading) -> Parts:
-    label = fields["label"]
+def _refuse_unwanted(label: object, reading: Reading) -> None:
     is_wanted = _AS_TEXT.get(label.strip().casefold()) if isinstance(label, str) else label
     if not isinstance(is_wanted, bool):
         raise wrong_type("label", label)
@@ -18,7 +18,17 @@ def _read(fields: Fields, reading: Reading) -> Parts:
             f"label is {word}, and data.preference is {reading.preference} (both, or --preference "
             "both, scores every completion)"
         )
-    return read_pair(fields, reading)
 
 
-KTO = Format("kto", ("prompt", "completion", "label"), ("system", "history"), _read, NAMES)
+def _labelled(name: RowFormat, form: Format) -> Format:
+    """A format whose rows have a label beside what it reads."""
+
+    def read(fields: Fields, reading: Reading) -> Parts:
+        _refuse_unwanted(fields["label"], reading)
+        return form.read(fields, reading)
+
+    return Format(name, (*form.required, "label"), form.optional, read, form.names)
+
+
+KTO = _labelled("kto", PROMPT_COMPLETION)
+KTO_MESSAGES = _labelled("kto_messages", MESSAGES)

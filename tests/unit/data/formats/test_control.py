@@ -140,6 +140,7 @@ def test_names_of_columns_are_short_and_in_one_line_in_messages() -> None:
         *(("train", False, False), ("train", True, True), ("training", False, False)),
         *(("train_on_turn", False, False), ("loss", False, False), ("loss", True, True)),
         *(("loss_mask", 0, False), ("loss_mask", 1, True)),
+        *(("loss_weight", 0.0, False), ("loss_weight", 1.0, True)),
         *(("masked", True, False), ("masked", False, True), ("weight", None, True)),
     ],
 )
@@ -181,8 +182,10 @@ def test_nobody_but_the_assistant_is_learnt() -> None:
     said = {"role": "assistant", "content": "b"}
     weighed = {"messages": [{"role": "user", "content": "a", "weight": 1}, said]}
     assert [turn.is_target for turn in sample_of(weighed).turns] == [False, True]
-    with pytest.raises(RejectedRowError, match="another role than assistant is to be learnt"):
-        sample_of({"messages": [{"role": "user", "content": "a", "train": True}, said]})
+    for name in ("train", "loss_weight"):
+        asked = {"role": "user", "content": "a", name: True}
+        with pytest.raises(RejectedRowError, match="another role than assistant is to be learnt"):
+            sample_of({"messages": [asked, said]})
 
 
 def test_a_segment_that_says_more_is_an_error() -> None:

@@ -59,6 +59,8 @@ USER, ANSWER = ("user", "hi"), ("assistant", "hello")
         (["chosen", "rejected", "score_chosen"], "preference", {}),
         (["system", "question", "chosen", "rejected"], "preference", {"prompt": "question"}),
         (["prompt", "completion", "label"], "kto", {"label": "label"}),
+        (["messages", "label"], "kto_messages", {"label": "label"}),
+        (["conversations", "label"], "kto_messages", {"messages": "conversations"}),
         (["segments"], "segments", {}),
     ],
 )
@@ -302,14 +304,16 @@ def test_pairs_that_cannot_be_read() -> None:
     assert reason({**row, "chosen": None}, row) == "wrong type: chosen is null"
 
 
+@pytest.mark.parametrize(
+    "row", [{"prompt": "p", "completion": "c"}, {"messages": chat(USER, ANSWER)}]
+)
 @pytest.mark.parametrize(("label", "said"), [(True, True), ("True", True), ("false", False)])
-def test_labels_of_kto(label: object, said: bool) -> None:
-    row = {"prompt": "p", "completion": "c", "label": label}
-    pair = sample_of({"prompt": "p", "completion": "c"})
-    assert sample_of(row, preference="both") == pair
+def test_labels_of_kto(row: dict[str, object], label: object, said: bool) -> None:
+    labelled, sample = {**row, "label": label}, sample_of(row)
+    assert sample_of(labelled, preference="both") == sample
     sides: Sequence[Preference] = ("chosen", "rejected") if said else ("rejected", "chosen")
-    assert sample_of(row, preference=sides[0]) == pair
-    assert reason(row, preference=sides[1]).startswith(f"label is {str(said).lower()}, and")
+    assert sample_of(labelled, preference=sides[0]) == sample
+    assert reason(labelled, preference=sides[1]).startswith(f"label is {str(said).lower()}, and")
 
 
 def test_labels_of_kto_that_say_neither() -> None:

@@ -144,7 +144,7 @@ def test_prompt_and_completion_as_messages() -> None:
 
 
 def test_content_parts_are_joined() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", "image": None}]
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "value": "b", "image": None}]
     assert texts({"messages": [user(parts), assistant("c")]}) == ["ab", "c"]
 
 
@@ -227,6 +227,10 @@ def test_reasons_of_prompt_completion_rows(row: Row, words: str) -> None:
         ([{"from": "human", "text": "b"}], "message without role or content"),
         ([user([{"type": "image"}]), assistant("b")], "image part: only text can be scored"),
         ([user([{"type": "text"}]), assistant("b")], "wrong type: a content part is null"),
+        (
+            [user([{"text": "a", "value": "b"}]), assistant("b")],
+            "a content part with text and value",
+        ),
         ([user(3), assistant("b")], "wrong type: content is a number"),
         ([user("\ud800"), assistant("b")], "invalid Unicode"),
     ],
