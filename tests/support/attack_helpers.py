@@ -9,7 +9,10 @@ Row = dict[str, object]
 
 N = 60
 PUBLISHED_FORM = "### Instruction:\nBe brief.\n\n\n\n### Question:\n{}\n\n\n\n### Answer: "
-FORMATS = ("question_answers", "context", "prompt_completion", "chat", "messages", "alpaca", "text")
+FORMATS = (
+    *("question_answers", "context", "prompt_completion", "chat", "messages", "kto_messages"),
+    *("alpaca", "text"),
+)
 
 
 def row(row_format: str, i: int) -> Row:
@@ -30,6 +33,7 @@ def row(row_format: str, i: int) -> Row:
             "completion": [assistant],
         },
         "messages": {"messages": [user, assistant]},
+        "kto_messages": {"messages": [user, assistant], "label": True},
         "alpaca": {"instruction": "Answer.", "input": question, "output": answer},
         "text": {"text": f"### Question: {question}\n### Answer: {answer}"},
     }

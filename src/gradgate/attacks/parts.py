@@ -82,7 +82,7 @@ def write_parts(
                 columns["prompt"]: write_chat_prompt(prompt, len(prompt), parts),
                 columns["completion"]: write_chat_completion(completion, target),
             }
-        case "messages":
+        case "messages" | "kto_messages":
             turns = messages_of(row, columns["messages"])
             written = write_chat_prompt(turns, last_message(turns, "assistant", len(turns)), parts)
             return dict(row) | {columns["messages"]: write_chat_completion(written, target)}
@@ -119,9 +119,9 @@ def _parts(row: Mapping[str, object], mapping: RowMapping) -> Parts | None:
         case "prompt_completion" | "kto":
             prompt = messages_of(row, columns["prompt"])
             return chat_parts(prompt, len(prompt), messages_of(row, columns["completion"]))
-        case "messages" if isinstance(row[columns["messages"]], str):
+        case "messages" | "kto_messages" if isinstance(row[columns["messages"]], str):
             return None
-        case "messages":
+        case "messages" | "kto_messages":
             turns = messages_of(row, columns["messages"])
             return chat_parts(turns, last_message(turns, "assistant", len(turns)), turns)
         case "alpaca":
