@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gradgate.data.formats.fields import Fields, Format, Parts, Reading
 from gradgate.data.sample import RejectedRowError, Sample, Turn, sample_id
-from gradgate.data.tokens import Tokens, content_digest, n_supervised
+from gradgate.data.tokens import Tokens, content_digest, n_supervised, too_long
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -46,7 +46,7 @@ def tokenized_sample(
     if len(ids) != len(labels):
         raise RejectedRowError(f"{len(ids)} input_ids and {len(labels)} labels")
     if len(ids) > max_tokens:
-        raise RejectedRowError(f"{len(ids)} tokens, more than the limit of {max_tokens}")
+        raise too_long(len(ids), max_tokens)
     if any(label not in (IGNORED, token) for token, label in zip(ids, labels, strict=True)):
         raise RejectedRowError("a label is another token than the one in its place")
     check_single(value)

@@ -267,6 +267,13 @@ def _encode(
     return found
 
 
+def too_long(n_tokens: int, limit: int) -> RejectedRowError:
+    """The refusal of a sample; the limit is `DataConfig.max_tokens`, or what the model takes."""
+    return RejectedRowError(
+        f"{n_tokens} tokens, more than the limit of {limit} (data.max_tokens, or the model's)"
+    )
+
+
 def _tokens(
     sample: Sample,
     text: Rendered | RejectedRowError,
@@ -283,7 +290,7 @@ def _tokens(
     end = [] if sample.chat else special.end
     n_tokens = len(begin) + len(ids) + len(end)
     if limit is not None and n_tokens > limit:
-        raise RejectedRowError(f"{n_tokens} tokens, more than the limit of {limit}")
+        raise too_long(n_tokens, limit)
     _refuse_special(sample, text, encoded, reader)
     mask = [False] * len(ids)
     for start, stop in text.targets:

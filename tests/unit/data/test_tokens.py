@@ -350,7 +350,7 @@ def test_the_limit_is_exact(
     for sample, tokenizer in ((plain("who?", "the fox"), llama), (chat("a", "b"), chatml)):
         n = len(tokenize(sample, tokenizer).input_ids)
         assert len(tokenize(sample, tokenizer, n).input_ids) == n
-        words = f"{n} tokens, more than the limit of {n - 1}"
+        words = f"{n} tokens, more than the limit of {n - 1} (data.max_tokens, or the model's)"
         assert reason(partial(tokenize, sample, tokenizer, n - 1)) == words
 
 
