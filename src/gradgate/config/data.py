@@ -118,7 +118,7 @@ class DataConfig(Section):
         "no sample changes overnight.",
     )
     max_tokens: int = Field(
-        2048, ge=2, description="Longer samples (prompt + target, in tokens) are rejected."
+        8192, ge=2, description="Longer samples (prompt + target, in tokens) are rejected."
     )
     max_rejected_fraction: Fraction = Field(
         0.01, description="The raw-data check fails when a larger part of the rows is rejected."

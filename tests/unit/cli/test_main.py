@@ -90,7 +90,7 @@ def test_the_help_of_a_command_says_what_the_fields_say(monkeypatch: pytest.Monk
     monkeypatch.setenv("COLUMNS", "200")
     done = gradgate_process("detect", "--help")  # the width is read once
     shown = " ".join(done.stdout.replace("│", " ").split())
-    assert "Longer samples (prompt + target, in tokens) are rejected. [default: 2048]" in shown
+    assert "Longer samples (prompt + target, in tokens) are rejected. [default: 8192]" in shown
     assert "--max-tokens --data.max_tokens INT" in shown
     assert "[choices: crop, full] [default: crop]" in shown
     assert "--store --scoring.store" in shown
