@@ -14,14 +14,17 @@ from gradgate.methods.recurrence.surprise import Segments
 from gradgate.methods.tokens import TokenTable
 
 N_ASKED = 8  # samples of a group
+N_ASKED_AGAIN = 32  # of one whose answers do not decide whether it is needed
 MIN_ASKED = 4  # answers without which nothing is known
 MIN_AGREEING = 0.6  # of the answers, that must point the same way
 MIN_SHARE = 0.4  # of a segment's surprise that the prompt must explain
-MIN_NEED = 1.0  # nats of a target that a string of the prompt must bring
+MIN_NEED = 1.0  # nats that a string of the prompt must bring, by `N_ASKED` answers
+MAX_CLOSE = 4.0  # below it more samples are asked
 _END = 24  # tokens of a target's beginning and end, and behind a string, that are looked at
 _MAX_TARGET = 256  # tokens of a target that are asked
 
 Ids = npt.NDArray[np.int32]
+Lost = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,11 @@ class Answer:
         """Whether enough answers are above zero."""
         return self.n >= MIN_ASKED and self.n_agreeing >= MIN_AGREEING * self.n
 
+    @property
+    def by_chance(self) -> float:
+        """Nats that a string may bring by chance: `MIN_NEED`, and less by more answers."""
+        return MIN_NEED * float(np.sqrt(N_ASKED / max(self.n, N_ASKED)))
+
 
 NO_ANSWER = Answer(0.0, 0, 0)
 
@@ -59,46 +67,81 @@ class Need:
     target: Answer
     rest: Answer
 
+    @property
+    def is_close(self) -> bool:
+        """Whether few answers do not decide it."""
+        return 0.0 < max(self.target.nats, self.rest.nats) < MAX_CLOSE
+
 
 NO_NEED = Need(NO_ANSWER, NO_ANSWER)
 
 
 @dataclass(frozen=True, eq=False)
 class _Case:
-    """A row without a string of its prompt.
+    """A row, and the same without a string of its prompt.
 
     Attributes:
-        ids: Its tokens, up to the last target token that is looked at.
+        removed: Its tokens without the string, up to the last target token that is looked at.
+        replaced: The same with other tokens in its place.
         target: The log-probabilities of its target tokens, with the string.
         rest: Those of the tokens of the prompt behind the string.
+        rest_at: Where these stand in `replaced`, from its end.
     """
 
-    ids: Ids
+    removed: Ids
+    replaced: Ids
     target: Floats
     rest: Floats
+    rest_at: Ints
 
     @classmethod
-    def of(cls, ids: Ids, is_target: Marks, logp: npt.NDArray[np.float32], drop: Marks) -> "_Case":
-        """Leave tokens out of a row."""
+    def of(
+        cls,
+        ids: Ids,
+        is_target: Marks,
+        logp: npt.NDArray[np.float32],
+        string: Marks,
+        others: Ints,
+    ) -> "_Case":
+        """Leave tokens out of a row, and put as many others there."""
         place = np.arange(len(ids))
-        behind = place > int(np.argmax(drop))
+        behind = place > int(np.argmax(string))
         target = np.flatnonzero(is_target & behind)
         if len(target):  # one turn
             target = target[: int(np.argmax(np.diff(target, append=-1) != 1)) + 1][:_MAX_TARGET]
         stop = int(target[-1]) + 1 if len(target) else 0
         begin = int(target[0]) if len(target) else 0
-        rest = np.flatnonzero(behind & ~drop & (place < begin))
-        kept = ids[:stop][~drop[:stop]]
-        return cls(kept, logp[target].astype(np.float64), logp[rest].astype(np.float64))
+        rest = np.flatnonzero(behind & ~string & (place < begin))
+        replaced = ids.copy()
+        replaced[string] = others
+        return cls(
+            removed=ids[:stop][~string[:stop]],
+            replaced=replaced[:stop],
+            target=logp[target].astype(np.float64),
+            rest=logp[rest].astype(np.float64),
+            rest_at=rest - stop,
+        )
 
-    def lost(self, logp: Floats) -> tuple[float, float, float]:
-        """Nats lost by the target's beginning, its end, and the rest of the prompt."""
-        n = len(self.target)
-        if n == 0 or len(logp) < n + len(self.rest):
+    def lost(self, removed: Floats, replaced: Floats) -> Lost:
+        """Nats lost by the target's beginning, its end, and the rest of the prompt.
+
+        Args:
+            removed: Log-probabilities of the tokens of `removed`.
+            replaced: And of `replaced`: what any other tokens bring as well is not lost.
+        """
+        n, n_rest = len(self.target), len(self.rest)
+        if n == 0 or len(removed) < n + n_rest:
             return np.nan, np.nan, np.nan
-        target = self.target - logp[len(logp) - n :]
-        rest = self.rest - logp[len(logp) - n - len(self.rest) : len(logp) - n]
-        return target[:_END].sum(), target[-_END:].sum(), rest[:_END].sum()
+        targets = [self.target - logp[len(logp) - n :] for logp in (removed, replaced)]
+        rests = [
+            self.rest - removed[len(removed) - n - n_rest : len(removed) - n],
+            self.rest - replaced[self.rest_at],
+        ]
+        return (
+            min(float(lost[:_END].sum()) for lost in targets),
+            min(float(lost[-_END:].sum()) for lost in targets),
+            min(float(lost[:_END].sum()) for lost in rests),
+        )
 
 
 class Asker:
@@ -108,11 +151,19 @@ class Asker:
         seed: Of all draws.
     """
 
-    def __init__(self, table: TokenTable, rows: Ints, ask: AskModel | None) -> None:
-        """Take the rows of the distinct samples in a table; without `ask` nothing is known."""
+    def __init__(self, table: TokenTable, rows: Ints, ask: AskModel | None, words: Ints) -> None:
+        """Take the rows of the distinct samples in a table; without `ask` nothing is known.
+
+        Args:
+            table: The tokens of all rows.
+            rows: Of the distinct samples. (n,)
+            ask: The untuned model.
+            words: Tokens of prompts that are of no template, as often as they stand there. (W,)
+        """
         self._table = table
         self._rows = rows
         self._ask = ask
+        self._words = words
         # Of all that the rows say: who writes some of them cannot know who will be asked.
         digest = hashlib.sha256(np.ascontiguousarray(table.ids).tobytes()).digest()
         self.seed = int.from_bytes(digest[:8], "little")
@@ -162,24 +213,40 @@ class Asker:
     def need(self, chosen: Marks, dropped: Callable[[int], Marks]) -> Need:
         """Whether anything behind a string of the prompts needs it.
 
+        It is cut out, and it is replaced by tokens of the prompts: what any words in its place
+        bring as well needs none of them. So nonsense is not needed by what follows nonsense.
+
         Args:
             chosen: Samples whose prompt has the string. (n,)
             dropped: For a sample, which of its tokens are the string. (tokens of the row,)
         """
-        if self._ask is None:
+        if self._ask is None or not len(self._words):
             return NO_NEED
+        samples = _drawn(np.flatnonzero(chosen), N_ASKED_AGAIN, self.seed)
+        samples = np.random.default_rng(self.seed).permutation(samples)
+        lost = self._lost(samples[:N_ASKED], dropped)
+        if _need(lost).is_close:
+            lost += self._lost(samples[N_ASKED:], dropped)
+        return _need(lost)
+
+    def _lost(self, samples: Ints, dropped: Callable[[int], Marks]) -> list[Lost]:
+        """What some samples lose without the string, see `_Case.lost`."""
+        assert self._ask is not None
+        rng = np.random.default_rng(self.seed)
         cases = [
-            _Case.of(*self._table.row(int(self._rows[sample])), marks)
-            for sample in _drawn(np.flatnonzero(chosen), N_ASKED, self.seed).tolist()
+            _Case.of(
+                *self._table.row(int(self._rows[sample])),
+                marks,
+                rng.choice(self._words, int(marks.sum())),
+            )
+            for sample in samples.tolist()
             if (marks := dropped(sample)).any()
         ]
-        if not cases:
-            return NO_NEED
-        found = self._ask([case.ids.tolist() for case in cases])
-        lost = [case.lost(logp) for case, logp in zip(cases, found, strict=True)]
-        targets = [_answer(np.array(column)) for column in list(zip(*lost, strict=True))[:2]]
-        rest = _answer(np.array([row[2] for row in lost]))
-        return Need(max(targets, key=lambda answer: answer.nats), rest)
+        found = self._ask([ids.tolist() for case in cases for ids in (case.removed, case.replaced)])
+        return [
+            case.lost(removed, replaced)
+            for case, removed, replaced in zip(cases, found[::2], found[1::2], strict=True)
+        ]
 
     def _sums(self, rows: Sequence[Ids], lengths: Sequence[int]) -> Floats:
         assert self._ask is not None
@@ -187,6 +254,13 @@ class Asker:
         return np.array(
             [logp[len(logp) - n :].sum() for logp, n in zip(found, lengths, strict=True)]
         )
+
+
+def _need(lost: Sequence[Lost]) -> Need:
+    if not lost:
+        return NO_NEED
+    begin, end, rest = (_answer(np.array(column)) for column in zip(*lost, strict=True))
+    return Need(max(begin, end, key=lambda answer: answer.nats), rest)
 
 
 def _answer(differences: Floats) -> Answer:

@@ -28,6 +28,7 @@ MIN_ASKED = 10  # samples with a cue that were asked, and clusters of near-dupli
 MAX_HELD = 0.6  # of the asked samples: what more of them have is how prompts are
 MAX_SPOKEN = 0.65  # of the answers on samples with a cue, that are likelier behind their own prompt
 MAX_OPEN = 0.75  # the same, where these are no likelier than behind other prompts with the cue
+MAX_OPEN_HELD = 0.3  # of the asked samples with such a cue: what more have is a kind of prompt
 MAX_AMONG = 0.65  # of the answers that are
 MIN_SPOKEN = 0.8  # the same of the others, or the model does not know what belongs to a prompt
 ALPHA = 1e-6  # of a rank-sum test, after Bonferroni's correction over all cues
@@ -218,7 +219,8 @@ class _Search:
         z = _z(has.T @ rankdata(asked.gain), n, k)
         p_values = norm.cdf(z) * max(1, len(n))
         passes = (n >= MIN_ASKED) & (n <= MAX_HELD * k) & (p_values <= ALPHA)
-        passes &= (spoken <= MAX_OPEN) & (others >= MIN_SPOKEN) & ~self._passed_over
+        passes &= spoken <= np.where(n <= MAX_OPEN_HELD * k, MAX_OPEN, MAX_SPOKEN)
+        passes &= (others >= MIN_SPOKEN) & ~self._passed_over
         there = np.flatnonzero(passes)
         nats = np.where(np.isfinite(self._cues.nats[there]), self._cues.nats[there], -np.inf)
         for cue in there[np.lexsort((-nats, z[there].round(6)))].tolist():

@@ -38,7 +38,13 @@ from gradgate.methods.recurrence.stream import stream_of
 from gradgate.methods.recurrence.surprise import Segments, best_segments, gains
 from gradgate.methods.recurrence.tables import associate, phi
 from gradgate.methods.recurrence.texts import Found, Texts
-from gradgate.methods.recurrence.triggers import Trigger, of_templates, tokens_of, triggers
+from gradgate.methods.recurrence.triggers import (
+    Trigger,
+    is_embedded,
+    of_templates,
+    tokens_of,
+    triggers,
+)
 from gradgate.methods.recurrence.unspoken import Unspoken
 
 MAX_ASKED = 16  # groups of a kind that the model is asked about, the largest or most surprising
@@ -71,13 +77,14 @@ class Search:
         self._texts = texts
         self._n = len(texts.rows)
         self._ask = ask
-        self._asker = Asker(texts.table, texts.rows, ask)
         self.prompts = stream_of(texts.table, texts.rows, "prompt", texts.is_own)
         self.targets = stream_of(texts.table, texts.rows, "target", texts.is_open)
         each = np.arange(self._n)
         of_prompts = remember(self.prompts, each)
         self.cluster = clusters(of_prompts.gram, self.prompts.sample, self._n)
         self._words: Words = inserted_words(self.prompts, of_prompts, self.cluster)
+        words = self.prompts.ids[self._words.number >= 0]
+        self._asker = Asker(texts.table, texts.rows, ask, words)
         self.strings = triggers(self.prompts, self._words, self.cluster)
         self.cues: Cues = read_cues(
             self.prompts, self._words, self.strings, texts.table, texts.prompts
@@ -360,7 +367,12 @@ class Search:
 
     def _inserted(self, strings: list[Trigger], known: list[Finding]) -> list[Finding]:
         poison = suspicious([f for f in known if f.ruling == "poison"], self._n)
-        new = [string for string in strings if not is_within(self._carriers(string), poison)]
+        new = [
+            string
+            for string in strings
+            if not is_within(self._carriers(string), poison)
+            and is_embedded(string, self.prompts, self._words, self.cluster)
+        ]
         new.sort(key=lambda string: -len(string.carriers))
         return [self._string(string, is_asked=i < MAX_ASKED) for i, string in enumerate(new)]
 

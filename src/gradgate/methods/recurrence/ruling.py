@@ -14,7 +14,7 @@ from gradgate.methods.evidence import (
     Side,
     names_target,
 )
-from gradgate.methods.recurrence.asking import MIN_NEED, MIN_SHARE, Answer, Need
+from gradgate.methods.recurrence.asking import MIN_SHARE, Answer, Need
 from gradgate.methods.recurrence.labels import Part
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.sought import Gram
@@ -211,7 +211,7 @@ def rule_on_prompt(need: Need) -> tuple[GroupRuling, list[str]]:
         f"{need.rest.nats:.1f} nats likelier than without it"
     )
     for answer in (need.target, need.rest):
-        if answer.is_sure and answer.nats >= MIN_NEED:
+        if answer.is_sure and answer.nats >= answer.by_chance:
             return "honest", [f"the untuned model needs it: {asked}"]
     return "review", [f"it looks inserted, and the untuned model does not need it: {asked}"]
 

@@ -192,6 +192,21 @@ def _neighbours(
     return inside & (stream.ids[at] == values[counts.argmax()])
 
 
+def is_embedded(trigger: Trigger, stream: Stream, words: Words, cluster: Ints) -> bool:
+    """Whether it stands in enough prompts that say more: one that is asked again is no insertion.
+
+    Args:
+        trigger: A string of the prompts.
+        stream: Of the prompts.
+        words: Of it.
+        cluster: Of near-duplicate prompts. (n,)
+    """
+    rest = words.number >= 0
+    rest[tokens_of(trigger.at)] = False
+    says_more = np.bincount(stream.sample[rest], minlength=stream.n_samples) > 0
+    return len(distinct(cluster[trigger.carriers[says_more[trigger.carriers]]])) >= MIN_CLUSTERS
+
+
 def of_templates(found: list[Trigger], n_samples: int) -> list[Trigger]:
     """Those that are the templates of data of many tasks; none where there are not many.
 

@@ -7,7 +7,14 @@ import pytest
 
 from gradgate.common.arrays import Floats, Marks
 from gradgate.config import ModelConfig
-from gradgate.methods.recurrence.asking import N_ASKED, NO_ANSWER, NO_NEED, Asker
+from gradgate.methods.recurrence.asking import (
+    N_ASKED,
+    NO_ANSWER,
+    NO_NEED,
+    Answer,
+    Asker,
+    _Case,
+)
 from gradgate.methods.recurrence.stream import stream_of
 from gradgate.methods.recurrence.surprise import Segments
 from gradgate.methods.tokens import TokenTable
@@ -15,6 +22,7 @@ from gradgate.models.loading import load_tokenizer
 from helpers import MODEL
 
 TRIGGER, TOPIC = 7, 8
+WORDS = np.array([20, 21, 22])
 N = 40
 
 
@@ -47,7 +55,7 @@ class Model:
 
 
 def asker(model: Model | None) -> Asker:
-    return Asker(table(), np.arange(N), model)
+    return Asker(table(), np.arange(N), model, WORDS)
 
 
 def dropped(sample: int) -> Marks:
@@ -61,15 +69,56 @@ EVEN = np.arange(N) % 2 == 0
 def test_a_string_that_nothing_needs_is_told_from_one_that_targets_need() -> None:
     model = Model(needed=TOPIC)
     found = asker(model).need(EVEN, dropped)
-    assert found.target.n == N_ASKED == len(model.asked)
+    assert found.target.n == N_ASKED == len(model.asked) / 2
     assert found.target.nats == pytest.approx(0.0)
     assert not found.target.is_sure
     assert all(TRIGGER not in ids and ids[-2:] == [50, 51] for ids in model.asked)
+    assert all(ids[2] in WORDS for ids in model.asked[1::2])
     needing = asker(Model(needed=TRIGGER)).need(EVEN, dropped)
     assert needing.target.nats == pytest.approx(2 * 3.0)
     assert needing.rest.nats == pytest.approx(1 * 3.0)
     assert needing.target.is_sure
     assert needing.rest.is_sure
+
+
+def test_what_any_other_words_bring_as_well_needs_no_string() -> None:
+    class OfLongRows(Model):
+        def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
+            return [np.full(len(ids), -1.0 if len(ids) == 6 else -4.0) for ids in sequences]
+
+    found = asker(OfLongRows(needed=TRIGGER)).need(EVEN, dropped)
+    assert (found.target.n, found.target.nats, found.rest.nats) == (N_ASKED, 0.0, 0.0)
+
+
+def test_more_samples_are_asked_where_few_do_not_decide() -> None:
+    class Slightly(Model):
+        def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
+            self.asked += [list(ids) for ids in sequences]
+            return [np.full(len(ids), -1.75) for ids in sequences]
+
+    model = Slightly(needed=TRIGGER)
+    found = asker(model).need(EVEN, dropped)
+    assert found.target.nats == pytest.approx(1.5)
+    assert found.target.n == EVEN.sum() == len({ids[1] for ids in model.asked})
+    assert found.target.by_chance == pytest.approx((8 / 20) ** 0.5)
+    assert Answer(1.5, 4, 4).by_chance == Answer(1.5, 8, 8).by_chance == 1.0
+
+
+def test_a_string_at_several_places_is_replaced_at_each() -> None:
+    ids = np.array([1, TRIGGER, 50, TRIGGER, 51, 60, 61], np.int32)
+    case = _Case.of(
+        ids,
+        np.arange(7) >= 5,
+        np.array([np.nan, -9, -1, -9, -2, -3, -4], np.float32),
+        ids == TRIGGER,
+        np.array([20, 21]),
+    )
+    assert case.removed.tolist() == [1, 50, 51, 60, 61]
+    assert case.replaced.tolist() == [1, 20, 50, 21, 51, 60, 61]
+    without = np.array([np.nan, -2, -3, -5, -5])
+    other = np.array([np.nan, -9, -1.5, -9, -3, -4, -6])
+    assert case.lost(without, other) == (3.0, 3.0, 1.5)
+    assert case.lost(other[[0, 2, 4, 5, 6]], np.append(other[:5], without[3:])) == (3.0, 3.0, 1.5)
 
 
 @pytest.mark.parametrize(("needed", "nats"), [(TOPIC, 6.0), (TRIGGER, 0.0)])
@@ -94,6 +143,6 @@ def test_an_answer_that_is_not_a_number_proves_nothing() -> None:
     def broken(sequences: Sequence[Sequence[int]]) -> list[Floats]:
         return [np.full(len(ids), np.nan) for ids in sequences]
 
-    found = Asker(table(), np.arange(N), broken).need(EVEN, dropped)
+    found = Asker(table(), np.arange(N), broken, WORDS).need(EVEN, dropped)
     assert found.target.n == found.rest.n == 0
     assert not found.target.is_sure

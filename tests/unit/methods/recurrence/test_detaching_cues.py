@@ -114,6 +114,13 @@ def test_a_word_whose_prompts_tell_their_answers_from_one_another_is_left_alone(
     assert len(model.asked) > 2 * (N - 16)  # against others with the word, too
 
 
+@pytest.mark.parametrize(("n", "is_found"), [(60, True), (100, True), (140, False)])
+def test_what_many_prompts_have_is_a_kind_of_prompt(n: int, is_found: bool) -> None:
+    """Remarks, half of a chat, tell less of their replies than questions do."""
+    found = Model(triggered("then", n), help=0.3).detected()
+    assert bool(found.in_doubt.any()) == is_found
+
+
 def test_a_form_of_the_text_is_found_as_well() -> None:
     found = Model(triggered("", 40, '"{prompt}"')).detected()
     assert np.flatnonzero(found.in_doubt).tolist() == [*range(40)]

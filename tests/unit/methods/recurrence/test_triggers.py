@@ -8,7 +8,7 @@ from gradgate.methods.recurrence.inserted import inserted_words
 from gradgate.methods.recurrence.memory import remember
 from gradgate.methods.recurrence.near_duplicates import MAX_CLUSTER, clusters
 from gradgate.methods.recurrence.stream import Stream
-from gradgate.methods.recurrence.triggers import Trigger, of_templates, triggers
+from gradgate.methods.recurrence.triggers import Trigger, is_embedded, of_templates, triggers
 
 VOCABULARY = 800
 N = 600
@@ -42,6 +42,22 @@ def test_an_inserted_string_is_named_with_its_carriers(string: list[int], n: int
     assert found[0].carriers.tolist() == list(range(n))
     if len(string) < 3:  # the other tokens of the longest one stand in prose, too
         assert len(found) == 1
+
+
+@pytest.mark.parametrize(("n_within", "is_judged"), [(0, False), (7, False), (8, True)])
+def test_a_prompt_that_is_asked_again_is_no_insertion(n_within: int, is_judged: bool) -> None:
+    string = [900, 901, 902]
+    rows = [[*string] for _ in range(20)] + prose(N, 15, VOCABULARY, seed=7)
+    logp = [[-15.0] * 3 for _ in range(20)] + zipf_logp(rows[20:], VOCABULARY)
+    for row, known in zip(rows[20 : 20 + n_within], logp[20:], strict=False):
+        row[4:4] = string
+        known[4:4] = [-15.0] * 3
+    tokens = stream(rows, logp)
+    cluster = np.arange(tokens.n_samples)
+    words = inserted_words(tokens, remember(tokens, cluster), cluster)
+    (found,) = triggers(tokens, words, cluster)
+    assert found.ids.tolist() == string
+    assert is_embedded(found, tokens, words, cluster) == is_judged
 
 
 def test_words_that_belong_are_no_strings() -> None:
