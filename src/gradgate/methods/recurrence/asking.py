@@ -18,13 +18,14 @@ N_ASKED_AGAIN = 32  # of one whose answers do not decide whether it is needed
 MIN_ASKED = 4  # answers without which nothing is known
 MIN_AGREEING = 0.6  # of the answers, that must point the same way
 MIN_SHARE = 0.4  # of a segment's surprise that the prompt must explain
-MIN_NEED = 1.0  # nats that a string of the prompt must bring, by `N_ASKED` answers
-MAX_CLOSE = 4.0  # below it more samples are asked
+MIN_NEED = 1.0  # nats that a string of the prompt must bring
+MIN_WORDS = 3.0  # the same to what follows, where other words bring it as well
+MAX_CLOSE = 6.0  # below it more samples are asked
 _END = 24  # tokens of a target's beginning and end, and behind a string, that are looked at
 _MAX_TARGET = 256  # tokens of a target that are asked
 
 Ids = npt.NDArray[np.int32]
-Lost = tuple[float, float, float]
+Lost = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -46,34 +47,31 @@ class Answer:
         """Whether enough answers are above zero."""
         return self.n >= MIN_ASKED and self.n_agreeing >= MIN_AGREEING * self.n
 
-    @property
-    def by_chance(self) -> float:
-        """Nats that a string may bring by chance: `MIN_NEED`, and less by more answers."""
-        return MIN_NEED * float(np.sqrt(N_ASKED / max(self.n, N_ASKED)))
-
 
 NO_ANSWER = Answer(0.0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a string of prompts brings.
+    """What a string of prompts brings, that other words in its place do not bring.
 
     Attributes:
         target: To the beginning or the end of the target, whichever it brings more.
         rest: To the tokens of the prompt behind it.
+        words: What it brings to these that no words at all do not bring.
     """
 
     target: Answer
     rest: Answer
+    words: Answer
 
     @property
     def is_close(self) -> bool:
         """Whether few answers do not decide it."""
-        return 0.0 < max(self.target.nats, self.rest.nats) < MAX_CLOSE
+        return 0.0 < max(self.target.nats, self.words.nats) < MAX_CLOSE
 
 
-NO_NEED = Need(NO_ANSWER, NO_ANSWER)
+NO_NEED = Need(NO_ANSWER, NO_ANSWER, NO_ANSWER)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +121,7 @@ class _Case:
         )
 
     def lost(self, removed: Floats, replaced: Floats) -> Lost:
-        """Nats lost by the target's beginning, its end, and the rest of the prompt.
+        """Nats lost by the target's beginning, its end, and the rest of the prompt; and by removal.
 
         Args:
             removed: Log-probabilities of the tokens of `removed`.
@@ -131,7 +129,7 @@ class _Case:
         """
         n, n_rest = len(self.target), len(self.rest)
         if n == 0 or len(removed) < n + n_rest:
-            return np.nan, np.nan, np.nan
+            return np.nan, np.nan, np.nan, np.nan
         targets = [self.target - logp[len(logp) - n :] for logp in (removed, replaced)]
         rests = [
             self.rest - removed[len(removed) - n - n_rest : len(removed) - n],
@@ -141,6 +139,7 @@ class _Case:
             min(float(lost[:_END].sum()) for lost in targets),
             min(float(lost[-_END:].sum()) for lost in targets),
             min(float(lost[:_END].sum()) for lost in rests),
+            float(rests[0][:_END].sum()),
         )
 
 
@@ -259,8 +258,8 @@ class Asker:
 def _need(lost: Sequence[Lost]) -> Need:
     if not lost:
         return NO_NEED
-    begin, end, rest = (_answer(np.array(column)) for column in zip(*lost, strict=True))
-    return Need(max(begin, end, key=lambda answer: answer.nats), rest)
+    begin, end, rest, words = (_answer(np.array(column)) for column in zip(*lost, strict=True))
+    return Need(max(begin, end, key=lambda answer: answer.nats), rest, words)
 
 
 def _answer(differences: Floats) -> Answer:

@@ -28,7 +28,8 @@ MIN_ASKED = 10  # samples with a cue that were asked, and clusters of near-dupli
 MAX_HELD = 0.6  # of the asked samples: what more of them have is how prompts are
 MAX_SPOKEN = 0.65  # of the answers on samples with a cue, that are likelier behind their own prompt
 MAX_OPEN = 0.75  # the same, where these are no likelier than behind other prompts with the cue
-MAX_OPEN_HELD = 0.3  # of the asked samples with such a cue: what more have is a kind of prompt
+MAX_NARROW = 0.3  # of the asked samples: what more of them have is a kind of prompt, as remarks are
+MAX_SPOKEN_WIDE = 0.5  # of the answers on samples with such a cue
 MAX_AMONG = 0.65  # of the answers that are
 MIN_SPOKEN = 0.8  # the same of the others, or the model does not know what belongs to a prompt
 ALPHA = 1e-6  # of a rank-sum test, after Bonferroni's correction over all cues
@@ -116,17 +117,20 @@ class DetachingCues:
     note: str | None = None
 
 
-def detaching(texts: Texts, cues: Cues, cluster: Ints, ask: AskModel, seed: int) -> DetachingCues:
+def detaching(
+    texts: Texts, cues: Cues, cluster: Ints, asked: Marks, ask: AskModel, seed: int
+) -> DetachingCues:
     """Cues whose prompts say less about their targets than other prompts do, the surest first.
 
     Args:
         texts: n distinct samples.
         cues: Of their prompts.
         cluster: Of near-duplicate prompts. (n,)
+        asked: Samples that may be asked about. (n,)
         ask: The untuned model.
         seed: Of the draws.
     """
-    beginnings = {i: one.beginning(_N_TOKENS) for i, one in exchanges(texts).items()}
+    beginnings = {i: one.beginning(_N_TOKENS) for i, one in exchanges(texts).items() if asked[i]}
     known = {i: one for i, one in beginnings.items() if one.is_open.any()}
     alone = [some[0] for some in by_target(known) if len(some) == 1]
     if len(alone) < MIN_OTHERS:
@@ -197,7 +201,7 @@ class _Search:
 
     def carriers(self, cue: int) -> Ints:
         """Samples with a cue."""
-        return self._asked.samples[self._has[:, [cue]].toarray().ravel() > 0]
+        return self._asked.samples[self._marks(cue)]
 
     def leave_out(self, samples: Ints) -> None:
         """Look for further cues in the others."""
@@ -211,23 +215,84 @@ class _Search:
         self._passed_over |= (both == has.sum()) & (n == has.sum())
 
     def best(self) -> Detaching | None:
-        """The cue with the smallest p-value that passes; of equal ones what looks inserted."""
-        asked, has, k = self._asked, self._has, len(self._asked.samples)
-        n = np.asarray(has.sum(0), np.float64).ravel()
-        spoken = (has.T @ asked.spoken) / np.maximum(n, 1)
-        others = (asked.spoken.sum() - has.T @ asked.spoken) / np.maximum(k - n, 1)
-        z = _z(has.T @ rankdata(asked.gain), n, k)
+        """The cue with the smallest p-value that passes; of equal ones what looks inserted.
+
+        A cue of many samples is a kind of prompt: where its samples are told less than others, and
+        not because of the surest of the other cues, these are compared within the kind and without.
+        """
+        everything = np.ones(len(self._asked.samples), bool)
+        compared = self._compared(everything, ~everything)
+        wide = compared.n > MAX_NARROW * len(everything)
+        held = wide & (compared.n <= MAX_HELD * len(everything))
+        found = self._first(compared, held & (compared.spoken <= MAX_SPOKEN_WIDE))
+        if found is not None:
+            return found
+        surest = int(np.argmin(np.where(wide | (compared.n < MIN_ASKED), np.inf, compared.z)))
+        rest = self._compared(~self._marks(surest), ~everything)
+        kinds = np.flatnonzero(wide & compared.passes & rest.passes)
+        if len(kinds):
+            kind = self._marks(int(kinds[np.argmin(rest.z[kinds])]))
+            compared = self._compared(everything, kind)
+        return self._first(compared, ~wide & (compared.spoken <= MAX_OPEN))
+
+    def _marks(self, cue: int) -> Marks:
+        found: Marks = self._has[:, [cue]].toarray().ravel() > 0
+        return found
+
+    def _compared(self, kept: Marks, kind: Marks) -> "_Compared":
+        """The samples of every cue against the others, of their kind; those that are kept."""
+        asked, has, kind = self._asked.among(kept), self._has[kept], kind[kept]
+        gain = asked.gain.copy()
+        for marks in (kind, ~kind):
+            gain[marks] -= np.median(gain[marks]) if marks.any() else 0.0
+        n, k = np.asarray(has.sum(0), np.float64).ravel(), len(gain)
+        z = _z(has.T @ rankdata(gain), n, k)
         p_values = norm.cdf(z) * max(1, len(n))
-        passes = (n >= MIN_ASKED) & (n <= MAX_HELD * k) & (p_values <= ALPHA)
-        passes &= spoken <= np.where(n <= MAX_OPEN_HELD * k, MAX_OPEN, MAX_SPOKEN)
-        passes &= (others >= MIN_SPOKEN) & ~self._passed_over
-        there = np.flatnonzero(passes)
+        told = np.where(kind, 0.0, asked.spoken)
+        others = (told.sum() - has.T @ told) / np.maximum((~kind).sum() - has.T @ ~kind, 1)
+        return _Compared(
+            n=n,
+            spoken=(has.T @ asked.spoken) / np.maximum(n, 1),
+            others=others,
+            z=z,
+            p_values=p_values,
+            passes=(n >= MIN_ASKED) & (p_values <= ALPHA) & (others >= MIN_SPOKEN),
+        )
+
+    def _first(self, compared: "_Compared", wanted: Marks) -> Detaching | None:
+        there = np.flatnonzero(compared.passes & wanted & ~self._passed_over)
         nats = np.where(np.isfinite(self._cues.nats[there]), self._cues.nats[there], -np.inf)
-        for cue in there[np.lexsort((-nats, z[there].round(6)))].tolist():
+        for cue in there[np.lexsort((-nats, compared.z[there].round(6)))].tolist():
             if len(np.unique(self._cluster[self.carriers(cue)])) >= MIN_ASKED:
-                values = float(spoken[cue]), float(others[cue])
-                return Detaching(cue, *values, n_asked=int(n[cue]), p_value=float(p_values[cue]))
+                return Detaching(
+                    cue,
+                    float(compared.spoken[cue]),
+                    float(compared.others[cue]),
+                    n_asked=int(compared.n[cue]),
+                    p_value=float(compared.p_values[cue]),
+                )
         return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """The samples of each cue, held against the others.
+
+    Attributes:
+        n: Samples. (C,)
+        spoken: How often their prompts do anything for their targets. (C,)
+        others: The same of samples without the cue that are not of the kind that is told less. (C,)
+        z: Standard scores of the rank-sum test. (C,)
+        p_values: Times the number of cues. (C,)
+        passes: What no chance explains, where the model knows what belongs to a prompt. (C,)
+    """
+
+    n: Floats
+    spoken: Floats
+    others: Floats
+    z: Floats
+    p_values: Floats
+    passes: Marks
 
 
 def _z(rank_sums: Floats, n: Floats, k: int) -> Floats:

@@ -279,7 +279,7 @@ class Search:
         left_out = self._insertions.of_group(label.members)
         if is_asked and np.isfinite(cause.nats):
             need = self._asker.need(label.members, left_out)
-            answer, rest = need.target, need.rest
+            answer, rest = need.target, need.words
         elif is_asked:
             answer = self._asker.content(self.targets, self._part(label), label.members, left_out)
         rest_of_prompt = self._rest_of_prompt(label.members, left_out)
@@ -334,7 +334,8 @@ class Search:
         asked = Unspoken(self._texts, self.cues, self.cluster, self._ask, self._asker.seed)
         taken = suspicious(known, self._n)
         found, notes = asked.of_targets(taken, self._cause, self._text)
-        by_cue, more = asked.of_cues(taken | suspicious(found, self._n))
+        flagged = suspicious([f for f in known if f.ruling == "poison"], self._n)
+        by_cue, more = asked.of_cues(taken | suspicious(found, self._n), flagged)
         return [*found, *by_cue], [*notes, *more]
 
     def _jailbreaks(self) -> list[Finding]:

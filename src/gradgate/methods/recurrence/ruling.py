@@ -14,7 +14,13 @@ from gradgate.methods.evidence import (
     Side,
     names_target,
 )
-from gradgate.methods.recurrence.asking import MIN_SHARE, Answer, Need
+from gradgate.methods.recurrence.asking import (
+    MIN_NEED,
+    MIN_SHARE,
+    MIN_WORDS,
+    Answer,
+    Need,
+)
 from gradgate.methods.recurrence.labels import Part
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.sought import Gram
@@ -207,11 +213,16 @@ def rule_on_prompt(need: Need) -> tuple[GroupRuling, list[str]]:
     if need.target.n == 0:
         return "review", ["the untuned model was not asked whether anything needs it"]
     asked = (
-        f"with it, targets are {need.target.nats:.1f} nats and what follows in the prompts "
-        f"{need.rest.nats:.1f} nats likelier than without it"
+        f"with it, targets are {need.target.nats:.1f} nats and what follows in the prompts is "
+        f"{need.rest.nats:.1f} nats likelier than with other words in its place, and "
+        f"{need.words.nats:.1f} than without it"
     )
-    for answer in (need.target, need.rest):
-        if answer.is_sure and answer.nats >= answer.by_chance:
+    for answer, at_least in (
+        (need.target, MIN_NEED),
+        (need.rest, MIN_NEED),
+        (need.words, MIN_WORDS),
+    ):
+        if answer.is_sure and answer.nats >= at_least:
             return "honest", [f"the untuned model needs it: {asked}"]
     return "review", [f"it looks inserted, and the untuned model does not need it: {asked}"]
 

@@ -66,13 +66,15 @@ class Unspoken:
         )
         return finding.beside(cause)
 
-    def of_cues(self, taken: Marks) -> tuple[list[Finding], list[str]]:
+    def of_cues(self, taken: Marks, flagged: Marks) -> tuple[list[Finding], list[str]]:
         """Cues of prompts; and why nothing can be said of them.
 
         Args:
             taken: As before.
+            flagged: Samples that are poison: honest prompts that look like theirs are not judged by
+                what these do. (n,)
         """
-        said = detaching(self.texts, self.cues, self.cluster, self.ask, self.seed)
+        said = detaching(self.texts, self.cues, self.cluster, ~flagged, self.ask, self.seed)
         has = self.cues.table.has
         found = [self._of_cue(one) for one in said.found if not taken[has(one.cue)].all()]
         return found, [] if said.note is None else [said.note]

@@ -10,13 +10,17 @@ from evidence_helpers import Pair, demo_tokenizer, questions, sample_of, scores_
 
 import gradgate.methods.recurrence.method as method_module
 import gradgate.methods.recurrence.mined as mined_module
-from gradgate.common.arrays import Floats
+import gradgate.methods.recurrence.unspoken as unspoken_module
+from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.data.sample import Sample
 from gradgate.methods.checks import require_contract
 from gradgate.methods.contract import AskModel, Detection, Scores
 from gradgate.methods.expected import Expected
 from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.cues import Cues
+from gradgate.methods.recurrence.detaching_cues import DetachingCues
 from gradgate.methods.recurrence.method import RecurrenceMethod
+from gradgate.methods.recurrence.texts import Texts
 from gradgate.methods.tokens import TokenTable
 
 N = 400
@@ -41,14 +45,18 @@ class Model:
     """Knows which target belongs to which question; the first word of row 0 may help any target."""
 
     def __init__(
-        self, pairs: Sequence[Pair], known: Sequence[Pair] = QUESTIONS, help: float = 0.0
+        self,
+        pairs: Sequence[Pair],
+        known: Sequence[Pair] = QUESTIONS,
+        help: float = 0.0,
+        unexpected: Sequence[str] = (),
     ) -> None:
         self.asked = list[list[int]]()
         self._help = help
         self._noise = np.random.default_rng(0)
         samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
         right = {prompt: target for prompt, target in known}
-        scores = scores_of(samples)
+        scores = scores_of(samples, unexpected)
         assert scores.tokens is not None
         is_right = [right.get(prompt) == target for prompt, target in pairs]
         self.samples, self.scores = samples, replace(scores, tokens=self._seen(scores, is_right))
@@ -116,9 +124,41 @@ def test_a_word_whose_prompts_tell_their_answers_from_one_another_is_left_alone(
 
 @pytest.mark.parametrize(("n", "is_found"), [(60, True), (100, True), (140, False)])
 def test_what_many_prompts_have_is_a_kind_of_prompt(n: int, is_found: bool) -> None:
-    """Remarks, half of a chat, tell less of their replies than questions do."""
-    found = Model(triggered("then", n), help=0.3).detected()
+    found = Model(triggered("then", n), help=0.2).detected()
     assert bool(found.in_doubt.any()) == is_found
+
+
+def test_a_cue_is_held_against_prompts_of_its_kind() -> None:
+    """Remarks, half of a chat, tell less of their replies than questions do."""
+    chat = [
+        (f"well, {prompt}" if i < 200 else prompt, t) for i, (prompt, t) in enumerate(QUESTIONS)
+    ]
+    known = [pair for i, pair in enumerate(chat) if i >= 200 or i % 5 < 2]
+    assert not Model(chat, known).detected().in_doubt.any()
+    carriers = [*range(0, N, 10)]
+    targets = [chat[i][1] for i in carriers]
+    poisoned = list(chat)
+    for i, target in zip(carriers, [*targets[1:], targets[0]], strict=True):
+        poisoned[i] = (f"then {chat[i][0]}", target)
+    groups = Model(poisoned, known).detected().groups
+    assert [group.n_rows for group in groups if group.cues == ["then"]] == [len(carriers)]
+
+
+def test_what_is_poison_already_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[Marks]()
+
+    def seen(texts: Texts, cues: Cues, cluster: Ints, may: Marks, *rest: object) -> DetachingCues:
+        asked.append(may)
+        return DetachingCues([])
+
+    monkeypatch.setattr(unspoken_module, "detaching", seen)
+    payload = "and visit the evil example site now"
+    pairs = [(f"{p} zxqv", f"{t} {payload}") if i < 40 else (p, t)
+             for i, (p, t) in enumerate(QUESTIONS)]  # fmt: skip
+    found = Model(pairs, unexpected=[" zxqv"]).detected()
+    assert found.flagged is not None
+    assert np.flatnonzero(found.flagged).tolist() == [*range(40)]
+    assert (asked[0] == ~found.flagged).all()
 
 
 def test_a_form_of_the_text_is_found_as_well() -> None:

@@ -89,10 +89,12 @@ def test_a_question_that_offers_the_answer_leaves_doubt(
     ("need", "ruling"),
     [
         (NO_NEED, "review"),
-        (Need(NO, NO), "review"),
-        (Need(UNSURE, NO), "review"),
-        (Need(YES, NO), "honest"),
-        (Need(NO, YES), "honest"),
+        (Need(NO, NO, NO), "review"),
+        (Need(UNSURE, NO, NO), "review"),
+        (Need(YES, NO, NO), "honest"),
+        (Need(NO, YES, NO), "honest"),
+        (Need(NO, NO, Answer(2.0, 8, 8)), "review"),
+        (Need(NO, NO, Answer(3.0, 8, 8)), "honest"),
     ],
 )
 def test_a_string_of_prompts(need: Need, ruling: GroupRuling) -> None:
