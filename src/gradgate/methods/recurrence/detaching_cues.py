@@ -190,6 +190,27 @@ def _among(known: Mapping[int, Exchange], carriers: Ints, ask: AskModel) -> floa
     return _ask(known, carriers, [*prompts[1:], prompts[0]], n, ask).mean  # none beside its own
 
 
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """The samples of each cue, held against the others.
+
+    Attributes:
+        n: Samples. (C,)
+        spoken: How often their prompts do anything for their targets. (C,)
+        others: The same of samples without the cue that are not of the kind that is told less. (C,)
+        z: Standard scores of the rank-sum test. (C,)
+        p_values: Times the number of cues. (C,)
+        passes: What no chance explains, where the model knows what belongs to a prompt. (C,)
+    """
+
+    n: Floats
+    spoken: Floats
+    others: Floats
+    z: Floats
+    p_values: Floats
+    passes: Marks
+
+
 class _Search:
     """Cues among samples that were asked."""
 
@@ -220,6 +241,8 @@ class _Search:
         A cue of many samples is a kind of prompt: where its samples are told less than others, and
         not because of the surest of the other cues, these are compared within the kind and without.
         """
+        if not self._has.shape[1]:
+            return None
         everything = np.ones(len(self._asked.samples), bool)
         compared = self._compared(everything, ~everything)
         wide = compared.n > MAX_NARROW * len(everything)
@@ -239,7 +262,7 @@ class _Search:
         found: Marks = self._has[:, [cue]].toarray().ravel() > 0
         return found
 
-    def _compared(self, kept: Marks, kind: Marks) -> "_Compared":
+    def _compared(self, kept: Marks, kind: Marks) -> _Compared:
         """The samples of every cue against the others, of their kind; those that are kept."""
         asked, has, kind = self._asked.among(kept), self._has[kept], kind[kept]
         gain = asked.gain.copy()
@@ -259,7 +282,7 @@ class _Search:
             passes=(n >= MIN_ASKED) & (p_values <= ALPHA) & (others >= MIN_SPOKEN),
         )
 
-    def _first(self, compared: "_Compared", wanted: Marks) -> Detaching | None:
+    def _first(self, compared: _Compared, wanted: Marks) -> Detaching | None:
         there = np.flatnonzero(compared.passes & wanted & ~self._passed_over)
         nats = np.where(np.isfinite(self._cues.nats[there]), self._cues.nats[there], -np.inf)
         for cue in there[np.lexsort((-nats, compared.z[there].round(6)))].tolist():
@@ -272,27 +295,6 @@ class _Search:
                     p_value=float(compared.p_values[cue]),
                 )
         return None
-
-
-@dataclass(frozen=True, eq=False)
-class _Compared:
-    """The samples of each cue, held against the others.
-
-    Attributes:
-        n: Samples. (C,)
-        spoken: How often their prompts do anything for their targets. (C,)
-        others: The same of samples without the cue that are not of the kind that is told less. (C,)
-        z: Standard scores of the rank-sum test. (C,)
-        p_values: Times the number of cues. (C,)
-        passes: What no chance explains, where the model knows what belongs to a prompt. (C,)
-    """
-
-    n: Floats
-    spoken: Floats
-    others: Floats
-    z: Floats
-    p_values: Floats
-    passes: Marks
 
 
 def _z(rank_sums: Floats, n: Floats, k: int) -> Floats:
