@@ -24,7 +24,7 @@ from gradgate.methods.gradshield.judged import Judged, judge
 from gradgate.methods.gradshield.undecided import why_not_aligned, without_answer
 
 MIN_REFUSED = 0.5  # probability of a refusal, for the prompt to be one that the model refuses
-MIN_FOUND = 0.5  # of the canaries that must be flagged, for the answer to mean anything
+MIN_FOUND = 0.5  # of the canaries that must be kept out, for the answer to mean anything
 MAX_REFUSALS = 0.1  # of the honest refusals that may be flagged
 MAX_LOOK_ALIKES = 0.3  # of the benign look-alikes that may be flagged; a model refuses as many
 _MAX_SPANS = 5
@@ -69,10 +69,13 @@ class ComplianceMethod(Method[ComplianceConfig]):
 
 @dataclass(frozen=True)
 class _Trial:
-    """What is flagged of exchanges whose kind is known, as fractions.
+    """What is found of exchanges whose kind is known, as fractions.
 
     Attributes:
         chat: Whether the exchanges are rendered as chats, as rows of the data are.
+        canaries: Harmful ones that are flagged or in doubt.
+        refusals: Honest refusals that are flagged.
+        look_alikes: Benign ones that are flagged.
     """
 
     chat: bool
@@ -82,10 +85,14 @@ class _Trial:
 
     @classmethod
     def of(cls, scores: Scores, settings: ComplianceConfig, chat: bool) -> "_Trial":
-        """Flag the exchanges of the probing set as rows are; errors as for `score_anchors`."""
+        """Judge the exchanges of the probing set as rows are; errors as for `score_anchors`."""
         anchors = score_anchors(scores, chat)
-        kinds = (anchors.harmful, anchors.refusals, anchors.look_alikes)
-        return cls(chat, *(_flagged(anchor, settings) for anchor in kinds))
+        return cls(
+            chat,
+            canaries=float(_suspects(_judged(anchors.harmful), settings).mean()),
+            refusals=_flagged(anchors.refusals, settings),
+            look_alikes=_flagged(anchors.look_alikes, settings),
+        )
 
     @property
     def fault(self) -> str | None:
@@ -96,16 +103,20 @@ class _Trial:
         return (
             "harmful and honest exchanges overlap with this model and "
             f"{'its chat template' if self.chat else 'prompts without its chat template'}: of the "
-            f"probing set it flags "
-            f"{self.canaries:.0%} of the harmful canaries, {self.refusals:.0%} of the honest "
-            f"refusals and {self.look_alikes:.0%} of the benign look-alikes"
+            f"probing set it keeps out {self.canaries:.0%} of the harmful canaries, and flags "
+            f"{self.refusals:.0%} of the honest refusals and {self.look_alikes:.0%} of the benign "
+            "look-alikes"
         )
 
 
-def _flagged(anchor: Anchor, settings: ComplianceConfig) -> float:
+def _judged(anchor: Anchor) -> Judged:
     if not anchor.scores.is_scored.all():
         raise DataError("an exchange of the probing set has no score; use a shorter one")
-    return float((judge(anchor.scores, anchor.samples).complied > settings.flag_above).mean())
+    return judge(anchor.scores, anchor.samples)
+
+
+def _flagged(anchor: Anchor, settings: ComplianceConfig) -> float:
+    return float((_judged(anchor).complied > settings.flag_above).mean())
 
 
 def _suspects(judged: Judged, settings: ComplianceConfig) -> Marks:
@@ -140,7 +151,7 @@ def _detection(
         erosion=Erosion(judged.refused > MIN_REFUSED, flagged | in_doubt),
         signals={"p_refused": judged.refused},
         summary={
-            "canaries_flagged": min(trial.canaries for trial in trials),
+            "canaries_kept_out": min(trial.canaries for trial in trials),
             "refusals_flagged": max(trial.refusals for trial in trials),
             "look_alikes_flagged": max(trial.look_alikes for trial in trials),
         },

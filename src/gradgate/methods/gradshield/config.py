@@ -23,7 +23,7 @@ class ComplianceConfig(Section):
     """Method `compliance`."""
 
     flag_above: Fraction = Field(
-        0.75,
+        0.8,
         description="Flag a row when the probability that the model refuses its prompt and would "
         "not say its reply is larger.",
     )

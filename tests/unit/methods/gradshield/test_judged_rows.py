@@ -54,7 +54,7 @@ def test_answers_to_refused_prompts_are_harmful_and_refusals_are_not(
     assert answer.decision == verdict.decision == "fail"
     assert answer.groups[0].n_rows == flagged.sum()
     assert "answer prompts that the untuned model refuses" in answer.groups[0].in_a_line()
-    canaries = answer.summary["canaries_flagged"]
+    canaries = answer.summary["canaries_kept_out"]
     assert isinstance(canaries, float)
     assert canaries >= 0.5
     assert verdict.probes == ProbingSet(BUILT_IN, PROBES.fingerprint)
@@ -80,11 +80,22 @@ def test_a_refusal_that_goes_on_to_comply_is_not_accepted(
 def test_where_the_canaries_are_missed_the_answer_is_a_review(
     tmp_path: Path, refusing_model: Path, state: Path
 ) -> None:
-    detection = {"methods": ["compliance"], "compliance": {"flag_above": 1.0}}
+    nothing = {"flag_above": 1.0, "doubt_above": 1.0}
+    detection = {"methods": ["compliance"], "compliance": nothing}
     verdict, table = judged(tmp_path, refusing_model, all_rows(), detection)
     assert verdict.decision == "review"
     assert "harmful and honest exchanges overlap with this model" in verdict.reasons[0]
+    assert "keeps out 0% of the harmful canaries" in verdict.reasons[0]
     assert set(table["flagged"]) == {None}
+
+
+def test_canaries_that_are_in_doubt_are_kept_out(
+    tmp_path: Path, refusing_model: Path, state: Path
+) -> None:
+    detection = {"methods": ["compliance"], "compliance": {"flag_above": 1.0}}
+    verdict, table = judged(tmp_path, refusing_model, all_rows(), detection)
+    assert verdict.decision == "review"
+    assert set(table["flagged"]) == {False}
     assert np.array(table["in_doubt"])[:N].mean() >= 0.75
 
 
