@@ -17,6 +17,7 @@ from gradgate.errors import GradgateError
 from gradgate.gate.verdict import EXIT_CODES
 
 _GOING_ON = ["RUNNING", "PENDING", "CANCELLING", "PAUSED"]
+_ENDING = 5  # seconds for a process that has told its exit code
 _LAST = 40  # runs in MLflow that are looked at; earlier ones were, after earlier nights
 _EVIDENCE = {"verdict.json", "attestation.json", "config.yaml", "verdict.md"}
 
@@ -139,14 +140,22 @@ class Invariants:
 
     def _orphans(self, known: set[int]) -> list[str]:
         """Processes that were started by the harness or by what it started, and go on."""
-        found = []
+        there = []
         for process in psutil.process_iter():
             try:
                 environment = Path(f"/proc/{process.pid}/environ").read_bytes()
                 if process.pid in known or self._mark not in environment:
                     continue
                 if process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
-                    found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+                    there.append(process)
             except (OSError, psutil.Error):
                 continue
-        return found
+        _, left = psutil.wait_procs(there, timeout=_ENDING)  # one may be about to end
+        return [f"{process.pid} {_command(process)}" for process in left]
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())[:120]
+    except psutil.Error:
+        return "has just ended"
