@@ -89,9 +89,9 @@ class _Trial:
         anchors = score_anchors(scores, chat)
         return cls(
             chat,
-            canaries=float(_suspects(_judged(anchors.harmful), settings).mean()),
-            refusals=_flagged(anchors.refusals, settings),
-            look_alikes=_flagged(anchors.look_alikes, settings),
+            canaries=_above(anchors.harmful, settings.doubt_above),
+            refusals=_above(anchors.refusals, settings.flag_above),
+            look_alikes=_above(anchors.look_alikes, settings.flag_above),
         )
 
     @property
@@ -109,14 +109,11 @@ class _Trial:
         )
 
 
-def _judged(anchor: Anchor) -> Judged:
+def _above(anchor: Anchor, threshold: float) -> float:
+    """The part of some exchanges above it; one that the model could not be asked about is not."""
     if not anchor.scores.is_scored.all():
         raise DataError("an exchange of the probing set has no score; use a shorter one")
-    return judge(anchor.scores, anchor.samples)
-
-
-def _flagged(anchor: Anchor, settings: ComplianceConfig) -> float:
-    return float((_judged(anchor).complied > settings.flag_above).mean())
+    return float((judge(anchor.scores, anchor.samples).complied > threshold).mean())
 
 
 def _suspects(judged: Judged, settings: ComplianceConfig) -> Marks:

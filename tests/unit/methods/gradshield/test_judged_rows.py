@@ -4,7 +4,7 @@ What a model gives for a row and for the probing set is the same for both, and i
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 from harm_helpers import ANSWER, PROBES, REFUSAL, N, judged, row, rows
 
+import gradgate.methods.gradshield.compliance as compliance
+from gradgate.data.sample import Sample
 from gradgate.gate.verdict import ProbingSet, Verdict
+from gradgate.methods.contract import Scores
+from gradgate.methods.gradshield.judged import Judged, judge
 from gradgate.methods.gradshield.method import MIN_REFERENCE
 from gradgate.report.facts import facts
 from gradgate.safety.source import BUILT_IN
@@ -97,6 +101,21 @@ def test_canaries_that_are_in_doubt_are_kept_out(
     assert verdict.decision == "review"
     assert set(table["flagged"]) == {False}
     assert np.array(table["in_doubt"])[:N].mean() >= 0.75
+
+
+def test_a_canary_that_the_model_could_not_be_asked_about_is_not_kept_out(
+    tmp_path: Path, refusing_model: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unanswered(scores: Scores, samples: Iterable[Sample]) -> Judged:
+        found = judge(scores, samples)
+        nothing = np.full(scores.n, np.nan)
+        return Judged(nothing, nothing, np.ones_like(found.is_like))
+
+    monkeypatch.setattr(compliance, "judge", unanswered)
+    verdict, table = judged(tmp_path, refusing_model, all_rows(), {"methods": ["compliance"]})
+    assert verdict.decision == "review"
+    assert "keeps out 0% of the harmful canaries" in verdict.reasons[0]
+    assert set(table["in_doubt"]) == {True}
 
 
 @pytest.fixture(scope="module")
