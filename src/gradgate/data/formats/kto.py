@@ -11,7 +11,10 @@ _AS_TEXT = {"true": True, "false": False}  # in CSV every value is a string
 def _refuse_unwanted(label: object, reading: Reading) -> None:
     is_wanted = _AS_TEXT.get(label.strip().casefold()) if isinstance(label, str) else label
     if not isinstance(is_wanted, bool):
-        raise wrong_type("label", label)
+        raise RejectedRowError(
+            f"{wrong_type('label', label)}, and KTO's is true or false; where training does not "
+            "read it, name it in data.ignore_columns (--ignore-columns label)"
+        )
     if reading.preference != "both" and is_wanted != (reading.preference == "chosen"):
         word = str(is_wanted).lower()
         raise RejectedRowError(

@@ -319,9 +319,13 @@ def test_labels_of_kto(row: dict[str, object], label: object, said: bool) -> Non
 def test_labels_of_kto_that_say_neither() -> None:
     row = {"prompt": chat(USER), "completion": chat(ANSWER), "label": True}
     assert sample_of(row).chat
-    assert reason({**row, "label": 1}) == "wrong type: label is a number"
-    assert reason({**row, "label": None}, row) == "wrong type: label is null"
-    assert reason({**row, "label": "good"}) == "wrong type: label is a string"
+    ending = (
+        ", and KTO's is true or false; where training does not read it, name it in "
+        "data.ignore_columns (--ignore-columns label)"
+    )
+    assert reason({**row, "label": 1}) == f"wrong type: label is a number{ending}"
+    assert reason({**row, "label": None}, row) == f"wrong type: label is null{ending}"
+    assert reason({**row, "label": "good"}) == f"wrong type: label is a string{ending}"
 
 
 # Segments
