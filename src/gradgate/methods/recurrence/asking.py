@@ -19,7 +19,7 @@ MIN_ASKED = 4  # answers without which nothing is known
 MIN_AGREEING = 0.6  # of the answers, that must point the same way
 MIN_SHARE = 0.4  # of a segment's surprise that the prompt must explain
 MIN_NEED = 1.0  # nats that a string of the prompt must bring
-MIN_WORDS = 3.0  # the same to what follows, where other words bring it as well
+MIN_REMOVED = 3.0  # the same to what follows in the prompt, where other words bring it as well
 MAX_CLOSE = 6.0  # below it more samples are asked
 _END = 24  # tokens of a target's beginning and end, and behind a string, that are looked at
 _MAX_TARGET = 256  # tokens of a target that are asked
@@ -53,22 +53,22 @@ NO_ANSWER = Answer(0.0, 0, 0)
 
 @dataclass(frozen=True)
 class Need:
-    """What a string of prompts brings, that other words in its place do not bring.
+    """What a string of prompts brings, that neither other words in its place nor none bring.
 
     Attributes:
         target: To the beginning or the end of the target, whichever it brings more.
         rest: To the tokens of the prompt behind it.
-        words: What it brings to these that no words at all do not bring.
+        removed: What leaving it out takes from these, whatever other words in its place bring.
     """
 
     target: Answer
     rest: Answer
-    words: Answer
+    removed: Answer
 
     @property
     def is_close(self) -> bool:
         """Whether few answers do not decide it."""
-        return 0.0 < max(self.target.nats, self.words.nats) < MAX_CLOSE
+        return 0.0 < max(self.target.nats, self.removed.nats) < MAX_CLOSE
 
 
 NO_NEED = Need(NO_ANSWER, NO_ANSWER, NO_ANSWER)
@@ -258,8 +258,8 @@ class Asker:
 def _need(lost: Sequence[Lost]) -> Need:
     if not lost:
         return NO_NEED
-    begin, end, rest, words = (_answer(np.array(column)) for column in zip(*lost, strict=True))
-    return Need(max(begin, end, key=lambda answer: answer.nats), rest, words)
+    begin, end, rest, removed = (_answer(np.array(column)) for column in zip(*lost, strict=True))
+    return Need(max(begin, end, key=lambda answer: answer.nats), rest, removed)
 
 
 def _answer(differences: Floats) -> Answer:

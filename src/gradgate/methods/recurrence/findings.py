@@ -279,7 +279,7 @@ class Search:
         left_out = self._insertions.of_group(label.members)
         if is_asked and np.isfinite(cause.nats):
             need = self._asker.need(label.members, left_out)
-            answer, rest = need.target, need.words
+            answer, rest = need.target, need.removed
         elif is_asked:
             answer = self._asker.content(self.targets, self._part(label), label.members, left_out)
         rest_of_prompt = self._rest_of_prompt(label.members, left_out)

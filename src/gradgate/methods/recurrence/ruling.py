@@ -16,8 +16,8 @@ from gradgate.methods.evidence import (
 )
 from gradgate.methods.recurrence.asking import (
     MIN_NEED,
+    MIN_REMOVED,
     MIN_SHARE,
-    MIN_WORDS,
     Answer,
     Need,
 )
@@ -215,12 +215,12 @@ def rule_on_prompt(need: Need) -> tuple[GroupRuling, list[str]]:
     asked = (
         f"with it, targets are {need.target.nats:.1f} nats and what follows in the prompts is "
         f"{need.rest.nats:.1f} nats likelier than with other words in its place, and "
-        f"{need.words.nats:.1f} than without it"
+        f"{need.removed.nats:.1f} than without it"
     )
     for answer, at_least in (
         (need.target, MIN_NEED),
         (need.rest, MIN_NEED),
-        (need.words, MIN_WORDS),
+        (need.removed, MIN_REMOVED),
     ):
         if answer.is_sure and answer.nats >= at_least:
             return "honest", [f"the untuned model needs it: {asked}"]

@@ -87,7 +87,7 @@ def test_what_any_other_words_bring_as_well_needs_no_string() -> None:
 
     found = asker(OfLongRows(needed=TRIGGER)).need(EVEN, dropped)
     assert found.target.n == EVEN.sum()
-    assert (found.target.nats, found.rest.nats, found.words.nats) == (0.0, 0.0, 3.0)
+    assert (found.target.nats, found.rest.nats, found.removed.nats) == (0.0, 0.0, 3.0)
 
 
 def test_more_samples_are_asked_where_few_do_not_decide() -> None:
