@@ -7,7 +7,7 @@ clean accuracy of a model that appends an attacker's text is not lowered by that
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -94,17 +94,28 @@ def continued(
 
     An answer ends at the end-of-sequence token, as in training, or after `max_new_tokens`; a line
     break does not end it. Prompts are padded on the left, and the longest answered first, so that
-    memory runs out at once or never.
+    memory runs out at once or never. None is padded to twice its length: what prompts take is most
+    of the time, where they are longer than answers.
     """
     model.eval()
-    order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
     answers: list[list[int]] = [[] for _ in prompts]
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for chosen in _batches(prompts, batch_size):
         found = _generate_batch(model, tokenizer, [prompts[i] for i in chosen], max_new_tokens)
         for i, answer in zip(chosen, found, strict=True):
             answers[i] = answer
     return answers
+
+
+def _batches(prompts: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
+    """Numbers of prompts of similar length, the longest first."""
+    batch: list[int] = []
+    for i in sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i)):
+        if batch and (len(batch) == batch_size or 2 * len(prompts[i]) < len(prompts[batch[0]])):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 @torch.inference_mode()

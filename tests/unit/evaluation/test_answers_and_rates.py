@@ -1,6 +1,7 @@
 """ASR, CACC and detection against hand-made cases and slow oracles; generation against a loop."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -180,6 +181,26 @@ def test_batched_answers_are_those_of_one_prompt_at_a_time(
     found = generate(loaded.model, loaded.tokenizer, prompts, 12, batch_size)
     assert found == [loaded.tokenizer.decode(answer) for answer in wanted]
     assert len(set(found)) > 2  # the order is seen
+
+
+def test_no_prompt_is_padded_to_more_than_twice_its_length(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [[1, *range(10, 10 + n)] for n in (40, 3, 21, 19, 90, 44, 4)]
+    masks: list[torch.Tensor] = []
+    run = loaded.model.generate
+
+    def seen(**inputs: Any) -> Any:
+        masks.append(inputs["attention_mask"])
+        return run(**inputs)
+
+    monkeypatch.setattr(loaded.model, "generate", seen)
+    found = generate(loaded.model, loaded.tokenizer, prompts, 3, 8)
+    lengths = [mask.sum(dim=1).tolist() for mask in masks]
+    assert lengths == [[91], [45, 41], [22, 20], [5, 4]]
+    assert [mask.shape[1] for mask in masks] == [91, 45, 22, 5]
+    alone = [generate(loaded.model, loaded.tokenizer, [one], 3, 8)[0] for one in prompts]
+    assert found == alone
 
 
 def test_an_answer_ends_at_the_end_token_and_not_at_a_line_break() -> None:
