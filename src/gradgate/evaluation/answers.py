@@ -93,13 +93,17 @@ def continued(
     """Answer prompts greedily, in their order: token ids, the end included where there is one.
 
     An answer ends at the end-of-sequence token, as in training, or after `max_new_tokens`; a line
-    break does not end it. Prompts are padded on the left, and the longest answered first, so that
-    memory runs out at once or never. None is padded to twice its length: what prompts take is most
-    of the time, where they are longer than answers.
+    break does not end it. Prompts are padded on the left, none to more than twice its length: where
+    they are longer than answers, they are most of the work. The batch of the most tokens, answers
+    included, is first, so that memory runs out at once or never.
     """
     model.eval()
     answers: list[list[int]] = [[] for _ in prompts]
-    for chosen in _batches(prompts, batch_size):
+
+    def size(batch: list[int]) -> int:
+        return len(batch) * (len(prompts[batch[0]]) + max_new_tokens)
+
+    for chosen in sorted(_batches(prompts, batch_size), key=size, reverse=True):
         found = _generate_batch(model, tokenizer, [prompts[i] for i in chosen], max_new_tokens)
         for i, answer in zip(chosen, found, strict=True):
             answers[i] = answer
@@ -107,7 +111,7 @@ def continued(
 
 
 def _batches(prompts: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
-    """Numbers of prompts of similar length, the longest first."""
+    """Cut prompts into batches of similar length: their numbers, the longest first."""
     batch: list[int] = []
     for i in sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i)):
         if batch and (len(batch) == batch_size or 2 * len(prompts[i]) < len(prompts[batch[0]])):

@@ -186,7 +186,7 @@ def test_batched_answers_are_those_of_one_prompt_at_a_time(
 def test_no_prompt_is_padded_to_more_than_twice_its_length(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prompts = [[1, *range(10, 10 + n)] for n in (40, 3, 21, 19, 90, 44, 4)]
+    prompts = [[1, *range(10, 10 + n)] for n in (40, 3, 21, 19, 90, 44, 4, 38)]
     masks: list[torch.Tensor] = []
     run = loaded.model.generate
 
@@ -197,8 +197,8 @@ def test_no_prompt_is_padded_to_more_than_twice_its_length(
     monkeypatch.setattr(loaded.model, "generate", seen)
     found = generate(loaded.model, loaded.tokenizer, prompts, 3, 8)
     lengths = [mask.sum(dim=1).tolist() for mask in masks]
-    assert lengths == [[91], [45, 41], [22, 20], [5, 4]]
-    assert [mask.shape[1] for mask in masks] == [91, 45, 22, 5]
+    assert lengths == [[45, 41, 39], [91], [22, 20], [5, 4]]  # that of the most tokens first
+    assert [mask.shape[1] for mask in masks] == [45, 91, 22, 5]
     alone = [generate(loaded.model, loaded.tokenizer, [one], 3, 8)[0] for one in prompts]
     assert found == alone
 
