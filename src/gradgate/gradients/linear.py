@@ -7,7 +7,6 @@ whether it was done before or not.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -15,19 +14,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from gradgate.gradients.memory import free_bytes
+from gradgate.models.hardware import is_of_amd
 
 _PACKED_PART = 8  # of the free memory, one such part may hold weights in oneDNN's order
 
 
-@cache
-def _is_of_amd() -> bool:
-    """Whether this processor is one of AMD's; by its name, so that equal machines do the same."""
-    return str(torch.cpu.get_capabilities().get("cpu_name", "")).startswith("AMD")
-
-
 def is_for_onednn(dtype: torch.dtype) -> bool:
     """Whether products in a dtype go to oneDNN on this processor."""
-    if not (_is_of_amd() and torch.backends.mkldnn.is_available()):
+    if not (is_of_amd() and torch.backends.mkldnn.is_available()):
         return False
     bfloat16 = dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return bool(bfloat16) or dtype == torch.float32

@@ -11,7 +11,7 @@ from gradgate.gradients.linear import FastLinear, linear
 @pytest.fixture(autouse=True)
 def amd(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every processor takes the path of AMD's, as far as torch has oneDNN."""
-    monkeypatch.setattr(module, "_is_of_amd", lambda: True)
+    monkeypatch.setattr(module, "is_of_amd", lambda: True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

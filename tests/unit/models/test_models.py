@@ -15,13 +15,13 @@ from transformers import AutoModelForCausalLM
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError, TransientError
 from gradgate.models.digest import folder_digest
+from gradgate.models.hardware import choose_dtype, is_of_amd
 from gradgate.models.identity import load_model
 from gradgate.models.loading import load_tokenizer, sample_limit
 from helpers import MODEL
 
 CPU = Path("/proc/cpuinfo")
 FLAGS = ("flags", "Features")  # as x86 and ARM call them
-BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 
 
 @pytest.fixture
@@ -46,11 +46,33 @@ def test_a_loaded_model_is_ready_to_score() -> None:
 
 
 @pytest.mark.skipif(not CPU.exists(), reason="only Linux lists a processor's instructions here")
-def test_auto_is_bfloat16_where_the_processor_multiplies_it() -> None:
-    flags = next(line for line in CPU.read_text().splitlines() if line.startswith(FLAGS)).split()
-    has_it = not BFLOAT16.isdisjoint(flags)
+def test_auto_is_bfloat16_where_the_processor_multiplies_it_faster() -> None:
+    lines = CPU.read_text().splitlines()
+    flags = set(next(line for line in lines if line.startswith(FLAGS)).split())
+    is_of_amd = "AuthenticAMD" in CPU.read_text()
+    is_faster = "amx_bf16" in flags or (is_of_amd and "avx512_bf16" in flags)
     loaded = load_model(ModelConfig(path=str(MODEL), device="cpu", dtype="auto"))
-    assert loaded.dtype == loaded.model.dtype == (torch.bfloat16 if has_it else torch.float32)
+    assert loaded.dtype == loaded.model.dtype == (torch.bfloat16 if is_faster else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "instructions", "is_faster"),
+    [
+        ("AMD EPYC", ["avx512_bf16"], True),
+        ("Intel Xeon", ["avx512_bf16"], False),
+        ("Intel Xeon", ["avx512_bf16", "amx_bf16"], True),
+        ("AMD EPYC", [], False),
+    ],
+)
+def test_which_processors_multiply_bfloat16_faster(
+    monkeypatch: pytest.MonkeyPatch, name: str, instructions: list[str], is_faster: bool
+) -> None:
+    known = {"cpu_name": name, **dict.fromkeys(instructions, True)}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    is_of_amd.cache_clear()
+    chosen = choose_dtype("auto", torch.device("cpu"))
+    is_of_amd.cache_clear()
+    assert chosen == (torch.bfloat16 if is_faster else torch.float32)
 
 
 def test_the_digest_changes_with_a_single_byte(model) -> None:
