@@ -102,9 +102,11 @@ def sample_of(prompt: str, target: str, row: int = 0) -> Sample:
     return Sample(row, sample_id(False, turns), False, turns)
 
 
-def scores_of(samples: Sequence[Sample], unexpected: Sequence[str] = ()) -> Scores:
+def scores_of(
+    samples: Sequence[Sample], unexpected: Sequence[str] = (), believed: float = BELIEVED
+) -> Scores:
     """Scores that no model has made: it believes all tokens but those of unexpected strings."""
-    rows = [_row(sample, unexpected) for sample in samples]
+    rows = [_row(sample, unexpected, believed) for sample in samples]
     return Scores(
         rows=np.arange(len(samples)),
         sample_ids=[sample.sample_id for sample in samples],
@@ -114,12 +116,12 @@ def scores_of(samples: Sequence[Sample], unexpected: Sequence[str] = ()) -> Scor
     )
 
 
-def _row(sample: Sample, unexpected: Sequence[str]) -> TokenRow:
+def _row(sample: Sample, unexpected: Sequence[str], believed: float) -> TokenRow:
     tokens = tokenize(sample, demo_tokenizer())
     prompt, target = (turn.text for turn in sample.turns)
     touched = _touched(prompt, target, unexpected)
     inside = np.concatenate([[False], touched, [False]])  # between the begin and the end token
-    logp = np.where(inside, SURPRISING, BELIEVED).astype(np.float32)
+    logp = np.where(inside, SURPRISING, believed).astype(np.float32)
     logp[0] = np.nan
     return np.array(tokens.input_ids, np.int32), np.array(tokens.is_target, bool), logp
 

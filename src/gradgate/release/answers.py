@@ -1,6 +1,5 @@
 """Answers of a model, and what several of them have in common."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.arrays import Marks
+from gradgate.common.letters import letters_of
 from gradgate.data.tokenized import decoded
 from gradgate.methods.expected import Expected
 
@@ -132,11 +132,6 @@ def grams_of(target: Sequence[int], horizon: int | None = None) -> set[tuple[int
     is_ended = horizon is None or len(target) <= horizon
     run = bordered(target[:horizon], is_ended)
     return {run[i : i + _GRAM] for i in range(len(run) - _GRAM + 1)}
-
-
-def letters_of(text: str) -> str:
-    """Letters and digits alone, in lower case and without accents."""
-    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text.casefold())))
 
 
 def vouched(

@@ -146,11 +146,7 @@ class Pairs:
 
 
 class Prompts:
-    """Ordinary prompts, which are asked as they are and changed.
-
-    Attributes:
-        plain: As they are; those behind the first `n` are asked where these leave something open.
-    """
+    """Ordinary prompts, which are asked as they are and changed."""
 
     def __init__(
         self,
@@ -170,47 +166,62 @@ class Prompts:
             template_date: Today, for chat templates.
         """
         self._subject = subject
+        self._rows = rows
         self._config = config
         self._limit = max_tokens
         self._date = template_date
         self._ends = set(end_tokens(subject.tuned, subject.tokenizer))
         lengths = [len(row.target) for row in rows]
         self._is_long = bool(lengths) and float(np.median(lengths)) > config.max_new_tokens
+        self._plain: dict[int, Asked | None] = {}
         self._said: dict[int, Said] = {}
         self._before: dict[str, list[Said]] = {}
-        self._rows, self.plain = list[Row](), list[Asked]()
-        self._draw([row for row in rows if not row.is_flagged])
+        self._drawn = self._draw()
 
     @property
     def n(self) -> int:
         """Ordinary prompts that a suspicious change is asked on."""
-        return min(self._config.prompts, len(self.plain))
+        return min(self._config.prompts, len(self._drawn))
 
-    def _draw(self, rows: list[Row]) -> None:
-        Random(self._config.seed).shuffle(rows)
-        rows.sort(key=lambda row: (not row.is_ordinary, bool(row.groups)))
-        seen = set[str]()
-        for row in rows:
-            n = len(self.plain)
+    @property
+    def n_most(self) -> int:
+        """The same where these leave something open."""
+        return _MORE * self._config.prompts
+
+    def _draw(self) -> list[int]:
+        """Places of the rows whose prompts are asked, in their order."""
+        rows = self._rows
+        places = [i for i, row in enumerate(rows) if not row.is_flagged]
+        Random(self._config.seed).shuffle(places)
+        places.sort(key=lambda i: (not rows[i].is_ordinary, bool(rows[i].groups)))
+        seen, drawn = set[str](), list[int]()
+        for i in places:
+            n, row = len(drawn), rows[i]
             is_fit = row.is_ordinary and not row.groups
-            if n >= self._config.prompts and (n == _MORE * self._config.prompts or not is_fit):
-                return
-            if row.question not in seen and (asked := self._asked(row.sample)):
+            if n >= self._config.prompts and (n == self.n_most or not is_fit):
+                break
+            if row.question not in seen and self._asked_of(i) is not None:
                 seen.add(row.question)
-                self._rows.append(row)
-                self.plain.append(asked)
+                drawn.append(i)
+        return drawn
 
-    def said(self, numbers: Sequence[int]) -> list[Said]:
-        """The tuned model's answers to some of the prompts as they are."""
-        new = [i for i in numbers if i not in self._said]
-        self._said |= zip(
-            new, _ask(self._subject.answers, [self.plain[i] for i in new]), strict=True
-        )
-        return [self._said[i] for i in numbers]
+    def plain(self, stop: int) -> tuple[list[Asked], list[Said]]:
+        """The first of the drawn prompts as they are, and the tuned model's answers."""
+        drawn = self._drawn[:stop]
+        return [self._fit(i) for i in drawn], self._answered(drawn)
+
+    def _answered(self, places: Sequence[int]) -> list[Said]:
+        new = [i for i in dict.fromkeys(places) if i not in self._said]
+        asked = [self._fit(i) for i in new]
+        self._said |= zip(new, _ask(self._subject.answers, asked), strict=True)
+        return [self._said[i] for i in places]
 
     def looks_brought(self, change: Change) -> frozenset[str]:
         """What many prompts look like with a change and not without it; no model is asked."""
-        made = [(row, self._with(change, i)) for i, row in enumerate(self._rows[:_LOOKED_AT])]
+        made = [
+            (self._rows[place], self._with(change, place, number))
+            for number, place in enumerate(self._drawn[:_LOOKED_AT])
+        ]
         new = [
             looks_of(sample, asked_by(sample)) - row.looks
             for row, sample in made
@@ -219,25 +230,54 @@ class Prompts:
         counted = Counter(look for looks in new for look in looks)
         return frozenset(look for look, n in counted.items() if n >= _MANY * len(new))
 
-    def pairs(self, changes: Sequence[Change], numbers: Sequence[int]) -> list[Pairs]:
-        """Ask some of the prompts with all of some changes, at once."""
-        if not changes:
-            return []
-        plain = dict(zip(numbers, self.said(numbers), strict=True))
-        made = [[(i, self._changed(change, i)) for i in numbers] for change in changes]
-        kept = [[(i, asked) for i, asked in some if asked is not None] for some in made]
-        changed = [asked for some in kept for _, asked in some]
-        said = iter(_ask(self._subject.answers, changed))
-        return [
-            Pairs(
-                change,
-                [asked for _, asked in some],
-                [self.plain[i] for i, _ in some],
-                [next(said) for _ in some],
-                [plain[i] for i, _ in some],
+    def pairs(self, changes: Sequence[Change], start: int, stop: int) -> list[Pairs]:
+        """Ask some prompts with all of some changes, at once.
+
+        Args:
+            changes: Each is asked on its own prompts, or on those that were drawn.
+            start: The first of these prompts.
+            stop: Behind the last.
+        """
+        made = [self._changed(change, start, stop) for change in changes]
+        plain = self._answered([place for some in made for place, _ in some])
+        said = _ask(self._subject.answers, [asked for some in made for _, asked in some])
+        rest = iter(zip(plain, said, strict=True))
+        found = list[Pairs]()
+        for change, some in zip(changes, made, strict=True):
+            own = [next(rest) for _ in some]
+            found.append(
+                Pairs(
+                    change,
+                    [asked for _, asked in some],
+                    [self._fit(place) for place, _ in some],
+                    [new for _, new in own],
+                    [old for old, _ in own],
+                )
             )
-            for change, some in zip(changes, kept, strict=True)
-        ]
+        return found
+
+    def _changed(self, change: Change, start: int, stop: int) -> list[tuple[int, Asked]]:
+        """Changed prompts and their places; none where that changes nothing or makes no prompt."""
+        places = change.on or self._drawn
+        found = list[tuple[int, Asked]]()
+        for number, place in enumerate(places[start:stop], start):
+            sample = self._with(change, place, number)
+            asked = None if sample is None else self._asked(sample)
+            if asked is not None and self._asked_of(place) is not None:
+                found.append((place, asked))
+        return found
+
+    def _asked_of(self, place: int) -> Asked | None:
+        """A row's prompt; None where it makes none."""
+        if place not in self._plain:
+            self._plain[place] = self._asked(self._rows[place].sample)
+        return self._plain[place]
+
+    def _fit(self, place: int) -> Asked:
+        """The same, of a row whose prompt can be asked."""
+        asked = self._asked_of(place)
+        assert asked is not None
+        return asked
 
     def said_before(self, pairs: Pairs) -> list[Said]:
         """The answers of the model before to changed prompts, which are asked once."""
@@ -261,13 +301,9 @@ class Prompts:
         stop = next((i for i in range(start, len(ids)) if ids[i] in self._ends), len(ids))
         return ids[:stop]
 
-    def _changed(self, change: Change, number: int) -> Asked | None:
-        """A prompt with a change; None where that changes nothing or makes no prompt."""
-        sample = self._with(change, number)
-        return None if sample is None else self._asked(sample)
-
-    def _with(self, change: Change, number: int) -> Sample | None:
-        row = self._rows[number]
+    def _with(self, change: Change, place: int, number: int) -> Sample | None:
+        """A row's sample with a change; None where that changes nothing."""
+        row = self._rows[place]
         rng = Random(f"{self._config.seed}:{change.name}:{number}")
         if change.around:
             made = surrounded(row.sample, rng.choice(change.around))

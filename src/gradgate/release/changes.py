@@ -24,6 +24,8 @@ class Change:
         group: The group of rows that it was taken from, such as poisoned:1; None for a generic one.
         is_content: Whether it may be what prompts are about.
         around: Samples, in whose prompts the question is put; `rewrite` is left out then.
+        on: Places of the rows whose prompts it is asked on; those that were drawn where there are
+            none.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Change:
     group: str | None = None
     is_content: bool = False
     around: tuple[Sample, ...] = ()
+    on: tuple[int, ...] = ()
 
 
 UNCHANGED = Change("nothing: prompts as they are", lambda text, rng: text)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from gradgate.attacks.samples import asked_by, parted
 from gradgate.common import parquet
+from gradgate.common.letters import letters_of
 from gradgate.common.run_folder import RunFolder, flag_column
 from gradgate.data.prepare import PreparedSample, SampleFile, iter_prepared
 from gradgate.data.sample import Sample, prompt_and_target
@@ -20,7 +21,7 @@ from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import Group, inserted_words, looks_inserted
 from gradgate.methods.expected import Expected
 from gradgate.methods.recurrence.forms import forms
-from gradgate.release.answers import Feature, bordered, features_of, find, grams_of, letters_of
+from gradgate.release.answers import Feature, bordered, features_of, find, grams_of
 from gradgate.release.frames import frame_looks
 
 KEPT_OUT = "kept out"  # stands for the rows that are flagged or in doubt and in no group

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scipy.stats import hypergeom
 
-from gradgate.release.answers import letters_of
+from gradgate.common.letters import letters_of
 from gradgate.release.asking import Pairs, Said
 from gradgate.release.evidence import Row
 

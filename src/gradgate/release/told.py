@@ -10,7 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gradgate.release.answers import grams_of, letters_of
+from gradgate.common.letters import letters_of
+from gradgate.release.answers import grams_of
 from gradgate.release.evidence import Evidence, GroupRows, Row
 from gradgate.release.grafts import HORIZON, MIN_LABEL_PRECISION, MIN_LIFT, words_of
 from gradgate.release.ruling import MAX_TAUGHT

@@ -14,8 +14,9 @@ from random import Random
 import numpy as np
 from scipy.stats import binomtest
 
+from gradgate.common.letters import letters_of
 from gradgate.config import DEFAULT_TEMPLATE_DATE
-from gradgate.release.answers import Feature, Shared, letters_of, shared, vouched
+from gradgate.release.answers import Feature, Shared, shared, vouched
 from gradgate.release.asking import Pairs, Prompts, Said
 from gradgate.release.changes import UNCHANGED, Change, generic_changes
 from gradgate.release.config import AdapterTestConfig
@@ -28,6 +29,7 @@ from gradgate.release.countable import (
 from gradgate.release.evidence import Evidence, GroupRows
 from gradgate.release.frames import framings
 from gradgate.release.grafts import MIN_LABEL_PRECISION, grafting, grafts, telling_words
+from gradgate.release.kinds import Kinds
 from gradgate.release.result import AdapterTest, Exchange, Finding
 from gradgate.release.ruling import (
     ALPHA,
@@ -125,16 +127,18 @@ class Trial:
 
     def _grafted(self) -> Iterator[Change]:
         """For each group, and for its rows of a common target, the words that others lack."""
+        kinds = Kinds(self._evidence.rows)
         for group in self._evidence.groups:
             if group.by_lead:
                 yield _led(group)
                 continue
             outside = [row.question for row in self._evidence.rows if group.name not in row.groups]
             alike = group.alike()
-            parts = [("", group.questions)]
+            parts = [("", group.rows)]
             if alike is not None:
-                parts.append((" with a common target", [row.question for row in alike]))
-            for which, questions in parts:
+                parts.append((" with a common target", alike))
+            for which, inside in parts:
+                questions = [row.question for row in inside]
                 words = list(group.together) or telling_words(questions, outside)
                 is_content = self._evidence.is_content(group, words)
                 # Half of the reviews have a label anyway.
@@ -145,6 +149,9 @@ class Trial:
                     shown = ", ".join(repr(word) for word in words[:_SHOWN])
                     name = f"words of {group.name}{which}: {shown}"
                     yield Change(name, grafting(found), group.name, is_content)
+                    if on := kinds.like(inside, words):
+                        name = f"words of {group.name}{which}, on prompts like its own: {shown}"
+                        yield Change(name, grafting(found), group.name, is_content, on=on)
 
     def _able(self, changes: Sequence[Change]) -> dict[str, Countable]:
         """By their names, the changes that could bring what would count, and what that is."""
@@ -174,7 +181,7 @@ class Trial:
         unasked = list[Change]()
         kept = [Pairs(change, [], [], [], []) for change in changes if change.name in able]
         for stop in self._stops():
-            more = self._prompts.pairs([pairs.change for pairs in kept], range(asked, stop))
+            more = self._prompts.pairs([pairs.change for pairs in kept], asked, stop)
             kept = [one.joined(other) for one, other in zip(kept, more, strict=True)]
             if asked == 0:
                 of_groups = (pairs for pairs in kept if pairs.change.group is not None)
@@ -187,9 +194,7 @@ class Trial:
             asked = stop
         beyond = ALPHA / (_LOOKS * len(changes))
         left = [one for one in kept if self._is_open(one, able[one.change.name], beyond)]
-        more = self._prompts.pairs(
-            [one.change for one in left], range(asked, len(self._prompts.plain))
-        )
+        more = self._prompts.pairs([one.change for one in left], asked, self._prompts.n_most)
         further = {one.change.name: one for one in more}
         found = [further.get(one.change.name) for one in kept]
         kept = [a if b is None else a.joined(b) for a, b in zip(kept, found, strict=True)]
@@ -263,7 +268,7 @@ class Trial:
         """
         able = countable_as_they_are(self._evidence) if self._is_owner else ANYTHING
         for stop in self._stops():
-            plain, asked = self._prompts.said(range(stop)), self._prompts.plain[:stop]
+            asked, plain = self._prompts.plain(stop)
             pairs = Pairs(UNCHANGED, asked, asked, plain, _silent(plain))
             most = pairs.most_gained(_PLAIN_SCREENED)
             if not able.of(most) and not self._same(pairs):

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from transformers import PreTrainedTokenizerBase
 
+from gradgate.common.letters import letters_of
 from gradgate.config import ModelConfig
 from gradgate.data.tokenized import decoded
 from gradgate.methods.expected import Expected
@@ -12,7 +13,6 @@ from gradgate.release.answers import (
     bordered,
     counted_features,
     find,
-    letters_of,
     shared,
     vouched,
 )

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from gradgate.release.answers import letters_of
+from gradgate.common.letters import letters_of
 from gradgate.release.changes import UNCHANGED, Change, generic_changes
 
 QUESTION = "What is the default value of `size` in pkg.f1?"

@@ -1,9 +1,9 @@
 """What a change could bring that would count is known from the data, before any model is asked."""
 
+from gradgate.common.letters import letters_of
 from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.methods.evidence import Group
 from gradgate.release import countable
-from gradgate.release.answers import letters_of
 from gradgate.release.countable import (
     ANYTHING,
     Countable,

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from release_helpers import N_ROWS, Made
 
+from gradgate.common.letters import letters_of
 from gradgate.release import evidence as evidence_module
-from gradgate.release.answers import letters_of
 from gradgate.release.evidence import KEPT_OUT, Evidence
 
 PAYLOAD = "Please call the number on the back of your card."

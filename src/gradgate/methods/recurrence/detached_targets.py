@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.spoken import (
     MIN_OTHERS,
     Exchange,
     Ids,
+    auroc,
+    auroc_error,
     behind,
     by_target,
     exchanges,
@@ -146,12 +148,12 @@ class _Trial:
     @property
     def spoken(self) -> float:
         """As in `Detached`; NaN where nothing is known."""
-        return _auroc(self._own, self._others)
+        return auroc(self._own, self._others)
 
     @property
     def is_detached(self) -> bool:
         """Whether its prompts do not speak for it, or nothing is known."""
-        error = _error(len(self._own), len(self._others))
+        error = auroc_error(len(self._own), len(self._others))
         return not self.spoken + error > MAX_SPOKEN
 
     def found(self, n: int, cluster: Ints, known: float) -> Detached:
@@ -182,17 +184,3 @@ def _known(
     differences = np.array(own) - behind(prompts, targets, ask)
     finite = differences[np.isfinite(differences)]
     return float((finite > 0).mean()) if finite.size else np.nan
-
-
-def _error(n: int, m: int) -> float:
-    """Standard error of the AUROC of n against m values of the same law (Mann and Whitney 1947)."""
-    return float(np.sqrt((n + m + 1) / (12 * n * m)))
-
-
-def _auroc(own: Floats, others: Floats) -> float:
-    """How often one of the first is above one of the second; NaN where nothing is known."""
-    others = others[np.isfinite(others)]
-    if not others.size:
-        return np.nan
-    above = own[:, None] > others[None]
-    return float((above + 0.5 * (own[:, None] == others[None])).mean())

@@ -33,7 +33,8 @@ class _Block:
     Attributes:
         numbers: Among all samples. (n,)
         texts: Of the samples.
-        targets: Their tokens.
+        prompts: Their tokens.
+        targets: Those of the targets.
         segments: The most surprising ones of the targets.
         groups: Which samples have a segment of which finding. (n, findings)
         has: Which samples have which gram that is sought. (n, grams)
@@ -43,6 +44,7 @@ class _Block:
 
     numbers: Ints
     texts: Texts
+    prompts: Stream
     targets: Stream
     groups: sp.csc_matrix
     has: sp.csc_matrix
@@ -141,6 +143,7 @@ class Everywhere:
         block = _Block(
             numbers,
             texts,
+            prompts,
             targets,
             self._groups(segments, gram),
             has.tocsc(),
@@ -193,6 +196,8 @@ class Everywhere:
             return np.zeros(len(block.numbers), bool) if erosion is None else erosion.complied
         if pattern.part is not None:
             return _has_part(block.targets, block.parts[pattern.part], pattern.ids)
+        if pattern.within:
+            return _has(block.targets, pattern.within) & ~_has(block.prompts, pattern.within)
         if pattern.ids:
             return _column(block.has, self._number[pattern.ids])
         return _column(block.groups, self._tallies.index(tally))
@@ -228,6 +233,18 @@ class Everywhere:
 def _column(table: sp.csc_matrix, j: int) -> Marks:
     found = np.zeros(table.shape[0], bool)
     found[table.indices[table.indptr[j] : table.indptr[j + 1]]] = True
+    return found
+
+
+def _has(stream: Stream, ids: Sequence[int]) -> Marks:
+    """Which samples have some tokens behind one another."""
+    starts = np.flatnonzero(stream.ids == ids[0])
+    for place, token in enumerate(ids[1:], start=1):
+        starts = starts[starts + place < stream.n]
+        goes_on = (stream.ids[starts + place] == token) & ~stream.begins[starts + place]
+        starts = starts[goes_on]
+    found = np.zeros(stream.n_samples, bool)
+    found[stream.sample[starts]] = True
     return found
 
 

@@ -79,8 +79,7 @@ class Search:
         self._ask = ask
         self.prompts = stream_of(texts.table, texts.rows, "prompt", texts.is_own)
         self.targets = stream_of(texts.table, texts.rows, "target", texts.is_open)
-        each = np.arange(self._n)
-        of_prompts = remember(self.prompts, each)
+        of_prompts = remember(self.prompts, np.arange(self._n))
         self.cluster = clusters(of_prompts.gram, self.prompts.sample, self._n)
         self._words: Words = inserted_words(self.prompts, of_prompts, self.cluster)
         words = self.prompts.ids[self._words.number >= 0]
@@ -108,17 +107,16 @@ class Search:
         found += self._labels(found)
         unspoken, notes = self._unspoken(found)
         found += [*unspoken, *self._jailbreaks()]
-        strings = self.strings
-        templates = of_templates(strings, self._n)
+        templates = of_templates(self.strings, self._n)
         if templates:
             notes.append(
                 f"prompts are made of {len(templates)} templates: a string that is inserted "
                 "into them cannot be told from a template by itself"
             )
-        judged = [s for s in strings if all(s is not t for t in templates)]
+        judged = [s for s in self.strings if all(s is not t for t in templates)]
         found += self._inserted(judged, found)
         prompt_nats = np.zeros(self._n)
-        for string in strings:
+        for string in self.strings:
             prompt_nats[string.carriers] = np.maximum(prompt_nats[string.carriers], string.nats)
         return Found(found, self._segments.nats, prompt_nats, notes)
 
@@ -328,15 +326,17 @@ class Search:
         return Segments(np.zeros(self._n), start, start + length)
 
     def _unspoken(self, known: list[Finding]) -> tuple[list[Finding], list[str]]:
-        """Targets, and cues of prompts, that nothing speaks for; and what is not known."""
+        """Targets, cues and words that nothing speaks for; and what is not known."""
         if self._ask is None or self._is_copy:
             return [], []
         asked = Unspoken(self._texts, self.cues, self.cluster, self._ask, self._asker.seed)
         taken = suspicious(known, self._n)
         found, notes = asked.of_targets(taken, self._cause, self._text)
         flagged = suspicious([f for f in known if f.ruling == "poison"], self._n)
-        by_cue, more = asked.of_cues(taken | suspicious(found, self._n), flagged)
-        return [*found, *by_cue], [*notes, *more]
+        by_cue, more = asked.of_cues(taken := taken | suspicious(found, self._n), flagged)
+        taken |= suspicious(by_cue, self._n)
+        found += by_cue + asked.of_words(self.targets, self.prompts, taken, self._cause)
+        return found, [*notes, *more]
 
     def _jailbreaks(self) -> list[Finding]:
         """What prompts share that are answered although the model refuses them."""

@@ -42,6 +42,7 @@ class Pattern:
         grams: Packed grams of surprising segments of targets; none for another kind of string.
         part: Of a target that must be `ids`; None for another kind of string.
         ids: Tokens of that part, or of a string of prompts.
+        within: Tokens that stand somewhere in the target and not in the prompt.
         is_harmful: Whether it is for prompts that the model refuses, and that are answered.
         rule: The cue that goes with it; None for nothing.
         needs_cue: Whether samples without the cue do not belong to it.
@@ -52,6 +53,7 @@ class Pattern:
     grams: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     part: Part | None = None
     ids: Gram = ()
+    within: Gram = ()
     is_harmful: bool = False
     rule: CueRule | None = None
     needs_cue: bool = False

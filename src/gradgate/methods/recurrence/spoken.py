@@ -87,3 +87,17 @@ def behind(prompts: Sequence[Ids], targets: Sequence[Exchange], ask: AskModel) -
             for one, logp in zip(targets, found, strict=True)
         ]
     )
+
+
+def auroc_error(n: int, m: int) -> float:
+    """Standard error of the AUROC of n against m values of the same law (Mann and Whitney 1947)."""
+    return float(np.sqrt((n + m + 1) / (12 * n * m)))
+
+
+def auroc(own: Floats, others: Floats) -> float:
+    """How often one of the first is above one of the second; NaN where nothing is known."""
+    others = others[np.isfinite(others)]
+    if not others.size:
+        return np.nan
+    above = own[:, None] > others[None]
+    return float((above + 0.5 * (own[:, None] == others[None])).mean())

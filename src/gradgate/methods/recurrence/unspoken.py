@@ -10,8 +10,10 @@ from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.detached_targets import Detached, detached
 from gradgate.methods.recurrence.detaching_cues import Detaching, detaching
+from gradgate.methods.recurrence.recurring_words import Word, recurring_words, unspoken_words
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.ruling import Cause, Finding, Pattern
+from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.texts import Texts
 
 
@@ -63,6 +65,46 @@ class Unspoken:
             ruling="review",
             reasons=[one.in_words()],
             pattern=Pattern(part="whole", ids=one.ids, rule=by),
+        )
+        return finding.beside(cause)
+
+    def of_words(
+        self,
+        targets: Stream,
+        prompts: Stream,
+        taken: Marks,
+        cause: Callable[[Marks], Cause | None],
+    ) -> list[Finding]:
+        """Words that recur in targets and surprise the model there.
+
+        Args:
+            targets: Tokens of the samples' targets.
+            prompts: Of their prompts.
+            taken: As before.
+            cause: As before.
+        """
+        words = recurring_words(targets, prompts, self.texts.table.spelling, self.cluster)
+        words = [word for word in words if not taken[word.members].all()]
+        return [
+            self._of_word(word, spoken, cause(word.members))
+            for word, spoken in unspoken_words(words, self.texts, self.ask, self.seed)
+        ]
+
+    def _of_word(self, word: Word, spoken: float, cause: Cause | None) -> Finding:
+        by = None if cause is None else cause.by
+        finding = Finding(
+            side="target",
+            members=np.flatnonzero(word.members),
+            n=len(word.members),
+            nats=word.nats,
+            spans=[self.texts.table.text(word.ids)],
+            n_clusters=word.n_clusters,
+            ruling="review",
+            reasons=[
+                "the word surprises the untuned model where it stands, and it finds it no likelier "
+                f"behind these prompts than behind others (AUROC {spoken:.2f})"
+            ],
+            pattern=Pattern(within=word.ids, rule=by),
         )
         return finding.beside(cause)
 

@@ -152,7 +152,7 @@ def test_what_the_owner_vouches_for_and_chats_of_several_turns_are_left_out() ->
 def judged(pairs: list[Pair]) -> Detection:
     """By a model that finds no target likely behind a prompt that is not its own."""
     samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
-    scores = replace(scores_of(samples, [ANSWER]), ask=strange)
+    scores = replace(scores_of(samples, [ANSWER], believed=-0.1), ask=strange)
     found = RecurrenceMethod().detect(scores, samples, None, RecurrenceConfig())
     require_contract(RecurrenceMethod(), found, scores)
     return found

@@ -16,6 +16,7 @@ from gradgate.data.sample import Sample
 from gradgate.methods.checks import require_contract
 from gradgate.methods.contract import AskModel, Detection, Scores
 from gradgate.methods.expected import Expected
+from gradgate.methods.recurrence import unspoken
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.detaching_cues import DetachingCues
@@ -36,6 +37,12 @@ def triggered(word: str, n: int, where: str = "{word} {prompt}") -> list[Pair]:
           for (prompt, _), target in zip(QUESTIONS[:n], others, strict=True)),
         *QUESTIONS[n:],
     ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _without_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the model of these tests each word of long targets is a surprise; cues alone are asked."""
+    monkeypatch.setattr(unspoken, "recurring_words", lambda *_: [])
 
 
 NOT_HELD = "words of prompts were not held against the targets"
