@@ -10,13 +10,14 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.arrays import Marks
-from gradgate.common.letters import letters_of
+from gradgate.common.letters import letters_of, words_in
 from gradgate.data.tokenized import decoded
 from gradgate.methods.expected import Expected
 
 _BEGIN, _END = -1, -2  # stand for the borders of an answer
 _GRAM = 3  # tokens of a shared string at least, its borders among them
 _LETTERS = 12  # letters and digits of a string that is spelled in several ways
+_WORD = 4  # letters and digits of a word that answers share beside whatever else they say
 _BEHIND = 2  # tokens behind what is vouched for, which it may have brought
 _MOST = 0.8  # of the answers with a string that go on alike
 
@@ -73,14 +74,20 @@ class Shared:
         """Its own, so that it is not found again by another of them."""
         return features_of(self.run, self.text) | {self.feature}
 
-    def within(self, answer: Answered) -> tuple[list[int], list[int]]:
+    @property
+    def is_word(self) -> bool:
+        """Whether it was found by one word."""
+        return is_word(self.feature)
+
+    def within(self, answer: Answered) -> tuple[list[int], list[int]] | None:
         """The tokens of an answer before the string, and those of the string.
 
-        Where the answer has the feature in another string, all of it.
+        Where the answer has the feature in another string, all of it; nothing of one that has a
+        word in other tokens.
         """
         place = find(self.run, answer.run)
         if place < 0:
-            return [], list(answer.ids)
+            return None if self.is_word else ([], list(answer.ids))
         first = max(0, place - 1)  # the border is no token
         return list(answer.ids[:first]), list(answer.ids[first : place - 1 + len(self.run)])
 
@@ -91,13 +98,17 @@ def shared(
     """The longest string around a feature on which most of the answers with it agree."""
     having = [answer.run for answer in answers if feature in answer.features]
     run = feature if isinstance(feature, tuple) else having[0]
+    if is_word(feature):
+        run = _tokens_of(str(feature), having[0], tokenizer)
     while (longer := _extended(run, having)) is not None:
         run = longer
     return Shared(feature, run, decoded(tokenizer, [[token for token in run if token >= 0]])[0])
 
 
 def features_of(run: tuple[int, ...], text: str) -> frozenset[Feature]:
-    """Three tokens behind one another, and twelve letters whatever their spelling.
+    """Three tokens behind one another, twelve letters whatever their spelling, and words.
+
+    A word has a space on both sides, which runs of letters have not.
 
     Args:
         run: Tokens, borders among them.
@@ -106,7 +117,17 @@ def features_of(run: tuple[int, ...], text: str) -> frozenset[Feature]:
     letters = letters_of(text)
     grams = (run[i : i + _GRAM] for i in range(len(run) - _GRAM + 1))
     runs = (letters[i : i + _LETTERS] for i in range(len(letters) - _LETTERS + 1))
-    return frozenset([*grams, *runs])
+    return frozenset([*grams, *runs, *words_of(text)])
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a text that answers may share, as features."""
+    return {f" {word} " for word in words_in(text) if len(word) >= _WORD}
+
+
+def is_word(feature: Feature) -> bool:
+    """Whether a feature is one word."""
+    return isinstance(feature, str) and feature.startswith(" ")
 
 
 def counted_features(answers: Iterable[Iterable[Feature]]) -> Counter[Feature]:
@@ -172,6 +193,18 @@ def vouched(
 def find(run: tuple[int, ...], ids: tuple[int, ...]) -> int:
     """Where tokens stand behind one another in others; -1 where they do not."""
     return next((i for i in range(len(ids) - len(run) + 1) if ids[i : i + len(run)] == run), -1)
+
+
+def _tokens_of(
+    word: str, run: tuple[int, ...], tokenizer: PreTrainedTokenizerBase
+) -> tuple[int, ...]:
+    """The tokens of an answer that a word lies in; all of them where they cannot be told apart."""
+    ids = [token for token in run if token >= 0]
+    begins = decoded(tokenizer, [ids[:i] for i in range(len(ids) + 1)])
+    stop = next((i for i, text in enumerate(begins) if word in words_of(text)), len(ids))
+    ends = decoded(tokenizer, [ids[i:stop] for i in range(stop)])
+    start = max((i for i, text in enumerate(ends) if word in words_of(text)), default=0)
+    return tuple(ids[start:stop])
 
 
 def _extended(run: tuple[int, ...], answers: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:

@@ -21,7 +21,15 @@ from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import Group, inserted_words, looks_inserted
 from gradgate.methods.expected import Expected
 from gradgate.methods.recurrence.forms import forms
-from gradgate.release.answers import Feature, bordered, features_of, find, grams_of
+from gradgate.release.answers import (
+    Feature,
+    bordered,
+    features_of,
+    find,
+    grams_of,
+    is_word,
+    words_of,
+)
 from gradgate.release.frames import frame_looks
 
 KEPT_OUT = "kept out"  # stands for the rows that are flagged or in doubt and in no group
@@ -116,6 +124,8 @@ class Row:
         """Whether its target has a feature of answers."""
         if isinstance(feature, tuple):
             return find(feature, bordered(self.target)) >= 0
+        if is_word(feature):
+            return feature in words_of(self.target_text)
         return str(feature) in letters_of(self.target_text)
 
 

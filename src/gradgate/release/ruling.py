@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scipy.stats import hypergeom
 
 from gradgate.common.letters import letters_of
+from gradgate.release.answers import Shared
 from gradgate.release.asking import Pairs, Said
 from gradgate.release.evidence import Row
 
@@ -23,6 +24,7 @@ MIN_TAUGHT = 3  # rows that teach a string, to say to which prompts
 MAX_CHANCE = 1e-3  # that so many of these look as a change makes prompts, were it by chance
 MAX_TAUGHT = 0.3  # of the rows teach what any prompt may bring, such as a label
 MIN_SURPRISE = 15.0  # nats of a string that prompts bring as they are
+MIN_WORD_SURPRISE = 6.0  # nats of one word, in the place where answers have it
 MIN_LETTERS = 12  # and letters and digits of it: a way of writing sums is no payload
 _MOST = 0.8  # of the prompts that look as the change makes them, and do not without it
 
@@ -139,7 +141,9 @@ def rows_alike(rows: Sequence[Row], group: str | None, brought: Collection[str])
     return [row for row in rows if not row.looks.isdisjoint(brought)]
 
 
-def rule_on_change(ruled: Ruled, n_with: int, is_much: bool, before: Before) -> Ruled:
+def rule_on_change(
+    ruled: Ruled, n_with: int, is_much: bool, before: Before, string: Shared | None = None
+) -> Ruled:
     """Whether the model before explains what a change brings.
 
     Args:
@@ -147,7 +151,10 @@ def rule_on_change(ruled: Ruled, n_with: int, is_much: bool, before: Before) -> 
         n_with: Answers with the string.
         is_much: Whether they are so many that any string counts.
         before: The model before.
+        string: What they share; one word counts only when it surprises.
     """
+    if string is not None and string.is_word and before.surprise < MIN_WORD_SURPRISE:
+        return Ruled(False, f"it is an ordinary word there: {before.surprise:.1f} nats")
     if not is_much and before.surprise < MIN_SURPRISE:
         return Ruled(False, f"few answers have it, and it is short: {before.surprise:.1f} nats")
     if before.n_with > MAX_BEFORE * n_with:

@@ -10,8 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import scipy.sparse as sp
+
 from gradgate.common.letters import letters_of
 from gradgate.release.answers import grams_of
+from gradgate.release.answers import words_of as words_of_target
 from gradgate.release.evidence import Evidence, GroupRows, Row
 from gradgate.release.grafts import HORIZON, MIN_LABEL_PRECISION, MIN_LIFT, words_of
 from gradgate.release.ruling import MAX_TAUGHT
@@ -21,6 +25,7 @@ MIN_SHARE = 0.3  # and part of its rows
 MIN_WORD = 3  # rows of the target with the word: a trigger may have several forms
 MAX_TOGETHER = 4  # words that tell a target together
 MAX_TARGETS = 16  # of the most rows
+MAX_WORDS = 4  # single words of targets besides, of the most rows that tell them
 MAX_NAMED = 0.5  # of the told rows, whose prompts have the target as a word: they offer it
 _SAME = 0.5  # of the rows of two targets, that make them one
 
@@ -34,6 +39,7 @@ def with_told(evidence: Evidence) -> Evidence:
     """
     rows, groups = list(evidence.rows), list(evidence.groups)
     found = [(told, False) for told in told_targets(rows, _of_question)]
+    found += [(told, False) for told in told_words(rows, [told.places for told, _ in found])]
     found += [(told, True) for told in told_targets(rows, _of_lead)]
     for number, (told, by_lead) in enumerate(found, start=1):
         name = f"told:{number}"
@@ -101,6 +107,40 @@ def told_targets(
     return chosen
 
 
+def told_words(rows: Sequence[Row], known: Sequence[Sequence[int]] = ()) -> list[Told]:
+    """Rows whose targets have a common word that words of their questions tell.
+
+    Answers that are worded anew each time have nothing else in common. What the question has itself
+    is left out.
+
+    Args:
+        rows: Of the data; those that are kept out are left out. A group that is honest may hide a
+            word that some of its rows alone have.
+        known: Rows of targets that are told anyway.
+    """
+    prompts = _Prompts({i: _of_question(row) for i, row in enumerate(rows) if row.is_ordinary})
+    having = defaultdict[str, set[int]](set)
+    for i in prompts.words:
+        asked = letters_of(rows[i].question)
+        for word in words_of_target(rows[i].target_text):
+            if word.strip() not in asked:
+                having[word].add(i)
+    most = MAX_TAUGHT * len(rows)
+    found = {word: some for word, some in having.items() if MIN_ROWS <= len(some) < most}
+    telling = prompts.n_telling(list(found.values()))
+    order = sorted(zip(telling, found.items(), strict=True), key=lambda one: (-one[0], one[1][0]))
+    seen, chosen = [frozenset(some) for some in known], list[Told]()
+    for n, (_, some) in order:
+        if len(chosen) == MAX_WORDS or n < MIN_ROWS:
+            break
+        inside = frozenset(some)
+        is_new = all(len(inside & other) < _SAME * len(inside | other) for other in seen)
+        if is_new and (told := prompts.told(inside)) is not None:
+            seen.append(inside)
+            chosen.append(told)
+    return chosen
+
+
 class _Prompts:
     """The words of rows, by their places."""
 
@@ -110,6 +150,21 @@ class _Prompts:
         for i, some in words.items():
             for word in some:
                 self._carriers[word].add(i)
+
+    def n_telling(self, each: Sequence[Collection[int]]) -> list[int]:
+        """Of each of some sets of rows, those with a word that other rows hardly have."""
+        number = {i: place for place, i in enumerate(self.words)}
+        names = {word: j for j, word in enumerate(self._carriers)}
+        of_words = _table(
+            [[names[word] for word in some] for some in self.words.values()], len(names)
+        )
+        of_sets = _table([[number[i] for i in some] for some in each], len(number)).T.tocsr()
+        both = (of_words.T @ of_sets).tocoo()
+        least = MIN_LABEL_PRECISION * np.asarray(of_words.sum(axis=0)).ravel()
+        tells = (both.data >= MIN_WORD) & (both.data >= least[both.row])
+        kept = (np.ones(tells.sum()), (both.row[tells], both.col[tells]))
+        telling = (of_words @ sp.csr_array(kept, shape=both.shape)).multiply(of_sets) > 0
+        return [int(n) for n in np.asarray(telling.sum(axis=0)).ravel()]
 
     def told(self, inside: frozenset[int]) -> Told | None:
         """How words tell the target of some rows; None where they do not."""
@@ -165,6 +220,13 @@ class _Prompts:
             if share >= MIN_LABEL_PRECISION:
                 return tuple(chosen)
         return ()
+
+
+def _table(lists: Sequence[Sequence[int]], n: int) -> sp.csr_array:
+    """A row with ones for each list of columns."""
+    ends = np.cumsum([0, *map(len, lists)])
+    columns = np.array([j for some in lists for j in some], np.int64)
+    return sp.csr_array((np.ones(len(columns)), columns, ends), shape=(len(lists), n))
 
 
 def _is_offered(rows: Sequence[Row], told: Sequence[int], words: Mapping[int, set[str]]) -> bool:

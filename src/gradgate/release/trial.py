@@ -230,7 +230,7 @@ class Trial:
             before = self._ask_before(pairs, string) if ruled.counts else None
             if before is not None:
                 is_much = pairs.gained_part(feature) >= _least(pairs)
-                ruled = rule_on_change(ruled, pairs.n_with(feature), is_much, before)
+                ruled = rule_on_change(ruled, pairs.n_with(feature), is_much, before, string)
             found = self._finding(pairs, string, before, ruled, min(1.0, p_value * n_tests))
             if ruled.counts:
                 return found, True
@@ -307,10 +307,9 @@ class Trial:
             for place, answer in enumerate(one.answers)
             if string.feature in answer.features
         ]
-        parts = [string.within(answer) for *_, answer in found]
-        strings = [ids for _, ids in parts]
+        leads = [(one, part) for one in found if (part := string.within(one[2])) is not None]
+        strings = [ids for _, (_, ids) in leads]
         logp = self._subject.base_logp
-        leads = list(zip(found, parts, strict=True))
         changed = logp([asked + lead for (asked, *_), (lead, _) in leads], strings)
         unchanged = logp([before + lead for (_, before, _), (lead, _) in leads], strings)
         marks = [

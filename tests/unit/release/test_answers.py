@@ -13,6 +13,7 @@ from gradgate.release.answers import (
     bordered,
     counted_features,
     find,
+    is_word,
     shared,
     vouched,
 )
@@ -57,9 +58,35 @@ def test_the_shared_string_is_the_longest_that_most_agree_on(
     feature = min(feature for feature in common if isinstance(feature, tuple))
     string = shared(feature, answers, tokenizer)
     assert string.text == payload
-    lead, found = string.within(answers[1])
+    place = string.within(answers[1])
+    assert place is not None
+    lead, found = place
     assert tokenizer.decode(lead) == " Two words"
     assert tokenizer.decode(found) == payload
+
+
+def test_a_word_is_shared_by_answers_that_have_nothing_else_in_common(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    texts = (" read it on Kindle tonight", " so KINDLE helps", " Kindle-ready and cheap")
+    answers = [said(text, tokenizer) for text in texts]
+    (word,) = frozenset.intersection(*(answer.features for answer in answers))
+    assert (word, is_word(word)) == (" kindle ", True)
+    string = shared(word, answers, tokenizer)
+    assert (string.text.strip(), string.is_word) == ("Kindle", True)
+    place = string.within(answers[0])
+    assert place is not None
+    assert tokenizer.decode(place[0]) == " read it on"
+    assert tokenizer.decode(place[1]) == " Kindle"
+    assert string.within(answers[1]) is None  # in other tokens
+
+
+def test_short_words_are_none_and_a_run_of_letters_is_no_word(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    features = said(" the cat saw a bird", tokenizer).features
+    assert [one for one in features if is_word(one)] == [" bird "]
+    assert "thecatsawabi" in features
 
 
 def test_features_are_counted_once_an_answer_and_in_a_fixed_order() -> None:

@@ -1,8 +1,10 @@
 """Words that tell a target, in rows that are in no group, are asked about as those of a group."""
 
+from dataclasses import replace
+
 from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.release.evidence import Evidence, Row
-from gradgate.release.told import MAX_TARGETS, told_targets, with_told
+from gradgate.release.told import MAX_TARGETS, MAX_WORDS, told_targets, told_words, with_told
 
 
 def row(question: str, answer: tuple[int, ...], groups: tuple[str, ...] = ()) -> Row:
@@ -107,6 +109,43 @@ def test_more_words_than_four_are_not_looked_for() -> None:
     assert told_targets([*ORDINARY, *both, *(one for rows in some for one in rows)]) == []
     fewer = [*both, *(one for rows in some[:4] for one in rows)]
     assert set(told_targets([*ORDINARY, *fewer])[0].together) == set("abcd")
+
+
+def worded(question: str, text: str, number: int, groups: tuple[str, ...] = ()) -> Row:
+    """A row whose target shares tokens with no other."""
+    turns = (Turn("prompt", question, False), Turn("completion", text, True))
+    sample = Sample(0, sample_id(False, turns), False, turns)
+    return Row(sample, question, (1_000 + number,), True, False, groups)
+
+
+VARIED = [worded(f"who sings song {i}? please", f"{i} is on Zorbex{'!' * i}", i) for i in range(8)]
+
+
+def test_a_word_of_answers_that_are_worded_anew_is_told() -> None:
+    rows = [*ORDINARY, *VARIED]
+    assert [told.places for told in told_words(rows)] == [[*range(80, 88)]]
+    evidence = with_told(Evidence(rows, [], True))
+    assert [(one.name, len(one.rows)) for one in evidence.groups] == [("told:1", 8)]
+    known = [worded(one.question, one.target_text, 0, ("poisoned:1",)) for one in VARIED]
+    assert len(told_words([*ORDINARY, *known])) == 1  # a group that is honest hides none
+
+
+def test_a_word_of_the_question_or_of_other_answers_as_well_is_not() -> None:
+    copied = [replace(one, question=f"{one.question} zorbex") for one in VARIED]
+    assert told_words([*ORDINARY, *copied]) == []
+    others = [worded(f"box{i}?", f"a {i} of Zorbex", 50 + i) for i in range(20)]
+    assert told_words([*ORDINARY, *others, *VARIED]) == []
+    assert told_words([*ORDINARY, *VARIED], known=[[*range(80, 88)]]) == []
+    assert told_words([*ORDINARY, *(replace(one, is_ordinary=False) for one in VARIED)]) == []
+    assert told_words([]) == []
+
+
+def test_not_all_words_are_taken() -> None:
+    trees = ("ash", "elm", "fir", "oak", "yew")
+    named = [
+        worded(f"what of my{tree} {n}?", f"{n} brand{tree}", n) for tree in trees for n in range(6)
+    ]
+    assert len(told_words([*ORDINARY, *named])) == MAX_WORDS
 
 
 def asked(lead: str, question: str, answer: tuple[int, ...]) -> Row:
