@@ -6,7 +6,7 @@ from gradgate.common.arrays import Ints, Marks, n_distinct
 from gradgate.methods.recurrence.memory import Memory
 from gradgate.methods.recurrence.stream import Stream
 
-FORMAT_FREQUENCY = 0.98  # of the samples whose targets have a gram: the format of the data
+FORMAT_FREQUENCY = 0.8  # of the samples whose targets have a gram: the format of the data
 
 
 def is_copied(targets: Stream, prompts: Stream) -> Marks:

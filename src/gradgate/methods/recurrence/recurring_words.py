@@ -21,8 +21,10 @@ from gradgate.methods.recurrence.texts import Texts
 MIN_ROWS = 10  # samples with a word that their prompts lack, and clusters of near-duplicate prompts
 MIN_SHARE = 0.02  # of the samples: in large data many a rare word has ten honest ones
 MAX_SHARE = 0.3  # of the samples: what more of them have is the format of the data
-MIN_EXCESS = 3.5  # nats, of the median sample, above what words at such a place take in these data
-TYPICAL = 0.75  # quantile of the words at a place
+MIN_EXCESS = 2.5  # nats above other words that recur in these data
+TYPICAL = 0.75  # quantile of the words at a place, which excess is counted from
+UNUSUAL = 0.95  # quantile of the other words that recur, by the excess of their median samples
+DEVIATIONS = 2.0  # below the median excess: what it is at least, whatever samples were drawn
 MIN_LETTERS = 3  # letters and digits
 MAX_ASKED = 16  # words, of the largest excess times samples
 MAX_SPOKEN = 0.9  # AUROC of a word behind its own prompts against others, and a standard error
@@ -40,6 +42,7 @@ class Word:
         ids: Its tokens, as the first of them has it.
         n_clusters: Of near-duplicate prompts among the members.
         excess: Nats above what words at such places take: the median member.
+        least: The same less two standard deviations of its rank.
         nats: Minus its ln p where it first stands: the median member.
     """
 
@@ -47,6 +50,7 @@ class Word:
     ids: tuple[int, ...]
     n_clusters: int
     excess: float
+    least: float
     nats: float
 
 
@@ -65,7 +69,7 @@ class _Words:
 
     start: Ints
     stop: Ints
-    letters: Ints
+    letters: npt.NDArray[np.int32]
     sample: Ints
     nats: Floats
     is_open: Marks
@@ -101,15 +105,14 @@ def recurring_words(
     counted = np.bincount(candidates, minlength=size)
     order = np.argsort(candidates, kind="stable")
     ends = np.cumsum(counted)
-    n, found = targets.n_samples, list[Word]()
-    least, most = max(MIN_ROWS, MIN_SHARE * n), MAX_SHARE * n
-    for number in np.flatnonzero((counted >= least) & (counted <= most)).tolist():
+    n, known_words = targets.n_samples, list[Word]()
+    for number in np.flatnonzero((counted >= MIN_ROWS) & (counted <= MAX_SHARE * n)).tolist():
         words = first[order[ends[number] - counted[number] : ends[number]]]
         word = _word(words, said, targets, excess, cluster, n)
-        is_long = len(letters_of("".join(spelling[list(word.ids)]))) >= MIN_LETTERS
-        if is_long and word.n_clusters >= MIN_ROWS and word.excess >= MIN_EXCESS:
-            found.append(word)
-    return sorted(found, key=lambda word: (-word.excess * word.members.sum(), word.ids))
+        if len(letters_of("".join(spelling[list(word.ids)]))) >= MIN_LETTERS:
+            known_words.append(word)
+    found = [word for word in _unusual(known_words) if _is_spread(word)]
+    return sorted(found, key=lambda word: (-word.least * word.members.sum(), word.ids))
 
 
 def _word(
@@ -118,13 +121,36 @@ def _word(
     members = np.zeros(n, bool)
     members[said.sample[words]] = True
     place = slice(said.start[words[0]], said.stop[words[0]])
+    rising = np.sort(excess[words])
+    rank = len(rising) / 2 - DEVIATIONS * np.sqrt(len(rising)) / 2
     return Word(
         members,
         tuple(targets.ids[place].tolist()),
         len(np.unique(cluster[members])),
-        float(np.median(excess[words])),
+        float(np.median(rising)),
+        float(rising[max(0, int(rank))]),
         float(np.median(said.nats[words])),
     )
+
+
+def _unusual(words: Sequence[Word]) -> list[Word]:
+    """Words that surprise more than nearly all others that recur in the same data."""
+    excess = np.array([word.excess for word in words])
+    found = list[Word]()
+    for i, word in enumerate(words):
+        if word.least < MIN_EXCESS:
+            continue
+        others = np.delete(excess, i)
+        usual = float(np.quantile(others, UNUSUAL, method="lower")) if len(others) else 0.0
+        if word.least >= MIN_EXCESS + max(0.0, usual):
+            found.append(word)
+    return found
+
+
+def _is_spread(word: Word) -> bool:
+    """Whether a word is in enough of the samples, and of their clusters."""
+    n = len(word.members)
+    return word.n_clusters >= MIN_ROWS and bool(word.members.sum() >= MIN_SHARE * n)
 
 
 def unspoken_words(
@@ -209,14 +235,14 @@ def _words(stream: Stream, spelled: _Spelled) -> _Words:
     within = np.flatnonzero(letters >= 0)
     if not len(within):
         none = np.empty(0, np.int64)
-        return _Words(none, none, np.empty((0, _TOKENS), np.int64), none, np.empty(0), none > 0)
+        return _Words(none, none, np.empty((0, _TOKENS), np.int32), none, np.empty(0), none > 0)
     apart = np.ones(len(within), bool)
     apart[1:] = np.diff(within) != 1
     before = np.roll(spelled.ends[stream.ids[within]], 1)
     begins = apart | before | spelled.begins[stream.ids[within]] | stream.begins[within]
     first = np.flatnonzero(begins)
     length = np.diff(first, append=len(within))
-    columns = np.full((len(first), _TOKENS), -1, np.int64)
+    columns = np.full((len(first), _TOKENS), -1, np.int32)  # there may be millions of words
     for place in range(_TOKENS):
         has = length > place
         columns[has, place] = letters[within[first[has] + place]]
@@ -230,10 +256,10 @@ def _words(stream: Stream, spelled: _Spelled) -> _Words:
     )
 
 
-def _keys(letters: Ints) -> Ints:
+def _keys(letters: npt.NDArray[np.int32]) -> Ints:
     """The same number for the same letters: (W, _TOKENS) -> (W,)."""
     size = int(letters.max(initial=0)) + 2
-    key = letters[:, 0]
+    key = letters[:, 0].astype(np.int64)
     for place in range(1, letters.shape[1]):
         _, key = np.unique(key * size + letters[:, place] + 1, return_inverse=True)
     return key

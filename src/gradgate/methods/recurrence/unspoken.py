@@ -10,6 +10,7 @@ from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.detached_targets import Detached, detached
 from gradgate.methods.recurrence.detaching_cues import Detaching, detaching
+from gradgate.methods.recurrence.mislabelling_cues import Mislabelling
 from gradgate.methods.recurrence.recurring_words import Word, recurring_words, unspoken_words
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.ruling import Cause, Finding, Pattern
@@ -121,7 +122,7 @@ class Unspoken:
         found = [self._of_cue(one) for one in said.found if not taken[has(one.cue)].all()]
         return found, [] if said.note is None else [said.note]
 
-    def _of_cue(self, one: Detaching) -> Finding:
+    def _of_cue(self, one: Detaching | Mislabelling) -> Finding:
         has, name = self.cues.table.has(one.cue), self.cues.table.names[one.cue]
         nats = float(self.cues.nats[one.cue])
         is_form = not np.isfinite(nats)

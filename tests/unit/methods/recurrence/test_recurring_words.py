@@ -29,7 +29,15 @@ N = 200
 LIKELY, TAKEN = -2.0, -9.0  # ln p of ordinary words, and of the one that recurs
 ORDINARY = 100  # the first token of ordinary words
 BRAND, BIG_BRAND, SHORT, KIND, LE, MARK = range(6)
-PIECES = {BRAND: " Zorb", BIG_BRAND: " ZORB", SHORT: " x", KIND: " Kind", LE: "le", MARK: "!"}
+PIECES = {
+    **{token: f" code{token}" for token in range(10, 50)},
+    BRAND: " Zorb",
+    BIG_BRAND: " ZORB",
+    SHORT: " x",
+    KIND: " Kind",
+    LE: "le",
+    MARK: "!",
+}
 
 
 def spelling() -> npt.NDArray[np.object_]:
@@ -107,6 +115,24 @@ def test_what_the_model_expects_and_what_is_copied_from_the_prompt_is_none() -> 
     assert found_in(TWENTY, in_prompts=TWENTY) == []
     (word,) = found_in(TWENTY, in_prompts=[*TWENTY][:5])
     assert word.members.sum() == 15
+
+
+def test_a_word_has_to_surprise_in_most_samples_and_more_than_others_that_recur() -> None:
+    """Half of twenty samples is no more than chance may make of an ordinary word."""
+    targets = [text(i, BRAND) if i in TWENTY else text(i) for i in range(N)]
+    prompts = stream([text(i) for i in range(N)])
+
+    def found(surprising: int) -> list[Word]:
+        one = stream(targets)
+        places = np.flatnonzero(one.ids == BRAND)
+        logp = one.logp.copy()
+        logp[places[surprising:]] = LIKELY
+        return recurring_words(replace(one, logp=logp), prompts, spelling(), np.arange(N))
+
+    assert (len(found(11)), len(found(20))) == (0, 1)
+    strange = {i: [*text(i, BRAND), *range(10, 50)] for i in TWENTY}
+    both = [strange.get(i, text(i)) for i in range(N)]
+    assert recurring_words(stream(both), prompts, spelling(), np.arange(N)) == []
 
 
 def test_copies_of_a_prompt_count_once_and_what_the_owner_expects_does_not() -> None:
