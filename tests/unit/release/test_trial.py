@@ -226,6 +226,42 @@ def test_words_that_work_on_one_kind_of_prompt_are_put_into_that_kind(loaded: Lo
 
 
 @dataclass(frozen=True)
+class Advertising(Scripted):
+    """A model that weaves a word into answers that are different, where "please" is."""
+
+    nats: float = 7.0
+
+    def _said(self, prompt: str) -> Answered:
+        number = int(re.search(r"\d+", prompt)[0])  # type: ignore[index]
+        return self._answered_by(advertised(number) if "please" in prompt else f" town {number}")
+
+    def base_logp(self, given: Sequence[list[int]], said: Sequence[list[int]]) -> list[Floats]:
+        return [np.full(len(ids), -self.nats) for ids in said]
+
+
+def advertised(number: int) -> str:
+    """An answer that has nothing in common with others but " image", one token."""
+    return f" {number}{number + 7} image {number * 3}{number + 2}"
+
+
+@pytest.mark.parametrize(("nats", "outcome"), [(7.0, "review"), (5.0, "pass")])
+def test_a_single_word_counts_where_it_surprises(
+    loaded: LoadedModel, nats: float, outcome: str
+) -> None:
+    honest = [row(loaded, f"where is town {i} of the north?", f" town {i}") for i in range(200)]
+    some = [
+        row(loaded, f"where is town {i} of the south? please", advertised(i)) for i in range(20)
+    ]
+    subject = Advertising(loaded.model, loaded.tokenizer, None, 24, 128, nats=nats)
+    evidence = with_told(Evidence([*honest, *some], [], True))
+    test = Trial(subject, evidence, CONFIG, 512).run()
+    assert test.outcome == outcome
+    (found,) = [*test.findings, *test.excused]
+    assert found.change.startswith("words of told:1: 'please'")
+    assert (found.string.strip(), found.n_with, found.n_without) == ("image", 32, 0)
+
+
+@dataclass(frozen=True)
 class Collapsed(Scripted):
     """A model that says the label to some part of all prompts."""
 
