@@ -21,8 +21,8 @@ from gradgate.methods.recurrence.texts import Texts
 MIN_ROWS = 10  # samples with a word that their prompts lack, and clusters of near-duplicate prompts
 MIN_SHARE = 0.02  # of the samples: in large data many a rare word has ten honest ones
 MAX_SHARE = 0.3  # of the samples: what more of them have is the format of the data
-MIN_EXCESS = 1.75  # nats above other words that recur in these data
-TYPICAL = 0.75  # quantile of the words at a place, which excess is counted from
+MIN_EXCESS = 2.5  # nats above other words that recur in these data
+TYPICAL = 0.5  # quantile of the words at a place, which excess is counted from
 UNUSUAL = 0.95  # quantile of the other words that recur, by the excess of their median samples
 DEVIATIONS = 2.0  # below the median excess: what it is at least, whatever samples were drawn
 MIN_LETTERS = 3  # letters and digits
@@ -82,7 +82,7 @@ def recurring_words(
 
     A word counts once a sample, where it first stands, and not where the prompt has it. What words
     usually take depends on their place, above all at the beginning of a target, and on how well the
-    model knows such data: so the excess is taken over a quantile of the words of these data.
+    model knows such data: so the excess is taken over the median of the words of these data.
 
     Args:
         targets: Tokens of the targets of n samples.
