@@ -6,7 +6,7 @@ from gradgate.common.arrays import Ints, Marks, n_distinct
 from gradgate.methods.recurrence.memory import Memory
 from gradgate.methods.recurrence.stream import Stream
 
-FORMAT_FREQUENCY = 0.8  # of the samples whose targets have a gram: the format of the data
+FORMAT_FREQUENCY = 0.6  # of the samples whose targets have a gram: the format of the data
 
 
 def is_copied(targets: Stream, prompts: Stream) -> Marks:
@@ -40,6 +40,6 @@ def follows_expected(targets: Stream) -> Marks:
 
 
 def is_format(targets: Stream, memory: Memory) -> Marks:
-    """Which tokens of the targets end a gram that almost all samples have: (N,)."""
+    """Which tokens of the targets end a gram that most samples have: (N,)."""
     counts = n_distinct(memory.gram, targets.sample, 0)
     return counts[memory.gram] >= FORMAT_FREQUENCY * targets.n_samples

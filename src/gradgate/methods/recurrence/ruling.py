@@ -21,6 +21,7 @@ from gradgate.methods.recurrence.asking import (
     Answer,
     Need,
 )
+from gradgate.methods.recurrence.copied import FORMAT_FREQUENCY
 from gradgate.methods.recurrence.labels import Part
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.sought import Gram
@@ -195,6 +196,8 @@ def rule_on_label(
     asked = "was not asked" if not answer.n else f"{answer.nats:.1f} nats"
     said = [told, f"whether the untuned model {what}: {asked}"]
     if is_form:
+        if cause.association.n_span >= FORMAT_FREQUENCY * cause.association.n:
+            return "honest", [*said, "most targets have it: it is the format of the data"]
         return "review", said
     if not answer.n:
         return "review", said
