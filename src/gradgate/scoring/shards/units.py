@@ -20,7 +20,7 @@ from gradgate.scoring.shards.place import Shard
 # Distinct tokens of a unit, about: some ten seconds of a model of 7B on a GPU, or a minute of one
 # of 100M on a core. That is what a killed worker loses. Small data have smaller ones, for the sake
 # of even shards; a prefix that both sides of a border have is computed twice.
-MAX_UNIT_TOKENS, MIN_UNIT_TOKENS = 32_768, 8_192
+MAX_UNIT_TOKENS, MIN_UNIT_TOKENS = 32_768, 2_048
 _UNITS = 256
 _SHORTEST, _LONGEST = 0.75, 1.25  # of a unit, over what it should have
 
