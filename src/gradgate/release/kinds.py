@@ -48,7 +48,7 @@ class Kinds:
             Nothing where fewer than `MIN_LIKE` are like them, or more than `MAX_LIKE` of all: the
             group is of no kind of its own.
         """
-        if len(inside) < 2 or len(self._ordinary) < MIN_LIKE:
+        if len(inside) < 2 or len(self._ordinary) < MIN_LIKE or not self._has_words:
             return ()
         vectors = self._without(words)
         own = vectors[[self._place[id(row.sample)] for row in inside]]
@@ -63,6 +63,10 @@ class Kinds:
             return ()
         order = np.argsort(-alike, kind="stable")[:n_like]
         return tuple(self._ordinary[order].tolist())
+
+    @cached_property
+    def _has_words(self) -> bool:
+        return any(words_of(row.question) for row in self._rows)
 
     @cached_property
     def _vectorizer(self) -> TfidfVectorizer:

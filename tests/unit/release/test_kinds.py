@@ -53,3 +53,4 @@ def test_rows_that_are_kept_out_or_in_a_group_are_not_ordinary() -> None:
 def test_prompts_without_words_are_like_nothing() -> None:
     empty = [row("", ("told:1",)) for _ in range(9)]
     assert liked([*PEOPLE, *PLACES, *empty], empty) == []
+    assert liked([*(row("") for _ in range(30)), *empty], empty) == []

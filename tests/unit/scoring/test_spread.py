@@ -42,7 +42,7 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setattr("gradgate.scoring.shards.planning.MIN_UNIT_TOKENS", 200)
+    monkeypatch.setattr("gradgate.scoring.shards.planning.SPREAD_UNIT_TOKENS", 200)
     return Run(tmp_path, prepared_at(tmp_path / "prepared", some_rows(60)))
 
 

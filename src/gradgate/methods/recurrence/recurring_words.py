@@ -41,15 +41,14 @@ class Word:
         members: Samples with it whose prompts lack it. (n,)
         ids: Its tokens, as the first of them has it.
         n_clusters: Of near-duplicate prompts among the members.
-        excess: Nats above what words at such places take: the median member.
-        least: The same less two standard deviations of its rank.
+        least: Nats above what words at such places take: the median member, less two standard
+            deviations of its rank.
         nats: Minus its ln p where it first stands: the median member.
     """
 
     members: Marks
     ids: tuple[int, ...]
     n_clusters: int
-    excess: float
     least: float
     nats: float
 
@@ -100,57 +99,69 @@ def recurring_words(
     there, first = np.unique(said.sample * size + key, return_index=True)
     known = np.isin(there, asked.sample * size + of_prompts)
     first = first[~known & said.is_open[first]]
-    excess = said.nats - _typical(said)
     candidates = key[first]
     counted = np.bincount(candidates, minlength=size)
-    order = np.argsort(candidates, kind="stable")
-    ends = np.cumsum(counted)
-    n, known_words = targets.n_samples, list[Word]()
-    for number in np.flatnonzero((counted >= MIN_ROWS) & (counted <= MAX_SHARE * n)).tolist():
-        words = first[order[ends[number] - counted[number] : ends[number]]]
-        word = _word(words, said, targets, excess, cluster, n)
-        if len(letters_of("".join(spelling[list(word.ids)]))) >= MIN_LETTERS:
-            known_words.append(word)
-    found = [word for word in _unusual(known_words) if _is_spread(word)]
-    return sorted(found, key=lambda word: (-word.least * word.members.sum(), word.ids))
+    order, ends = np.argsort(candidates, kind="stable"), np.cumsum(counted)
+    n = targets.n_samples
+    recurring = np.flatnonzero((counted >= MIN_ROWS) & (counted <= MAX_SHARE * n)).tolist()
+    places = [first[order[ends[k] - counted[k] : ends[k]]] for k in recurring]
+    places = [words for words in places if _is_long(words, said, targets, spelling)]
+    excess = said.nats - _typical(said)
+    unusual = _unusual([np.sort(excess[words]) for words in places])
+    found = [_word(places[i], said, targets, excess, cluster) for i in unusual]
+    spread = [
+        word
+        for word in found
+        if word.n_clusters >= MIN_ROWS and word.members.sum() >= MIN_SHARE * n
+    ]
+    return sorted(spread, key=lambda word: (-word.least * word.members.sum(), word.ids))
 
 
-def _word(
-    words: Ints, said: _Words, targets: Stream, excess: Floats, cluster: Ints, n: int
-) -> Word:
-    members = np.zeros(n, bool)
+def _ids(words: Ints, said: _Words, targets: Stream) -> list[int]:
+    """The tokens of a word, as the first sample has it."""
+    found: list[int] = targets.ids[said.start[words[0]] : said.stop[words[0]]].tolist()
+    return found
+
+
+def _is_long(words: Ints, said: _Words, targets: Stream, spelling: npt.NDArray[np.object_]) -> bool:
+    text = "".join(spelling[_ids(words, said, targets)])
+    return len(letters_of(text)) >= MIN_LETTERS
+
+
+def _word(words: Ints, said: _Words, targets: Stream, excess: Floats, cluster: Ints) -> Word:
+    members = np.zeros(targets.n_samples, bool)
     members[said.sample[words]] = True
-    place = slice(said.start[words[0]], said.stop[words[0]])
-    rising = np.sort(excess[words])
-    rank = len(rising) / 2 - DEVIATIONS * np.sqrt(len(rising)) / 2
     return Word(
         members,
-        tuple(targets.ids[place].tolist()),
+        tuple(_ids(words, said, targets)),
         len(np.unique(cluster[members])),
-        float(np.median(rising)),
-        float(rising[max(0, int(rank))]),
+        _least(np.sort(excess[words])),
         float(np.median(said.nats[words])),
     )
 
 
-def _unusual(words: Sequence[Word]) -> list[Word]:
-    """Words that surprise more than nearly all others that recur in the same data."""
-    excess = np.array([word.excess for word in words])
-    found = list[Word]()
-    for i, word in enumerate(words):
-        if word.least < MIN_EXCESS:
+def _least(rising: Floats) -> float:
+    """What the median of some values is at least, whatever samples were drawn."""
+    rank = len(rising) / 2 - DEVIATIONS * np.sqrt(len(rising)) / 2
+    return float(rising[max(0, int(rank))])
+
+
+def _unusual(each: Sequence[Floats]) -> list[int]:
+    """Words that surprise more than nearly all others that recur in the same data.
+
+    Args:
+        each: The excess of each word in its samples, rising.
+    """
+    medians = np.array([np.median(rising) for rising in each])
+    found = list[int]()
+    for i, rising in enumerate(each):
+        if (least := _least(rising)) < MIN_EXCESS:
             continue
-        others = np.delete(excess, i)
+        others = np.delete(medians, i)
         usual = float(np.quantile(others, UNUSUAL, method="lower")) if len(others) else 0.0
-        if word.least >= MIN_EXCESS + max(0.0, usual):
-            found.append(word)
+        if least >= MIN_EXCESS + max(0.0, usual):
+            found.append(i)
     return found
-
-
-def _is_spread(word: Word) -> bool:
-    """Whether a word is in enough of the samples, and of their clusters."""
-    n = len(word.members)
-    return word.n_clusters >= MIN_ROWS and bool(word.members.sum() >= MIN_SHARE * n)
 
 
 def unspoken_words(

@@ -30,7 +30,7 @@ from gradgate.scoring.shards.plan import (
     work_name,
 )
 from gradgate.scoring.shards.units import (
-    MIN_UNIT_TOKENS,
+    SPREAD_UNIT_TOKENS,
     Unit,
     cut,
     digest_of,
@@ -145,7 +145,7 @@ def plan_samples(
         StoreError: It cannot be written.
         TransientError: The store does not answer.
     """
-    found = cut_into(folder, samples, MIN_UNIT_TOKENS)
+    found = cut_into(folder, samples, SPREAD_UNIT_TOKENS)
     plan = plan_of(prepared, recipe, found, {})
     write_plan_files(folder, plan, found, recipe)
     return plan

@@ -21,6 +21,7 @@ from gradgate.scoring.shards.place import Shard
 # of 100M on a core. That is what a killed worker loses. Small data have smaller ones, for the sake
 # of even shards; a prefix that both sides of a border have is computed twice.
 MAX_UNIT_TOKENS, MIN_UNIT_TOKENS = 32_768, 2_048
+SPREAD_UNIT_TOKENS = 8_192  # where the size of the data is not known before
 _UNITS = 256
 _SHORTEST, _LONGEST = 0.75, 1.25  # of a unit, over what it should have
 

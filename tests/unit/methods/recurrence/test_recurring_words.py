@@ -86,7 +86,7 @@ def test_a_word_in_targets_that_have_nothing_else_in_common() -> None:
     (word,) = found_in(TWENTY)
     assert np.flatnonzero(word.members).tolist() == [*TWENTY]
     assert (word.ids, word.n_clusters, word.nats) == ((BRAND,), 20, -TAKEN)
-    assert word.excess == pytest.approx(LIKELY - TAKEN)
+    assert word.least == pytest.approx(LIKELY - TAKEN)
 
 
 def test_a_word_of_several_tokens_is_one_and_a_mark_is_none() -> None:
