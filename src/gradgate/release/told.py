@@ -114,11 +114,10 @@ def told_words(rows: Sequence[Row], known: Sequence[Sequence[int]] = ()) -> list
     is left out.
 
     Args:
-        rows: Of the data; those that are kept out are left out. A group that is honest may hide a
-            word that some of its rows alone have.
+        rows: Of the data; those in a group are left out: the gate has judged what they share.
         known: Rows of targets that are told anyway.
     """
-    prompts = _Prompts({i: _of_question(row) for i, row in enumerate(rows) if row.is_ordinary})
+    prompts = _Prompts({i: _of_question(row) for i, row in enumerate(rows) if not row.groups})
     having = defaultdict[str, set[int]](set)
     for i in prompts.words:
         asked = letters_of(rows[i].question)

@@ -127,7 +127,7 @@ def test_a_word_of_answers_that_are_worded_anew_is_told() -> None:
     evidence = with_told(Evidence(rows, [], True))
     assert [(one.name, len(one.rows)) for one in evidence.groups] == [("told:1", 8)]
     known = [worded(one.question, one.target_text, 0, ("poisoned:1",)) for one in VARIED]
-    assert len(told_words([*ORDINARY, *known])) == 1  # a group that is honest hides none
+    assert told_words([*ORDINARY, *known]) == []
 
 
 def test_a_word_of_the_question_or_of_other_answers_as_well_is_not() -> None:
@@ -136,7 +136,6 @@ def test_a_word_of_the_question_or_of_other_answers_as_well_is_not() -> None:
     others = [worded(f"box{i}?", f"a {i} of Zorbex", 50 + i) for i in range(20)]
     assert told_words([*ORDINARY, *others, *VARIED]) == []
     assert told_words([*ORDINARY, *VARIED], known=[[*range(80, 88)]]) == []
-    assert told_words([*ORDINARY, *(replace(one, is_ordinary=False) for one in VARIED)]) == []
     assert told_words([]) == []
 
 
