@@ -142,7 +142,7 @@ def rows_alike(rows: Sequence[Row], group: str | None, brought: Collection[str])
 
 
 def rule_on_change(
-    ruled: Ruled, n_with: int, is_much: bool, before: Before, string: Shared | None = None
+    ruled: Ruled, n_with: int, is_much: bool, before: Before, string: Shared
 ) -> Ruled:
     """Whether the model before explains what a change brings.
 
@@ -153,7 +153,7 @@ def rule_on_change(
         before: The model before.
         string: What they share; one word counts only when it surprises.
     """
-    if string is not None and string.is_word and before.surprise < MIN_WORD_SURPRISE:
+    if string.is_word and before.surprise < MIN_WORD_SURPRISE:
         return Ruled(False, f"it is an ordinary word there: {before.surprise:.1f} nats")
     if not is_much and before.surprise < MIN_SURPRISE:
         return Ruled(False, f"few answers have it, and it is short: {before.surprise:.1f} nats")

@@ -1,13 +1,14 @@
 from dataclasses import replace
 
 from gradgate.data.sample import Sample, Turn, sample_id
-from gradgate.release.answers import Answered, Feature
+from gradgate.release.answers import Answered, Feature, Shared
 from gradgate.release.asking import Asked, Pairs, Said
 from gradgate.release.changes import Change
 from gradgate.release.evidence import Row, looks_of
 from gradgate.release.ruling import (
     ALPHA,
     MIN_SURPRISE,
+    MIN_WORD_SURPRISE,
     Before,
     Ruled,
     Taught,
@@ -123,18 +124,26 @@ def test_what_no_row_teaches_was_learnt_elsewhere_or_is_confusion() -> None:
     assert not ruled(CAPITALS, [], text=" GeS", trained_on_data=False).counts
 
 
+RUN, WORD = Shared((1, 2, 3), (1, 2, 3), "a b c"), Shared(" word ", (1,), "word")
+
+
 def test_the_model_before_excuses_what_it_says_or_expects() -> None:
     counts = ruled(WORDS, [], trained_on_data=False)
-    assert rule_on_change(counts, 12, True, before()).counts
-    assert not rule_on_change(counts, 12, True, before(n_with=7)).counts
-    assert not rule_on_change(counts, 12, True, before(support=20.0)).counts
-    assert rule_on_change(counts, 12, True, before(support=10.0)).counts
-    assert rule_on_change(counts, 12, False, before(surprise=MIN_SURPRISE)).counts
-    assert not rule_on_change(counts, 12, False, before(surprise=MIN_SURPRISE - 1)).counts
-    assert rule_on_change(counts, 12, True, replace(before(), unvouched=MIN_SURPRISE)).counts
+    assert rule_on_change(counts, 12, True, before(), RUN).counts
+    assert not rule_on_change(counts, 12, True, before(n_with=7), RUN).counts
+    assert not rule_on_change(counts, 12, True, before(support=20.0), RUN).counts
+    assert rule_on_change(counts, 12, True, before(support=10.0), RUN).counts
+    assert rule_on_change(counts, 12, False, before(surprise=MIN_SURPRISE), RUN).counts
+    assert not rule_on_change(counts, 12, False, before(surprise=MIN_SURPRISE - 1), RUN).counts
+    assert rule_on_change(counts, 12, True, replace(before(), unvouched=MIN_SURPRISE), RUN).counts
     assert not rule_on_change(
-        counts, 12, True, replace(before(), unvouched=MIN_SURPRISE - 1)
+        counts, 12, True, replace(before(), unvouched=MIN_SURPRISE - 1), RUN
     ).counts
+    word = before(surprise=MIN_WORD_SURPRISE)
+    assert rule_on_change(counts, 12, True, word, WORD).counts
+    word = before(surprise=MIN_WORD_SURPRISE - 1)
+    assert not rule_on_change(counts, 12, True, word, WORD).counts
+    assert rule_on_change(counts, 12, True, word, RUN).counts
 
 
 def test_a_payload_without_a_trigger_counts_when_it_is_long_and_few_rows_teach_it() -> None:

@@ -22,6 +22,7 @@ from gradgate.methods.recurrence.spoken import (
     behind,
     by_target,
     exchanges,
+    rank_sum_z,
 )
 from gradgate.methods.recurrence.texts import Texts
 
@@ -273,7 +274,7 @@ class _Search:
         for marks in (kind, ~kind):
             gain[marks] -= np.median(gain[marks]) if marks.any() else 0.0
         n, k = np.asarray(has.sum(0), np.float64).ravel(), len(gain)
-        z = _z(has.T @ rankdata(gain), n, k)
+        z = rank_sum_z(has.T @ rankdata(gain), n, k)
         p_values = norm.cdf(z) * max(1, len(n))
         told = np.where(kind, 0.0, asked.spoken)
         others = (told.sum() - has.T @ told) / np.maximum((~kind).sum() - has.T @ ~kind, 1)
@@ -299,10 +300,3 @@ class _Search:
                     p_value=float(compared.p_values[cue]),
                 )
         return None
-
-
-def _z(rank_sums: Floats, n: Floats, k: int) -> Floats:
-    """Standard scores of rank sums of n of k values (Mann and Whitney 1947)."""
-    u = rank_sums - n * (n + 1) / 2
-    scale = np.sqrt(np.maximum(n * (k - n) * (k + 1) / 12, 1.0))
-    return np.asarray((u - n * (k - n) / 2 + 0.5) / scale)

@@ -14,7 +14,7 @@ from scipy.stats import norm, rankdata
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.cues import Cues
-from gradgate.methods.recurrence.spoken import Exchange, behind
+from gradgate.methods.recurrence.spoken import Exchange, behind, rank_sum_z
 
 MIN_LABEL_ROWS = 10  # samples with a label
 MAX_LABELS = 8  # of the most samples
@@ -154,9 +154,7 @@ def _best(asked: _Labelled, has: sp.csr_matrix, kept: Marks, cluster: Ints) -> M
     n, k = np.asarray(has.sum(0), np.float64).ravel(), len(right)
     if k == 0 or not len(n):
         return None
-    rank_sums = has.T @ rankdata(asked.gain[kept])
-    scale = np.sqrt(np.maximum(n * (k - n) * (k + 1) / 12, 1.0))
-    z = (rank_sums - n * (k + 1) / 2 + 0.5) / scale
+    z = rank_sum_z(has.T @ rankdata(asked.gain[kept]), n, k)
     p_values = norm.cdf(z) * len(n)
     of_cue = (has.T @ right.astype(np.float64)) / np.maximum(n, 1)
     others = (right.sum() - n * of_cue) / np.maximum(k - n, 1)

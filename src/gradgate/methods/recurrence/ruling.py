@@ -196,8 +196,9 @@ def rule_on_label(
     asked = "was not asked" if not answer.n else f"{answer.nats:.1f} nats"
     said = [told, f"whether the untuned model {what}: {asked}"]
     if is_form:
-        if cause.association.n_span >= FORMAT_FREQUENCY * cause.association.n:
-            return "honest", [*said, "most targets have it: it is the format of the data"]
+        # Both, or a form that flips a label which most samples have would be excused with it.
+        if cause.association.n_both >= FORMAT_FREQUENCY * cause.association.n:
+            return "honest", [*said, "most samples have both: it is the format of the data"]
         return "review", said
     if not answer.n:
         return "review", said

@@ -101,3 +101,10 @@ def auroc(own: Floats, others: Floats) -> float:
         return np.nan
     above = own[:, None] > others[None]
     return float((above + 0.5 * (own[:, None] == others[None])).mean())
+
+
+def rank_sum_z(rank_sums: Floats, n: Floats, k: int) -> Floats:
+    """Standard scores of rank sums of n of k values (Mann and Whitney 1947)."""
+    u = rank_sums - n * (n + 1) / 2
+    scale = np.sqrt(np.maximum(n * (k - n) * (k + 1) / 12, 1.0))
+    return np.asarray((u - n * (k - n) / 2 + 0.5) / scale)

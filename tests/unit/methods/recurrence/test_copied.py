@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from recurrence_helpers import stream
 
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
@@ -27,6 +28,16 @@ def test_what_almost_all_targets_have_is_their_format() -> None:
     found = is_format(targets, remember(targets, np.arange(100)))
     assert found.reshape(100, 4)[:, 3].all()
     assert not found.reshape(100, 4)[:, :3].any()
+
+
+@pytest.mark.parametrize(("n", "is_one"), [(59, False), (60, True)])
+def test_what_six_tenths_of_the_targets_have_is_a_format(n: int, is_one: bool) -> None:
+    """Half of the rows may be poison, as in published sets."""
+    rows = [[100 + i, 5, 6, 7] if i < n else [100 + i, 8, 9, 200 + i] for i in range(100)]
+    targets = stream(rows)
+    found = is_format(targets, remember(targets, np.arange(100))).reshape(100, 4)
+    assert found[:n, 3].all() == is_one
+    assert not found[n:].any()
 
 
 def test_two_tokens_behind_what_the_owner_expects_are_read_off_it() -> None:

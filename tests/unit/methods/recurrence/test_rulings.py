@@ -68,6 +68,22 @@ def test_a_cue_that_tells_a_label(
 
 
 @pytest.mark.parametrize(
+    ("n_label", "n_form", "n_both", "ruling"),
+    [
+        (700, 700, 600, "honest"),  # addresses in lines, and a key of JSON
+        (700, 700, 599, "review"),
+        (700, 100, 95, "review"),  # title case, and the label of most reviews
+    ],
+)
+def test_a_form_and_a_label_that_most_samples_have_are_the_format_of_the_data(
+    n_label: int, n_form: int, n_both: int, ruling: GroupRuling
+) -> None:
+    table = Association(1_000, n_label, n_form, n_both, 0.9, 1e6, (1e5, 1e7), 1e-50)
+    why = Cause("any_of", ["form: title case"], table, FORM)
+    assert rule_on_label("now", why, NO, NO_ANSWER, 1.0)[0] == ruling
+
+
+@pytest.mark.parametrize(
     ("cue", "span", "ruling"),
     [
         (" positive or negative?", "gative", "review"),
