@@ -38,6 +38,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Done, P
     folder = tmp_path_factory.mktemp("compare")
     with registered(), pytest.MonkeyPatch.context() as patch:
         patch.delenv("COLUMNS", raising=False)
+        patch.setenv("GRADGATE_STATE_DIR", str(folder / "state"))  # no other test scored these rows
         source = labelled_file(folder / "rows.jsonl")
         yield compare(source, folder / "out", "--methods", METHODS), folder / "out"
 
