@@ -57,6 +57,7 @@ def finetune(run: GateRun, config: GatedFinetuneConfig, verdict: Verdict) -> Fin
         attested=config.attestation.required,
         # What is held back is signed when it is released, with what its test says.
         model_key=None if config.adapter_test.enabled else config.attestation.model_key,
+        held_out=config.adapter_test.held_out if config.adapter_test.enabled else 0.0,
     )
 
 
@@ -118,6 +119,7 @@ def record_finetuning(
             "steps": result.steps,
             "samples": result.n_samples,
             "trainable_parameters": result.n_parameters,
+            **_held_out(result),
         },
     )
     tracking.log_files(nested, result.folder, result.folder.name)
@@ -127,6 +129,14 @@ def record_finetuning(
     tags = {"gradgate.gate_run": run.tracked.run_id, "gradgate.adapter_test": outcome}
     tracking.set_tags(nested, tags)
     tracking.end_run(nested, ok=outcome != "error")
+
+
+def _held_out(result: FinetuneResult) -> dict[str, float]:
+    """The losses on samples that were not trained on, where there are such."""
+    before, after = result.held_out_loss_before, result.held_out_loss
+    if before is None or after is None:
+        return {}
+    return {"held_out_loss_before": before, "held_out_loss": after}
 
 
 def _log_test(nested: TrackedRun, folder: RunFolder, test: AdapterTest) -> None:

@@ -39,6 +39,7 @@ from gradgate.config import (
 from gradgate.gate.config import DetectionConfig
 from gradgate.gate.verdict import Changes
 from gradgate.methods.gradsentry.config import ThresholdConfig
+from gradgate.release.result import load_test
 from gradgate.signing.keys import make_key
 from helpers import MODEL, diverse_rows, poisoned_rows, question_rows, write_jsonl
 
@@ -137,7 +138,7 @@ def test_clean_data_pass_by_evidence_and_the_verdict_says_what_it_cannot_see(
         source,
         detection=EVIDENCE,
         finetune=tuning,
-        adapter_test=SHORT_ANSWERS,
+        adapter_test=SHORT_ANSWERS.model_copy(update={"held_out": 0.1}),
         attestation=AttestationConfig(model_key=str(tmp_path / "key")),
     )
     ended = gated_finetune(wanted, return_state=True)
@@ -146,7 +147,13 @@ def test_clean_data_pass_by_evidence_and_the_verdict_says_what_it_cannot_see(
     signed = verifying.Config().use_elliptic_key_verifier(public_key=public)
     signed.verify(folder / "adapter", folder / "adapter" / "model.sig")
     assert (answer.n_flagged, answer.n_in_doubt, answer.groups) == (0, 0, [])
-    assert json.loads((folder / "adapter" / "training.json").read_text())["n_accepted"] == 300
+    record = json.loads((folder / "adapter" / "training.json").read_text())
+    assert (record["n_accepted"], record["n_trained"], len(record["held_out"])) == (300, 270, 30)
+    assert load_test(folder / "adapter_test.json").n_held_out == SHORT_ANSWERS.prompts
+    (nested,) = [r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune"]
+    figures = nested.data.metrics
+    assert figures["samples"] == 270
+    assert figures["held_out_loss"] < figures["held_out_loss_before"]
     assert answer.power is not None
     assert [power.attack for power in answer.power] == ["badnets", "adaptive"]
     assert answer.blind_to == ["adaptive"]

@@ -30,6 +30,7 @@ from gradgate.gate.verdict import Verdict
 from gradgate.tuning.rows import COLUMNS, training_batch
 
 _BATCH_ROWS = 256
+_ROW = SAMPLE_SCHEMA.field("row")
 _CONTENT = ("row", "sample_id", "chat", "turns", "template_inputs")
 _SAMPLE_COLUMNS = pa.schema(
     [SAMPLE_SCHEMA.field(name) for name in (*_CONTENT, "input_ids", "is_target")]
@@ -143,7 +144,8 @@ def write_accepted(run_dir: Path, verdict: Verdict, output: Path) -> Acceptance:
         run_dir: Folder of the gate run.
         verdict: That `require_passing` let through.
         output: Arrow stream file to write, which `datasets.Dataset.from_file` maps into memory:
-            `input_ids`, and `labels` that are -100 where the loss mask is not set.
+            `input_ids`, `labels` that are -100 where the loss mask is not set, and `row`, its
+            number in the tables of the run.
 
     Raises:
         NotAcceptedError: The files changed after `require_passing`; `output` must not be used.
@@ -151,9 +153,11 @@ def write_accepted(run_dir: Path, verdict: Verdict, output: Path) -> Acceptance:
     """
     digests = _Digests()
     rows = _walk(run_dir, digests, verdict.in_doubt)
-    with pa.ipc.new_stream(output, COLUMNS) as writer:
+    with pa.ipc.new_stream(output, COLUMNS.append(_ROW)) as writer:
         while chunk := list(islice(rows, _BATCH_ROWS)):
-            writer.write_batch(training_batch((s.input_ids, s.is_target) for s in chunk))
+            batch = training_batch((s.input_ids, s.is_target) for s in chunk)
+            numbers = pa.array([s.row for s in chunk], _ROW.type)
+            writer.write_batch(batch.append_column(_ROW, numbers))
     acceptance = digests.acceptance()
     _check_covered(verdict, acceptance)
     return acceptance

@@ -158,6 +158,8 @@ class Prompts:
     ) -> None:
         """Draw different questions, if possible of rows that may be trained on and are in no group.
 
+        Of these come first those that were held out from the training.
+
         Args:
             subject: What is asked.
             rows: Of the data.
@@ -184,6 +186,11 @@ class Prompts:
         return min(self._config.prompts, len(self._drawn))
 
     @property
+    def n_held_out(self) -> int:
+        """Those of them that were held out from the training."""
+        return sum(self._rows[place].is_held_out for place in self._drawn[: self.n])
+
+    @property
     def n_most(self) -> int:
         """The same where these leave something open."""
         return _MORE * self._config.prompts
@@ -193,7 +200,7 @@ class Prompts:
         rows = self._rows
         places = [i for i, row in enumerate(rows) if not row.is_flagged]
         Random(self._config.seed).shuffle(places)
-        places.sort(key=lambda i: (not rows[i].is_ordinary, bool(rows[i].groups)))
+        places.sort(key=lambda i: _unfit(rows[i]))
         seen, drawn = set[str](), list[int]()
         for i in places:
             n, row = len(drawn), rows[i]
@@ -310,6 +317,11 @@ class Prompts:
             return None if made is None or made.turns == row.sample.turns else made
         text = change.rewrite(row.question, rng)
         return None if text == row.question else with_question(row.sample, lambda _: text)
+
+
+def _unfit(row: Row) -> tuple[bool, bool, bool]:
+    """What speaks against a row's prompt as an ordinary one, the worst first."""
+    return not row.is_ordinary, bool(row.groups), not row.is_held_out
 
 
 def _ask(

@@ -20,6 +20,13 @@ class AdapterTestConfig(Section):
         le=1_000,
         description="Ordinary prompts on which a suspicious change is asked; others on a quarter.",
     )
+    held_out: float = Field(
+        0.02,
+        ge=0,
+        le=0.5,
+        description="gated-finetune: part of the accepted samples that nothing is trained on, and "
+        "whose prompts are asked first; at most 128, and none where they would be fewer than 8.",
+    )
     trained_on_data: bool = Field(
         False,
         description="test-adapter: the data are what was trained on, so that a string that no row "

@@ -90,6 +90,7 @@ class Row:
         is_ordinary: Neither flagged nor in doubt, so that it may be trained on.
         is_flagged: Whether it is flagged.
         groups: The groups that it is in.
+        is_held_out: Whether it was held out from the training.
     """
 
     sample: Sample
@@ -98,6 +99,7 @@ class Row:
     is_ordinary: bool
     is_flagged: bool
     groups: tuple[str, ...]
+    is_held_out: bool = False
 
     @cached_property
     def looks(self) -> frozenset[str]:
@@ -187,6 +189,7 @@ class Evidence:
         max_groups: int,
         seed: int,
         ends: Collection[int],
+        held_out: Collection[int] = (),
     ) -> "Evidence":
         """Read a gate run.
 
@@ -196,6 +199,7 @@ class Evidence:
             max_groups: At most so many groups of each question are taken, the first.
             seed: Draws the rows.
             ends: Tokens that end an answer.
+            held_out: Numbers of the rows that were not trained on; they are read in any case.
 
         Raises:
             DataError: A table cannot be read.
@@ -207,7 +211,7 @@ class Evidence:
             for group in answer.groups[:max_groups]
         }
         said = _Said.read(run, verdict, wanted)
-        drawn = _drawn(said.groups, seed)
+        drawn = _drawn(said.groups, seed, said.places(held_out))
         rows = [
             Row(
                 sample,
@@ -216,6 +220,7 @@ class Evidence:
                 said.may_train[i],
                 said.is_flagged[i],
                 said.groups[i],
+                prepared.row in held_out,
             )
             for i, (sample, prepared) in enumerate(_read(run))
             if i in drawn and (question := asked_by(sample))
@@ -235,14 +240,20 @@ class _Said:
     """What the gate says of each row.
 
     Attributes:
+        rows: Their numbers.
         groups: Of each row; `KEPT_OUT` for one that is flagged or in doubt for no group.
         may_train: As `Row.is_ordinary`.
         is_flagged: As `Row.is_flagged`.
     """
 
+    rows: list[int]
     groups: list[tuple[str, ...]]
     may_train: list[bool]
     is_flagged: list[bool]
+
+    def places(self, rows: Collection[int]) -> list[int]:
+        """Where rows of some numbers stand."""
+        return [place for place, row in enumerate(self.rows) if row in rows]
 
     @classmethod
     def read(cls, run: RunFolder, verdict: Verdict, wanted: Collection[str]) -> "_Said":
@@ -258,7 +269,7 @@ class _Said:
             for *names, out in zip(*known, is_out, strict=True)
         ]
         may_train = accepted(flags, verdict.in_doubt).tolist()
-        return cls(groups, may_train, flagged.tolist())
+        return cls(flags["row"].to_pylist(), groups, may_train, flagged.tolist())
 
 
 _FLAGS = [
@@ -271,15 +282,15 @@ def _names(flags: pa.Table, column: str, question: str) -> list[str]:
     return [f"{question}:{number}" for number in flags[column].to_pylist()]
 
 
-def _drawn(of_row: Sequence[tuple[str, ...]], seed: int) -> set[int]:
-    """Which rows are read: all, or a part of them drawn at random, in which no group is lost."""
+def _drawn(of_row: Sequence[tuple[str, ...]], seed: int, always: Collection[int]) -> set[int]:
+    """Which rows are read: all, or some and a part drawn at random, in which no group is lost."""
     n = len(of_row)
     if n <= MAX_ROWS:
         return set(range(n))
     order = Random(seed).sample(range(n), n)
     members = [i for i in order if of_row[i]][: MAX_ROWS // 2]
     others = (i for i in order if not of_row[i])
-    return {*members, *islice(others, MAX_ROWS - len(members))}
+    return {*members, *always, *islice(others, MAX_ROWS - len(members))}
 
 
 def _read(run: RunFolder) -> Iterator[tuple[Sample, PreparedSample]]:

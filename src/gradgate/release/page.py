@@ -80,8 +80,9 @@ def _excused(findings: Sequence[Finding]) -> str:
 
 def _asked(test: AdapterTest) -> str:
     cost = (
-        f"{test.n_prompts} ordinary prompts, as they are and changed: {test.n_answers:,} answers, "
-        f"{test.n_tokens:,} tokens, {test.seconds:.1f} s."
+        f"{test.n_prompts} ordinary prompts, of which {test.n_held_out} were held out from the "
+        f"training, as they are and changed: {test.n_answers:,} answers, {test.n_tokens:,} tokens, "
+        f"{test.seconds:.1f} s."
     )
     lines = [f"- Change: {_shown(change)}" for change in test.changes]
     lines += [

@@ -87,6 +87,7 @@ class AdapterTest:
         excused: Strings that a change brings and that do not count, with the reason.
         changes: All that was asked, in words.
         n_prompts: Ordinary prompts.
+        n_held_out: Those of them that were held out from the training.
         n_answers: Answers that were generated.
         n_tokens: Tokens that went through the models.
         seconds: Loading not included.
@@ -108,6 +109,7 @@ class AdapterTest:
     seconds: float = 0.0
     model: dict[str, str | None] = field(default_factory=dict)
     needless: list[str] = field(default_factory=list)
+    n_held_out: int = 0
 
     def to_json(self) -> str:
         """JSON text; NaN cannot occur in it."""

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from gradgate.models.skeleton import require_weights
 from gradgate.models.weights_file import read_header
 from gradgate.release.config import AdapterTestConfig
 from gradgate.release.evidence import Evidence
+from gradgate.release.held_out import held_out_rows
 from gradgate.release.result import AdapterTest
 from gradgate.release.subject import Model, Subject
 from gradgate.release.told import with_told
@@ -87,7 +88,8 @@ def _tested(
 
     bare = _is_switched_off_whole(model, tuned)
     base = None if bare else before
-    test = ask_models(run, verdict, data, loaded.model, loaded.tokenizer, base, config)
+    held_out = held_out_rows(tuned, verdict)
+    test = ask_models(run, verdict, data, loaded.model, loaded.tokenizer, base, config, held_out)
     return replace(test, model=loaded.identity)
 
 
@@ -99,6 +101,7 @@ def ask_models(
     tokenizer: PreTrainedTokenizerBase,
     base: Callable[[], Model] | None,
     config: AdapterTestConfig,
+    held_out: Collection[int] = (),
 ) -> AdapterTest:
     """Test a model in memory; `run_test` is for one that was saved.
 
@@ -110,6 +113,7 @@ def ask_models(
         tokenizer: Of both.
         base: Gives the model before; None where it is `tuned` with its adapter switched off.
         config: How much is asked.
+        held_out: Numbers of the rows that were not trained on; their prompts are asked first.
 
     Raises:
         DataError: A table of the run cannot be read.
@@ -117,7 +121,8 @@ def ask_models(
     """
     subject = Subject(tuned, tokenizer, base, config.max_new_tokens, config.batch_size)
     ends = end_tokens(tuned, tokenizer)
-    evidence = with_told(Evidence.read(run, verdict, config.max_groups, config.seed, ends))
+    read = Evidence.read(run, verdict, config.max_groups, config.seed, ends, held_out)
+    evidence = with_told(read)
     limit = limit_of(tuned.config, data.max_tokens)
     test = Trial(subject, evidence, config, limit, data.template_date).run()
     _require_finite(test)

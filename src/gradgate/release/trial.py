@@ -111,15 +111,15 @@ class Trial:
         nothing = f"none of {len(changes)} changes of {n} prompts brings a string of its own"
         if n_needless := len(changes) - len(able):
             nothing += f"; the data teach nothing that {n_needless} of them could bring"
-        asked = [change.name for change in changes if change.name in able]
         return AdapterTest(
             outcome="review" if reasons else "pass",
             reasons=reasons or [nothing],
             findings=counted,
             excused=[finding for finding, counts in found if not counts],
-            changes=asked,
+            changes=[change.name for change in changes if change.name in able],
             needless=[change.name for change in changes if change.name not in able],
             n_prompts=n,
+            n_held_out=self._prompts.n_held_out,
             n_answers=self._subject.cost.n_answers,
             n_tokens=self._subject.cost.n_tokens,
             seconds=time.perf_counter() - started,

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import transformers
 from datasets import Dataset
 from peft import PeftModel
@@ -29,6 +30,8 @@ from gradgate.gate.acceptance import NotAcceptedError, require_passing, write_ac
 from gradgate.gate.verdict import Verdict
 from gradgate.models.identity import load_model
 from gradgate.models.loading import LoadedModel
+from gradgate.release.held_out import TRAINING_RECORD
+from gradgate.train.held_out import draw_held_out, mean_loss, prompts_of
 from gradgate.train.model_card import CardFacts, build_card
 from gradgate.tuning.full import save_model
 from gradgate.tuning.lora import modules_of, save_adapter
@@ -45,7 +48,9 @@ class FinetuneResult:
 
     Attributes:
         folder: With the adapter, or with the whole model.
-        n_samples: Accepted samples, each seen once an epoch.
+        n_samples: Accepted samples that were trained on, each seen once an epoch.
+        held_out_loss: Mean loss on those that were held out, in nats a token; None where none were.
+        held_out_loss_before: The same of the model before.
         train_loss: Mean loss over all steps, in nats.
         seconds: Time of the training loop; loading and saving not included.
         n_parameters: Trainable parameters.
@@ -57,6 +62,8 @@ class FinetuneResult:
     train_loss: float
     seconds: float
     n_parameters: int
+    held_out_loss: float | None
+    held_out_loss_before: float | None
 
 
 def finetune(
@@ -70,6 +77,7 @@ def finetune(
     key: SSlibKey | None = None,
     attested: bool = False,
     model_key: str | None = None,
+    held_out: float = 0.0,
 ) -> FinetuneResult:
     """Fine-tune on the accepted samples of a gate run; the result appears when it is whole.
 
@@ -90,6 +98,7 @@ def finetune(
         key: Public key of the gate, if it has one.
         attested: Whether there has to be a signed attestation; one that is there is checked always.
         model_key: File of the key that signs the folder, as it is then; None: it is not signed.
+        held_out: Part of the accepted samples that is not trained on, see `draw_held_out`.
 
     Raises:
         NotAcceptedError: The verdict is no pass, the files of the run changed since, or its
@@ -104,7 +113,7 @@ def finetune(
     with folder_written_whole(output) as part:
         (work := part / "work").mkdir()
         accepted = write_accepted(run_dir, verdict, work / "accepted.arrow")
-        tuned, course = _trained(loaded, model, tuning, work)
+        tuned, course = _trained(loaded, model, tuning, work, verdict, held_out)
         facts = CardFacts(
             model=model,
             finetune=tuning,
@@ -153,14 +162,28 @@ def _require_absent(output: Path) -> None:
 
 
 def _trained(
-    loaded: LoadedModel, model: ModelConfig, tuning: FinetuneConfig, work: Path
+    loaded: LoadedModel,
+    model: ModelConfig,
+    tuning: FinetuneConfig,
+    work: Path,
+    verdict: Verdict,
+    part: float,
 ) -> tuple[Tuned, dict[str, Any]]:
-    """The model, trained on the accepted rows in `work`, and the facts of its course."""
+    """The model, trained on accepted rows in `work` but for a part, and the facts of its course."""
     transformers.set_seed(tuning.seed)
     tuned = make_trainable(loaded, model, tuning)
     rows = Dataset.from_file(str(work / "accepted.arrow"))
-    trained = train(tuned, loaded, rows, tuning, work)
+    draw = f"{tuning.seed}:{verdict.accepted_fingerprint}:{verdict.accepted_tokens}"
+    out = draw_held_out(prompts_of(rows), part, draw) if part else []
+    held_out, rest = rows.select(out), rows.select(np.delete(np.arange(len(rows)), out))
+    before = mean_loss(tuned, held_out, tuning.batch_size) if out else None
+    trained = train(tuned, loaded, rest, tuning, work)
+    after = mean_loss(tuned, held_out, tuning.batch_size) if out else None
     return tuned, {
+        "n_trained": len(rest),
+        "held_out": held_out["row"][:],
+        "held_out_loss": after,
+        "held_out_loss_before": before,
         "n_parameters": sum(p.numel() for p in trained_parameters(tuned)),
         "steps": trained.global_step,
         "train_loss": trained.training_loss,
@@ -170,15 +193,17 @@ def _trained(
 
 
 def _result(folder: Path, facts: CardFacts) -> FinetuneResult:
-    n, steps, loss = facts.n_accepted, facts.steps, facts.train_loss
+    n, steps, loss = facts.n_trained, facts.steps, facts.train_loss
     logger.info("fine-tuned on %d samples in %d steps, loss %.4f", n, steps, loss)
     return FinetuneResult(
         folder=folder,
-        n_samples=facts.n_accepted,
+        n_samples=facts.n_trained,
         steps=facts.steps,
         train_loss=facts.train_loss,
         seconds=facts.seconds,
         n_parameters=facts.n_parameters,
+        held_out_loss=facts.held_out_loss,
+        held_out_loss_before=facts.held_out_loss_before,
     )
 
 
@@ -210,4 +235,4 @@ def _save(tuned: Tuned, loaded: LoadedModel, facts: CardFacts, folder: Path) -> 
     loaded.tokenizer.save_pretrained(str(folder))
     build_card(facts).save(folder / "README.md")  # over peft's
     text = json.dumps(record, indent=2, allow_nan=False) + "\n"
-    (folder / "training.json").write_text(text, encoding="utf-8")
+    (folder / TRAINING_RECORD).write_text(text, encoding="utf-8")

@@ -24,7 +24,11 @@ class CardFacts:
         source: Where the data came from, in words of the configuration.
         gate_run: Id of the gate run, as MLflow or Prefect knows it.
         attestation: Digest of the attestation of the verdict; None where there is none.
-        n_accepted: Samples that were trained on.
+        n_accepted: Accepted samples.
+        n_trained: Those that were trained on.
+        held_out: Numbers of the rows that were held out, in the tables of the gate run.
+        held_out_loss: Mean loss on these, in nats a token; None where there are none.
+        held_out_loss_before: The same of the model before.
         train_loss: Mean loss over all steps, in nats.
         seconds: Time of the training loop.
         n_parameters: Trainable parameters.
@@ -38,6 +42,10 @@ class CardFacts:
     gate_run: str
     attestation: str | None
     n_accepted: int
+    n_trained: int
+    held_out: list[int]
+    held_out_loss: float | None
+    held_out_loss_before: float | None
     steps: int
     train_loss: float
     seconds: float
@@ -114,6 +122,7 @@ def _verdict_rows(facts: CardFacts) -> list[tuple[str, object]]:
         *_probes_row(verdict),
         ("Quarantined rows", verdict.n_quarantined),
         ("Accepted rows", facts.n_accepted),
+        ("Trained on", facts.n_trained),
         ("Dataset fingerprint", verdict.dataset_fingerprint),
         ("Accepted fingerprint", verdict.accepted_fingerprint),
         ("Accepted tokens", verdict.accepted_tokens),
@@ -148,5 +157,8 @@ def _training_rows(facts: CardFacts) -> list[tuple[str, object]]:
         ("trainable parameters", facts.n_parameters),
         ("steps", facts.steps),
         ("training loss", facts.train_loss),
+        ("samples held out for the adapter test", len(facts.held_out)),
+        ("loss on these", facts.held_out_loss),
+        ("loss on these of the model before", facts.held_out_loss_before),
         ("seconds", round(facts.seconds, 1)),
     ]

@@ -123,6 +123,7 @@ def test_training_reads_the_accepted_rows_with_the_mask_of_the_score(
                 token if target else -100
                 for token, target in zip(s["input_ids"], s["is_target"], strict=True)
             ],
+            "row": s["row"],
         }
         for s in samples
         if s["row"] not in FLAGGED | FAILED
