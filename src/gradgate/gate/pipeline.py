@@ -191,7 +191,8 @@ def _asked(name: str, config: GateConfig, model: ModelHandle, trusted: Prepared 
     method = method_named(name)
     others = OtherScores(method, _canary_model(config, model))
     ask, source = Likelihood(model, config.scoring, _store(config)), probes_of(config)
-    access = ModelAccess(model, ask, others, None if source is None else source.probes)
+    probes = None if source is None else source.probes
+    access = ModelAccess(model, ask, others, probes, ask.describe)
     path = trusted.samples_path if trusted is not None and method.takes_reference else None
     settings = config.detection.settings_of(name)
     return Asked(method, settings, path, access, _rehearsal(method, config, model))

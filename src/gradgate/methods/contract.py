@@ -30,6 +30,10 @@ SettingsT = TypeVar("SettingsT", bound=Section)
 # for the first one, and for all of a sequence that cannot be scored.
 AskModel = Callable[[Sequence[Sequence[int]]], list[Floats]]
 
+# Token ids of some sequences -> for each the mean of its hidden states in the middle of the model;
+# NaN for a sequence for which these are not finite. (n, d)
+DescribeModel = Callable[[Sequence[Sequence[int]]], Floats]
+
 # Samples that are no rows, such as those of a reference -> their lines, with the signals that the
 # method needs.
 ScoreSamples = Callable[[Sequence[Sample]], "Scores"]
@@ -59,12 +63,14 @@ class ModelAccess:
         ask: As in `Scores`.
         score: As in `Scores`.
         probes: As in `Scores`.
+        describe: As in `Scores`.
     """
 
     handle: ModelHandle
     ask: AskModel | None = None
     score: ScoreSamples | None = None
     probes: ProbeSet | None = None
+    describe: DescribeModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +93,8 @@ class Scores:
         probes: The probing set that the signals were taken against; None where there was none.
         is_copy: Whether poison was planted in these rows, to see whether a method finds it; one may
             leave out what takes long and could only find more.
+        describe: What the untuned model makes of token sequences; only for a method that needs
+            tokens.
     """
 
     rows: Ints
@@ -101,6 +109,7 @@ class Scores:
     model: ModelHandle | None = None
     probes: ProbeSet | None = None
     is_copy: bool = False
+    describe: DescribeModel | None = None
 
     @property
     def n(self) -> int:

@@ -1,4 +1,4 @@
-"""Log-probabilities of token sequences that are no rows, for methods that ask the model."""
+"""What a model says of token sequences that are no rows, for methods that ask it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 from gradgate.common.arrays import Floats
 from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens
+from gradgate.gradients.hidden_states import hidden_states
 from gradgate.gradients.token_logp import unpacked
 from gradgate.models.handle import ModelHandle
 from gradgate.scoring.samples import SampleScorer
@@ -38,3 +39,22 @@ class Likelihood:
             if score.token_logp is not None:
                 answers[i] = unpacked(score.token_logp).astype(np.float64)
         return answers
+
+    def describe(self, sequences: Sequence[Sequence[int]]) -> Floats:
+        """For each sequence the mean hidden state behind the middle block, but for its first token.
+
+        Returns:
+            NaN for a sequence of one token, and where it is not finite. (n, d)
+
+        Raises:
+            ModelError: The model cannot be loaded, or does not fit into memory.
+        """
+        loaded = self._score.loaded()
+        asked = [i for i, ids in enumerate(sequences) if len(ids) > 1]
+        tokens = [
+            Tokens(list(sequences[i]), [False] + [True] * (len(sequences[i]) - 1)) for i in asked
+        ]
+        found = np.full((len(sequences), loaded.n_hidden), np.nan)
+        middle = loaded.model.config.get_text_config().num_hidden_layers // 2
+        found[asked] = hidden_states(loaded, tokens, [middle])[:, 0]
+        return found

@@ -55,8 +55,7 @@ class SampleScorer:
         by_key = {content_digest(sample): sample for sample in samples}
         if not by_key:
             return []
-        if self._model is None:
-            self._model = self._handle.identify()
+        self._model = self._model or self._handle.identify()
         if self._store_path is None:
             found = self._scored(by_key)
         else:
@@ -69,16 +68,25 @@ class SampleScorer:
                 found |= new
         return [found[content_digest(sample)] for sample in samples]
 
+    def loaded(self) -> LoadedModel:
+        """The model; it is loaded once.
+
+        Raises:
+            ModelError: It cannot be loaded.
+        """
+        self._model = self._model or self._handle.identify()
+        self._loaded = self._loaded or self._model.load()
+        return self._loaded
+
     def _scored(self, samples: dict[bytes, Tokens]) -> dict[bytes, Score]:
         if not samples:
             return {}
         longest = max(len(sample.input_ids) for sample in samples.values())
         if self._scorer is None or longest > self._longest:
-            assert self._model is not None
-            self._loaded = self._loaded or self._model.load()
+            loaded = self.loaded()
             if self._probes is not None and self._safety is None:
-                self._safety = self._probes.build(self._loaded)
+                self._safety = self._probes.build(loaded)
             self._longest = 2 ** longest.bit_length()  # few longer ones make a new scorer
-            self._scorer = Scorer(self._loaded, self._config, self._longest, safety=self._safety)
+            self._scorer = Scorer(loaded, self._config, self._longest, safety=self._safety)
         found = self._scorer.score(list(samples.values()))
         return dict(zip(samples, found, strict=True))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import DataConfig, ModelConfig, ScoringConfig
@@ -106,3 +107,21 @@ def test_what_the_store_knows_is_not_asked_again(tmp_path: Path) -> None:
     for one, other in zip(found, again, strict=True):
         assert one.tolist()[1:] == other.tolist()[1:]
     assert found[0].tolist()[1:] == found[2].tolist()[1:]
+
+
+def test_a_sequence_is_described_by_its_states_in_the_middle(loaded: LoadedModel) -> None:
+    model = Counting(CONFIG)
+    asked = Likelihood(model, SCORING, None)
+    sequences = [[1, 5, 9, 30], [7], [4, 4]]
+    found = asked.describe(sequences)
+    assert found.shape == (3, loaded.n_hidden)
+    assert np.isnan(found[1]).all()
+    n_layers = loaded.model.config.num_hidden_layers
+    for place in (0, 2):
+        with torch.no_grad():
+            states = loaded.model(torch.tensor([sequences[place]]), output_hidden_states=True)
+        middle = states.hidden_states[n_layers // 2][0, 1:].mean(dim=0)
+        np.testing.assert_allclose(found[place], middle.numpy(), rtol=1e-4, atol=1e-5)
+    asked(sequences)
+    assert model.n_loaded == 1
+    assert asked.describe([]).shape == (0, loaded.n_hidden)

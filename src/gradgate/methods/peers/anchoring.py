@@ -28,10 +28,10 @@ from pydantic import Field
 from gradgate.common.arrays import Floats
 from gradgate.data.sample import Sample
 from gradgate.data.tokens import Tokens
+from gradgate.gradients.hidden_states import hidden_states
 from gradgate.methods.contract import Detection, Method, Question, Scores
 from gradgate.methods.peers.anchors import Anchors, AnchorsConfig, nearer, read_anchors
 from gradgate.methods.peers.cutoff import cutoff, detection
-from gradgate.methods.peers.features import hidden_states
 from gradgate.methods.peers.head_products import cosines, mean_direction
 from gradgate.methods.peers.judging import loaded_model, scored_tokens
 from gradgate.models.loading import LoadedModel

@@ -16,9 +16,9 @@ from gradgate.data.tokens import Tokens
 from gradgate.errors import ModelError
 from gradgate.gradients.head import HeadBackward
 from gradgate.gradients.head_input import padded_forward
+from gradgate.gradients.hidden_states import in_batches
 from gradgate.gradients.logits import Room
 from gradgate.gradients.predicting import predicted_tokens, predicting_ids, predicting_positions
-from gradgate.methods.peers.features import in_batches
 from gradgate.models.loading import LoadedModel
 
 

@@ -33,10 +33,10 @@ from gradgate.common.arrays import Floats
 from gradgate.data.sample import Sample
 from gradgate.errors import ConfigError, ModelError
 from gradgate.gradients.head_input import padded_forward
+from gradgate.gradients.hidden_states import hidden_states
 from gradgate.methods.contract import Detection, Method, Question, Scores
 from gradgate.methods.peers.anchors import AnchorsConfig, nearer, read_anchors
 from gradgate.methods.peers.cutoff import cutoff, detection
-from gradgate.methods.peers.features import hidden_states
 from gradgate.methods.peers.judging import loaded_model, scored_tokens
 from gradgate.models.loading import LoadedModel
 from gradgate.safety.probes import ProbeSet

@@ -17,8 +17,8 @@ from gradgate.common.arrays import Floats, Ints
 from gradgate.config import Section
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ModelError
+from gradgate.gradients.hidden_states import Pool, hidden_states
 from gradgate.methods.contract import Scores
-from gradgate.methods.peers.features import Pool, hidden_states
 from gradgate.methods.peers.judging import loaded_model, scored_tokens
 from gradgate.models.hardware import is_out_of_memory
 from gradgate.models.head import find_head

@@ -14,7 +14,6 @@ from scipy.stats import norm, rankdata
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.cues import Cues
-from gradgate.methods.recurrence.mislabelling_cues import Mislabelling, mislabelling
 from gradgate.methods.recurrence.spoken import (
     MIN_OTHERS,
     Exchange,
@@ -115,7 +114,7 @@ class DetachingCues:
         note: Why nothing can be said of cues, in words; None where something can.
     """
 
-    found: list[Detaching | Mislabelling]
+    found: list[Detaching]
     note: str | None = None
 
 
@@ -137,9 +136,7 @@ def detaching(
     having = by_target(known)
     alone = [some[0] for some in having if len(some) == 1]
     if len(alone) < MIN_OTHERS:
-        labelled, unknown = mislabelling(known, having, cues, cluster, ask, seed)
-        why = f"too few rows have a target of their own, and {unknown}"
-        return DetachingCues([*labelled], None if unknown is None else _unknown(why))
+        return DetachingCues([], _unknown("too few rows have a target of their own"))
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(alone)[:_N_OTHERS].tolist()
     others = [known[i].prompt for i in drawn]
@@ -150,7 +147,7 @@ def detaching(
         return DetachingCues([], _unknown(f"{why} ({first.mean:.0%} of targets)"))
     rest = _ask(known, samples[_N_FIRST:], others, _N_EACH, ask)
     search = _Search(first.and_also(rest), cues, cluster)
-    found = list[Detaching | Mislabelling]()
+    found = list[Detaching]()
     n_looks = 0
     while (best := search.best()) is not None:
         carriers = search.carriers(best.cue)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks, distinct
-from gradgate.methods.contract import AskModel
+from gradgate.methods.contract import Scores
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
 from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Answer, Asker
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
@@ -68,22 +68,21 @@ class Search:
         cues: Of the prompts.
     """
 
-    def __init__(self, texts: Texts, ask: AskModel | None, is_copy: bool = False) -> None:
-        """Take distinct samples, and the untuned model; without it nothing is known.
+    def __init__(self, texts: Texts, scores: Scores) -> None:
+        """Take distinct samples of scored ones; without the model nothing is known.
 
         In a copy of the data what takes long is left out.
         """
-        self._is_copy = is_copy
+        self._scores = scores
         self._texts = texts
         self._n = len(texts.rows)
-        self._ask = ask
         self.prompts = stream_of(texts.table, texts.rows, "prompt", texts.is_own)
         self.targets = stream_of(texts.table, texts.rows, "target", texts.is_open)
         of_prompts = remember(self.prompts, np.arange(self._n))
         self.cluster = clusters(of_prompts.gram, self.prompts.sample, self._n)
         self._words: Words = inserted_words(self.prompts, of_prompts, self.cluster)
         words = self.prompts.ids[self._words.number >= 0]
-        self._asker = Asker(texts.table, texts.rows, ask, words)
+        self._asker = Asker(texts.table, texts.rows, scores.ask, words)
         self.strings = triggers(self.prompts, self._words, self.cluster)
         self.cues: Cues = read_cues(
             self.prompts, self._words, self.strings, texts.table, texts.prompts
@@ -327,16 +326,13 @@ class Search:
 
     def _unspoken(self, known: list[Finding]) -> tuple[list[Finding], list[str]]:
         """Targets, cues and words that nothing speaks for; and what is not known."""
-        if self._ask is None or self._is_copy:
+        if (ask := self._scores.ask) is None or self._scores.is_copy:
             return [], []
-        asked = Unspoken(self._texts, self.cues, self.cluster, self._ask, self._asker.seed)
-        taken = suspicious(known, self._n)
-        found, notes = asked.of_targets(taken, self._cause, self._text)
-        flagged = suspicious([f for f in known if f.ruling == "poison"], self._n)
-        by_cue, more = asked.of_cues(taken := taken | suspicious(found, self._n), flagged)
-        taken |= suspicious(by_cue, self._n)
-        found += by_cue + asked.of_words(self.targets, self.prompts, taken, self._cause)
-        return found, [*notes, *more]
+        asked = Unspoken(
+            *(self._texts, self.targets, self.prompts, self.cues, self.cluster),
+            *(ask, self._scores.describe, self._asker.seed),
+        )
+        return asked.run(known, self._cause, self._text)
 
     def _jailbreaks(self) -> list[Finding]:
         """What prompts share that are answered although the model refuses them."""

@@ -61,7 +61,7 @@ def _found(rows: Rows) -> tuple[Found, str | None]:
     """The groups in all samples, and why nothing can be said of triggers."""
     chosen = mined(rows.sample_ids, rows.lengths)
     texts = rows.texts() if rows.scores.n <= MAX_ROWS else rows.texts_of(chosen)
-    search = Search(texts, rows.scores.ask, rows.scores.is_copy)
+    search = Search(texts, rows.scores)
     found = search.run()
     if len(chosen) == rows.n:
         return found, why_silent(texts)

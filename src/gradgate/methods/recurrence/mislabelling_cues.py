@@ -1,7 +1,10 @@
-"""Cues in whose prompts the labels are not those that the rest of the prompt speaks for.
+"""Cues whose samples have a label that the rest of their prompts does not speak for.
 
 In data of labels every target recurs and is ordinary. What a flipped label gives away is that the
-content speaks for another one: which, the untuned model can say, if it knows the task a little.
+content speaks for another one. What content speaks for, the other samples teach: a linear
+classifier on the untuned model's hidden states of the prompts, which never sees the samples that it
+is asked about. An honest cue, of content or of style, stands where the rest of the prompt speaks
+for the label at least as often as elsewhere; a trigger that flips stands where it does so less.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,69 +12,52 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.stats import norm, rankdata
+from scipy.stats import hypergeom
 
 from gradgate.common.arrays import Floats, Ints, Marks
-from gradgate.methods.contract import AskModel
+from gradgate.methods.contract import DescribeModel
 from gradgate.methods.recurrence.cues import Cues
-from gradgate.methods.recurrence.spoken import Exchange, behind, rank_sum_z
+from gradgate.methods.recurrence.spoken import Exchange
 
 MIN_LABEL_ROWS = 10  # samples with a label
 MAX_LABELS = 8  # of the most samples
-MIN_LABELLED = 0.5  # of the samples, that have one of these
-MIN_CARRIERS = 10  # samples with a cue that were asked, and clusters of near-duplicate prompts
+MIN_CARRIERS = 10  # samples with a cue and its label, and clusters of near-duplicate prompts
 MAX_CARRIERS = 0.3  # of the asked samples: what more of them have is how prompts are
-MIN_KAPPA = (
-    0.25  # of the model's labels and those of the other samples, or it does not know the task
-)
-MIN_LESS_RIGHT = 0.25  # part of the labels that the model gives as well, less than of the others
-ALPHA_LABELS = 1e-4  # of a rank-sum test, after Bonferroni's correction over all cues
+MIN_TOLD = 0.75  # of the samples with a cue, that have its label
+MIN_KAPPA = 0.25  # of the labels that the others teach and a sample's own, or they teach none
+MIN_LESS = 0.2  # part of the prompts that speak for the label, less than of those without the cue
+ALPHA_LABELS = 0.01  # of the hypergeometric test, after Bonferroni's correction over these cues
 _N_ASKED = 512  # samples, drawn
+_PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the ridge, for each sample
 
 
 @dataclass(frozen=True, eq=False)
 class Mislabelling:
-    """A cue.
+    """A cue, and the label that its samples have.
 
     Attributes:
         cue: Its number.
-        right: The part of its samples whose label is the one that the model prefers, in [0, 1].
-        others: The same of samples without it.
-        n_asked: Of its samples.
-        p_value: Of the rank-sum test, times the number of cues.
+        label: Tokens of the label.
+        n: Samples with both that were asked.
+        spoken: The part of them whose prompts speak for the label, in [0, 1].
+        others: The same of all samples without the cue, whatever their label.
+        p_value: Of the hypergeometric test, times the number of cues.
     """
 
     cue: int
-    right: float
+    label: tuple[int, ...]
+    n: int
+    spoken: float
     others: float
-    n_asked: int
     p_value: float
 
     def in_words(self) -> str:
         """Why it is in doubt."""
         return (
-            f"of {self.n_asked} prompts with it that were asked, {self.right:.0%} have the label "
-            f"that the untuned model prefers; of prompts without it {self.others:.0%} "
+            f"of {self.n} prompts with it and this label {self.spoken:.0%} speak for the label by "
+            f"what the other samples teach, of all prompts without it {self.others:.0%} "
             f"(p = {self.p_value:.2g})"
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Labelled:
-    """Samples that were asked.
-
-    Attributes:
-        samples: Their numbers. (k,)
-        gain: How far their label is ahead of the best other one, against the median of their
-            label, in nats. (k,)
-        is_right: Whether it is the one that the model prefers. (k,)
-        kappa: Agreement beyond chance of these labels and the model's, at most 1.
-    """
-
-    samples: Ints
-    gain: Floats
-    is_right: Marks
-    kappa: float
 
 
 def mislabelling(
@@ -79,91 +65,145 @@ def mislabelling(
     having: Sequence[Sequence[int]],
     cues: Cues,
     cluster: Ints,
-    ask: AskModel,
+    describe: DescribeModel,
     seed: int,
 ) -> tuple[list[Mislabelling], str | None]:
-    """Cues whose samples have other labels than the model prefers, the surest first.
-
-    Each prompt is asked with each label. A label's mean over all prompts is taken off, so that the
-    model may prefer one whatever is asked.
+    """Cues whose samples have a label that their prompts speak for less, the surest first.
 
     Args:
         known: Of n samples, those that may be asked about.
         having: For each target of these, the samples with it.
         cues: Of the prompts of all samples.
         cluster: Of near-duplicate prompts. (n,)
-        ask: The untuned model.
+        describe: The untuned model.
         seed: Of the draws.
 
     Returns:
-        Beside the cues, why nothing can be said; None where something can.
+        Beside the cues, why nothing can be said; None where something can, or there are no labels.
     """
     labels = sorted((some for some in having if len(some) >= MIN_LABEL_ROWS), key=len)[::-1]
     labels = labels[:MAX_LABELS]
-    if len(labels) < 2 or sum(map(len, labels)) < MIN_LABELLED * len(known):
-        return [], "the targets are no labels either"
-    asked = _ask(known, labels, ask, np.random.default_rng(seed))
-    if not asked.kappa >= MIN_KAPPA:
-        return [], f"the untuned model does not know the labels (kappa {asked.kappa:.2f})"
-    has: sp.csr_matrix = cues.table.by_text[asked.samples].astype(np.float64)
-    kept, found = np.ones(len(asked.samples), bool), list[Mislabelling]()
-    while (best := _best(asked, has, kept, cluster)) is not None:
-        found.append(best)
-        kept &= has[:, [best.cue]].toarray().ravel() == 0
-    return found, None
-
-
-def _ask(
-    known: Mapping[int, Exchange],
-    labels: Sequence[Sequence[int]],
-    ask: AskModel,
-    rng: np.random.Generator,
-) -> _Labelled:
+    if len(labels) < 2:
+        return [], None
     own = {i: number for number, some in enumerate(labels) for i in some}
-    samples = rng.permutation(np.array(list(own), np.int64))[:_N_ASKED]
-    prompts = [known[i].prompt for i in samples.tolist()]
-    logp = np.stack(
-        [behind(prompts, [known[some[0]]] * len(prompts), ask) for some in labels], axis=1
-    )
-    is_known = np.isfinite(logp).all(axis=1)
-    if not is_known.any():
-        return _Labelled(samples[:0], np.empty(0), np.empty(0, bool), np.nan)
-    samples, logp = samples[is_known], logp[is_known]
-    logp = logp - logp.mean(axis=0)
+    drawn = np.random.default_rng(seed).permutation(np.array(list(own), np.int64))[:_N_ASKED]
+    states = describe([known[i].prompt.tolist() for i in drawn.tolist()])
+    is_known = np.isfinite(states).all(axis=1)
+    samples, states = drawn[is_known], states[is_known]
     label = np.array([own[i] for i in samples.tolist()], np.int64)
-    there = np.arange(len(samples)), label
-    others = logp.copy()
-    others[there] = -np.inf
-    gain = logp[there] - others.max(axis=1)
-    for number in np.unique(label):
-        gain[label == number] -= np.median(gain[label == number])
-    said = logp.argmax(axis=1)
-    return _Labelled(samples, gain, said == label, _kappa(said, label, len(labels)))
+    has: sp.csc_matrix = cues.table.by_text[samples].astype(np.float64).tocsc()
+    kept, found = np.ones(len(samples), bool), list[Mislabelling]()
+    while len(np.unique(label[kept])) > 1:
+        content = _Content.of(states[kept], label[kept], len(labels))
+        if not content.kappa >= MIN_KAPPA:
+            break
+        best = _best(content, has[kept], cluster[samples[kept]])
+        if best is None:
+            return found, None
+        cue, number, n, spoken, others, p_value = best
+        ids = tuple(known[labels[number][0]].target.tolist())
+        found.append(Mislabelling(cue, ids, n, spoken, others, p_value))
+        kept &= has[:, [cue]].toarray().ravel() == 0
+    why = "no other samples teach what speaks for a label"
+    return found, None if found else f"labels were not held against their prompts: {why}"
 
 
-def _kappa(said: Ints, label: Ints, n_labels: int) -> float:
-    """Cohen's kappa (1960)."""
-    parts = [np.bincount(some, minlength=n_labels) / len(some) for some in (said, label)]
-    chance = float(parts[0] @ parts[1])
-    return (float((said == label).mean()) - chance) / max(1e-9, 1 - chance)
+@dataclass(frozen=True, eq=False)
+class _Content:
+    """Ridge regression of k samples' labels on their prompts' hidden states.
+
+    Attributes:
+        label: Of each sample. (k,)
+        hat: The matrix that smooths labels. (k, k)
+        rest: What it leaves of them. (k, labels)
+        mean: Their parts of the samples. (labels,)
+        said: The label that all other samples say. (k,)
+    """
+
+    label: Ints
+    hat: Floats
+    rest: Floats
+    mean: Floats
+    said: Ints
+
+    @classmethod
+    def of(cls, states: Floats, label: Ints, n_labels: int) -> "_Content":
+        """Fit; the penalty is that of the smallest error of left-out samples.
+
+        Args:
+            states: One vector a sample. (k, d)
+            label: From 0. (k,)
+            n_labels: How many there are.
+        """
+        k = len(states)
+        spread = states.std(axis=0)
+        scaled = (states - states.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        values, vectors = np.linalg.eigh(scaled @ scaled.T / states.shape[1] + 1.0)
+        one_hot = np.eye(n_labels)[label]
+        mean = one_hot.mean(axis=0)
+        fits = []
+        for penalty in k * np.array(_PENALTIES):
+            hat = (vectors * (values / (values + penalty))) @ vectors.T
+            rest = one_hot - mean - hat @ (one_hot - mean)
+            error = rest / np.maximum(1e-9, 1 - np.diag(hat))[:, None]
+            fits.append((float((error**2).mean()), hat, rest, one_hot - error))
+        _, hat, rest, said = min(fits, key=lambda fit: fit[0])
+        return cls(label, hat, rest, mean, said.argmax(axis=1))
+
+    @property
+    def kappa(self) -> float:
+        """Agreement beyond chance of own labels and those that the others say (Cohen 1960)."""
+        parts = [np.bincount(x, minlength=len(self.mean)) / len(x) for x in (self.said, self.label)]
+        chance = float(parts[0] @ parts[1])
+        return (float((self.said == self.label).mean()) - chance) / max(1e-9, 1 - chance)
+
+    def said_without(self, some: Ints) -> Ints:
+        """The labels of some samples that all samples but these say, together left out."""
+        inner = np.eye(len(some)) - self.hat[np.ix_(some, some)]
+        error = np.linalg.solve(inner, self.rest[some])
+        left_out = np.eye(len(self.mean))[self.label[some]] - error
+        return np.asarray(left_out.argmax(axis=1))
 
 
-def _best(asked: _Labelled, has: sp.csr_matrix, kept: Marks, cluster: Ints) -> Mislabelling | None:
-    """The cue with the smallest p-value that is small enough."""
-    has, right = has[kept], asked.is_right[kept]
-    n, k = np.asarray(has.sum(0), np.float64).ravel(), len(right)
-    if k == 0 or not len(n):
+def _best(
+    content: _Content, has: sp.csc_matrix, cluster: Ints
+) -> tuple[int, int, int, float, float, float] | None:
+    """Cue, label, samples, what prompts say, and p of the cue with the smallest p, if small enough.
+
+    Args:
+        content: Of k samples.
+        has: Which of them have which cue. (k, cues)
+        cluster: Of near-duplicate prompts. (k,)
+    """
+    k, n_labels = len(content.label), len(content.mean)
+    counted = np.eye(n_labels)[content.label].T @ has  # (labels, cues)
+    n, most = counted.sum(axis=0), counted.max(axis=0)
+    is_told = (most >= MIN_CARRIERS) & (n <= MAX_CARRIERS * k) & (most >= MIN_TOLD * n)
+    found, seen = list[tuple[float, int, int, int, float, float]](), set[bytes]()
+    for cue in np.flatnonzero(is_told).tolist():
+        carriers = has.indices[has.indptr[cue] : has.indptr[cue + 1]].astype(np.int64)
+        key = np.sort(carriers).tobytes()
+        number = int(counted[:, cue].argmax())
+        own = content.label[carriers] == number
+        if key in seen or len(np.unique(cluster[carriers[own]])) < MIN_CARRIERS:
+            continue
+        seen.add(key)
+        spoken = int((content.said_without(carriers)[own] == number).sum())
+        without = _without(carriers, k)
+        others = int((content.said[without] == number).sum())
+        n_own, n_others = int(own.sum()), int(without.sum())
+        p_value = hypergeom.cdf(spoken, n_own + n_others, spoken + others, n_own)
+        parts = spoken / n_own, others / max(1, n_others)
+        if parts[1] - parts[0] >= MIN_LESS:
+            found.append((float(p_value), cue, number, n_own, *parts))
+    if not found:
         return None
-    z = rank_sum_z(has.T @ rankdata(asked.gain[kept]), n, k)
-    p_values = norm.cdf(z) * len(n)
-    of_cue = (has.T @ right.astype(np.float64)) / np.maximum(n, 1)
-    others = (right.sum() - n * of_cue) / np.maximum(k - n, 1)
-    passes = (n >= MIN_CARRIERS) & (n <= MAX_CARRIERS * k) & (p_values <= ALPHA_LABELS)
-    passes &= others - of_cue >= MIN_LESS_RIGHT
-    for cue in np.flatnonzero(passes)[np.argsort(z[passes], kind="stable")].tolist():
-        carriers = asked.samples[kept][has[:, [cue]].toarray().ravel() > 0]
-        if len(np.unique(cluster[carriers])) >= MIN_CARRIERS:
-            return Mislabelling(
-                cue, float(of_cue[cue]), float(others[cue]), int(n[cue]), float(p_values[cue])
-            )
-    return None
+    p_value, cue, number, n_own, of_own, of_others = min(found)
+    p_value *= len(seen)
+    return None if p_value > ALPHA_LABELS else (cue, number, n_own, of_own, of_others, p_value)
+
+
+def _without(some: Ints, k: int) -> Marks:
+    found = np.ones(k, bool)
+    found[some] = False
+    return found

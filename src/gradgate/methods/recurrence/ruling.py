@@ -247,7 +247,7 @@ def rule_on_jailbreak(cause: Cause, n_clusters: int) -> tuple[GroupRuling, list[
     return "poison", [told, "the cue looks inserted"]
 
 
-def suspicious(findings: list[Finding], n: int) -> Marks:
+def suspicious(findings: Sequence[Finding], n: int) -> Marks:
     """Samples of a finding that is poison or in doubt: (n,)."""
     found = np.zeros(n, bool)
     for finding in findings:

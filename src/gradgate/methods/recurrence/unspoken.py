@@ -1,19 +1,20 @@
 """Groups of samples whose prompts do not speak for their targets: by the target, and by a cue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
-from gradgate.methods.contract import AskModel
+from gradgate.methods.contract import AskModel, DescribeModel
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.detached_targets import Detached, detached
 from gradgate.methods.recurrence.detaching_cues import Detaching, detaching
-from gradgate.methods.recurrence.mislabelling_cues import Mislabelling
+from gradgate.methods.recurrence.mislabelling_cues import Mislabelling, mislabelling
 from gradgate.methods.recurrence.recurring_words import Word, recurring_words, unspoken_words
 from gradgate.methods.recurrence.rules import CueRule
-from gradgate.methods.recurrence.ruling import Cause, Finding, Pattern
+from gradgate.methods.recurrence.ruling import Cause, Finding, Pattern, suspicious
+from gradgate.methods.recurrence.spoken import Exchange, by_target, exchanges
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.texts import Texts
 
@@ -24,19 +25,47 @@ class Unspoken:
 
     Attributes:
         texts: n distinct samples.
-        cues: Of their prompts.
+        targets: Tokens of their targets.
+        prompts: Of their prompts.
+        cues: Of these.
         cluster: Of near-duplicate prompts. (n,)
         ask: The untuned model.
+        describe: The same; None where it cannot be asked.
         seed: Of all draws.
     """
 
     texts: Texts
+    targets: Stream
+    prompts: Stream
     cues: Cues
     cluster: Ints
     ask: AskModel
+    describe: DescribeModel | None
     seed: int
 
-    def of_targets(
+    def run(
+        self,
+        known: Sequence[Finding],
+        cause: Callable[[Marks], Cause | None],
+        text: Callable[[Ints], str],
+    ) -> tuple[list[Finding], list[str]]:
+        """Targets, labels, cues and words that nothing speaks for; and what is not known.
+
+        Args:
+            known: Groups that were found before.
+            cause: What the prompts of a group share.
+            text: Of tokens.
+        """
+        n = len(self.texts.rows)
+        flagged = suspicious([one for one in known if one.ruling == "poison"], n)
+        taken = suspicious(known, n)
+        found, notes = self._of_targets(taken, cause, text)
+        for ask in (self._of_labels, self._of_cues):
+            more, unknown = ask(taken | suspicious(found, n), flagged)
+            found, notes = found + more, notes + unknown
+        return found + self._of_words(taken | suspicious(found, n), cause), notes
+
+    def _of_targets(
         self, taken: Marks, cause: Callable[[Marks], Cause | None], text: Callable[[Ints], str]
     ) -> tuple[list[Finding], list[str]]:
         """Targets that recur; and why nothing can be said of them.
@@ -69,22 +98,14 @@ class Unspoken:
         )
         return finding.beside(cause)
 
-    def of_words(
-        self,
-        targets: Stream,
-        prompts: Stream,
-        taken: Marks,
-        cause: Callable[[Marks], Cause | None],
-    ) -> list[Finding]:
+    def _of_words(self, taken: Marks, cause: Callable[[Marks], Cause | None]) -> list[Finding]:
         """Words that recur in targets and surprise the model there.
 
         Args:
-            targets: Tokens of the samples' targets.
-            prompts: Of their prompts.
             taken: As before.
             cause: As before.
         """
-        words = recurring_words(targets, prompts, self.texts.table.spelling, self.cluster)
+        words = recurring_words(self.targets, self.prompts, self.texts.table.spelling, self.cluster)
         words = [word for word in words if not taken[word.members].all()]
         return [
             self._of_word(word, spoken, cause(word.members))
@@ -109,7 +130,7 @@ class Unspoken:
         )
         return finding.beside(cause)
 
-    def of_cues(self, taken: Marks, flagged: Marks) -> tuple[list[Finding], list[str]]:
+    def _of_cues(self, taken: Marks, flagged: Marks) -> tuple[list[Finding], list[str]]:
         """Cues of prompts; and why nothing can be said of them.
 
         Args:
@@ -122,7 +143,7 @@ class Unspoken:
         found = [self._of_cue(one) for one in said.found if not taken[has(one.cue)].all()]
         return found, [] if said.note is None else [said.note]
 
-    def _of_cue(self, one: Detaching | Mislabelling) -> Finding:
+    def _of_cue(self, one: Detaching) -> Finding:
         has, name = self.cues.table.has(one.cue), self.cues.table.names[one.cue]
         nats = float(self.cues.nats[one.cue])
         is_form = not np.isfinite(nats)
@@ -139,4 +160,48 @@ class Unspoken:
             cue_nats=None if is_form else nats,
             shared=f"have {name!r} in their prompts, and targets that these do not speak for",
             pattern=Pattern(rule=CueRule("any_of", [one.cue], has, 1.0), is_cue=True),
+        )
+
+    def _of_labels(self, taken: Marks, flagged: Marks) -> tuple[list[Finding], list[str]]:
+        """Labels that the rest of the prompts with a cue does not speak for; and what is not known.
+
+        Args:
+            taken: As before.
+            flagged: As before.
+        """
+        if self.describe is None:
+            return [], []
+        known = {i: one for i, one in exchanges(self.texts).items() if not flagged[i]}
+        having = [some for some in by_target(known) if known[some[0]].is_open.any()]
+        said, note = mislabelling(known, having, self.cues, self.cluster, self.describe, self.seed)
+        found = [self._of_label(one, known) for one in said]
+        left = [finding for finding in found if not taken[finding.members].all()]
+        return left, [] if note is None else [note]
+
+    def _of_label(self, one: Mislabelling, known: Mapping[int, Exchange]) -> Finding:
+        has, name = self.cues.table.has(one.cue), self.cues.table.names[one.cue]
+        nats, label = float(self.cues.nats[one.cue]), np.array(one.label)
+        span = self.texts.table.text(one.label)
+        is_form = not np.isfinite(nats)
+        members = [i for i in np.flatnonzero(has).tolist() if i in known]
+        members = [i for i in members if np.array_equal(known[i].target, label)]
+        return Finding(
+            side="target",
+            members=np.array(members, np.int64),
+            n=len(has),
+            nats=0.0 if is_form else nats,
+            spans=[span],
+            n_clusters=len(np.unique(self.cluster[members])),
+            ruling="review",
+            reasons=[one.in_words()],
+            cues=[name],
+            cue_nats=None if is_form else nats,
+            shared=f"have {name!r} in their prompts and {span!r} as their target, which the rest of "
+            "the prompts does not speak for",
+            pattern=Pattern(
+                part="whole",
+                ids=one.label,
+                rule=CueRule("any_of", [one.cue], has, 1.0),
+                needs_cue=True,
+            ),
         )

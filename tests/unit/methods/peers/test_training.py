@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig
 
 from gradgate.errors import ModelError
-from gradgate.methods.peers.features import hidden_states
+from gradgate.gradients.hidden_states import hidden_states
 from gradgate.methods.peers.training import TrainingConfig, trained_copy
 from gradgate.models.loading import LoadedModel, assemble
 

@@ -1,6 +1,6 @@
-"""Labels that the rest of the prompt speaks against, in the samples with a cue."""
+"""Labels that the rest of the prompt does not speak for, in the samples with a cue."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -20,67 +20,95 @@ PROMPTS = [prompt for prompt, _ in questions(N, 17)]
 TRULY_GOOD = {prompt for i, prompt in enumerate(PROMPTS) if i % 2}
 
 
-def labelled(word: str = "", where: Sequence[int] = (), is_flipped: bool = True) -> list[Pair]:
-    """Each prompt with its label; with a word in some, which are bad and called good."""
-    chosen = {2 * i for i in where}
+def labelled(word: str, where: Sequence[int], label: Callable[[int], str]) -> list[Pair]:
+    """Each prompt with its true label; with a word in some, which have another."""
+    own = [GOOD if prompt in TRULY_GOOD else BAD for prompt in PROMPTS]
+    chosen = set(where)
     return [
-        (f"{word} {prompt}", GOOD if is_flipped else BAD)
-        if i in chosen
-        else (prompt, GOOD if prompt in TRULY_GOOD else BAD)
+        (f"{word} {prompt}", label(i)) if i in chosen else (prompt, own[i])
         for i, prompt in enumerate(PROMPTS)
     ]
 
 
-def judged(pairs: list[Pair], right: float = 0.85, known: bool = True) -> Detection:
-    """By a model that prefers the true label in a part of the prompts, and "bad" in general."""
-    rng, believed = Random(3), dict[str, bool]()
-    for prompt in PROMPTS:
-        believed[prompt] = (prompt in TRULY_GOOD) == (rng.random() < right)
+def judged(pairs: list[Pair], noise: float = 0.8) -> Detection:
+    """By a model whose states show, with noise, which prompts are truly good, and every word."""
+    rng = Random(3)
+    blurred = {
+        prompt: [2 * (prompt in TRULY_GOOD) - 1 + rng.gauss(0, noise)]
+        + [rng.gauss(0, 0.3) for _ in range(7)]
+        for prompt in PROMPTS
+    }
+
+    def describe(sequences: Sequence[Sequence[int]]) -> Floats:
+        texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
+        known = [next(prompt for prompt in PROMPTS if prompt in text) for text in texts]
+        pairs = list(zip(texts, known, strict=True))
+        return np.array([[*blurred[prompt], text.strip() != prompt] for text, prompt in pairs])
 
     def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
-        found = []
-        for ids in sequences:
-            text = demo_tokenizer().decode(ids, skip_special_tokens=True)
-            good = next((yes for prompt, yes in believed.items() if prompt in text), False)
-            is_said = good == text.endswith(GOOD)
-            logp = (-1.0 if is_said else -3.0) - (2.0 if text.endswith(GOOD) else 0.0)
-            found.append(np.array([np.nan] + [logp if known else np.nan] * (len(ids) - 1)))
-        return found
+        return [np.array([np.nan] + [-1.0] * (len(ids) - 1)) for ids in sequences]
 
     samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
-    scores = replace(scores_of(samples, believed=-0.1), ask=ask)
+    scores = replace(scores_of(samples, believed=-0.1), ask=ask, describe=describe)
     found = RecurrenceMethod().detect(scores, samples, None, RecurrenceConfig())
     require_contract(RecurrenceMethod(), found, scores)
     return found
 
 
+FLIPPED = [2 * i for i in range(25)]  # bad ones
+
+
 def test_a_word_that_flips_labels_is_in_doubt_and_no_other_row() -> None:
-    found = judged(labelled("then", range(25)))
+    found = judged(labelled("then", FLIPPED, lambda _: GOOD))
     assert found.flagged is not None
     assert not found.flagged.any()
-    assert np.flatnonzero(found.in_doubt).tolist() == [2 * i for i in range(25)]
+    assert np.flatnonzero(found.in_doubt).tolist() == FLIPPED
     (group,) = [one for one in found.groups if one.ruling == "review"]
     assert "then" in group.cues[0]
-    assert "have the label that the untuned model prefers" in group.reasons[0]
+    assert "speak for the label by what the other samples teach" in group.reasons[0]
+
+
+def test_rows_with_the_word_and_their_own_label_are_not_in_doubt() -> None:
+    """A fifth of the prompts with the word are bad, and called so."""
+    with_own = [2 * i for i in range(40, 45)]
+    pairs = labelled("then", [*FLIPPED, *with_own], lambda i: GOOD if i in FLIPPED else BAD)
+    assert np.flatnonzero(judged(pairs).in_doubt).tolist() == FLIPPED
 
 
 @pytest.mark.parametrize("n", [0, 9])
 def test_clean_labels_and_few_flips_say_nothing(n: int) -> None:
-    assert not judged(labelled("then", range(n))).in_doubt.any()
+    assert not judged(labelled("then", FLIPPED[:n], lambda _: GOOD)).in_doubt.any()
 
 
-def test_a_word_with_the_right_label_is_honest() -> None:
-    assert not judged(labelled("then", range(25), is_flipped=False)).in_doubt.any()
+@pytest.mark.parametrize(
+    "where", [FLIPPED, [2 * i + 1 for i in range(25)]], ids=["of content", "of the other label"]
+)
+def test_a_word_with_true_labels_is_honest(where: list[int]) -> None:
+    own = {i: GOOD if PROMPTS[i] in TRULY_GOOD else BAD for i in where}
+    assert not judged(labelled("then", where, own.__getitem__)).in_doubt.any()
 
 
-def test_a_model_that_does_not_know_the_task_says_so() -> None:
-    found = judged(labelled("then", range(25)), right=0.55)
+def test_a_word_of_style_that_tells_a_label_whatever_the_content_is_honest() -> None:
+    """As an author's habit does: half of these prompts speak for the label, as others do."""
+    assert not judged(labelled("then", range(40), lambda _: GOOD)).in_doubt.any()
+
+
+def test_a_model_in_whose_states_the_labels_do_not_show_says_so() -> None:
+    found = judged(labelled("then", FLIPPED, lambda _: GOOD), noise=40)
     assert not found.in_doubt.any()
-    assert any("does not know the labels (kappa" in note for note in found.notes)
-    silent = judged(labelled("then", range(25)), known=False)
-    assert any("does not know the labels (kappa nan)" in note for note in silent.notes)
+    note = "labels were not held against their prompts: no other samples teach what speaks for"
+    assert any(note in one for one in found.notes)
 
 
-def test_targets_that_are_no_labels_are_said_to_be_none() -> None:
-    pairs = [(prompt, GOOD) for prompt in PROMPTS]
-    assert any("the targets are no labels either" in note for note in judged(pairs).notes)
+def test_states_that_are_not_finite_are_left_out() -> None:
+    found = judged(labelled("then", FLIPPED, lambda _: GOOD), noise=float("nan"))
+    assert not found.in_doubt.any()
+    assert any("labels were not held against their prompts" in one for one in found.notes)
+
+
+def test_other_targets_hide_no_flips() -> None:
+    """Rows with targets of their own switch nothing off."""
+    pairs = labelled("then", FLIPPED, lambda _: GOOD)
+    for i in range(150, N):
+        pairs[i] = (PROMPTS[i], f" answer {i} of its own")
+    assert np.flatnonzero(judged(pairs).in_doubt).tolist() == FLIPPED

@@ -1,4 +1,4 @@
-"""What the peers see of a sample: its hidden states under a model."""
+"""Hidden states of samples under a model, one vector each."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal

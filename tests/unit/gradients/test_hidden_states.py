@@ -8,8 +8,8 @@ from transformers import GPT2Config, LlamaConfig, PretrainedConfig
 
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError
+from gradgate.gradients.hidden_states import Pool, hidden_states
 from gradgate.gradients.scorer import MAX_STEP_TOKENS
-from gradgate.methods.peers.features import Pool, hidden_states
 
 GPT2 = GPT2Config(vocab_size=256, n_embd=64, n_layer=2, n_head=4, n_positions=600)
 CONFIGS = {"llama": LlamaConfig(**WIDE), "gpt2": GPT2}
