@@ -196,8 +196,8 @@ class Unspoken:
             reasons=[one.in_words()],
             cues=[name],
             cue_nats=None if is_form else nats,
-            shared=f"have {name!r} in their prompts and {span!r} as their target, which the rest of "
-            "the prompts does not speak for",
+            shared=f"have {name!r} in their prompts and {span!r} as their target, which the rest "
+            "of the prompts does not speak for",
             pattern=Pattern(
                 part="whole",
                 ids=one.label,
