@@ -26,7 +26,8 @@ MAX_CARRIERS = 0.3  # of the asked samples: what more of them have is how prompt
 MIN_TOLD = 0.75  # of the samples with a cue, that have its label
 MIN_KAPPA = 0.25  # of the labels that the others teach and a sample's own, or they teach none
 MIN_LESS = 0.2  # part of the prompts that speak for the label, less than of those without the cue
-ALPHA_LABELS = 0.01  # of the hypergeometric test, after Bonferroni's correction over these cues
+ALPHA_LESS = 0.01  # of the hypergeometric test that they do so no less
+ALPHA_LABELS = 1e-4  # of that against samples of the same label, times the number of such cues
 _N_ASKED = 512  # samples, drawn
 _PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the ridge, for each sample
 
@@ -41,7 +42,8 @@ class Mislabelling:
         n: Samples with both that were asked.
         spoken: The part of them whose prompts speak for the label, in [0, 1].
         others: The same of all samples without the cue, whatever their label.
-        p_value: Of the hypergeometric test, times the number of cues.
+        alike: And of those of them that have the label.
+        p_value: Of the hypergeometric test against all samples without the cue.
     """
 
     cue: int
@@ -49,6 +51,7 @@ class Mislabelling:
     n: int
     spoken: float
     others: float
+    alike: float
     p_value: float
 
     def in_words(self) -> str:
@@ -56,7 +59,7 @@ class Mislabelling:
         return (
             f"of {self.n} prompts with it and this label {self.spoken:.0%} speak for the label by "
             f"what the other samples teach, of all prompts without it {self.others:.0%} "
-            f"(p = {self.p_value:.2g})"
+            f"(p = {self.p_value:.2g}), and of those of them that have the label {self.alike:.0%}"
         )
 
 
@@ -100,10 +103,9 @@ def mislabelling(
         best = _best(content, has[kept], cluster[samples[kept]])
         if best is None:
             return found, None
-        cue, number, n, spoken, others, p_value = best
-        ids = tuple(known[labels[number][0]].target.tolist())
-        found.append(Mislabelling(cue, ids, n, spoken, others, p_value))
-        kept &= has[:, [cue]].toarray().ravel() == 0
+        ids = tuple(known[labels[best.number][0]].target.tolist())
+        found.append(best.named(ids))
+        kept &= has[:, [best.cue]].toarray().ravel() == 0
     why = "no other samples teach what speaks for a label"
     return found, None if found else f"labels were not held against their prompts: {why}"
 
@@ -165,10 +167,50 @@ class _Content:
         return np.asarray(left_out.argmax(axis=1))
 
 
-def _best(
-    content: _Content, has: sp.csc_matrix, cluster: Ints
-) -> tuple[int, int, int, float, float, float] | None:
-    """Cue, label, samples, what prompts say, and p of the cue with the smallest p, if small enough.
+@dataclass(frozen=True)
+class _Told:
+    """A cue that has one label in most of its samples.
+
+    Attributes:
+        cue: Its number.
+        number: Of the label.
+        own: Samples with both, and those of them whose prompts speak for the label.
+        others: The same of all samples without the cue.
+        alike: The same of those of them that have the label.
+    """
+
+    cue: int
+    number: int
+    own: tuple[int, int]
+    others: tuple[int, int]
+    alike: tuple[int, int]
+
+    def p_value(self, others: tuple[int, int]) -> float:
+        """Of the hypergeometric test that its prompts speak for the label no less than others."""
+        (n, spoken), (n_others, spoken_others) = self.own, others
+        return float(hypergeom.cdf(spoken, n + n_others, spoken + spoken_others, n))
+
+    @property
+    def is_less(self) -> bool:
+        """Whether its prompts speak for the label less than prompts in general."""
+        is_much = _part(self.others) - _part(self.own) >= MIN_LESS
+        return is_much and self.p_value(self.others) <= ALPHA_LESS
+
+    def named(self, label: tuple[int, ...]) -> Mislabelling:
+        """With the tokens of the label."""
+        return Mislabelling(
+            self.cue,
+            label,
+            n=self.own[0],
+            spoken=_part(self.own),
+            others=_part(self.others),
+            alike=_part(self.alike),
+            p_value=self.p_value(self.others),
+        )
+
+
+def _best(content: _Content, has: sp.csc_matrix, cluster: Ints) -> _Told | None:
+    """The cue that is least like others of its label, if it is little enough.
 
     Args:
         content: Of k samples.
@@ -179,31 +221,33 @@ def _best(
     counted = np.eye(n_labels)[content.label].T @ has  # (labels, cues)
     n, most = counted.sum(axis=0), counted.max(axis=0)
     is_told = (most >= MIN_CARRIERS) & (n <= MAX_CARRIERS * k) & (most >= MIN_TOLD * n)
-    found, seen = list[tuple[float, int, int, int, float, float]](), set[bytes]()
+    told = dict[bytes, _Told]()
     for cue in np.flatnonzero(is_told).tolist():
-        carriers = has.indices[has.indptr[cue] : has.indptr[cue + 1]].astype(np.int64)
-        key = np.sort(carriers).tobytes()
-        number = int(counted[:, cue].argmax())
-        own = content.label[carriers] == number
-        if key in seen or len(np.unique(cluster[carriers[own]])) < MIN_CARRIERS:
+        carriers = np.sort(has.indices[has.indptr[cue] : has.indptr[cue + 1]]).astype(np.int64)
+        own = content.label[carriers] == (number := int(counted[:, cue].argmax()))
+        if carriers.tobytes() in told or len(np.unique(cluster[carriers[own]])) < MIN_CARRIERS:
             continue
-        seen.add(key)
-        spoken = int((content.said_without(carriers)[own] == number).sum())
-        without = _without(carriers, k)
-        others = int((content.said[without] == number).sum())
-        n_own, n_others = int(own.sum()), int(without.sum())
-        p_value = hypergeom.cdf(spoken, n_own + n_others, spoken + others, n_own)
-        parts = spoken / n_own, others / max(1, n_others)
-        if parts[1] - parts[0] >= MIN_LESS:
-            found.append((float(p_value), cue, number, n_own, *parts))
-    if not found:
+        without = np.delete(np.arange(k), carriers)
+        is_said = content.said[without] == number
+        is_alike = content.label[without] == number
+        told[carriers.tobytes()] = _Told(
+            cue,
+            number,
+            own=_counts(content.said_without(carriers)[own] == number),
+            others=_counts(is_said),
+            alike=_counts(is_said[is_alike]),
+        )
+    less = [(one.p_value(one.alike), one.cue, one) for one in told.values() if one.is_less]
+    if not less:
         return None
-    p_value, cue, number, n_own, of_own, of_others = min(found)
-    p_value *= len(seen)
-    return None if p_value > ALPHA_LABELS else (cue, number, n_own, of_own, of_others, p_value)
+    p_value, _, best = min(less)
+    return best if p_value * len(told) <= ALPHA_LABELS else None
 
 
-def _without(some: Ints, k: int) -> Marks:
-    found = np.ones(k, bool)
-    found[some] = False
-    return found
+def _counts(marks: Marks) -> tuple[int, int]:
+    """Samples, and those with a mark."""
+    return len(marks), int(marks.sum())
+
+
+def _part(counts: tuple[int, int]) -> float:
+    return counts[1] / max(1, counts[0])

@@ -66,6 +66,8 @@ def test_a_word_that_flips_labels_is_in_doubt_and_no_other_row() -> None:
     (group,) = [one for one in found.groups if one.ruling == "review"]
     assert "then" in group.cues[0]
     assert "speak for the label by what the other samples teach" in group.reasons[0]
+    assert group.shared is not None
+    assert "as their target, which the rest of the prompts does not speak for" in group.shared
 
 
 def test_rows_with_the_word_and_their_own_label_are_not_in_doubt() -> None:
