@@ -112,7 +112,7 @@ def _pooled(
         output_hidden_states=True,
         return_dict=True,
     ).hidden_states
-    pooled = [_weighted(states[layer], weights) for layer in layers]
+    pooled = [_weighted(states[layer].to(loaded.device), weights) for layer in layers]
     return torch.stack(pooled, dim=1)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from model_helpers import WIDE, nested, tiny
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from gradgate.config import FinetuneConfig, ModelConfig, ScoringConfig
 from gradgate.errors import ConfigError, ModelError
+from gradgate.gradients.hidden_states import hidden_states
 from gradgate.gradients.scorer import Scorer
 from gradgate.models.identity import identify_model, load_model
 from gradgate.tuning.trainer import _arguments
@@ -54,6 +56,16 @@ def test_it_has_the_scores_of_the_whole_model(
         assert one.entropy_full == pytest.approx(other.entropy_full, abs=2e-5)
         assert one.entropy_crop == pytest.approx(other.entropy_crop, abs=2e-5)
         assert one.loss == pytest.approx(other.loss, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", list(MAPS))
+def test_it_has_the_hidden_states_of_the_whole_model(folder: Path, name: str) -> None:
+    settings: dict[str, Any] = {"path": str(folder), "dtype": "float32"}
+    whole = load_model(ModelConfig(**settings, device="cpu"))
+    spread = load_model(ModelConfig(**settings, device_map=MAPS[name]))
+    found, expected = (hidden_states(one, nested()[:3], (0, 1, -1)) for one in (spread, whole))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
