@@ -16,6 +16,8 @@ os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="gradgate-tests-")
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
 os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"  # the core is tested alone too
 os.environ["GRADGATE_STATE_DIR"] = tempfile.mkdtemp(prefix="gradgate-tests-")
+# Ray's workers give way to all others: beside busy tests they would start for minutes.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - it is spelt so
 os.environ.pop("PREFECT_API_URL", None)
 
 import pytest
