@@ -17,10 +17,10 @@ from torch.nn.functional import cross_entropy
 
 from gradgate.data.tokenized import IGNORED
 from gradgate.errors import ModelError
+from gradgate.release.held_out import MAX_HELD_OUT
 from gradgate.tuning.trainer import Tuned, collate
 
 MIN_HELD_OUT = 8  # fewer say nothing: the adapter test looks at eight prompts first
-MAX_HELD_OUT = 128  # as many as it asks by default where the first leave something open
 
 
 def draw_held_out(prompts: Iterable[npt.NDArray[np.int32]], part: float, draw: str) -> list[int]:

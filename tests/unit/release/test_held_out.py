@@ -10,7 +10,7 @@ from release_helpers import Made
 
 from gradgate.errors import ModelError
 from gradgate.gate.verdict import Verdict
-from gradgate.release.held_out import TRAINING_RECORD, held_out_rows
+from gradgate.release.held_out import MAX_HELD_OUT, TRAINING_RECORD, held_out_rows
 from gradgate.release.page import as_markdown
 
 VERDICT = Verdict("pass", ["fine"], n_rows=20, n_scored=20, dataset_fingerprint="a")
@@ -40,6 +40,14 @@ def test_a_damaged_record_is_no_training_without_one(
 ) -> None:
     write_record(tmp_path, **record)
     with pytest.raises(ModelError, match=r"training\.json is damaged"):
+        held_out_rows(tmp_path, VERDICT)
+
+
+def test_a_record_from_elsewhere_cannot_have_all_rows_read(tmp_path: Path) -> None:
+    write_record(tmp_path, held_out=list(range(MAX_HELD_OUT)))
+    assert len(held_out_rows(tmp_path, VERDICT)) == MAX_HELD_OUT
+    write_record(tmp_path, held_out=list(range(MAX_HELD_OUT + 1)))
+    with pytest.raises(ModelError, match="says that 129 rows were held out; at most 128 are"):
         held_out_rows(tmp_path, VERDICT)
 
 
