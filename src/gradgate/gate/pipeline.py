@@ -208,8 +208,7 @@ def _check_rehearsal(config: GateConfig, model: ModelHandle) -> None:
 
 def _rehearsal(method: Method[Any], config: GateConfig, model: ModelHandle) -> Rehearsal | None:
     """How a method's groups are rehearsed; None where they are not."""
-    mode = config.rehearsal
-    if mode == "off" or not is_rehearsed(method):
+    if (mode := config.rehearsal) == "off" or not is_rehearsed(method):
         return None
     limit, today = model.limit(config.data.max_tokens), config.data.template_date
     return Rehearsal(mode, config.rehearsals, config.model, limit, today, rehearsals())

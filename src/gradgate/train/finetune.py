@@ -112,8 +112,7 @@ def finetune(
     loaded = _scoring_model(verdict, model)
     with folder_written_whole(output) as part:
         (work := part / "work").mkdir()
-        accepted = write_accepted(run_dir, verdict, work / "accepted.arrow")
-        tuned, course = _trained(loaded, model, tuning, work, verdict, held_out)
+        tuned, course = _trained(loaded, model, tuning, work, run_dir, verdict, held_out)
         facts = CardFacts(
             model=model,
             finetune=tuning,
@@ -121,7 +120,6 @@ def finetune(
             source=source,
             gate_run=gate_run,
             attestation=attestation,
-            n_accepted=accepted.n,
             **course,
         )
         _save(tuned, loaded, facts, part)
@@ -166,10 +164,12 @@ def _trained(
     model: ModelConfig,
     tuning: FinetuneConfig,
     work: Path,
+    run_dir: Path,
     verdict: Verdict,
     part: float,
 ) -> tuple[Tuned, dict[str, Any]]:
-    """The model, trained on accepted rows in `work` but for a part, and the facts of its course."""
+    """The model, trained on the accepted rows but for a part, and the facts of its course."""
+    write_accepted(run_dir, verdict, work / "accepted.arrow")
     transformers.set_seed(tuning.seed)
     tuned = make_trainable(loaded, model, tuning)
     rows = Dataset.from_file(str(work / "accepted.arrow"))
@@ -180,6 +180,7 @@ def _trained(
     trained = train(tuned, loaded, rest, tuning, work)
     after = mean_loss(tuned, held_out, tuning.batch_size) if out else None
     return tuned, {
+        "n_accepted": len(rows),
         "n_trained": len(rest),
         "held_out": held_out["row"][:],
         "held_out_loss": after,
