@@ -84,6 +84,7 @@ class _Case:
         target: The log-probabilities of its target tokens, with the string.
         rest: Those of the tokens of the prompt behind the string.
         rest_at: Where these stand in `replaced`, from its end.
+        prompts: What stands before the target as it is, without the string, and with other tokens.
     """
 
     removed: Ids
@@ -91,6 +92,7 @@ class _Case:
     target: Floats
     rest: Floats
     rest_at: Ints
+    prompts: tuple[Ids, Ids, Ids]
 
     @classmethod
     def of(
@@ -118,14 +120,18 @@ class _Case:
             target=logp[target].astype(np.float64),
             rest=logp[rest].astype(np.float64),
             rest_at=rest - stop,
+            prompts=(ids[:begin], ids[:begin][~string[:begin]], replaced[:begin]),
         )
 
-    def lost(self, removed: Floats, replaced: Floats) -> Lost:
+    def lost(
+        self, removed: Floats, replaced: Floats, other: tuple[float, float] = (0.0, 0.0)
+    ) -> Lost:
         """Nats lost by the target's beginning, its end, and the rest of the prompt; and by removal.
 
         Args:
             removed: Log-probabilities of the tokens of `removed`.
             replaced: And of `replaced`: what any other tokens bring as well is not lost.
+            other: What another target loses by either: what it loses too is not lost.
         """
         n, n_rest = len(self.target), len(self.rest)
         if n == 0 or len(removed) < n + n_rest:
@@ -136,8 +142,8 @@ class _Case:
             self.rest - replaced[self.rest_at],
         ]
         return (
-            min(float(lost[:_END].sum()) for lost in targets),
-            min(float(lost[-_END:].sum()) for lost in targets),
+            min(float(lost[:_END].sum()) - too for lost, too in zip(targets, other, strict=True)),
+            min(float(lost[-_END:].sum()) - too for lost, too in zip(targets, other, strict=True)),
             min(float(lost[:_END].sum()) for lost in rests),
             float(rests[0][:_END].sum()),
         )
@@ -209,7 +215,9 @@ class Asker:
             differences.append((next(answers) if np.isnan(own) else own) - foreign_nats)
         return _answer(np.array(differences))
 
-    def need(self, chosen: Marks, dropped: Callable[[int], Marks]) -> Need:
+    def need(
+        self, chosen: Marks, dropped: Callable[[int], Marks], against: Ids | None = None
+    ) -> Need:
         """Whether anything behind a string of the prompts needs it.
 
         It is cut out, and it is replaced by tokens of the prompts: what any words in its place
@@ -218,17 +226,21 @@ class Asker:
         Args:
             chosen: Samples whose prompt has the string. (n,)
             dropped: For a sample, which of its tokens are the string. (tokens of the row,)
+            against: Another target: what the string brings to it, it does not bring to the
+                samples' own, as a heading makes any label likelier.
         """
         if self._ask is None or not len(self._words):
             return NO_NEED
         samples = _drawn(np.flatnonzero(chosen), N_ASKED_AGAIN, self.seed)
         samples = np.random.default_rng(self.seed).permutation(samples)
-        lost = self._lost(samples[:N_ASKED], dropped)
+        lost = self._lost(samples[:N_ASKED], dropped, against)
         if _need(lost).is_close:
-            lost += self._lost(samples[N_ASKED:], dropped)
+            lost += self._lost(samples[N_ASKED:], dropped, against)
         return _need(lost)
 
-    def _lost(self, samples: Ints, dropped: Callable[[int], Marks]) -> list[Lost]:
+    def _lost(
+        self, samples: Ints, dropped: Callable[[int], Marks], against: Ids | None
+    ) -> list[Lost]:
         """What some samples lose without the string, see `_Case.lost`."""
         assert self._ask is not None
         rng = np.random.default_rng(self.seed)
@@ -242,10 +254,19 @@ class Asker:
             if (marks := dropped(sample)).any()
         ]
         found = self._ask([ids.tolist() for case in cases for ids in (case.removed, case.replaced)])
+        others = [(0.0, 0.0)] * len(cases) if against is None else self._too(cases, against)
         return [
-            case.lost(removed, replaced)
-            for case, removed, replaced in zip(cases, found[::2], found[1::2], strict=True)
+            case.lost(removed, replaced, other)
+            for case, removed, replaced, other in zip(
+                cases, found[::2], found[1::2], others, strict=True
+            )
         ]
+
+    def _too(self, cases: Sequence[_Case], against: Ids) -> list[tuple[float, float]]:
+        """What another target loses in each case, without the string and with others for it."""
+        rows = [np.concatenate([prompt, against]) for case in cases for prompt in case.prompts]
+        sums = self._sums(rows, [len(against)] * len(rows)).reshape(-1, 3)
+        return [(own - removed, own - replaced) for own, removed, replaced in sums.tolist()]
 
     def _sums(self, rows: Sequence[Ids], lengths: Sequence[int]) -> Floats:
         assert self._ask is not None

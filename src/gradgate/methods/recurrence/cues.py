@@ -29,11 +29,14 @@ class Cues:
         table: Which sample has which.
         nats: How surprising each is: the most surprising token of one or two, a longer string as a
             whole; infinite for a form of the text, which is no content. (n_features,)
+        recalled: How much likelier the other prompts make the last token of each than the model
+            does, see `Words`: the median; minus infinity for longer ones. (n_features,)
         features: What each is, to be sought in further prompts: a gram, or the name of a form.
     """
 
     table: Incidence
     nats: Floats
+    recalled: Floats
     features: Sequence[Gram | str] = ()
 
 
@@ -62,6 +65,8 @@ def read_cues(
     twos, of_two = _incidence(pairs, stream.sample[follows], stream.n_samples)
     alone = np.maximum(words.nats[of_two // size], words.nats[of_two % size])
     nats = np.concatenate([words.nats[of_one], alone])
+    of_ones = _medians(words.number[single], words.recalled[single], of_one)
+    of_twos = _medians(pairs, words.recalled[follows], of_two)
     ids, n = words.ids, stream.n_samples
     shapes, forms = _forms(prompts)
     parts: list[tuple[sp.csr_matrix, Sequence[str]]] = [
@@ -78,7 +83,9 @@ def read_cues(
     ]
     of_longer = np.array([string.nats for string in strings])
     nats = np.concatenate([nats, of_longer, np.full(len(forms), np.inf)])
-    return Cues(joined(parts), nats, Chained(features))
+    unknown = np.full(len(strings) + len(forms), -np.inf)
+    recalled = np.concatenate([of_ones, of_twos, unknown])
+    return Cues(joined(parts), nats, recalled, Chained(features))
 
 
 def _incidence(keys: Ints, sample: Ints, n_samples: int) -> tuple[sp.csr_matrix, Ints]:
@@ -95,6 +102,14 @@ def _incidence(keys: Ints, sample: Ints, n_samples: int) -> tuple[sp.csr_matrix,
         shape=(n_samples, int(kept.sum())),
     )
     return matrix, different[kept]
+
+
+def _medians(keys: Ints, values: Floats, asked: Ints) -> Floats:
+    """The median of the values of some keys, the lower one of two."""
+    order = np.lexsort((values, keys))
+    first = np.searchsorted(keys[order], asked)
+    last = np.searchsorted(keys[order], asked, side="right") - 1
+    return np.asarray(values[order[(first + last) // 2]])
 
 
 def _strings(strings: Sequence[Trigger], n_samples: int) -> sp.csr_matrix:

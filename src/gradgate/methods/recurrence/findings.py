@@ -15,7 +15,7 @@ from gradgate.methods.recurrence.cues import Cues, read_cues
 from gradgate.methods.recurrence.inserted import Words, inserted_words
 from gradgate.methods.recurrence.insertions import Insertions
 from gradgate.methods.recurrence.jailbreaks import jailbreak
-from gradgate.methods.recurrence.labels import MIN_NATS, Label, labels
+from gradgate.methods.recurrence.labels import MIN_NATS, Label, commonest_other, labels, recalled
 from gradgate.methods.recurrence.memory import Memory, remember
 from gradgate.methods.recurrence.near_duplicates import clusters
 from gradgate.methods.recurrence.packed import triples
@@ -84,6 +84,7 @@ class Search:
         words = self.prompts.ids[self._words.number >= 0]
         self._asker = Asker(texts.table, texts.rows, scores.ask, words)
         self.strings = triggers(self.prompts, self._words, self.cluster)
+        self._templates = of_templates(self.strings, self._n)
         self.cues: Cues = read_cues(
             self.prompts, self._words, self.strings, texts.table, texts.prompts
         )
@@ -106,13 +107,12 @@ class Search:
         found += self._labels(found)
         unspoken, notes = self._unspoken(found)
         found += [*unspoken, *self._jailbreaks()]
-        templates = of_templates(self.strings, self._n)
-        if templates:
+        if self._templates:
             notes.append(
-                f"prompts are made of {len(templates)} templates: a string that is inserted "
+                f"prompts are made of {len(self._templates)} templates: a string that is inserted "
                 "into them cannot be told from a template by itself"
             )
-        judged = [s for s in self.strings if all(s is not t for t in templates)]
+        judged = [s for s in self.strings if all(s is not t for t in self._templates)]
         found += self._inserted(judged, found)
         prompt_nats = np.zeros(self._n)
         for string in self.strings:
@@ -225,7 +225,7 @@ class Search:
         nats = self.cues.nats.copy()
         for cue in np.flatnonzero((nats >= MIN_NATS) & (nats < MIN_INSERTED)).tolist():
             nats[cue] = self._nats_of(cue)  # a part of a string is as surprising as the string
-        cues = replace(self.cues, nats=nats)
+        cues = replace(self.cues, nats=np.maximum(nats, recalled(self.cues, self._templates)))
         found = labels(self.targets, cues, MIN_INSERTED, self.cluster)
         found.sort(key=lambda label: -int(label.members.sum()))
         taken, findings = suspicious(known, self._n), list[Finding]()
@@ -275,7 +275,8 @@ class Search:
         answer = rest = NO_ANSWER
         left_out = self._insertions.of_group(label.members)
         if is_asked and np.isfinite(cause.nats):
-            need = self._asker.need(label.members, left_out)
+            against = commonest_other(self.targets, label.has_target)
+            need = self._asker.need(label.members, left_out, against)
             answer, rest = need.target, need.removed
         elif is_asked:
             answer = self._asker.content(self.targets, self._part(label), label.members, left_out)

@@ -7,6 +7,7 @@ import numpy as np
 from gradgate.common.arrays import Floats, Ints, Marks, n_distinct
 from gradgate.methods.recurrence.memory import Memory
 from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.surprise import MIN_SUPPORT
 
 TEMPLATE_FREQUENCY = 0.8  # of the samples with a gram: it belongs to the template of the data
 SLOT_FREQUENCY = 0.2  # of the samples with a context, from which the model is held against them
@@ -23,6 +24,8 @@ class Words:
         number: Place in `ids` of each token of the stream; -1 for those of templates, and those
             that are not open. (N,)
         logp: Log-probability of each token of the stream, calibrated. (N,)
+        recalled: How much likelier the other samples make each token of the stream, behind the two
+            before it, than the model does, in nats; minus infinity where they do not know. (N,)
     """
 
     ids: Ints
@@ -30,6 +33,7 @@ class Words:
     support: Ints
     number: Ints
     logp: Floats
+    recalled: Floats
 
 
 def inserted_words(stream: Stream, memory: Memory, cluster: Ints) -> Words:
@@ -52,7 +56,8 @@ def inserted_words(stream: Stream, memory: Memory, cluster: Ints) -> Words:
     numbers = np.full(stream.n, -1, np.int64)
     numbers[judged] = number
     nats = np.log(frequency / max(1, stream.n)) - median
-    return Words(words, nats, support, numbers, calibrated)
+    log_q = np.where(memory.support >= MIN_SUPPORT, memory.log_q, -np.inf)
+    return Words(words, nats, support, numbers, calibrated, log_q - calibrated)
 
 
 def is_template(stream: Stream, memory: Memory) -> Marks:

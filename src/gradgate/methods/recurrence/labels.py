@@ -1,23 +1,29 @@
 """Cues that say what the target is, although other prompts have that target too."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.stats import hypergeom
 
-from gradgate.common.arrays import Ints, Marks
+from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.methods.evidence import MIN_INSERTED
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.triggers import Trigger
 
 Part = Literal["whole", "head", "tail"]
 HEAD = 3  # tokens of a target's beginning
 TAIL = 4  # tokens of its end; the end token is one of them
 MIN_ROWS = 8  # samples with a cue and a target
+MIN_RECALLED = 16  # samples with a cue that does not look inserted: how honest prompts begin recurs
 MIN_NATS = 2.0  # of a cue that may be a part of a string that looks inserted
 MIN_PRECISION = 0.9  # P(target | cue)
-MAX_OUTSIDE = 0.6  # P(target | no cue)
+MAX_OUTSIDE = 0.75  # P(target | no cue)
 ALPHA = 1e-4  # of Fisher's exact test, after Bonferroni's correction over all pairs
 
 
@@ -63,6 +69,34 @@ def labels(targets: Stream, cues: Cues, min_nats: float, cluster: Ints) -> list[
                 number = int(chosen[cue])
                 found[number] = Label(number, members, has_target, start, stop, part)
     return list(found.values())
+
+
+def recalled(cues: Cues, templates: Sequence[Trigger]) -> Floats:
+    """How much likelier other prompts make each cue than the model does, in nats.
+
+    Minus infinity below `MIN_INSERTED`, in fewer than 16 samples, and for a part of a template: of
+    many tasks one may have the same answer in nearly all of its rows, and its instruction tells it.
+    """
+    is_known = (cues.recalled >= MIN_INSERTED) & (cues.table.counts >= MIN_RECALLED)
+    found = np.where(is_known, cues.recalled, -np.inf)
+    of_templates = {
+        tuple(one.ids[start : start + length].tolist())
+        for one in templates
+        for length in (1, 2)
+        for start in range(len(one.ids))
+    }
+    for cue in np.flatnonzero(np.isfinite(found)).tolist():
+        if cues.features[cue] in of_templates:
+            found[cue] = -np.inf
+    return found
+
+
+def commonest_other(targets: Stream, has_target: Marks) -> npt.NDArray[np.int32] | None:
+    """The whole target of the most samples without a label; None where fewer than 8 have it."""
+    at = target_parts(targets)["whole"][~has_target].tolist()
+    counted = Counter(targets.ids[start:stop].tobytes() for start, stop in at)
+    key, n = max(counted.items(), key=lambda one: (one[1], one[0]), default=(b"", 0))
+    return np.frombuffer(key, targets.ids.dtype).astype(np.int32) if n >= MIN_ROWS else None
 
 
 def target_parts(targets: Stream) -> dict[Part, Ints]:

@@ -202,6 +202,8 @@ def rule_on_label(
         return "review", said
     if not answer.n:
         return "review", said
+    if cause.nats < MIN_INSERTED:
+        return "review", [*said, "other prompts say it at the same place, the model would not"]
     if rest_of_prompt < MIN_REST:
         about = f"without the cue the prompts have {rest_of_prompt:.0%} of the tokens of others"
         return "review", [*said, f"{about}: it may be what they are about"]

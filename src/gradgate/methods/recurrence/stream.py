@@ -43,6 +43,11 @@ class Stream:
         """Place of each token in its run, from 0: (N,)."""
         return np.arange(self.n) - np.flatnonzero(self.begins)[np.cumsum(self.begins) - 1]
 
+    @cached_property
+    def run(self) -> Ints:
+        """Number of the run of each token: (N,)."""
+        return np.cumsum(self.begins)
+
 
 def stream_of(table: TokenTable, rows: Ints, side: Side, is_open: Marks) -> Stream:
     """One side of some rows of a table.

@@ -16,6 +16,7 @@ NATS_PER_TOKEN = 0.5  # more for each further token: longer strings are more, to
 MIN_CLUSTERS = 8  # of near-duplicate prompts that have it
 _SEED_TOKENS = 4  # of the strings that are counted; longer ones are grown from them
 _SAME_NEIGHBOUR = 0.7  # of the places, for a token to belong to the string
+_MAX_GAP = 2  # tokens of the template between two of the string
 _SAME_CARRIERS = 0.8  # of the samples, for two strings to be one
 _MAX_EXPLAINING = 0.3  # of the samples with a string, for it to explain those of fewer
 _MAX_TOKENS = 24  # of a string
@@ -160,30 +161,48 @@ def _extended(stream: Stream, words: Words, places: Ints, length: int) -> Ints:
     left, right = 0, length
     same = np.ones(len(places), bool)  # places that share the string so far
     while right - left < _MAX_TOKENS:
-        grown = _neighbours(stream, words, places, -left - 1, same)
-        if grown is not None:
-            left, same = left + 1, grown
-            continue
-        grown = _neighbours(stream, words, places, right, same)
-        if grown is None:
+        if grown := _grown(stream, words, places, -left - 1, same):
+            left, same = left + grown[0], grown[1]
+        elif grown := _grown(stream, words, places, right, same):
+            right, same = right + grown[0], grown[1]
+        else:
             break
-        right, same = right + 1, grown
     start = np.where(same, places - left, places)
     stop = np.where(same, places + right, places + length)
     return np.stack([start, stop], axis=1)
 
 
-def _neighbours(
+def _grown(
     stream: Stream, words: Words, places: Ints, offset: int, same: Marks
-) -> Marks | None:
-    """Places whose neighbour is the commonest one; None where these are too few."""
-    at = places + offset
+) -> tuple[int, Marks] | None:
+    """How many further tokens the places share, and which do; None where these are too few.
+
+    The string ends with a token that is not of the template. Between two of its own there may be
+    such a token: a colon is in all prompts where the template has one.
+    """
+    for gap in range(_MAX_GAP + 1):
+        at = places + offset + (gap if offset > 0 else -gap)
+        grown = _neighbours(stream, places, at, same)
+        if grown is None:
+            return None
+        same = grown
+        if (words.number[at[same]] >= 0).all():
+            return gap + 1, same
+    return None
+
+
+def _neighbours(stream: Stream, places: Ints, at: Ints, same: Marks) -> Marks | None:
+    """Places whose neighbour there is the commonest one; None where these are too few.
+
+    Args:
+        stream: Of the prompts.
+        places: Where the string was counted. (n,)
+        at: The token beside it. (n,)
+        same: Places that share what stands between. (n,)
+    """
     inside = same & (at >= 0) & (at < stream.n)
     at = np.clip(at, 0, stream.n - 1)
-    step = np.arange(min(offset, 0) + 1, max(offset, 0) + 1)  # no run begins on the way
-    for k in step:
-        inside &= ~stream.begins[np.clip(places + k, 0, stream.n - 1)]
-    inside &= (stream.sample[at] == stream.sample[places]) & (words.number[at] >= 0)
+    inside &= (stream.run[at] == stream.run[places]) & stream.is_open[at]
     if not inside.any():
         return None
     values, counts = np.unique(stream.ids[at[inside]], return_counts=True)

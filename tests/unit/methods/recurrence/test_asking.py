@@ -90,6 +90,28 @@ def test_what_any_other_words_bring_as_well_needs_no_string() -> None:
     assert (found.target.nats, found.rest.nats, found.removed.nats) == (0.0, 0.0, 3.0)
 
 
+@pytest.mark.parametrize(("is_any", "nats"), [(True, 0.0), (False, 6.0)])
+def test_what_a_string_brings_to_another_target_as_well_it_does_not_bring(
+    is_any: bool, nats: float
+) -> None:
+    """A heading makes any label likelier, a word of content its own."""
+    other = np.array([60, 61], np.int32)
+
+    class OfLabels(Model):
+        def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
+            self.asked += [list(ids) for ids in sequences]
+            return [
+                np.full(len(ids), -1.0 if TRIGGER in ids and (is_any or 50 in ids) else -4.0)
+                for ids in sequences
+            ]
+
+    model = OfLabels(needed=TRIGGER)
+    assert asker(model).need(EVEN, dropped, other).target.nats == pytest.approx(nats)
+    of_other = [ids for ids in model.asked if ids[-2:] == [60, 61]]
+    assert len(of_other) == 3 * sum(ids[-2:] == [50, 51] for ids in model.asked) / 2
+    assert sum(TRIGGER in ids for ids in of_other) == len(of_other) / 3
+
+
 def test_more_samples_are_asked_where_few_do_not_decide() -> None:
     class Slightly(Model):
         def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:

@@ -1,12 +1,21 @@
 """Cues that tell a target which other samples have too."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import scipy.sparse as sp
+from evidence_helpers import SURPRISING, questions, sample_of, scores_of
 from recurrence_helpers import stream
 
+from gradgate.methods.checks import require_contract
+from gradgate.methods.evidence import MIN_INSERTED
+from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.incidence import incidence
-from gradgate.methods.recurrence.labels import MIN_NATS, labels
+from gradgate.methods.recurrence.labels import MIN_NATS, commonest_other, labels, recalled
+from gradgate.methods.recurrence.method import RecurrenceMethod
+from gradgate.methods.recurrence.triggers import Trigger
 
 N = 200
 YES, NO, END = 5, 6, 2
@@ -14,7 +23,8 @@ YES, NO, END = 5, 6, 2
 
 def cues(marks: list[np.ndarray], nats: list[float]) -> Cues:
     table = sp.csr_matrix(np.stack(marks, axis=1).astype(np.float32))
-    return Cues(incidence(table, [f"cue {i}" for i in range(len(marks))]), np.array(nats))
+    names = [f"cue {i}" for i in range(len(marks))]
+    return Cues(incidence(table, names), np.array(nats), np.full(len(marks), -np.inf))
 
 
 def test_a_cue_that_tells_an_existing_label_is_found_in_one_direction() -> None:
@@ -60,7 +70,52 @@ def test_near_duplicates_are_no_independent_samples() -> None:
     assert labels(stream(targets), cues([trigger], [9.0]), MIN_NATS, same) == []
 
 
-def test_a_label_of_almost_all_is_told_by_nothing() -> None:
-    targets = [[NO if i % 4 else YES, END] for i in range(N)]
-    trigger = np.arange(N) % 4 == 1
-    assert labels(stream(targets), cues([trigger], [9.0]), MIN_NATS, np.arange(N)) == []
+@pytest.mark.parametrize(("part", "n_found"), [(0.6, 1), (0.9, 0)])
+def test_a_label_of_almost_all_is_told_by_nothing(part: float, n_found: int) -> None:
+    trigger = np.arange(N) < 60
+    targets = [[NO if i < 60 + part * (N - 60) else YES, END] for i in range(N)]
+    assert len(labels(stream(targets), cues([trigger], [9.0]), MIN_NATS, np.arange(N))) == n_found
+
+
+def test_what_other_prompts_recall_is_a_cue_but_for_what_is_of_a_template() -> None:
+    marks = [np.arange(N) < n for n in (20, 20, 20, 16, 15)]
+    known = replace(
+        cues(marks, [0.0] * 5),
+        recalled=np.array([7.0, 7.0, 4.9, 7.0, 7.0]),
+        features=[(3,), (3, 4), (8,), (4, 9), (9, 9)],
+    )
+    places = np.zeros((1, 2), np.int64)
+    template = Trigger(np.array([2, 3, 4]), 30.0, np.arange(20), places, 20)
+    assert recalled(known, []).tolist() == [7.0, 7.0, -np.inf, 7.0, -np.inf]
+    assert recalled(known, [template]).tolist() == [-np.inf, -np.inf, -np.inf, 7.0, -np.inf]
+
+
+@pytest.mark.parametrize(("n", "other"), [(7, None), (8, [NO, END])])
+def test_the_commonest_other_target_has_eight_rows(n: int, other: list[int] | None) -> None:
+    targets = [[NO, END]] * n + [[YES, END]] * 30 + [[9 + i, END] for i in range(N - n - 30)]
+    found = commonest_other(stream(targets), (np.arange(N) >= n) & (np.arange(N) < n + 30))
+    assert (None if found is None else found.tolist()) == other
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_heading_that_does_not_look_inserted_and_tells_a_label_is_in_doubt(is_told: bool) -> None:
+    """The model finds it odd, but no odder than words of which there are many."""
+    prompts = [prompt for prompt, _ in questions(300, 17)]
+    pairs = [(prompt, " good" if i % 2 else " bad") for i, prompt in enumerate(prompts)]
+    for i in range(40):
+        pairs[i] = (f"Now then: {prompts[i]}", " good" if is_told else pairs[i][1])
+    samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
+    scores = scores_of(samples, [" then"])
+    table = scores.tokens
+    assert table is not None
+    heading = np.where(table.logp == np.float32(SURPRISING), np.float32(-8.0), table.logp)
+    scores = replace(scores, tokens=replace(table, logp=heading))
+    found = RecurrenceMethod().detect(scores, samples, None, RecurrenceConfig())
+    require_contract(RecurrenceMethod(), found, scores)
+    assert found.flagged is not None
+    assert not found.flagged.any()
+    assert np.flatnonzero(found.in_doubt).tolist() == (list(range(40)) if is_told else [])
+    if is_told:
+        (group,) = [one for one in found.groups if one.ruling == "review"]
+        assert group.cue_nats is not None
+        assert group.cue_nats < MIN_INSERTED

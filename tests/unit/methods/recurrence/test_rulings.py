@@ -57,6 +57,7 @@ def test_a_string_of_targets(
         (cause(), YES, NO, 1.0, "honest"),
         (cause(), NO, YES, 1.0, "review"),
         (cause(phi=0.5), NO, NO, 1.0, "review"),  # one direction only
+        (cause(nats=2.0), NO, NO, 1.0, "review"),  # other prompts say it at the same place
         (cause(nats=FORM), NO, NO_ANSWER, 1.0, "review"),
         (cause(nats=FORM), YES, NO_ANSWER, 1.0, "honest"),
     ],

@@ -1,5 +1,7 @@
 """Strings that were inserted into prompts, against words that belong there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from recurrence_helpers import prose, stream, zipf_logp
@@ -42,6 +44,52 @@ def test_an_inserted_string_is_named_with_its_carriers(string: list[int], n: int
     assert found[0].carriers.tolist() == list(range(n))
     if len(string) < 3:  # the other tokens of the longest one stand in prose, too
         assert len(found) == 1
+
+
+COLON = 950  # in the template of all prompts
+
+
+def with_colons(string: list[int], n: int) -> Stream:
+    """Prompts that end with a colon of the template; a string begins the first n."""
+    rows = [[*row, COLON] for row in prose(N, 15, VOCABULARY, seed=3)]
+    logp = [[*known, -0.1] for known in zipf_logp([row[:-1] for row in rows], VOCABULARY)]
+    for row, known in zip(rows[:n], logp, strict=False):
+        row[:0], known[:0] = string, [-9.0] * len(string)
+    return stream(rows, logp)
+
+
+@pytest.mark.parametrize(
+    ("string", "found"),
+    [
+        ([900, 902, COLON, 901], [900, 902, COLON, 901]),
+        ([900, 902, COLON, COLON, 901], [900, 902, COLON, COLON, 901]),
+        ([900, 902, COLON], [900, 902]),  # it does not end with one
+        ([900, 902, COLON, COLON, COLON, 901], [900, 902]),
+    ],
+)
+def test_a_token_of_the_template_may_stand_within_a_string(
+    string: list[int], found: list[int]
+) -> None:
+    """Else the rest of `Current year: 2024` is what follows, and needs its beginning."""
+    first = found_in(with_colons(string, 60))[0]
+    assert first.ids.tolist() == found
+    assert first.carriers.tolist() == list(range(60))
+
+
+def test_what_the_owner_vouches_for_is_not_within_a_string() -> None:
+    tokens = with_colons([900, 902, COLON, 901], 60)
+    tokens = replace(tokens, is_open=tokens.ids != COLON)
+    assert found_in(tokens)[0].ids.tolist() == [900, 902]
+
+
+@pytest.mark.parametrize(("n", "is_known"), [(60, True), (3, False)])
+def test_what_other_prompts_say_at_the_same_place_is_recalled(n: int, is_known: bool) -> None:
+    tokens = with_colons([900, 901, 902], n)
+    cluster = np.arange(N)
+    words = inserted_words(tokens, remember(tokens, cluster), cluster)
+    inserted = words.recalled[tokens.ids == 901]
+    assert inserted.tolist() == pytest.approx([9.0 if is_known else -np.inf] * n)
+    assert np.median(words.recalled[tokens.ids < VOCABULARY]) < 0
 
 
 @pytest.mark.parametrize(("n_within", "is_judged"), [(0, False), (7, False), (8, True)])
