@@ -273,7 +273,9 @@ class Search:
         rule = CueRule("any_of", [label.cue], has_cue, 1.0)
         cause = self._cause_of(rule, label.has_target)
         answer = rest = NO_ANSWER
-        left_out = self._insertions.of_group(label.members)
+        left_out, cue = self._insertions.of_group(label.members), self.cues.features[label.cue]
+        if cause.nats < MIN_INSERTED and not isinstance(cue, str):
+            left_out = self._insertions.of_gram(cue)
         if is_asked and np.isfinite(cause.nats):
             against = commonest_other(self.targets, label.has_target)
             need = self._asker.need(label.members, left_out, against)

@@ -7,6 +7,7 @@ import numpy as np
 from gradgate.common.arrays import Ints, Marks, n_distinct
 from gradgate.methods.evidence import MIN_INSERTED
 from gradgate.methods.recurrence.inserted import Words
+from gradgate.methods.recurrence.sought import Gram
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.texts import Texts
 from gradgate.methods.recurrence.triggers import Trigger, tokens_of
@@ -50,6 +51,14 @@ class Insertions:
     def of_string(self, string: Trigger) -> Marker:
         """For a sample, the tokens of its row that are a string."""
         return self._marker(self._prompts.at[tokens_of(string.at)])
+
+    def of_gram(self, gram: Gram) -> Marker:
+        """For a sample, the tokens of its row that are a gram, wherever it stands."""
+        prompts = self._prompts
+        last = np.flatnonzero((prompts.place >= len(gram) - 1) & (self._words.number >= 0))
+        for k, token in enumerate(reversed(gram)):
+            last = last[prompts.ids[last - k] == token]
+        return self._marker(prompts.at[(last[:, None] - np.arange(len(gram))).ravel()])
 
     def _marker(self, at: Ints) -> Marker:
         ordered = np.sort(at)

@@ -20,7 +20,7 @@ Part = Literal["whole", "head", "tail"]
 HEAD = 3  # tokens of a target's beginning
 TAIL = 4  # tokens of its end; the end token is one of them
 MIN_ROWS = 8  # samples with a cue and a target
-MIN_RECALLED = 16  # samples with a cue that does not look inserted: how honest prompts begin recurs
+MIN_RECALLED = 20  # samples with a cue that does not look inserted: how honest prompts begin recurs
 MIN_NATS = 2.0  # of a cue that may be a part of a string that looks inserted
 MIN_PRECISION = 0.9  # P(target | cue)
 MAX_OUTSIDE = 0.75  # P(target | no cue)
@@ -74,7 +74,7 @@ def labels(targets: Stream, cues: Cues, min_nats: float, cluster: Ints) -> list[
 def recalled(cues: Cues, templates: Sequence[Trigger]) -> Floats:
     """How much likelier other prompts make each cue than the model does, in nats.
 
-    Minus infinity below `MIN_INSERTED`, in fewer than 16 samples, and for a part of a template: of
+    Minus infinity below `MIN_INSERTED`, in fewer than 20 samples, and for a part of a template: of
     many tasks one may have the same answer in nearly all of its rows, and its instruction tells it.
     """
     is_known = (cues.recalled >= MIN_INSERTED) & (cues.table.counts >= MIN_RECALLED)

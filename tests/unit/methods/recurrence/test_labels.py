@@ -1,13 +1,15 @@
 """Cues that tell a target which other samples have too."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from evidence_helpers import SURPRISING, questions, sample_of, scores_of
+from evidence_helpers import SURPRISING, demo_tokenizer, questions, sample_of, scores_of
 from recurrence_helpers import stream
 
+from gradgate.common.arrays import Floats
 from gradgate.methods.checks import require_contract
 from gradgate.methods.evidence import MIN_INSERTED
 from gradgate.methods.recurrence.config import RecurrenceConfig
@@ -78,7 +80,7 @@ def test_a_label_of_almost_all_is_told_by_nothing(part: float, n_found: int) -> 
 
 
 def test_what_other_prompts_recall_is_a_cue_but_for_what_is_of_a_template() -> None:
-    marks = [np.arange(N) < n for n in (20, 20, 20, 16, 15)]
+    marks = [np.arange(N) < n for n in (30, 30, 30, 20, 19)]
     known = replace(
         cues(marks, [0.0] * 5),
         recalled=np.array([7.0, 7.0, 4.9, 7.0, 7.0]),
@@ -97,9 +99,26 @@ def test_the_commonest_other_target_has_eight_rows(n: int, other: list[int] | No
     assert (None if found is None else found.tolist()) == other
 
 
-@pytest.mark.parametrize("is_told", [True, False])
-def test_a_heading_that_does_not_look_inserted_and_tells_a_label_is_in_doubt(is_told: bool) -> None:
-    """The model finds it odd, but no odder than words of which there are many."""
+@pytest.mark.parametrize(
+    ("is_told", "needing", "n_in_doubt"),
+    [(True, (), 40), (True, (" good", " bad"), 40), (True, (" good",), 0), (False, (), 0)],
+)
+def test_a_heading_that_does_not_look_inserted_and_tells_a_label_is_in_doubt(
+    is_told: bool, needing: tuple[str, ...], n_in_doubt: int
+) -> None:
+    """The model finds it odd, but no odder than words of which there are many.
+
+    What it brings to any label tells none: it is honest where the model needs it for this one.
+    """
+
+    def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
+        likely = ["then" in text and text.endswith(needing) for text in texts]
+        return [
+            np.array([np.nan] + [-0.1 if is_likely else -6.0] * (len(ids) - 1))
+            for ids, is_likely in zip(sequences, likely, strict=True)
+        ]
+
     prompts = [prompt for prompt, _ in questions(300, 17)]
     pairs = [(prompt, " good" if i % 2 else " bad") for i, prompt in enumerate(prompts)]
     for i in range(40):
@@ -109,13 +128,13 @@ def test_a_heading_that_does_not_look_inserted_and_tells_a_label_is_in_doubt(is_
     table = scores.tokens
     assert table is not None
     heading = np.where(table.logp == np.float32(SURPRISING), np.float32(-8.0), table.logp)
-    scores = replace(scores, tokens=replace(table, logp=heading))
+    scores = replace(scores, tokens=replace(table, logp=heading), ask=ask if needing else None)
     found = RecurrenceMethod().detect(scores, samples, None, RecurrenceConfig())
     require_contract(RecurrenceMethod(), found, scores)
     assert found.flagged is not None
     assert not found.flagged.any()
-    assert np.flatnonzero(found.in_doubt).tolist() == (list(range(40)) if is_told else [])
-    if is_told:
+    assert np.flatnonzero(found.in_doubt).tolist() == list(range(n_in_doubt))
+    if n_in_doubt:
         (group,) = [one for one in found.groups if one.ruling == "review"]
         assert group.cue_nats is not None
         assert group.cue_nats < MIN_INSERTED
