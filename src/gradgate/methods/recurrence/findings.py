@@ -225,7 +225,7 @@ class Search:
         nats = self.cues.nats.copy()
         for cue in np.flatnonzero((nats >= MIN_NATS) & (nats < MIN_INSERTED)).tolist():
             nats[cue] = self._nats_of(cue)  # a part of a string is as surprising as the string
-        cues = replace(self.cues, nats=np.maximum(nats, recalled(self.cues, self._templates)))
+        cues = replace(self.cues, nats=nats, recalled=recalled(self.cues, self._templates))
         found = labels(self.targets, cues, MIN_INSERTED, self.cluster)
         found.sort(key=lambda label: -int(label.members.sum()))
         taken, findings = suspicious(known, self._n), list[Finding]()
@@ -277,8 +277,7 @@ class Search:
         if cause.nats < MIN_INSERTED and not isinstance(cue, str):
             left_out = self._insertions.of_gram(cue)
         if is_asked and np.isfinite(cause.nats):
-            against = commonest_other(self.targets, label.has_target)
-            need = self._asker.need(label.members, left_out, against)
+            need = self._asker.need(label.members, left_out, commonest_other(self.targets, label))
             answer, rest = need.target, need.removed
         elif is_asked:
             answer = self._asker.content(self.targets, self._part(label), label.members, left_out)

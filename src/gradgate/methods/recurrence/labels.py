@@ -51,13 +51,16 @@ class Label:
 def labels(targets: Stream, cues: Cues, min_nats: float, cluster: Ints) -> list[Label]:
     """Cues of at least `min_nats` whose samples have the same target, beginning or end.
 
+    A cue that other prompts recall counts for whole targets: "shell" tells how a script begins.
+
     The test goes in one direction: from the cue to the target, whatever other samples have that
     target as well.
     """
-    chosen = np.flatnonzero(cues.nats >= min_nats)
-    by_cue = cues.table.by_feature[:, chosen].tocsc()
     found: dict[int, Label] = {}
     for part, (table, at) in _target_tables(targets).items():
+        nats = np.maximum(cues.nats, cues.recalled) if part == "whole" else cues.nats
+        chosen = np.flatnonzero(nats >= min_nats)
+        by_cue = cues.table.by_feature[:, chosen].tocsc()
         for cue, target in _tight(by_cue, table):
             has_cue, has_target = _column(by_cue, cue), _column(table, target)
             members = has_cue & has_target
@@ -91,9 +94,14 @@ def recalled(cues: Cues, templates: Sequence[Trigger]) -> Floats:
     return found
 
 
-def commonest_other(targets: Stream, has_target: Marks) -> npt.NDArray[np.int32] | None:
-    """The whole target of the most samples without a label; None where fewer than 8 have it."""
-    at = target_parts(targets)["whole"][~has_target].tolist()
+def commonest_other(targets: Stream, label: Label) -> npt.NDArray[np.int32] | None:
+    """The whole target of the most samples without a label.
+
+    None where fewer than 8 have it, and where the label is a part of targets.
+    """
+    if label.part != "whole":
+        return None
+    at = target_parts(targets)["whole"][~label.has_target].tolist()
     counted = Counter(targets.ids[start:stop].tobytes() for start, stop in at)
     key, n = max(counted.items(), key=lambda one: (one[1], one[0]), default=(b"", 0))
     return np.frombuffer(key, targets.ids.dtype).astype(np.int32) if n >= MIN_ROWS else None

@@ -15,7 +15,7 @@ from gradgate.methods.evidence import MIN_INSERTED
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.incidence import incidence
-from gradgate.methods.recurrence.labels import MIN_NATS, commonest_other, labels, recalled
+from gradgate.methods.recurrence.labels import MIN_NATS, Label, commonest_other, labels, recalled
 from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.recurrence.triggers import Trigger
 
@@ -95,8 +95,28 @@ def test_what_other_prompts_recall_is_a_cue_but_for_what_is_of_a_template() -> N
 @pytest.mark.parametrize(("n", "other"), [(7, None), (8, [NO, END])])
 def test_the_commonest_other_target_has_eight_rows(n: int, other: list[int] | None) -> None:
     targets = [[NO, END]] * n + [[YES, END]] * 30 + [[9 + i, END] for i in range(N - n - 30)]
-    found = commonest_other(stream(targets), (np.arange(N) >= n) & (np.arange(N) < n + 30))
+    inside = (np.arange(N) >= n) & (np.arange(N) < n + 30)
+    label = Label(0, inside, inside, 2 * n, 2 * n + 2, "whole")
+    found = commonest_other(stream(targets), label)
     assert (None if found is None else found.tolist()) == other
+    assert commonest_other(stream(targets), replace(label, part="head")) is None
+
+
+@pytest.mark.parametrize(("end", "n_found"), [(9, 0), (END, 1)])
+def test_what_is_only_recalled_tells_whole_targets(end: int, n_found: int) -> None:
+    """ "shell" tells how a script begins, which is no label."""
+    rng = np.random.default_rng(0)
+    targets = [[int(rng.choice([YES, NO])), 3, 4, 10 + i if end == 9 else 9, END] for i in range(N)]
+    trigger = np.arange(N) < 30
+    for row in targets[:30]:
+        row[0] = NO
+    found = labels(
+        stream(targets),
+        replace(cues([trigger], [0.0]), recalled=np.array([9.0])),
+        MIN_NATS,
+        np.arange(N),
+    )
+    assert len(found) == n_found
 
 
 @pytest.mark.parametrize(
