@@ -23,7 +23,8 @@ MIN_ROWS = 8  # samples with a cue and a target
 MIN_RECALLED = 20  # samples with a cue that does not look inserted: how honest prompts begin recurs
 MIN_NATS = 2.0  # of a cue that may be a part of a string that looks inserted
 MIN_PRECISION = 0.9  # P(target | cue)
-MAX_OUTSIDE = 0.75  # P(target | no cue)
+MAX_OUTSIDE = 0.75  # P(target | no cue): one of three triggers has the label of the others
+MAX_PART_OUTSIDE = 0.6  # the same of a beginning or end, which may be the format of the data
 ALPHA = 1e-4  # of Fisher's exact test, after Bonferroni's correction over all pairs
 
 
@@ -61,7 +62,8 @@ def labels(targets: Stream, cues: Cues, min_nats: float, cluster: Ints) -> list[
         nats = np.maximum(cues.nats, cues.recalled) if part == "whole" else cues.nats
         chosen = np.flatnonzero(nats >= min_nats)
         by_cue = cues.table.by_feature[:, chosen].tocsc()
-        for cue, target in _tight(by_cue, table):
+        most = MAX_OUTSIDE if part == "whole" else MAX_PART_OUTSIDE
+        for cue, target in _tight(by_cue, table, most):
             has_cue, has_target = _column(by_cue, cue), _column(table, target)
             members = has_cue & has_target
             if len(np.unique(cluster[members])) < MIN_ROWS:
@@ -142,15 +144,15 @@ def _table(keys: list[bytes]) -> sp.csc_matrix:
     return sp.csc_matrix((ones, (rows, new[number[rows]])), shape=(len(keys), int(kept.sum())))
 
 
-def _tight(cues: sp.csc_matrix, targets: sp.csc_matrix) -> list[tuple[int, int]]:
-    """Pairs of cue and target that pass the test."""
+def _tight(cues: sp.csc_matrix, targets: sp.csc_matrix, most: float) -> list[tuple[int, int]]:
+    """Pairs of cue and target that pass the test; at most that part of others have the target."""
     n = cues.shape[0]
     both = (cues.T @ targets).tocoo()
     a = both.data
     c = np.asarray(cues.sum(0)).ravel()[both.row]
     t = np.asarray(targets.sum(0)).ravel()[both.col]
     outside = (t - a) / np.maximum(n - c, 1)
-    tight = (a >= MIN_ROWS) & (a >= MIN_PRECISION * c) & (outside <= MAX_OUTSIDE)
+    tight = (a >= MIN_ROWS) & (a >= MIN_PRECISION * c) & (outside <= most)
     p = hypergeom.sf(a[tight] - 1, n, t[tight], c[tight]) * max(1, len(a))
     where = np.flatnonzero(tight)[p <= ALPHA]
     return [(int(both.row[i]), int(both.col[i])) for i in where]
