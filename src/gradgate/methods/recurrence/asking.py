@@ -141,9 +141,9 @@ class _Case:
             self.rest - removed[len(removed) - n - n_rest : len(removed) - n],
             self.rest - replaced[self.rest_at],
         ]
-        return (
-            min(float(lost[:_END].sum()) - too for lost, too in zip(targets, other, strict=True)),
-            min(float(lost[-_END:].sum()) - too for lost, too in zip(targets, other, strict=True)),
+        return (  # NaN where one of them is not known
+            float(np.min([a[:_END].sum() - b for a, b in zip(targets, other, strict=True)])),
+            float(np.min([a[-_END:].sum() - b for a, b in zip(targets, other, strict=True)])),
             min(float(lost[:_END].sum()) for lost in rests),
             float(rests[0][:_END].sum()),
         )
@@ -263,10 +263,14 @@ class Asker:
         ]
 
     def _too(self, cases: Sequence[_Case], against: Ids) -> list[tuple[float, float]]:
-        """What another target loses in each case, without the string and with others for it."""
+        """What another target loses in each case, without the string and with others for it.
+
+        What it gains is none: a string that speaks against it need not speak for a sample's own.
+        """
         rows = [np.concatenate([prompt, against]) for case in cases for prompt in case.prompts]
         sums = self._sums(rows, [len(against)] * len(rows)).reshape(-1, 3)
-        return [(own - removed, own - replaced) for own, removed, replaced in sums.tolist()]
+        lost = np.maximum(0.0, sums[:, :1] - sums[:, 1:])
+        return [(removed, replaced) for removed, replaced in lost.tolist()]
 
     def _sums(self, rows: Sequence[Ids], lengths: Sequence[int]) -> Floats:
         assert self._ask is not None

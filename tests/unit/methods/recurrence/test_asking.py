@@ -112,6 +112,25 @@ def test_what_a_string_brings_to_another_target_as_well_it_does_not_bring(
     assert sum(TRIGGER in ids for ids in of_other) == len(of_other) / 3
 
 
+@pytest.mark.parametrize(("with_string", "n"), [(-9.0, EVEN.sum()), (np.nan, 0)])
+def test_what_speaks_against_another_target_does_not_speak_for_the_own(
+    with_string: float, n: int
+) -> None:
+    """And an answer that is no number is none, though those without the string are known."""
+
+    def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        with_other = (TRIGGER in ids and ids[-1] == 61 for ids in sequences)
+        return [
+            np.full(len(ids), with_string if is_other else -2.0)
+            for ids, is_other in zip(sequences, with_other, strict=True)
+        ]
+
+    other = np.array([60, 61], np.int32)
+    found = Asker(table(), np.arange(N), ask, WORDS).need(EVEN, dropped, other).target
+    assert found.n == n
+    assert found.nats == pytest.approx(2.0 if n else 0.0)
+
+
 def test_more_samples_are_asked_where_few_do_not_decide() -> None:
     class Slightly(Model):
         def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
