@@ -3,6 +3,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
+# Compiled modules are kept: otherwise each of the many processes of the tests compiles them anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install demo test bench matrix papers lint structure format clean
 
 install: $(INSTALLED)
