@@ -102,6 +102,7 @@ class Site:
             "PREFECT_HOME": str(self.folder / f"prefect-{service}"),
             "GRADGATE_HOME": str(self.home),  # the images set both
             "GRADGATE_STATE_DIR": str(self.state),
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",  # so that nobody waits a minute
             _MARK: str(self.folder),
             **{name: self.here(value) for name, value in found["environment"].items()},
         }

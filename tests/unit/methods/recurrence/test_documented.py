@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ NAMES = sorted(set(re.findall(r"`(?:\w+\.)?(_?[A-Z][A-Z_]+)`", DOCUMENT)))
 VALUES = re.findall(r"`(_?[A-Z][A-Z_]+)` = ([\d.]*\d)", DOCUMENT)
 
 
+@cache
 def constants() -> dict[str, set[object]]:
     """The values of each constant of the methods; a name may stand in several files."""
     found: dict[str, set[object]] = {}
