@@ -144,7 +144,7 @@ class _Case:
         return (  # NaN where one of them is not known
             float(np.min([a[:_END].sum() - b for a, b in zip(targets, other, strict=True)])),
             float(np.min([a[-_END:].sum() - b for a, b in zip(targets, other, strict=True)])),
-            min(float(lost[:_END].sum()) for lost in rests),
+            float(np.min([lost[:_END].sum() for lost in rests])),
             float(rests[0][:_END].sum()),
         )
 

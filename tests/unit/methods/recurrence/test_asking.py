@@ -90,6 +90,17 @@ def test_what_any_other_words_bring_as_well_needs_no_string() -> None:
     assert (found.target.nats, found.rest.nats, found.removed.nats) == (0.0, 0.0, 3.0)
 
 
+@pytest.mark.parametrize("unknown", [5, 6])  # tokens: without the string, and with other words
+def test_an_answer_that_is_no_number_says_nothing_of_what_needs_a_string(unknown: int) -> None:
+    class Partly(Model):
+        def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
+            found = super().__call__(sequences)
+            return [np.nan * logp if len(logp) == unknown else logp for logp in found]
+
+    found = asker(Partly(needed=TRIGGER)).need(EVEN, dropped)
+    assert found.target.n == found.rest.n == 0
+
+
 @pytest.mark.parametrize(("is_any", "nats"), [(True, 0.0), (False, 6.0)])
 def test_what_a_string_brings_to_another_target_as_well_it_does_not_bring(
     is_any: bool, nats: float
