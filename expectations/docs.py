@@ -8,6 +8,7 @@ puts unexpected values into the HTML unescaped.
 import copy
 import json
 from datetime import UTC, datetime
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,17 @@ def write_docs(
 
 def _sections(results: ExpectationSuiteValidationResult) -> str:
     document = ValidationResultsPageRenderer().render(_escaped(results))
-    view = DefaultJinjaSectionView()
     rendered = [
-        view.render({"section": section.to_json_dict(), "section_loop": {"index": number}})
+        _view().render({"section": section.to_json_dict(), "section_loop": {"index": number}})
         for number, section in enumerate(document.sections[1:], start=1)  # 0 is the overview
     ]
     return "".join(rendered)
+
+
+@cache
+def _view() -> DefaultJinjaSectionView:
+    """The view is kept, for each compiles its templates anew."""
+    return DefaultJinjaSectionView()
 
 
 def _escaped(results: ExpectationSuiteValidationResult) -> ExpectationSuiteValidationResult:

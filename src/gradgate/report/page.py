@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -169,8 +170,12 @@ def render(content: ReportContent) -> str:
     )
 
 
+@cache
 def _environment() -> Environment:
-    """Jinja, which makes whatever comes from outside harmless without being asked."""
+    """Jinja, which makes whatever comes from outside harmless without being asked.
+
+    It is kept, for to compile the templates takes longer than to fill them.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
