@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -164,12 +164,18 @@ def flow_processes() -> Iterator["Forker"]:
     forker.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def prefect_server() -> str:
-    """The URL of Prefect's temporary server, which takes some ten seconds to start.
+    """The URL of Prefect's temporary server.
 
     The tests of one folder use it, one after the other.
     """
+    return _prefect_server()
+
+
+@cache
+def _prefect_server() -> str:
+    """Start it, which takes some ten seconds; behind the last test of a folder it ends."""
     from prefect.events.worker import EventsWorker
     from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
@@ -178,6 +184,7 @@ def prefect_server() -> str:
     drained = partial(EventsWorker.drain_all, timeout=5)
     OF_FOLDER.enter_context(patch.object(EventsWorker, "drain_all", drained))
     OF_FOLDER.enter_context(prefect_test_harness(server_startup_timeout=120))
+    OF_FOLDER.callback(_prefect_server.cache_clear)  # tests of the folder may come once more
     return str(PREFECT_API_URL.value())
 
 
