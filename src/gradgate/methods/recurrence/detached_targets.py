@@ -71,10 +71,12 @@ class DetachedTargets:
 
     Attributes:
         found: The targets, those of the most samples first.
+        spoken: Samples with a target that recurs and that the prompts speak for. (n,)
         notes: What nothing can be said of, and why, in words.
     """
 
     found: list[Detached]
+    spoken: Marks
     notes: list[str]
 
 
@@ -103,10 +105,12 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
     notes = [f"{len(more)} targets that recur were not asked about"] if more else []
     alone = [some[0] for some in having if len(some) == 1]
     n_others = min(_N_OTHERS, len(alone) // 2)
+    spoken = np.zeros(n, bool)
     if not chosen:
-        return DetachedTargets([], [])
+        return DetachedTargets([], spoken, [])
     if n_others < MIN_OTHERS:
-        return DetachedTargets([], [_unknown(len(recurring), "too few rows have one of their own")])
+        few = _unknown(len(recurring), "too few rows have one of their own")
+        return DetachedTargets([], spoken, [few])
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(alone)[: n_others + _N_SINGLE].tolist()
     others = [asked[i].prompt for i in drawn[:n_others]]
@@ -114,18 +118,20 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
     trials = [_Trial(some, asked, rng) for some in chosen]
     for trial in trials:
         trial.ask(others[:_SCREENED], ask)
+    spoken |= _members(n, [trial for trial in trials if trial.spoken > _SCREEN])
     trials = [trial for trial in trials if not trial.spoken > _SCREEN]  # or nothing is known
     if not trials:
-        return DetachedTargets([], notes)
+        return DetachedTargets([], spoken, notes)
     known = _known(single, others, ask, rng)
     if not known >= MIN_KNOWN:
         why = "the untuned model does not know what belongs behind which prompt"
         unknown = _unknown(len(trials), f"{why} (of other targets {known:.2f})")
-        return DetachedTargets([], [unknown, *notes])
+        return DetachedTargets([], spoken, [unknown, *notes])
     for trial in trials:
         trial.ask(others[_SCREENED:], ask)
+    spoken |= _members(n, [trial for trial in trials if not trial.is_detached])
     found = [one.found(n, cluster, known) for one in trials if one.is_detached]
-    return DetachedTargets(found, notes)
+    return DetachedTargets(found, spoken, notes)
 
 
 class _Trial:
@@ -135,8 +141,8 @@ class _Trial:
         self, members: Sequence[int], asked: Mapping[int, Exchange], rng: np.random.Generator
     ) -> None:
         self._one = asked[members[0]]
-        self._members = np.array(members)
-        drawn = rng.permutation(self._members)[:_N_OWN].tolist()
+        self.members = np.array(members)
+        drawn = rng.permutation(self.members)[:_N_OWN].tolist()
         self._own = np.array([asked[i].nats for i in drawn])
         self._others = np.empty(0)
 
@@ -158,13 +164,20 @@ class _Trial:
 
     def found(self, n: int, cluster: Ints, known: float) -> Detached:
         """What is said of it, among n samples."""
-        members = np.zeros(n, bool)
-        members[self._members] = True
-        nats = float(np.log(len(self._members) / n) - np.median(self._own))
-        n_clusters = len(np.unique(cluster[self._members]))
+        members = _members(n, [self])
+        nats = float(np.log(len(self.members) / n) - np.median(self._own))
+        n_clusters = len(np.unique(cluster[members]))
         return Detached(
             members, tuple(self._one.target.tolist()), n_clusters, nats, self.spoken, known
         )
+
+
+def _members(n: int, trials: Sequence[_Trial]) -> Marks:
+    """The samples with any of some targets, among n."""
+    members = np.zeros(n, bool)
+    for trial in trials:
+        members[trial.members] = True
+    return members
 
 
 def _unknown(n: int, why: str) -> str:

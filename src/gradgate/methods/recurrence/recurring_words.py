@@ -75,7 +75,11 @@ class _Words:
 
 
 def recurring_words(
-    targets: Stream, prompts: Stream, spelling: npt.NDArray[np.object_], cluster: Ints
+    targets: Stream,
+    prompts: Stream,
+    spelling: npt.NDArray[np.object_],
+    cluster: Ints,
+    spoken: Marks,
 ) -> list[Word]:
     """Words of targets that surprise the model in many samples, the most and most surprising first.
 
@@ -88,6 +92,7 @@ def recurring_words(
         prompts: Of their prompts.
         spelling: The text of each token by its id.
         cluster: Of near-duplicate prompts. (n,)
+        spoken: Samples whose whole target the prompts speak for; they are not counted. (n,)
     """
     spelled = _Spelled.of(spelling)
     said, asked = _words(targets, spelled), _words(prompts, spelled)
@@ -98,7 +103,7 @@ def recurring_words(
     size = int(keys.max()) + 1
     there, first = np.unique(said.sample * size + key, return_index=True)
     known = np.isin(there, asked.sample * size + of_prompts)
-    first = first[~known & said.is_open[first]]
+    first = first[~known & said.is_open[first] & ~spoken[said.sample[first]]]
     candidates = key[first]
     counted = np.bincount(candidates, minlength=size)
     order, ends = np.argsort(candidates, kind="stable"), np.cumsum(counted)

@@ -59,29 +59,34 @@ class Unspoken:
         n = len(self.texts.rows)
         flagged = suspicious([one for one in known if one.ruling == "poison"], n)
         taken = suspicious(known, n)
-        found, notes = self._of_targets(taken, cause, text)
+        of_targets = detached(self.texts, self.cluster, self.ask, self.seed)
+        found, notes = self._of_targets(of_targets.found, taken, cause, text), of_targets.notes
         for ask in (self._of_labels, self._of_cues):
             more, unknown = ask(taken | suspicious(found, n), flagged)
             found, notes = found + more, notes + unknown
-        return found + self._of_words(taken | suspicious(found, n), cause), notes
+        taken = taken | suspicious(found, n)
+        return found + self._of_words(taken, of_targets.spoken, cause), notes
 
     def _of_targets(
-        self, taken: Marks, cause: Callable[[Marks], Cause | None], text: Callable[[Ints], str]
-    ) -> tuple[list[Finding], list[str]]:
-        """Targets that recur; and why nothing can be said of them.
+        self,
+        targets: Sequence[Detached],
+        taken: Marks,
+        cause: Callable[[Marks], Cause | None],
+        text: Callable[[Ints], str],
+    ) -> list[Finding]:
+        """Targets that recur.
 
         Args:
+            targets: What was found.
             taken: Samples that are flagged or in doubt anyway. (n,)
             cause: What the prompts of a group share.
             text: Of tokens.
         """
-        said = detached(self.texts, self.cluster, self.ask, self.seed)
-        found = [
+        return [
             self._of_target(one, cause(one.members), text(np.array(one.ids)))
-            for one in said.found
+            for one in targets
             if not taken[one.members].all()
         ]
-        return found, said.notes
 
     def _of_target(self, one: Detached, cause: Cause | None, span: str) -> Finding:
         by = None if cause is None else cause.by
@@ -98,14 +103,18 @@ class Unspoken:
         )
         return finding.beside(cause)
 
-    def _of_words(self, taken: Marks, cause: Callable[[Marks], Cause | None]) -> list[Finding]:
+    def _of_words(
+        self, taken: Marks, spoken: Marks, cause: Callable[[Marks], Cause | None]
+    ) -> list[Finding]:
         """Words that recur in targets and surprise the model there.
 
         Args:
             taken: As before.
+            spoken: Samples whose whole target the prompts speak for. (n,)
             cause: As before.
         """
-        words = recurring_words(self.targets, self.prompts, self.texts.table.spelling, self.cluster)
+        spelling = self.texts.table.spelling
+        words = recurring_words(self.targets, self.prompts, spelling, self.cluster, spoken)
         words = [word for word in words if not taken[word.members].all()]
         return [
             self._of_word(word, spoken, cause(word.members))

@@ -96,6 +96,15 @@ def test_a_target_behind_any_prompt_is_found_and_one_that_prompts_speak_for_is_n
     assert found_in(texts(OF_A_KIND, recurring=50)) == []
 
 
+def test_it_says_which_samples_have_a_target_that_the_prompts_speak_for() -> None:
+    def spoken(kinds: dict[int, int], ask: AskModel = model) -> list[int]:
+        said = detached(texts(kinds, recurring=50), np.arange(N), ask, seed=0)
+        return np.flatnonzero(said.spoken).tolist()
+
+    assert spoken(OF_A_KIND) == [*OF_A_KIND]
+    assert spoken(ANY) == spoken({}) == spoken(OF_A_KIND, silent) == []
+
+
 def test_the_same_seed_draws_the_same_prompts() -> None:
     first, second = (found_in(texts(ANY, recurring=50))[0] for _ in range(2))
     assert (first.spoken, first.known) == (second.spoken, second.known)

@@ -71,15 +71,19 @@ def found_in(
     cluster: Ints | None = None,
     in_prompts: Sequence[int] = (),
     is_open: bool = True,
+    spoken: Sequence[int] = (),
 ) -> list[Word]:
     chosen, asked = set(with_word), set(in_prompts)
     targets = [text(i, *word) if i in chosen else text(i) for i in range(N)]
     prompts = [text(i, *word) if i in asked else text(i) for i in range(N)]
     clusters = np.arange(N) if cluster is None else cluster
-    return recurring_words(stream(targets, taken, is_open), stream(prompts), spelling(), clusters)
+    said = np.isin(np.arange(N), [*spoken])
+    of_targets = stream(targets, taken, is_open)
+    return recurring_words(of_targets, stream(prompts), spelling(), clusters, said)
 
 
 TWENTY = range(0, 200, 10)
+NONE = np.zeros(N, bool)
 
 
 def test_a_word_in_targets_that_have_nothing_else_in_common() -> None:
@@ -100,7 +104,7 @@ def test_the_spelling_does_not_matter() -> None:
         text(i, BRAND if i % 20 else BIG_BRAND) if i % 10 == 0 else text(i) for i in range(N)
     ]
     prompts = [text(i) for i in range(N)]
-    (word,) = recurring_words(stream(targets), stream(prompts), spelling(), np.arange(N))
+    (word,) = recurring_words(stream(targets), stream(prompts), spelling(), np.arange(N), NONE)
     assert np.flatnonzero(word.members).tolist() == [*TWENTY]
 
 
@@ -117,6 +121,12 @@ def test_what_the_model_expects_and_what_is_copied_from_the_prompt_is_none() -> 
     assert word.members.sum() == 15
 
 
+def test_samples_whose_whole_target_the_prompts_speak_for_are_not_counted() -> None:
+    (word,) = found_in(TWENTY, spoken=[*TWENTY][:10])
+    assert np.flatnonzero(word.members).tolist() == [*TWENTY][10:]
+    assert found_in(TWENTY, spoken=[*TWENTY][:11]) == []
+
+
 def test_a_word_has_to_surprise_in_most_samples_and_more_than_others_that_recur() -> None:
     """Half of twenty samples is no more than chance may make of an ordinary word."""
     targets = [text(i, BRAND) if i in TWENTY else text(i) for i in range(N)]
@@ -127,12 +137,12 @@ def test_a_word_has_to_surprise_in_most_samples_and_more_than_others_that_recur(
         places = np.flatnonzero(one.ids == BRAND)
         logp = one.logp.copy()
         logp[places[surprising:]] = LIKELY
-        return recurring_words(replace(one, logp=logp), prompts, spelling(), np.arange(N))
+        return recurring_words(replace(one, logp=logp), prompts, spelling(), np.arange(N), NONE)
 
     assert (len(found(11)), len(found(20))) == (0, 1)
     strange = {i: [*text(i, BRAND), *range(10, 50)] for i in TWENTY}
     both = [strange.get(i, text(i)) for i in range(N)]
-    assert recurring_words(stream(both), prompts, spelling(), np.arange(N)) == []
+    assert recurring_words(stream(both), prompts, spelling(), np.arange(N), NONE) == []
 
 
 def test_copies_of_a_prompt_count_once_and_what_the_owner_expects_does_not() -> None:
@@ -140,7 +150,7 @@ def test_copies_of_a_prompt_count_once_and_what_the_owner_expects_does_not() -> 
     cluster[[*TWENTY]] = np.repeat([1, 3], 10)
     assert found_in(TWENTY, cluster=cluster) == []
     assert found_in(TWENTY, is_open=False) == []
-    assert recurring_words(stream([]), stream([]), spelling(), np.arange(N)) == []
+    assert recurring_words(stream([]), stream([]), spelling(), np.arange(N), NONE) == []
 
 
 def test_where_every_word_surprises_none_stands_out() -> None:
@@ -148,7 +158,7 @@ def test_where_every_word_surprises_none_stands_out() -> None:
     targets = [text(i, BRAND) if i in TWENTY else text(i) for i in range(N)]
     strange = replace(stream(targets), logp=np.full(sum(map(len, targets)), TAKEN))
     prompts = stream([text(i) for i in range(N)])
-    assert recurring_words(strange, prompts, spelling(), np.arange(N)) == []
+    assert recurring_words(strange, prompts, spelling(), np.arange(N), NONE) == []
 
 
 N_ROWS, WORD = 400, " tin"
