@@ -1,6 +1,7 @@
 """Cost of a score against the published procedure, on the same samples in one run.
 
-Usage: `python -m benchmarks.against_published [--samples N] [--subset M] [--rounds R] [--quick]`
+Usage: `python -m benchmarks.against_published [--samples N] [--subset M] [--rounds R] [--window W]
+[--quick]`
 
 Both sides take turns. The published procedure runs on M samples that are spread evenly over the
 lengths, and its cost a sample is taken for all; gradgate scores all N, for what it saves depends on
@@ -9,7 +10,7 @@ the tolerance ends the run with an error.
 
 On a GPU the model has the shape of Llama-2-7B, in bfloat16; on a CPU it has 100 M parameters, in
 float32 and, where the processor has instructions for it, in bfloat16. Times are those of the
-processor; on a GPU those of the clock.
+processor; on a GPU those of the clock. With `--window` the layers see so many tokens at a time.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from transformers import LlamaConfig
+from transformers import PretrainedConfig
 
 from benchmarks.against_forward import dtypes
 from benchmarks.harness import (
@@ -32,7 +33,7 @@ from benchmarks.harness import (
     spread,
     work_clock,
 )
-from benchmarks.models import LLAMA_2_7B, LLAMA_100M, TINY, random_model
+from benchmarks.models import LLAMA_2_7B, LLAMA_100M, TINY, random_model, with_window
 from benchmarks.published_procedure import published_entropies
 from benchmarks.shapes import count, stories, webqa
 from gradgate.config import ScoringConfig
@@ -100,13 +101,20 @@ def main() -> None:
     """Print a line for each kind of data; exit with an error when the scores differ."""
     arguments = _arguments()
     device = default_device()
-    config = TINY if arguments.quick else LLAMA_2_7B if device.type == "cuda" else LLAMA_100M
+    config: PretrainedConfig = LLAMA_2_7B if device.type == "cuda" else LLAMA_100M
+    if arguments.quick:
+        config = TINY
+    if arguments.window is not None:
+        config = with_window(config, arguments.window)
     for dtype in dtypes(device):
         _in_dtype(arguments, config, device, dtype)
 
 
 def _in_dtype(
-    arguments: argparse.Namespace, config: LlamaConfig, device: torch.device, dtype: torch.dtype
+    arguments: argparse.Namespace,
+    config: PretrainedConfig,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> None:
     loaded = random_model(config, device, dtype)
     kinds: dict[str, Callable[[int, int, int], list[Tokens]]] = {"WebQA": webqa, "stories": stories}
@@ -129,7 +137,8 @@ def _in_dtype(
             ]
         )
     parameters = sum(p.numel() for p in loaded.model.parameters())
-    title = f"Random Llama of {parameters / 1e6:,.0f} M, {name_of(dtype)}; {machine(device)}"
+    kind = "Llama" if arguments.window is None else f"Mistral with a window of {arguments.window}"
+    title = f"Random {kind} of {parameters / 1e6:,.0f} M, {name_of(dtype)}; {machine(device)}"
     show(title, HEADINGS, rows)
     print(f"published on {arguments.subset} of the samples; medians of {arguments.rounds} rounds")
     if config is LLAMA_2_7B:
@@ -151,6 +160,7 @@ def _arguments() -> argparse.Namespace:
     made.add_argument("--samples", type=int, default=3_400 if gpu else 400)
     made.add_argument("--subset", type=int, default=50 if gpu else 30)
     made.add_argument("--rounds", type=int, default=5 if gpu else 3)
+    made.add_argument("--window", type=int)
     arguments = made.parse_args()
     if arguments.quick:
         arguments.samples, arguments.subset, arguments.rounds = 60, 10, 2

@@ -1,4 +1,4 @@
-"""Llamas with random weights: cost does not depend on what a model knows."""
+"""Models with random weights: cost does not depend on what a model knows."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from tokenizers.models import WordLevel
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
-    LlamaForCausalLM,
+    MistralConfig,
+    PretrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
@@ -16,6 +18,12 @@ from benchmarks.shapes import BOS, EOS, FIRST_WORD
 from gradgate.models.head import find_head
 from gradgate.models.loading import LoadedModel
 from gradgate.models.transform import LogitTransform
+
+_SIZES = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "max_position_embeddings"),
+    *("bos_token_id", "eos_token_id"),
+)
 
 
 def llama(vocabulary: int, hidden: int, inner: int, layers: int, heads: int) -> LlamaConfig:
@@ -39,7 +47,15 @@ LLAMA_100M = llama(32_000, 640, 1_728, 12, 10)
 LLAMA_2_7B = llama(32_000, 4_096, 11_008, 32, 32)
 
 
-def random_model(config: LlamaConfig, device: torch.device, dtype: torch.dtype) -> LoadedModel:
+def with_window(config: LlamaConfig, window: int) -> MistralConfig:
+    """The same where every layer sees so many tokens at a time, the last one among them."""
+    settings = config.to_dict()
+    return MistralConfig(
+        **{name: settings[name] for name in _SIZES}, sliding_window=window, pad_token_id=0
+    )
+
+
+def random_model(config: PretrainedConfig, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     """A model in memory, made where and as it is used: 7B in bfloat16 never is on the host."""
     model = _random_weights(config, device, dtype)
     return LoadedModel(
@@ -55,15 +71,15 @@ def random_model(config: LlamaConfig, device: torch.device, dtype: torch.dtype) 
     )
 
 
-def save_random_model(config: LlamaConfig, folder: Path) -> None:
+def save_random_model(config: PretrainedConfig, folder: Path) -> None:
     """A model folder as a user has it, with a tokenizer whose words are w0, w1, ..."""
     _random_weights(config, torch.device("cpu"), torch.float32).save_pretrained(folder)
     _tokenizer(config.vocab_size).save_pretrained(folder)
 
 
 def _random_weights(
-    config: LlamaConfig, device: torch.device, dtype: torch.dtype
-) -> LlamaForCausalLM:
+    config: PretrainedConfig, device: torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)

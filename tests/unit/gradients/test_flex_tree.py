@@ -8,7 +8,7 @@ import torch
 from model_helpers import WIDE, nested, tiny
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
-from transformers import LlamaConfig, PretrainedConfig, Qwen3Config
+from transformers import Gemma3TextConfig, LlamaConfig, PretrainedConfig, Qwen3Config
 
 from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens
@@ -20,12 +20,13 @@ from gradgate.gradients.prefix_tree.flex_tree import (
     padded_lengths,
 )
 from gradgate.gradients.prefix_tree.stretches import stretches
-from gradgate.gradients.prefix_tree.tree_attention import StretchAttention
+from gradgate.gradients.prefix_tree.tree_attention import Kind, StretchAttention
 from gradgate.gradients.prefix_tree.tree_forward import TreeForward
 from gradgate.gradients.scorer import Scorer
 from gradgate.models.loading import LoadedModel
 
 CPU = torch.device("cpu")
+WINDOWS = ["sliding_attention", "full_attention"]  # of the layers
 
 
 @pytest.fixture
@@ -44,8 +45,12 @@ def flex(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("flex")
 @pytest.mark.parametrize(
     "config",
-    [LlamaConfig(**WIDE | {"num_key_value_heads": 4}), Qwen3Config(**WIDE, head_dim=16)],
-    ids=["llama", "qwen3-more-heads"],
+    [
+        LlamaConfig(**WIDE | {"num_key_value_heads": 4}),
+        Qwen3Config(**WIDE, head_dim=16),
+        Gemma3TextConfig(**WIDE, head_dim=16, sliding_window=20, layer_types=WINDOWS),
+    ],
+    ids=["llama", "qwen3-more-heads", "gemma3-windows"],
 )
 def test_scores_by_it_are_those_of_the_attention_for_processors(config: PretrainedConfig) -> None:
     loaded, samples = tiny(config), nested()
@@ -68,15 +73,18 @@ def long_branches() -> list[Tokens]:
     return [Tokens(row, [True] * len(row)) for row in rows]
 
 
+@pytest.mark.parametrize("window", [None, 1, 130, 300])
 @pytest.mark.parametrize("n_tokens", [100, 600, 5_000])
-def test_its_blocks_are_those_that_torch_finds_in_the_mask(n_tokens: int) -> None:
+def test_its_blocks_are_those_that_torch_finds_in_the_mask(
+    n_tokens: int, window: int | None
+) -> None:
     """Without a GPU nothing else depends on them: they are what a kernel leaves out."""
     tree = TreeForward(tiny(LlamaConfig(**WIDE)))
     n_full = n_left_out = 0
     shapes = set[tuple[int, int]]()
     for stretch in stretches(long_branches(), n_tokens):
         layout = tree.lay_out(stretch)
-        ours = block_mask(layout, CPU)
+        ours = block_mask(layout, Kind(CPU, window))
         lengths = padded_lengths(layout)
         shapes.add(lengths)
         theirs = create_block_mask(ours.mask_mod, None, None, *lengths, CPU, BLOCK)
@@ -86,7 +94,7 @@ def test_its_blocks_are_those_that_torch_finds_in_the_mask(n_tokens: int) -> Non
         n_seen = sum(map(len, seen(ours, "kv") + seen(ours, "full_kv")))
         n_left_out += ours.kv_indices.numel() - n_seen
     assert n_left_out > 0
-    assert n_full > 0 or n_tokens < BLOCK
+    assert n_full > 0 or n_tokens < BLOCK or window in (1, 130)
     assert len(shapes) <= 5  # which the kernel is compiled for
 
 

@@ -14,6 +14,7 @@ from transformers import (
     BloomConfig,
     DeepseekV3Config,
     Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GptOssConfig,
     LlamaConfig,
@@ -29,6 +30,7 @@ from transformers import (
 from gradgate.config import ScoringConfig
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ModelError
+from gradgate.gradients.prefix_tree.tree_attention import StretchAttention
 from gradgate.gradients.score import Score
 from gradgate.gradients.scorer import Scorer
 from gradgate.gradients.values import Values
@@ -46,11 +48,14 @@ SHARING = {
     "qwen3": Qwen3Config(**WIDE, head_dim=16),
     "deepseek": DeepseekV3Config(**WIDE | {"num_key_value_heads": 4}, **MOE, **MLA, v_head_dim=16),
     "mistral-wide-window": MistralConfig(**WIDE, sliding_window=600),
+    "mistral": MistralConfig(**WIDE, sliding_window=16),
+    "gemma3": Gemma3TextConfig(
+        **WIDE, head_dim=16, sliding_window=16, layer_types=["sliding_attention", "full_attention"]
+    ),
 }
 NOT_SHARING = {
     "bloom": (BloomConfig(vocab_size=V, hidden_size=D, n_layer=2, n_head=4), "cannot be replaced"),
     "mamba": (MambaConfig(vocab_size=V, hidden_size=D, num_hidden_layers=2), "cannot be replaced"),
-    "mistral": (MistralConfig(**WIDE, sliding_window=16), "sees 16 tokens at a time"),
     "gemma2": (Gemma2Config(**WIDE, head_dim=16), "uses softcap"),
     "gpt-oss": (
         GptOssConfig(**WIDE, head_dim=16, num_local_experts=4, sliding_window=600),
@@ -146,26 +151,29 @@ def test_a_model_that_leaks_between_samples_is_found_out(monkeypatch: pytest.Mon
     assert "hidden states differ" in str(Scorer(loaded, ScoringConfig()).unshared_because)
 
 
-def test_the_window_of_a_model_matters_only_when_samples_are_longer() -> None:
+@pytest.mark.parametrize("longest", [None, 102, 150, 600])
+def test_a_window_is_tried_on_samples_that_are_longer(
+    longest: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tree that sees all above a token, and not a window, is found out where it matters."""
     loaded = tiny(MistralConfig(**WIDE, sliding_window=100))
-    assert Scorer(loaded, ScoringConfig(), longest=100).unshared_because is None
-    assert "100 tokens at a time" in str(
-        Scorer(loaded, ScoringConfig(), longest=101).unshared_because
-    )
-    assert "100 tokens at a time" in str(Scorer(loaded, ScoringConfig()).unshared_because)
+    seen = StretchAttention.__call__
+
+    def without_window(self: StretchAttention, *parts: Any) -> torch.Tensor:
+        return seen(self, *parts[:4])
+
+    assert Scorer(loaded, ScoringConfig(), longest).unshared_because is None
+    monkeypatch.setattr(StretchAttention, "__call__", without_window)
+    why = Scorer(loaded, ScoringConfig(), longest).unshared_because
+    assert "hidden states differ" in str(why)
+    assert Scorer(loaded, ScoringConfig(), longest=101).unshared_because is None
 
 
-def test_a_window_is_found_in_the_layer_whatever_was_promised() -> None:
-    loaded = tiny(MistralConfig(**WIDE, sliding_window=100))
-    long = Tokens([1, *range(3, 203)], [False] * 101 + [True] * 100)
-    with pytest.raises(ModelError, match="100 tokens at a time"):
-        Scorer(loaded, ScoringConfig(), longest=100).score([long])
-
-
-def test_long_samples_in_small_steps_carry_their_path() -> None:
+@pytest.mark.parametrize("window", [None, 500])
+def test_long_samples_in_small_steps_carry_their_path(window: int | None) -> None:
     """Deep chunks, steps without a finished sample, and targets that the head takes in pieces."""
     wide = {**WIDE, "num_hidden_layers": 1, "max_position_embeddings": 4000}
-    loaded = tiny(LlamaConfig(**wide))
+    loaded = tiny(MistralConfig(**wide, sliding_window=window))
     rng = np.random.default_rng(5)
     trunk = rng.integers(3, V, 2300).tolist()
     samples = [

@@ -20,7 +20,8 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from gradgate.common.arrays import Ints
 from gradgate.gradients.prefix_tree.layout import Layout
 from gradgate.gradients.prefix_tree.tree_attention import (
-    PerDevice,
+    Kind,
+    PerKind,
     PrefixState,
     StretchAttention,
 )
@@ -45,17 +46,27 @@ class Blocks:
     full: list[Ints]
 
 
-def blocks_of(layout: Layout) -> Blocks:
-    """Find the blocks of a stretch; the keys are the carried path and the stretch."""
-    n_keys, n_carried = len(layout.below), layout.n_carried
+def blocks_of(layout: Layout, window: int) -> Blocks:
+    """Find the blocks of a stretch; the keys are the carried path and the stretch.
+
+    Args:
+        layout: Of the stretch.
+        window: How many tokens of a sample each sees; more than the largest depth: all above it.
+    """
+    n_keys, n_carried, depths = len(layout.below), layout.n_carried, layout.depths
     starts = np.arange(0, n_keys, BLOCK)
-    shallowest = np.minimum.reduceat(layout.below, starts)  # (blocks of keys,)
+    below = np.minimum.reduceat(layout.below, starts)  # (blocks of keys,)
+    shallowest = np.minimum.reduceat(depths, starts)
     some, full = [], []
     for first in range(n_carried, n_keys, BLOCK):  # of each block of queries
         last = min(first + BLOCK, n_keys) - 1
         path = np.flatnonzero(layout.below[:first] > first)
+        n_below = np.minimum(layout.below[path], last + 1) - first  # queries that are
+        highest = np.minimum.accumulate(depths[first : last + 1])[n_below - 1]
+        path = path[highest - depths[path] < window]
         seen = np.unique(np.concatenate([path, np.arange(first, last + 1)]) // BLOCK)
-        whole = (starts[seen] + BLOCK <= first) & (shallowest[seen] > last)
+        whole = (starts[seen] + BLOCK <= first) & (below[seen] > last)
+        whole &= depths[first : last + 1].max() - shallowest[seen] < window
         whole &= last - first + 1 == BLOCK
         some.append(seen[~whole])
         full.append(seen[whole])
@@ -70,10 +81,12 @@ class FlexStretchAttention(StretchAttention):
     ) -> None:
         """As its parent."""
         super().__init__(layout, state, deepest, dtype)
-        self._masks = PerDevice(partial(block_mask, layout))
+        self._masks = PerKind(partial(block_mask, layout))
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        mask = self._masks[query.device]
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, kind: Kind
+    ) -> Tensor:
+        mask = self._masks[kind]
         sizes = (mask.shape[-2], mask.shape[-1], mask.shape[-1])
         parts = zip((query, key, value), sizes, strict=True)
         found = _kernel(query.device.type)(
@@ -95,22 +108,27 @@ def _kernel(kind: str) -> Any:
     return torch.compile(flex_attention, dynamic=False)
 
 
-def block_mask(layout: Layout, device: torch.device) -> BlockMask:
-    """The mask of a stretch on a device, padded; nobody sees the keys of the padding."""
+def block_mask(layout: Layout, kind: Kind) -> BlockMask:
+    """The mask of a stretch for layers of a kind, padded; nobody sees the keys of the padding."""
     n_queries, n_keys = padded_lengths(layout)
-    ends = np.zeros(n_keys, dtype=np.int64)
+    n, seen = layout.n_carried + n_queries, kind.window or n_keys + 1
+    ends, above = np.zeros(n_keys, dtype=np.int64), np.zeros(max(n, n_keys), dtype=np.int64)
     ends[: len(layout.below)] = layout.below
-    below, offset = upload(ends, device), upload(np.array(layout.n_carried), device)
+    above[: len(layout.depths)] = layout.depths
+    below, depths = upload(ends, kind.device), upload(above, kind.device)
+    offset, window = (
+        upload(np.array(value), kind.device) for value in (layout.n_carried, seen)
+    )  # tensors, so that nothing is compiled anew for another value
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         at = query + offset
-        return (key <= at) & (at < below[key])
+        return (key <= at) & (at < below[key]) & (depths[at] - depths[key] < window)
 
-    blocks = blocks_of(layout)
+    blocks = blocks_of(layout, seen)
     shape = n_queries // BLOCK, n_keys // BLOCK
     some, full = (
-        [upload(part, device)[None, None] for part in _padded(kind, shape)]
-        for kind in (blocks.some, blocks.full)
+        [upload(part, kind.device)[None, None] for part in _padded(which, shape)]
+        for which in (blocks.some, blocks.full)
     )
     return BlockMask.from_kv_blocks(
         kv_num_blocks=some[0],

@@ -57,6 +57,7 @@ class Layout:
 
     Attributes:
         n_carried: Length of the carried path, C.
+        depths: Number of tokens above each token. (C + N,)
         below: Index of the first token that is not below it, for every token. (C + N,)
         rows: The chunks; every token of the stretch is a query once.
         predicting: For every finished sample the indices of its predicting tokens. [(T,)]
@@ -65,6 +66,7 @@ class Layout:
     """
 
     n_carried: int
+    depths: Ints
     below: Ints
     rows: list[Rows]
     predicting: list[Ints]
@@ -111,6 +113,7 @@ def lay_out(stretch: Stretch, limit: RowsLimit) -> Layout:
             at = chunk_end
     return Layout(
         n_carried,
+        np.concatenate([np.arange(n_carried), stretch.depths]),
         walk.below,
         list(_rows(chunks, n_carried, limit)),
         walk.predicting,

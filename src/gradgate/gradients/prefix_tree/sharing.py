@@ -1,6 +1,7 @@
 """Prefix sharing: whether a model can compute a prefix once for all samples that have it."""
 
 import logging
+import sys
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -25,8 +26,11 @@ logger = logging.getLogger(__name__)
 # Largest relative difference of hidden states at which a shared prefix counts as exact.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 
+_BEYOND = 64  # tokens of a sample beyond the window of a model, that a tree is tried on
+_TAIL = 5  # tokens of a sample of a trial behind the trunk, at most
+_FEW = 3  # samples of a trial that is as long as a window
 LONG = 400  # tokens of a sample that FlexAttention is tried on: several of its blocks
-_FULL = {"full_attention", "sliding_attention"}  # layers that see all of a window
+_KNOWN = {"full_attention", "sliding_attention"}  # layers that see all above a token, or a window
 
 
 @exact
@@ -41,27 +45,22 @@ def why_not_shared(loaded: LoadedModel, tree: TreeForward, longest: int | None) 
     if isinstance(loaded.model, PeftModel) and not _is_plain_lora(loaded.model):
         return "the adapter may look at the whole row of tokens"
     config = loaded.model.config.get_text_config().to_dict()
-    kinds = set(config.get("layer_types") or ()) - _FULL
+    kinds = set(config.get("layer_types") or ()) - _KNOWN
     if kinds:
         return f"the model has layers of the kind {', '.join(sorted(kinds))}"
-    window = config.get("sliding_window")
-    inside = longest is not None and window is not None and longest <= window
-    if window is not None and config.get("use_sliding_window") is not False and not inside:
-        return f"the model sees {window} tokens at a time and samples may be longer"
-    limit = min(limit_of(loaded.model.config, LONG), longest or LONG)
     if tree.attention is FlexStretchAttention:
-        why = _why_wrong(loaded, tree, limit)
+        why = _why_wrong(loaded, tree, longest)
         if why is None:
             return None
         logger.warning("FlexAttention is not used: %s", why)
         tree.attention = StretchAttention
-    return _why_wrong(loaded, tree, limit)
+    return _why_wrong(loaded, tree, longest)
 
 
-def _why_wrong(loaded: LoadedModel, tree: TreeForward, limit: int) -> str | None:
-    """Try a tree of samples of at most `limit` tokens: None, or why it is not as without it."""
+def _why_wrong(loaded: LoadedModel, tree: TreeForward, longest: int | None) -> str | None:
+    """Try trees of samples: None, or why they are not as without a tree."""
     try:
-        difference = _difference(loaded, tree, limit)
+        difference = _difference(loaded, tree, longest)
     except PrefixSharingError as error:
         return str(error)
     except Exception as error:  # models that take no position_ids, or anything else
@@ -79,13 +78,19 @@ def _is_plain_lora(model: PeftModel) -> bool:
     )
 
 
-def _difference(loaded: LoadedModel, tree: TreeForward, limit: int) -> float:
+def _difference(loaded: LoadedModel, tree: TreeForward, longest: int | None) -> float:
     """Largest relative difference between trees, in two steps, and their samples in one batch."""
-    short = _tree_difference(loaded, tree, _trial(loaded.n_vocabulary), 9)
-    if tree.attention is StretchAttention or limit < LONG:
-        return short
-    longer = _trial(loaded.n_vocabulary, LONG - 10)  # FlexAttention works in blocks
-    return max(short, _tree_difference(loaded, tree, longer, LONG - 30))
+    settings, vocabulary = loaded.model.config, loaded.n_vocabulary
+    trees = [(_trial(vocabulary), 9)]
+    limit = limit_of(settings, longest or sys.maxsize)
+    if tree.attention is FlexStretchAttention and limit >= LONG:  # it works in blocks
+        trees.append((_trial(vocabulary, LONG - 10), LONG - 30))
+    window = settings.get_text_config().to_dict().get("sliding_window")
+    if window is not None and window + 1 < limit:  # layers that do not see all of a sample
+        rows = _trial(vocabulary, min(limit, window + _BEYOND) - _TAIL)
+        some = sorted(sorted(rows, key=len)[-_FEW:])
+        trees.append((some, window))
+    return max(_tree_difference(loaded, tree, rows, n_tokens) for rows, n_tokens in trees)
 
 
 def _tree_difference(

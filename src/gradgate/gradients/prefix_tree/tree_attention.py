@@ -56,16 +56,29 @@ class PrefixState:
         return 0 if self.hidden is None else int(self.hidden.shape[0])
 
 
-class PerDevice(dict[torch.device, T]):
-    """What is made where a layer lies; the layers of a model may lie on several devices."""
+@dataclass(frozen=True)
+class Kind:
+    """What layers have in common that attend alike.
 
-    def __init__(self, make: Callable[[torch.device], T]) -> None:
+    Attributes:
+        device: Where they lie; the layers of a model may lie on several devices.
+        window: How many tokens of a sample each sees, itself among them; None: all above it.
+    """
+
+    device: torch.device
+    window: int | None
+
+
+class PerKind(dict[Kind, T]):
+    """What is made once for all layers of a kind."""
+
+    def __init__(self, make: Callable[[Kind], T]) -> None:
         """Take what makes it."""
         super().__init__()
         self._make = make
 
-    def __missing__(self, device: torch.device) -> T:
-        self[device] = made = self._make(device)
+    def __missing__(self, kind: Kind) -> T:
+        self[kind] = made = self._make(kind)
         return made
 
 
@@ -87,25 +100,36 @@ class StretchAttention:
         self.values: list[Tensor] = []
         self.n_calls = 0
         self._state = state
-        self._carried_on = PerDevice(partial(upload, layout.carried_on))
-        self._rows = PerDevice(partial(_rows_on, layout, dtype))
+        self._carried_on = PerKind(lambda kind: upload(layout.carried_on, kind.device))
+        self._rows = PerKind(partial(_rows_of, layout, dtype))
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        window: int | None = None,
+    ) -> Tensor:
         """Attend: (1, heads, N, head size) -> (1, N, heads, head size)."""
         query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
         if self._state.length:
             key = torch.cat([self._state.keys[self.n_calls], key])
             value = torch.cat([self._state.values[self.n_calls], value])
         self.n_calls += 1
-        carried_on = self._carried_on[query.device]
+        carried_on = self._carried_on[Kind(query.device, None)]
         self.keys.append(key.index_select(0, carried_on))
         self.values.append(value.index_select(0, carried_on))
-        return self._attend(query, key, value, scaling)[None]
+        if window is not None and window > self.deepest:
+            window = None  # it sees all
+        return self._attend(query, key, value, scaling, Kind(query.device, window))[None]
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, kind: Kind
+    ) -> Tensor:
         """(N, heads, size), (C + N, key heads, size) twice -> (N, heads, size)."""
         output = query.new_empty(*query.shape[:2], value.shape[2])
-        for rows in self._rows[query.device]:
+        for rows in self._rows[kind]:
             output.index_copy_(0, rows.queries.flatten(), rows.attend(query, key, value, scaling))
         return output
 
@@ -135,13 +159,17 @@ class _DeviceRows:
     mask: Tensor
 
     @classmethod
-    def of(cls, rows: Rows, n_carried: int, below: Tensor, dtype: torch.dtype) -> "_DeviceRows":
-        device = below.device
+    def of(
+        cls, rows: Rows, n_carried: int, tokens: "_Tokens", window: int | None, dtype: torch.dtype
+    ) -> "_DeviceRows":
+        device = tokens.below.device
         queries, keys, lengths = (
             upload(part, device) for part in (rows.queries, rows.keys, rows.lengths)
         )
         at = (queries + n_carried)[:, :, None]  # (R, Q, 1)
-        seen = (keys[:, None, :] <= at) & (at < below[keys][:, None, :])
+        seen = (keys[:, None, :] <= at) & (at < tokens.below[keys][:, None, :])
+        if window is not None:
+            seen &= tokens.depths[at] - tokens.depths[keys][:, None, :] < window
         seen &= torch.arange(keys.shape[1], device=device) < lengths[:, None, None]
         mask = torch.zeros(seen.shape, dtype=dtype, device=device)
         return cls(queries, keys, mask.masked_fill_(~seen, float("-inf"))[:, None])
@@ -162,9 +190,19 @@ class _DeviceRows:
         return found.permute(0, 3, 1, 2, 4).reshape(n_rows * length, heads, v.shape[3])
 
 
-def _rows_on(layout: Layout, dtype: torch.dtype, device: torch.device) -> list[_DeviceRows]:
-    below = upload(layout.below, device)
-    return [_DeviceRows.of(rows, layout.n_carried, below, dtype) for rows in layout.rows]
+@dataclass(frozen=True, eq=False)
+class _Tokens:
+    """As in `Layout`: of the carried path and the stretch."""
+
+    depths: Tensor
+    below: Tensor
+
+
+def _rows_of(layout: Layout, dtype: torch.dtype, kind: Kind) -> list[_DeviceRows]:
+    tokens = _Tokens(upload(layout.depths, kind.device), upload(layout.below, kind.device))
+    return [
+        _DeviceRows.of(rows, layout.n_carried, tokens, kind.window, dtype) for rows in layout.rows
+    ]
 
 
 def _take(states: Tensor, tokens: Tensor) -> Tensor:
@@ -186,14 +224,13 @@ def attend(
     """The attention function that transformers calls in every layer.
 
     Raises:
-        PrefixSharingError: The attention does more than causal attention over all earlier tokens.
+        PrefixSharingError: The attention does more than causal attention over earlier tokens, all
+            of them or a window.
     """
     attention = _attending.get()
-    if sliding_window is not None and sliding_window < attention.deepest + 1:
-        raise PrefixSharingError(f"the model sees {sliding_window} tokens at a time")
     unknown = {name for name, value in others.items() if value is not None} - _HARMLESS
     if attention_mask is not None:
         unknown.add("a mask of its own")
     if unknown:
         raise PrefixSharingError(f"its attention uses {', '.join(sorted(unknown))}")
-    return attention(query, key, value, scaling), None
+    return attention(query, key, value, scaling, sliding_window), None

@@ -1,9 +1,9 @@
 """A model's forward pass over a prefix tree: every distinct prefix token is computed once.
 
 The tokens of a stretch go through the model as one row without padding; only in the attention do
-they part (`tree_attention`). This is exact for causal attention over all earlier tokens. A model
-that does anything else (windows, recurrence, positions of its own) is found out before it is used:
-`TreeForward` refuses it and says why.
+they part (`tree_attention`). This is exact for causal attention over earlier tokens, all of them or
+a window. A model that does anything else (recurrence, positions of its own) is found out before it
+is used: `TreeForward` refuses it and says why.
 """
 
 from collections.abc import Iterator
