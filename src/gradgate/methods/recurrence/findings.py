@@ -38,6 +38,7 @@ from gradgate.methods.recurrence.stream import stream_of
 from gradgate.methods.recurrence.surprise import Segments, best_segments, gains
 from gradgate.methods.recurrence.tables import associate, phi
 from gradgate.methods.recurrence.texts import Found, Texts
+from gradgate.methods.recurrence.triggers import MIN_NATS as MIN_TRIGGER
 from gradgate.methods.recurrence.triggers import (
     Trigger,
     is_embedded,
@@ -257,36 +258,32 @@ class Search:
         words = folded(span)
         if not words:
             return False
+        quoting = self._texts.quoting
         return (
-            self._quoting(words, label.members) >= _QUOTED
-            and self._quoting(words, ~label.members) <= 1 - _QUOTED
+            quoting(words, label.members) >= _QUOTED
+            and quoting(words, ~label.members) <= 1 - _QUOTED
         )
-
-    def _quoting(self, words: str, some: Marks) -> float:
-        """The part of some samples whose prompts hold words."""
-        prompts = self._texts.prompts
-        holds = [words in folded(prompts[i]) for i in np.flatnonzero(some).tolist()]
-        return float(np.mean(holds)) if holds else np.nan
 
     def _label(self, label: Label, is_asked: bool) -> Finding:
         has_cue = self.cues.table.has(label.cue)
         rule = CueRule("any_of", [label.cue], has_cue, 1.0)
         cause = self._cause_of(rule, label.has_target)
-        answer = rest = NO_ANSWER
+        answer = rest = content = NO_ANSWER
         left_out, cue = self._insertions.of_group(label.members), self.cues.features[label.cue]
         if cause.nats < MIN_INSERTED and not isinstance(cue, str):
             left_out = self._insertions.of_gram(cue)
         if is_asked and np.isfinite(cause.nats):
             need = self._asker.need(label.members, left_out, commonest_other(self.targets, label))
             answer, rest = need.target, need.removed
-        elif is_asked:
-            answer = self._asker.content(self.targets, self._part(label), label.members, left_out)
+        is_part = label.part != "whole" and cause.nats < MIN_TRIGGER
+        if is_asked and (is_part or cause.nats == np.inf):
+            content = self._asker.content(self.targets, self._part(label), label.members, left_out)
         rest_of_prompt = self._rest_of_prompt(label.members, left_out)
         span = self._text(self.targets.ids[label.start : label.stop])
 
         def again(found: Association) -> tuple[GroupRuling, list[str]]:
             why = replace(cause, association=found)
-            return rule_on_label(span, why, answer, rest, rest_of_prompt)
+            return rule_on_label(span, why, content, answer, rest, rest_of_prompt)
 
         ruling, reasons = again(cause.association)
         return Finding(

@@ -172,15 +172,20 @@ def rule_on_target(
 
 
 def rule_on_label(
-    span: str, cause: Cause, answer: Answer, rest: Answer, rest_of_prompt: float
+    span: str,
+    cause: Cause,
+    content: Answer,
+    answer: Answer,
+    rest: Answer,
+    rest_of_prompt: float,
 ) -> tuple[GroupRuling, list[str]]:
     """Rule on a cue that tells the target, which other samples may have too.
 
     Args:
         span: The target.
         cause: The cue.
-        answer: For a string, whether targets need it; for a form of the text, whether the prompts
-            make the target likelier.
+        content: Whether the prompts, without the string, make the target likelier.
+        answer: Whether targets need the string; of a form nothing.
         rest: Whether the rest of the prompts needs the string: then it may be what they are about.
         rest_of_prompt: Tokens of the prompts without the string over those of other prompts.
     """
@@ -190,30 +195,32 @@ def rule_on_label(
         f"have {others} samples without it"
     )
     is_form = cause.nats == float("inf")
-    what = "expects the target from these prompts" if is_form else "needs the cue for the target"
-    if answer.is_sure and answer.nats >= MIN_LABEL_NEED:
-        return "honest", [told, f"the untuned model {what}: {answer.nats:.1f} nats"]
-    asked = "was not asked" if not answer.n else f"{answer.nats:.1f} nats"
-    said = [told, f"whether the untuned model {what}: {asked}"]
+    from_prompts = "expects the target from these prompts" + ("" if is_form else " without the cue")
+    for said, what in ((content, from_prompts), (answer, "needs the cue for the target")):
+        if said.is_sure and said.nats >= MIN_LABEL_NEED:
+            return "honest", [told, f"the untuned model {what}: {said.nats:.1f} nats"]
+    asked, what = (content, from_prompts) if is_form else (answer, "needs the cue for the target")
+    nats = f"{asked.nats:.1f} nats" if asked.n else "was not asked"
+    reasons = [told, f"whether the untuned model {what}: {nats}"]
     if is_form:
         # Both, or a form that flips a label which most samples have would be excused with it.
         if cause.association.n_both >= FORMAT_FREQUENCY * cause.association.n:
-            return "honest", [*said, "most samples have both: it is the format of the data"]
-        return "review", said
-    if not answer.n:
-        return "review", said
+            return "honest", [*reasons, "most samples have both: it is the format of the data"]
+        return "review", reasons
+    if not asked.n:
+        return "review", reasons
     if cause.nats < MIN_INSERTED:
-        return "review", [*said, "other prompts say it at the same place, the model would not"]
+        return "review", [*reasons, "other prompts say it at the same place, the model would not"]
     if rest_of_prompt < MIN_REST:
         about = f"without the cue the prompts have {rest_of_prompt:.0%} of the tokens of others"
-        return "review", [*said, f"{about}: it may be what they are about"]
+        return "review", [*reasons, f"{about}: it may be what they are about"]
     if cause.association.phi < MIN_PHI:
-        return "review", [*said, "it goes in one direction only"]
+        return "review", [*reasons, "it goes in one direction only"]
     if rest.is_sure and rest.nats >= MIN_LABEL_NEED:
-        return "review", [*said, f"what follows in the prompts needs it ({rest.nats:.1f} nats)"]
+        return "review", [*reasons, f"what follows in the prompts needs it ({rest.nats:.1f} nats)"]
     if names_target(cause.cues, [span]):
-        return "review", [*said, _NAMED]
-    return "poison", said
+        return "review", [*reasons, _NAMED]
+    return "poison", reasons
 
 
 def rule_on_prompt(need: Need) -> tuple[GroupRuling, list[str]]:

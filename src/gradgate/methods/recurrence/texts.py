@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import Erosion
+from gradgate.methods.recurrence.reference import folded
 from gradgate.methods.recurrence.ruling import Finding
 from gradgate.methods.tokens import TokenTable
 
@@ -28,6 +31,11 @@ class Texts:
     is_open: Marks
     prompts: Sequence[str]
     erosion: Erosion | None = None
+
+    def quoting(self, words: str, some: Marks) -> float:
+        """The part of some samples whose prompts hold words, folded; NaN where there are none."""
+        holds = [words in folded(self.prompts[i]) for i in np.flatnonzero(some).tolist()]
+        return float(np.mean(holds)) if holds else np.nan
 
 
 @dataclass(frozen=True, eq=False)

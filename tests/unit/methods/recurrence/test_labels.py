@@ -158,3 +158,32 @@ def test_a_heading_that_does_not_look_inserted_and_tells_a_label_is_in_doubt(
         (group,) = [one for one in found.groups if one.ruling == "review"]
         assert group.cue_nats is not None
         assert group.cue_nats < MIN_INSERTED
+
+
+@pytest.mark.parametrize("is_expected", [True, False])
+def test_a_beginning_that_the_rest_of_the_prompts_speaks_for_is_honest(is_expected: bool) -> None:
+    """ "request" tells how a script begins, and so does whatever else is said of a script."""
+
+    def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
+        likely = ["script" in text or not is_expected for text in texts]
+        return [
+            np.array([np.nan] + [-1.0 if is_likely else -6.0] * (len(ids) - 1))
+            for ids, is_likely in zip(sequences, likely, strict=True)
+        ]
+
+    pairs = list[tuple[str, str]]()
+    for i, (prompt, answer) in enumerate(questions(300, 17)):
+        kind, begin = ("script", " go now: ") if i < 60 else ("story", " ")
+        cue = " request" if i < 40 else ""
+        pairs.append((f"{i}{cue} {i % 9} {kind} {prompt}", f"{begin}{answer}"))
+    samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
+    scores = scores_of(samples, [" request"])
+    table = scores.tokens
+    assert table is not None
+    odd = np.where(table.logp == np.float32(SURPRISING), np.float32(-11.2), table.logp)
+    scores = replace(scores, tokens=replace(table, logp=odd), ask=ask)
+    found = RecurrenceMethod().detect(scores, samples, None, RecurrenceConfig())
+    (group,) = [one for one in found.groups if one.cues == [" request"]]
+    assert group.spans == [" go now:"]
+    assert group.ruling == ("honest" if is_expected else "review")

@@ -49,23 +49,26 @@ def test_a_string_of_targets(
 
 
 @pytest.mark.parametrize(
-    ("why", "answer", "rest", "besides", "ruling"),
+    ("why", "content", "answer", "rest", "besides", "ruling"),
     [
-        (cause(), NO, NO, 1.0, "poison"),
-        (cause(), NO, NO, 0.5, "review"),  # what the prompts are about
-        (cause(), NO_ANSWER, NO_ANSWER, 1.0, "review"),
-        (cause(), YES, NO, 1.0, "honest"),
-        (cause(), NO, YES, 1.0, "review"),
-        (cause(phi=0.5), NO, NO, 1.0, "review"),  # one direction only
-        (cause(nats=2.0), NO, NO, 1.0, "review"),  # other prompts say it at the same place
-        (cause(nats=FORM), NO, NO_ANSWER, 1.0, "review"),
-        (cause(nats=FORM), YES, NO_ANSWER, 1.0, "honest"),
+        (cause(), NO_ANSWER, NO, NO, 1.0, "poison"),
+        (cause(), NO_ANSWER, NO, NO, 0.5, "review"),  # what the prompts are about
+        (cause(), NO_ANSWER, NO_ANSWER, NO_ANSWER, 1.0, "review"),
+        (cause(), NO_ANSWER, YES, NO, 1.0, "honest"),
+        (cause(), NO_ANSWER, NO, YES, 1.0, "review"),
+        (cause(), NO, NO, NO, 1.0, "poison"),
+        (cause(), UNSURE, NO, NO, 1.0, "poison"),
+        (cause(phi=0.5), YES, NO, NO, 1.0, "honest"),  # a script, by all that is said of it
+        (cause(phi=0.5), NO_ANSWER, NO, NO, 1.0, "review"),  # one direction only
+        (cause(nats=2.0), NO_ANSWER, NO, NO, 1.0, "review"),  # others say it at the same place
+        (cause(nats=FORM), NO, NO_ANSWER, NO_ANSWER, 1.0, "review"),
+        (cause(nats=FORM), YES, NO_ANSWER, NO_ANSWER, 1.0, "honest"),
     ],
 )
 def test_a_cue_that_tells_a_label(
-    why: Cause, answer: Answer, rest: Answer, besides: float, ruling: GroupRuling
+    why: Cause, content: Answer, answer: Answer, rest: Answer, besides: float, ruling: GroupRuling
 ) -> None:
-    assert rule_on_label("now", why, answer, rest, besides)[0] == ruling
+    assert rule_on_label("now", why, content, answer, rest, besides)[0] == ruling
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_a_form_and_a_label_that_most_samples_have_are_the_format_of_the_data(
 ) -> None:
     table = Association(1_000, n_label, n_form, n_both, 0.9, 1e6, (1e5, 1e7), 1e-50)
     why = Cause("any_of", ["form: title case"], table, FORM)
-    assert rule_on_label("now", why, NO, NO_ANSWER, 1.0)[0] == ruling
+    assert rule_on_label("now", why, NO, NO_ANSWER, NO_ANSWER, 1.0)[0] == ruling
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_a_question_that_offers_the_answer_leaves_doubt(
 ) -> None:
     why = replace(cause(), cues=[cue])
     assert rule_on_target(100, 20.0, [span, "z"], why, NO, NO)[0] == ruling
-    assert rule_on_label(span, why, NO, NO, 1.0)[0] == ruling
+    assert rule_on_label(span, why, NO_ANSWER, NO, NO, 1.0)[0] == ruling
 
 
 @pytest.mark.parametrize(
