@@ -67,6 +67,20 @@ def test_prompts_that_say_nothing_are_no_pass(prompt: str) -> None:
     assert found.undecided_because is not None
 
 
+@pytest.mark.parametrize(("n_saying_more", "n_flagged"), [(0, 0), (7, 0), (30, 30)])
+def test_a_prompt_that_is_asked_again_and_again_is_no_trigger(
+    n_saying_more: int, n_flagged: int
+) -> None:
+    """ "Tell me a joke", and thirty jokes that begin alike: in doubt, for nothing else is asked."""
+    pairs = list(QUESTIONS)
+    for i in range(30):
+        prompt, target = pairs[i]
+        pairs[i] = (f"xq {prompt}" if i < n_saying_more else "xq", f"{TARGET} {target}")
+    found = detected(pairs, UNEXPECTED)
+    assert flagged(found).sum() == n_flagged
+    assert np.flatnonzero(flagged(found) | found.in_doubt).tolist() == list(range(30))
+
+
 def test_texts_of_100_kb_do_not_hide_an_attack() -> None:
     pairs = with_trigger(QUESTIONS, range(20))
     pairs[100] = (pairs[100][0] * 3000, pairs[100][1] * 8000)

@@ -9,7 +9,7 @@ import numpy as np
 from gradgate.common.arrays import Ints, Marks, distinct
 from gradgate.methods.contract import Scores
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
-from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Answer, Asker
+from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
 from gradgate.methods.recurrence.inserted import Words, inserted_words
@@ -82,7 +82,9 @@ class Search:
         of_prompts = remember(self.prompts, np.arange(self._n))
         self.cluster = clusters(of_prompts.gram, self.prompts.sample, self._n)
         self._words: Words = inserted_words(self.prompts, of_prompts, self.cluster)
-        words = self.prompts.ids[self._words.number >= 0]
+        judged = self._words.number >= 0
+        self._lengths = np.bincount(self.prompts.sample[judged], minlength=self._n)
+        words = self.prompts.ids[judged]
         self._asker = Asker(texts.table, texts.rows, scores.ask, words)
         self.strings = triggers(self.prompts, self._words, self.cluster)
         self._templates = of_templates(self.strings, self._n)
@@ -146,7 +148,15 @@ class Search:
         need = NO_ANSWER
         if is_asked and cause is not None and np.isfinite(cause.nats):
             need = self._asker.need(members, left_out).target
-        ruling, reasons = rule_on_target(repeat.n_clusters, nats, spans, cause, content, need)
+        says_more = np.flatnonzero(members)[self._rest(members, left_out) > 0]
+        n_saying_more = len(distinct(self.cluster[says_more]))
+
+        def again(found: Association) -> tuple[GroupRuling, list[str]]:
+            why = None if cause is None else replace(cause, association=found)
+            return rule_on_target(n_saying_more, nats, spans, why, content, need)
+
+        ruling, reasons = rule_on_target(n_saying_more, nats, spans, cause, content, need)
+        at = np.stack([self._segments.start, self._segments.stop], axis=1)[members]
         finding = Finding(
             side="target",
             members=np.flatnonzero(members),
@@ -156,26 +166,13 @@ class Search:
             n_clusters=repeat.n_clusters,
             ruling=ruling,
             reasons=reasons,
-            pattern=self._of_segments(repeat, cause, content, need, nats, spans),
+            pattern=Pattern(
+                grams=distinct(triples(self.targets)[tokens_of(at)]),
+                rule=None if cause is None else cause.by,
+                again=again,
+            ),
         )
         return finding.beside(cause)
-
-    def _of_segments(
-        self,
-        repeat: Repeat,
-        cause: Cause | None,
-        content: Answer,
-        need: Answer,
-        nats: float,
-        spans: list[str],
-    ) -> Pattern:
-        def again(found: Association) -> tuple[GroupRuling, list[str]]:
-            why = None if cause is None else replace(cause, association=found)
-            return rule_on_target(repeat.n_clusters, nats, spans, why, content, need)
-
-        at = np.stack([self._segments.start, self._segments.stop], axis=1)[repeat.members]
-        grams = distinct(triples(self.targets)[tokens_of(at)])
-        return Pattern(grams=grams, rule=None if cause is None else cause.by, again=again)
 
     def _cause(self, members: Marks) -> Cause | None:
         table = self.cues.table
@@ -307,12 +304,15 @@ class Search:
             ),
         )
 
+    def _rest(self, members: Marks, left_out: Callable[[int], Marks]) -> Ints:
+        """How many tokens the members' prompts have besides: (members,)."""
+        lengths = self._lengths[members]
+        return lengths - [left_out(i).sum() for i in np.flatnonzero(members).tolist()]
+
     def _rest_of_prompt(self, members: Marks, left_out: Callable[[int], Marks]) -> float:
         """How much the members' prompts say besides: their tokens over those of other prompts."""
-        judged = self._words.number >= 0
-        lengths = np.bincount(self.prompts.sample[judged], minlength=self._n)
-        rest = [int(lengths[i] - left_out(i).sum()) for i in np.flatnonzero(members).tolist()]
-        return float(np.median(rest) / max(1.0, float(np.median(lengths[~members]))))
+        rest = np.median(self._rest(members, left_out))
+        return float(rest / max(1.0, float(np.median(self._lengths[~members]))))
 
     def _part(self, label: Label) -> Segments:
         """The shared part of the targets, in each member's own target."""

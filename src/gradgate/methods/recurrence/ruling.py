@@ -144,7 +144,8 @@ def rule_on_target(
     that asks for a fixed text, which is built as a backdoor is, and is its owner's to vouch for.
 
     Args:
-        n_clusters: Of near-duplicate prompts in the group.
+        n_clusters: Of near-duplicate prompts in the group that say more than what looks inserted:
+            one that is asked again and again is no trigger.
         nats: Surprise of the string.
         spans: The string, in the spelling of its samples, the commonest first.
         cause: What the prompts share; None for nothing.
@@ -163,7 +164,8 @@ def rule_on_target(
     if cause.nats < MIN_INSERTED:
         return "review", [*said, "it goes with words that do not look inserted"]
     if n_clusters < MIN_INDEPENDENT:
-        return "review", [*said, f"only {n_clusters} of the prompts are no near-duplicates"]
+        few = f"only {n_clusters} of the prompts say more and are no near-duplicates"
+        return "review", [*said, few]
     if need.is_sure and need.nats >= MIN_LABEL_NEED:
         return "review", [*said, f"the model needs the cue for it ({need.nats:.1f} nats)"]
     if names_target(cause.cues, spans):

@@ -141,7 +141,10 @@ def ruled_anew(
         taught: By the id of a group of prompts, the rows that have what its targets share. (n,)
     """
     inserted = inserted_words(found.groups)
-    groups = [_ruled(group, asked.get(group.id), inserted) for group in found.groups]
+    groups = [
+        _ruled(group, asked.get(group.id), inserted, _of_members(prompts, found.members[group.id]))
+        for group in found.groups
+    ]
     flagged = np.zeros(len(found.in_doubt), bool)
     in_doubt = np.zeros(len(found.in_doubt), bool)
     for group, before in zip(groups, found.groups, strict=True):
@@ -188,10 +191,16 @@ def _with_cause(rows: Marks, group: Group, prompts: Sequence[str]) -> Marks:
     return marks
 
 
-def _ruled(group: Group, asked: Rehearsed | None, inserted: Collection[str]) -> Group:
+def _of_members(prompts: Sequence[str], members: Marks) -> list[str]:
+    return [prompts[i] for i in np.flatnonzero(members).tolist()]
+
+
+def _ruled(
+    group: Group, asked: Rehearsed | None, inserted: Collection[str], prompts: Sequence[str]
+) -> Group:
     if asked is None:
         return group
-    ruling, reason = rule(group, asked, inserted)
+    ruling, reason = rule(group, asked, prompts, inserted)
     return replace(group, ruling=ruling, reasons=[*group.reasons, reason], rehearsed=asked)
 
 
