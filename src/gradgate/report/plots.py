@@ -1,5 +1,6 @@
 """The picture of a gate run: the distribution of the scores and where the threshold lies."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,10 @@ def plot_entropies(
     axes = figure.subplots()
     bins = np.linspace(0.0, 1.0, 81).tolist()
     honest, poisoned = entropies[~flagged], entropies[flagged]
-    axes.hist(honest, bins=bins, color=ACCEPTED, label=f"not flagged: {honest.size:,} rows")
+    histogram = partial(axes.hist, bins=bins, histtype="stepfilled")  # one shape, no 80 bars
+    histogram(honest, color=ACCEPTED, label=f"not flagged: {honest.size:,} rows")
     if poisoned.size:
-        axes.hist(poisoned, bins=bins, color=FLAGGED, label=f"flagged: {poisoned.size:,} rows")
+        histogram(poisoned, color=FLAGGED, label=f"flagged: {poisoned.size:,} rows")
     if tau is not None:
         axes.axvline(tau, color=INK, linewidth=1.5, label=f"threshold {tau:.3f}")
     if entropies.size >= MIN_SAMPLES and entropies.std() > 0:
