@@ -169,6 +169,16 @@ def test_a_window_is_tried_on_samples_that_are_longer(
     assert Scorer(loaded, ScoringConfig(), longest=101).unshared_because is None
 
 
+def test_a_window_is_kept_in_samples_that_are_longer_than_was_promised() -> None:
+    loaded = tiny(MistralConfig(**WIDE, sliding_window=100))
+    long = [Tokens([1, *range(3, 203), i], [False] * 101 + [True] * 101) for i in (7, 8)]
+    shared = Scorer(loaded, ScoringConfig(), longest=100)
+    assert shared.unshared_because is None
+    assert_same(
+        shared.score(long), Scorer(loaded, ScoringConfig(), share_prefixes=False).score(long)
+    )
+
+
 @pytest.mark.parametrize("window", [None, 500])
 def test_long_samples_in_small_steps_carry_their_path(window: int | None) -> None:
     """Deep chunks, steps without a finished sample, and targets that the head takes in pieces."""

@@ -61,9 +61,9 @@ def blocks_of(layout: Layout, window: int) -> Blocks:
     for first in range(n_carried, n_keys, BLOCK):  # of each block of queries
         last = min(first + BLOCK, n_keys) - 1
         path = np.flatnonzero(layout.below[:first] > first)
-        n_below = np.minimum(layout.below[path], last + 1) - first  # queries that are
-        highest = np.minimum.accumulate(depths[first : last + 1])[n_below - 1]
-        path = path[highest - depths[path] < window]
+        n_queries = np.minimum(layout.below[path], last + 1) - first  # that are below each
+        nearest = np.minimum.accumulate(depths[first : last + 1])[n_queries - 1]
+        path = path[nearest - depths[path] < window]
         seen = np.unique(np.concatenate([path, np.arange(first, last + 1)]) // BLOCK)
         whole = (starts[seen] + BLOCK <= first) & (below[seen] > last)
         whole &= depths[first : last + 1].max() - shallowest[seen] < window
@@ -111,20 +111,20 @@ def _kernel(kind: str) -> Any:
 def block_mask(layout: Layout, kind: Kind) -> BlockMask:
     """The mask of a stretch for layers of a kind, padded; nobody sees the keys of the padding."""
     n_queries, n_keys = padded_lengths(layout)
-    n, seen = layout.n_carried + n_queries, kind.window or n_keys + 1
-    ends, above = np.zeros(n_keys, dtype=np.int64), np.zeros(max(n, n_keys), dtype=np.int64)
-    ends[: len(layout.below)] = layout.below
-    above[: len(layout.depths)] = layout.depths
-    below, depths = upload(ends, kind.device), upload(above, kind.device)
-    offset, window = (
-        upload(np.array(value), kind.device) for value in (layout.n_carried, seen)
-    )  # tensors, so that nothing is compiled anew for another value
+    n_seen = n_keys + 1 if kind.window is None else kind.window
+    below, depths = (
+        upload(np.pad(part, (0, n_keys - len(part))), kind.device)
+        for part in (layout.below, layout.depths)
+    )
+    offset, window = (  # tensors, so that nothing is compiled anew for another value
+        upload(np.array(value), kind.device) for value in (layout.n_carried, n_seen)
+    )
 
     def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         at = query + offset
         return (key <= at) & (at < below[key]) & (depths[at] - depths[key] < window)
 
-    blocks = blocks_of(layout, seen)
+    blocks = blocks_of(layout, n_seen)
     shape = n_queries // BLOCK, n_keys // BLOCK
     some, full = (
         [upload(part, kind.device)[None, None] for part in _padded(which, shape)]

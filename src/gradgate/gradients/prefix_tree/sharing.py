@@ -85,7 +85,7 @@ def _difference(loaded: LoadedModel, tree: TreeForward, longest: int | None) -> 
     limit = limit_of(settings, longest or sys.maxsize)
     if tree.attention is FlexStretchAttention and limit >= LONG:  # it works in blocks
         trees.append((_trial(vocabulary, LONG - 10), LONG - 30))
-    window = settings.get_text_config().to_dict().get("sliding_window")
+    window = getattr(settings.get_text_config(), "sliding_window", None)  # what transformers asks
     if window is not None and window + 1 < limit:  # layers that do not see all of a sample
         rows = _trial(vocabulary, min(limit, window + _BEYOND) - _TAIL)
         some = sorted(sorted(rows, key=len)[-_FEW:])

@@ -272,8 +272,8 @@ class Search:
         if is_asked and np.isfinite(cause.nats):
             need = self._asker.need(label.members, left_out, commonest_other(self.targets, label))
             answer, rest = need.target, need.removed
-        is_part = label.part != "whole" and cause.nats < MIN_TRIGGER
-        if is_asked and (is_part or cause.nats == np.inf):
+        is_weak_part = label.part != "whole" and cause.nats < MIN_TRIGGER
+        if is_asked and (is_weak_part or cause.nats == np.inf):
             content = self._asker.content(self.targets, self._part(label), label.members, left_out)
         rest_of_prompt = self._rest_of_prompt(label.members, left_out)
         span = self._text(self.targets.ids[label.start : label.stop])
