@@ -47,7 +47,7 @@ def _defanged(text: str, shown: list[str]) -> list[str]:
 
 def printable(text: str) -> str:
     """Make foreign text harmless on a terminal: no control character but the line break."""
-    return "".join(_printable(c) for c in text)
+    return "".join(_each_printable(text))
 
 
 def harmless(text: str) -> list[str]:
@@ -56,12 +56,18 @@ def harmless(text: str) -> list[str]:
     As `printable`, and URLs are defanged: `http` becomes `hxxp`, dots of hosts become `[.]`, other
     schemes lose their colon. The page must still be escaped as HTML.
     """
-    shown = _defanged(text, [_printable(c) for c in text])
+    shown = _defanged(text, _each_printable(text))
     for host in _HOST.finditer(text):
         for i in range(*host.span()):
             if text[i] == ".":
                 shown[i] = "[.]"
     return shown
+
+
+def _each_printable(text: str) -> list[str]:
+    if text.replace("\n", "").isprintable():  # asked of the whole at once: most texts are
+        return list(text)
+    return [_printable(c) for c in text]
 
 
 def _printable(c: str) -> str:

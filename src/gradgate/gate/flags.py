@@ -173,7 +173,7 @@ def with_model(run: RunFolder, method: Method[Any], scores: Scores, model: Model
     """
     scores = replace(scores, score=model.score, probes=model.probes)
     if method.needs_tokens:
-        tokens = TokenTable.read(run, scores, model.handle.tokenizer())
+        tokens = TokenTable.read(run, scores.rows, scores.sample_ids, model.handle.tokenizer())
         scores = replace(scores, tokens=tokens, ask=model.ask, describe=model.describe)
     return replace(scores, model=model.handle) if method.needs_model else scores
 

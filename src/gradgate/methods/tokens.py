@@ -21,8 +21,6 @@ from gradgate.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from gradgate.methods.contract import Scores
-
 _READ_ROWS, _READ_TOKENS = 2_048, 1 << 24
 _IDS = pa.list_(pa.int32())
 _FLAGS = pa.list_(pa.bool_())
@@ -54,25 +52,33 @@ class TokenTable:
     tokenizer: "PreTrainedTokenizerBase"
 
     @classmethod
-    def read(cls, run: RunFolder, scores: "Scores", tokenizer: "PreTrainedTokenizerBase") -> Self:
+    def read(
+        cls,
+        run: RunFolder,
+        rows: Ints,
+        sample_ids: Sequence[str],
+        tokenizer: "PreTrainedTokenizerBase",
+    ) -> Self:
         """Read the tokens of the rows of a score table.
 
         Args:
             run: Holds samples.parquet and scores.parquet.
-            scores: Of that score table.
+            rows: Of that score table, all of them. (n,)
+            sample_ids: Of the same rows. (n,)
             tokenizer: Of the model that scored.
 
         Raises:
             DataError: A file is missing or damaged, or the two do not belong together.
         """
-        starts = _starts(run.samples, scores)
+        given = _Given(rows, list(sample_ids))
+        starts = _starts(run.samples, given)
         n_tokens = int(starts[-1])
         ids, is_target = roomy(n_tokens, np.int32), roomy(n_tokens, np.bool_)
-        for first, last, batch in _in_step(run.samples, scores, ("input_ids", "is_target")):
+        for first, last, batch in _in_step(run.samples, given, ("input_ids", "is_target")):
             place = slice(starts[first], starts[last])
             ids[place] = _numbers(batch["input_ids"].cast(_IDS))
             is_target[place] = _numbers(batch["is_target"].cast(_FLAGS))
-        return cls(ids, is_target, _logp(run.scores, scores, starts), starts, tokenizer)
+        return cls(ids, is_target, _logp(run.scores, given, starts), starts, tokenizer)
 
     @classmethod
     def joined(cls, rows: Sequence[TokenRow], tokenizer: "PreTrainedTokenizerBase") -> Self:
@@ -147,8 +153,16 @@ class TokenTable:
         return decoded(self.tokenizer, [[one] for one in np.asarray(ids, np.int64).tolist()])
 
 
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """The rows that a table has to have, in this order: (n,)."""
+
+    rows: Ints
+    sample_ids: list[str]
+
+
 def _in_step(
-    path: Path, scores: "Scores", columns: tuple[str, ...]
+    path: Path, given: _Given, columns: tuple[str, ...]
 ) -> Iterator[tuple[int, int, pa.RecordBatch]]:
     """Batches of a table, each with the positions of its rows in the scores: [first, last).
 
@@ -159,19 +173,21 @@ def _in_step(
     for batch in batches(path, ["row", "sample_id", *columns], _READ_ROWS):
         last = first + len(batch)
         rows, ids = batch["row"].to_pylist(), batch["sample_id"].to_pylist()
-        if rows != scores.rows[first:last].tolist() or ids != scores.sample_ids[first:last]:
+        if rows != given.rows[first:last].tolist() or ids != given.sample_ids[first:last]:
             raise DataError(
                 f"{path} has other rows than the scores, from line {first} on; score the data anew"
             )
         yield first, last, batch
         first = last
-    if first != scores.n:
-        raise DataError(f"{path} has {first} rows, and there are {scores.n} scores; score anew")
+    if first != len(given.rows):
+        raise DataError(
+            f"{path} has {first} rows, and there are {len(given.rows)} scores; score anew"
+        )
 
 
-def _starts(path: Path, scores: "Scores") -> Ints:
-    starts = np.zeros(scores.n + 1, np.int64)
-    for first, last, batch in _in_step(path, scores, ("input_ids", "is_target")):
+def _starts(path: Path, given: _Given) -> Ints:
+    starts = np.zeros(len(given.rows) + 1, np.int64)
+    for first, last, batch in _in_step(path, given, ("input_ids", "is_target")):
         lengths, marks = (_lengths(batch[name]) for name in ("input_ids", "is_target"))
         if not np.array_equal(lengths, marks):
             raise DataError(f"{path} has input_ids and is_target of different lengths")
@@ -179,10 +195,10 @@ def _starts(path: Path, scores: "Scores") -> Ints:
     return starts.cumsum()
 
 
-def _logp(path: Path, scores: "Scores", starts: Ints) -> npt.NDArray[np.float32]:
+def _logp(path: Path, given: _Given, starts: Ints) -> npt.NDArray[np.float32]:
     """The column `token_logp`: (N,), NaN where it is null."""
     logp = roomy(int(starts[-1]), np.float32)
-    for first, last, batch in _in_step(path, scores, ("token_logp",)):
+    for first, last, batch in _in_step(path, given, ("token_logp",)):
         column, lengths = batch["token_logp"].cast(_LOGP), np.diff(starts[first : last + 1])
         is_known = np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool)
         if not np.array_equal(_lengths(column), np.where(is_known, lengths, 0)):

@@ -37,7 +37,9 @@ class CopyScores(OtherScores):
         """
         super().__init__(method, canaries)
         scores = Scores.read(run.scores, method.needs)
-        tokens = TokenTable.read(run, scores, self.tokenizer) if method.needs_tokens else None
+        tokens = None
+        if method.needs_tokens:
+            tokens = TokenTable.read(run, scores.rows, scores.sample_ids, self.tokenizer)
         for i in np.flatnonzero(scores.is_scored).tolist():
             if scores.sample_ids[i] not in wanted:
                 continue

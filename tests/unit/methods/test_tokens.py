@@ -39,7 +39,8 @@ def samples_of(run: RunFolder) -> list[PreparedSample]:
 
 
 def read(run: RunFolder, tokenizer: PreTrainedTokenizerBase) -> TokenTable:
-    return TokenTable.read(run, Scores.read(run.scores, []), tokenizer)
+    scores = Scores.read(run.scores, [])
+    return TokenTable.read(run, scores.rows, scores.sample_ids, tokenizer)
 
 
 @pytest.mark.parametrize("batch_rows", [1, 7, 1_000])

@@ -32,7 +32,8 @@ def marked(
 ) -> tuple[list[str], list[str], TokenTable]:
     """The own text of each row, and what is expected of it."""
     run = RunFolder(scored_rows(folder, rows).folder)
-    table = TokenTable.read(run, Scores.read(run.scores, []), tokenizer)
+    scores = Scores.read(run.scores, [])
+    table = TokenTable.read(run, scores.rows, scores.sample_ids, tokenizer)
     found = own_text(table, iter_samples(run.samples), expected)
     own, vouched = [], []
     for i in range(len(rows)):
