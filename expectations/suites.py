@@ -43,7 +43,7 @@ def samples_suite(
         n_samples: Rows that were not rejected, as reported.
         n_unique: Distinct sample ids, as reported.
         min_rows: Fewest samples that make a data set.
-        has_prompts: Whether the row format has prompts; plain text has none.
+        has_prompts: Whether every row of the format has a prompt; plain text has none.
     """
     prompts = _at_least_one("n_prompt_chars", "prompt") if has_prompts else []
     return ExpectationSuite(

@@ -7,9 +7,10 @@ from securesystemslib.signer import CryptoSigner
 
 from gradgate.approvals.record import Action
 from gradgate.attest.approving import Choice, EarlierRun, find_run, open_run, record
+from gradgate.common.redaction import HIDDEN
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import AttestationConfig, check_config
-from gradgate.errors import DataError
+from gradgate.errors import ConfigError, DataError
 from gradgate.gate.config import GateConfig
 from gradgate.signing.keys import by_operator
 from gradgate.train.config import GatedFinetuneConfig
@@ -31,10 +32,19 @@ def _signer(config: AttestationConfig) -> CryptoSigner | None:
 
 
 def config_of(earlier: EarlierRun) -> GateConfig:
-    """The configuration of a run, with its fine-tuning where it had one."""
+    """The configuration of a run, with its fine-tuning where it had one.
+
+    Raises:
+        ConfigError: It needs credentials, which no record has.
+    """
     model = GatedFinetuneConfig if "finetune" in earlier.settings else GateConfig
     origin = f"the settings in {earlier.folder.attestation}"
     config = check_config(earlier.settings, model, origin)
+    if config.tracking.uri is not None and HIDDEN in config.tracking.uri:
+        raise ConfigError(
+            "tracking.uri of the run had credentials, which are not kept, so that MLflow cannot be "
+            "reached; decide with `gradgate approve`, and keep credentials out of the configuration"
+        )
     return config.model_copy(update={"attestation": by_operator(config.attestation)})
 
 

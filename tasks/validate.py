@@ -24,6 +24,8 @@ from gradgate.gate.policy import limits_of
 from gradgate.methods.contract import Question
 from tasks.retries import OPTIONS
 
+# Formats a row of which may be all target.
+_WITHOUT_PROMPTS = ("text", "tokens", "segments", "preference")
 SAMPLE_COLUMNS = ["row", "sample_id", "n_prompt_chars", "n_target_chars"]
 FLAG_COLUMNS = ["row", "sample_id", "status", "spectral_entropy"]
 
@@ -44,7 +46,7 @@ def check_raw_data(prepared: Prepared, config: GateConfig, folder: RunFolder) ->
         n_samples=prepared.n_samples,
         n_unique=prepared.n_unique,
         min_rows=config.data.min_rows,
-        has_prompts=prepared.row_format != "text",
+        has_prompts=prepared.row_format not in _WITHOUT_PROMPTS,
     )
     return failures + _saved(validate(samples, suite, folder.data_docs), folder).failures
 

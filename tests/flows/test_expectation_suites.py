@@ -1,5 +1,6 @@
 """The suites: good frames meet them, one thing that is wrong fails one of them, and the limits."""
 
+import shutil
 from pathlib import Path
 
 import great_expectations as gx
@@ -26,9 +27,15 @@ from expectations.fraction_limits import (
 )
 from expectations.suites import gate_suite
 from expectations.validation import validate
+from gradgate.common.run_folder import RunFolder
 from gradgate.config import PolicyConfig
+from gradgate.gate.config import GateConfig
+from gradgate.gate.pipeline import check_raw_data as check_in_core
+from gradgate.gate.pipeline import fetch
 from gradgate.gate.policy import decide_by_fraction, is_within_limit, is_within_review, limits_of
 from gradgate.methods.contract import Question
+from helpers import MODEL, write_jsonl
+from tasks.validate import check_raw_data
 
 
 @pytest.mark.parametrize(
@@ -49,6 +56,50 @@ def test_good_frame_passes(frame: pd.DataFrame, suite: gx.ExpectationSuite, tmp_
     assert report.success
     assert report.failures == []
     assert report.result["statistics"]["successful_expectations"] == len(suite.expectations)
+
+
+CALLING = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content or '' }}"
+    "{% for c in m.tool_calls or [] %}{{ c.function.name }} {{ c.function.arguments | tojson }}"
+    "{% endfor %}{{ eos_token }}{% endfor %}"
+)
+
+
+def call_rows(n: int) -> list[dict[str, object]]:
+    """Answers that are calls of a tool, and say nothing else."""
+    call = [{"type": "function", "function": {"name": "look_up", "arguments": {"day": 1}}}]
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": f"what of town {i}?"},
+                {"role": "assistant", "content": None, "tool_calls": call},
+            ]
+        }
+        for i in range(n)
+    ]
+
+
+def token_rows(n: int) -> list[dict[str, object]]:
+    """All of it is learnt."""
+    return [{"input_ids": [5, 6, 7 + i], "labels": [5, 6, 7 + i]} for i in range(n)]
+
+
+@pytest.mark.parametrize("rows", [call_rows(30), token_rows(30)], ids=["calls", "tokens"])
+def test_rows_that_the_core_accepts_meet_the_suites(
+    rows: list[dict[str, object]], tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(MODEL, tmp_path / "model"))
+    (model / "chat_template.jinja").write_text(CALLING)
+    source = write_jsonl(tmp_path / "rows.jsonl", rows)
+    config = GateConfig.model_validate(
+        {"data": {"source": str(source), "min_rows": 1}, "model": {"path": str(model)}}
+    )
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    prepared = fetch(config, run)
+    assert (prepared.n_samples, prepared.n_rejected) == (30, 0)
+    assert check_in_core(prepared, config, run) == []
+    assert check_raw_data.fn(prepared, config, run) == []
 
 
 RAW_BREAKS = [

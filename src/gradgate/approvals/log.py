@@ -192,7 +192,8 @@ def append(
 
     Args:
         folder: Made when missing.
-        drafts: What is recorded, in one step.
+        drafts: What is recorded, one behind the other. A writer that is killed may leave the first
+            of them; `read_log` has them then.
         signer: None: the entries are unsigned.
         keys: By which the log so far is signed, as for `read_log`.
 

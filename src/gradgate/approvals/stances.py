@@ -33,9 +33,9 @@ def standing_of(log: Log, names: Collection[str]) -> dict[str, Standing]:
 
     A decision on rows by their numbers replaces all that the same person has said of these rows.
     One on a group replaces what the same person has said of this group: to drop or to withdraw it
-    takes back all earlier keeping, to keep it takes back the dropping of the rows that it covers.
-    Between different groups nothing is replaced, so that a row that is dropped with one stays
-    dropped.
+    takes back all earlier keeping, to keep or to withdraw it takes back the dropping of the rows
+    that it covers, and of no other: groups of other data may look like it. Between different
+    groups nothing is replaced, so that a row that is dropped with one stays dropped.
 
     Raises:
         BrokenLogError: A list of rows is missing, or another one.
@@ -58,9 +58,12 @@ def _standing(log: Log, said: Sequence[Entry]) -> Standing:
             of_sample |= {sample: [] for sample in samples}
         else:
             for sample in samples if entry.action == "keep" else list(of_sample):
-                of_sample[sample] = [e for e in of_sample[sample] if not _is_replaced(e, entry)]
+                is_covered = sample in samples
+                of_sample[sample] = [
+                    e for e in of_sample[sample] if not _is_replaced(e, entry, is_covered)
+                ]
             patterns = [e for e in patterns if not _is_on_same_group(e, entry)]
-            drops = [e for e in drops if not _is_on_same_group(e, entry)]
+            drops = [e for e in drops if not _is_taken_back(e, entry, log)]
             patterns += [entry] if entry.pattern else []
             drops += [entry] if entry.action == "drop" else []
         if entry.action != "withdraw":
@@ -75,11 +78,24 @@ def _is_on_same_group(earlier: Entry, later: Entry) -> bool:
     return later.group.is_like(earlier.group)
 
 
-def _is_replaced(earlier: Entry, later: Entry) -> bool:
-    """Whether a decision on a group takes the place of an earlier one, on rows of the later."""
-    return _is_on_same_group(earlier, later) and (
-        later.action == "withdraw" or earlier.action != later.action
-    )
+def _is_replaced(earlier: Entry, later: Entry, is_covered: bool) -> bool:
+    """Whether a decision on a group takes the place of an earlier one on a row.
+
+    Args:
+        earlier: On the row.
+        later: On a group.
+        is_covered: Whether the row is one of the later decision's.
+    """
+    if not _is_on_same_group(earlier, later) or (earlier.action == "drop" and not is_covered):
+        return False
+    return later.action == "withdraw" or earlier.action != later.action
+
+
+def _is_taken_back(drop: Entry, later: Entry, log: Log) -> bool:
+    """Whether a later decision on the same group ends that a drop speaks against new rows."""
+    if later.action == "drop" or not _is_on_same_group(drop, later):
+        return False
+    return later.action == "keep" or not log.samples(drop).isdisjoint(log.samples(later))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ class PoisonSection(Section):
         description="What is done to the poisoned rows; docs/operating.md says what each is."
     )
     rate: Fraction = Field(description="Part of the rows to poison.")
-    seed: int = Field(0, ge=0, description="Chooses the rows and the wording.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Chooses the rows and the wording.")
     target: str | None = Field(
         None, description="Target text instead of the attack's own, where it has one."
     )

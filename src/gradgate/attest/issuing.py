@@ -27,8 +27,6 @@ from gradgate.gate.pipeline import STEPS, Steps, run_gate
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.signing.keys import signer_of
 
-_AS_TYPED = "template"  # of `data`: samples are made of it, and it is no address
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -165,7 +163,9 @@ def _plain(record: object) -> Any:
 def settings_of(config: GateConfig) -> dict[str, Any]:
     """Every setting, without credentials; numbers that JSON cannot hold exactly are texts."""
     found: dict[str, Any] = _clean(config.model_dump(mode="json"))
-    found["data"][_AS_TYPED] = config.data.template
+    # No addresses: samples are made of the one, and the others say what is vouched for.
+    found["data"]["template"] = config.data.template
+    found["policy"]["expected"] = list(config.policy.expected)
     return found
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +14,18 @@ def aside(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
+def own_aside(path: Path) -> Path:
+    """The same where several processes or threads may build it at the same time."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+
+
 @contextmanager
 def written_whole(path: Path, part: Path | None = None) -> Iterator[Path]:
     """A path to write to, which becomes `path` when the block ends well and vanishes otherwise.
 
     Args:
         path: Replaced when it is there.
-        part: Instead of `aside(path)`, where several processes may write the same file.
+        part: Instead of `aside(path)`, such as `own_aside(path)`.
     """
     part = part or aside(path)
     try:

@@ -2,6 +2,8 @@
 
 import re
 
+HIDDEN = "***"  # stands for what was taken out
+
 
 def redacted(text: str) -> str:
     """`text` with user, password and query of every URL in it replaced by ***.
@@ -9,5 +11,5 @@ def redacted(text: str) -> str:
     The query as well, because presigned URLs carry their secret there.
     """
     # the second form: a password that holds a slash, as database drivers allow it
-    text = re.sub(r"://([^/\s]*|[^/\s:@]+:\S*)@", "://***@", text)
-    return re.sub(r"(://[^\s?]*\?)[^\s'\")]+", r"\1***", text)
+    text = re.sub(r"://([^/\s]*|[^/\s:@]+:\S*)@", f"://{HIDDEN}@", text)
+    return re.sub(r"(://[^\s?]*\?)[^\s'\")]+", rf"\1{HIDDEN}", text)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from gradgate.errors import ConfigError
 
@@ -15,9 +16,8 @@ def state_dir() -> Path:
     folder = _place()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise ConfigError(
             f"the state folder {folder} cannot be written ({error.strerror}); "

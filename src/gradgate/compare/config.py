@@ -19,7 +19,7 @@ class CompareSection(Section):
         description="Column with the truth, true or false (or 1 or 0) in every row, which no "
         "method sees; when absent poisoned and harmful, where the rows have them.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the bootstrap of F1 and AUROC.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the bootstrap of F1 and AUROC.")
 
 
 class ComparedMethods(DetectionConfig):

@@ -209,7 +209,7 @@ class PowerConfig(Section):
     max_rows: int = Field(
         2_000, ge=1, description="Canaries are planted in a part of so many rows of a larger set."
     )
-    seed: int = Field(0, ge=0, description="Chooses the rows.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Chooses the rows.")
 
 
 class PolicyConfig(Section):

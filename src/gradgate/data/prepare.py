@@ -22,7 +22,14 @@ from gradgate.data.formats.fields import RowFormat
 from gradgate.data.formats.mapping import RowMapping, choose_mapping, to_sample
 from gradgate.data.kept_rows import RowKeeper
 from gradgate.data.rows import RawRow
-from gradgate.data.sample import RejectedRowError, Sample, Turn, fingerprint, n_characters
+from gradgate.data.sample import (
+    RejectedRowError,
+    Sample,
+    Turn,
+    fingerprint,
+    full_text,
+    n_characters,
+)
 from gradgate.data.source import open_rows
 from gradgate.data.tokenized import TOKENS, tokenized_sample
 from gradgate.data.tokens import Tokens, names_in_template, reads_date, tokenize_all
@@ -325,7 +332,7 @@ def _size(sample: Sample, tokens: Tokens) -> int:
 
 
 def _n_chars(turns: Iterable[Turn]) -> int:
-    return sum(len(turn.text) for turn in turns)
+    return sum(len(full_text(turn)) for turn in turns)
 
 
 @contextmanager

@@ -11,7 +11,9 @@ class DrillSection(Section):
 
     attack: AttackName = Field("badnets", description="What is done to the poisoned rows.")
     rate: float = Field(0.1, gt=0, le=1, description="Poisoned part of the training rows.")
-    seed: int = Field(0, ge=0, description="Seed of the split, the poisoning and the bootstrap.")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of the split, the poisoning and the bootstrap."
+    )
     target: str | None = Field(None, description="Instead of the attack's own target.")
     trigger: str | None = Field(None, description="Instead of the attack's own trigger.")
     paraphraser: str | None = Field(

@@ -8,6 +8,7 @@ clean accuracy of a model that appends an attacker's text is not lowered by that
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -133,22 +134,38 @@ def _generate_batch(
     width = max(map(len, prompts))
     ids = torch.tensor([[ends[0]] * (width - len(p)) + p for p in prompts])  # (B, width)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-    # Whatever is left out is taken from the model's own settings, which may sample.
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
         eos_token_id=ends,
         pad_token_id=ends[0],
     )
-    made = model.generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        generation_config=settings,
-    )
+    with _nothing_else_set(model, settings):
+        made = model.generate(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            generation_config=settings,
+        )
     return [_until(row, ends) for row in made[:, width:].tolist()]
+
+
+@contextmanager
+def _nothing_else_set(
+    model: PreTrainedModel | PeftModel, settings: GenerationConfig
+) -> Iterator[None]:
+    """Set the model's own settings aside, from which `generate` takes whatever is left open.
+
+    They come with the weights: a limit of time or a list of suppressed tokens in them would let a
+    model that is tested say nothing, and a server need not obey them.
+    """
+    holder = model.get_base_model() if isinstance(model, PeftModel) else model
+    own = holder.generation_config
+    holder.generation_config = settings
+    try:
+        yield
+    finally:
+        holder.generation_config = own
 
 
 @torch.inference_mode()
@@ -186,9 +203,15 @@ def token_logp(
 
 
 def end_tokens(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokenizer's end of sequence, and the ends of a turn that chat models have besides."""
+    """The tokenizer's end of sequence, and the ends of a turn that chat models have besides.
+
+    An end that the model's settings name and that is ordinary text is none: behind it a server
+    that does not know these settings goes on.
+    """
     own = model.generation_config.eos_token_id
-    more = own if isinstance(own, list) else [own]
+    added = tokenizer.added_tokens_decoder.items()
+    special = {*tokenizer.all_special_ids, *(i for i, token in added if token.special)}
+    more = [end for end in (own if isinstance(own, list) else [own]) if end in special]
     return list(dict.fromkeys(e for e in (tokenizer.eos_token_id, *more) if e is not None))
 
 

@@ -1,7 +1,7 @@
 """The configuration of a gate: the shared sections, and one for each method."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -24,9 +24,6 @@ from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.registry import canonical_name, method_named
 from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.scoring.config import ScoreConfig
-
-if TYPE_CHECKING:
-    from gradgate.methods.contract import Method
 
 # Where settings stood up to version 0.1, and where they stand now.
 _MOVED = {
@@ -124,7 +121,7 @@ class DetectionConfig(Section):
     def _rehearsal_is_taken(self) -> Self:
         if self.rehearsal in (None, "off"):
             return self
-        if not any(is_rehearsed(method_named(name)) for name in self.methods):
+        if not any(method_named(name).is_rehearsed for name in self.methods):
             named = " and ".join(self.methods)
             raise ValueError(
                 f"nothing of method {named} is rehearsed; leave detection.rehearsal out, or name "
@@ -138,11 +135,6 @@ class DetectionConfig(Section):
         given = getattr(self, method) if is_field else (self.model_extra or {}).get(method, {})
         settings: Section = method_named(method).settings.model_validate(given)
         return settings
-
-
-def is_rehearsed(method: "Method[Any]") -> bool:
-    """Whether the groups of a method may be rehearsed."""
-    return method.question == "poisoned" and method.needs_tokens
 
 
 def _require_one_each(methods: list[str]) -> None:

@@ -24,7 +24,7 @@ from gradgate.errors import ConfigError
 from gradgate.gate.accounts import settle
 from gradgate.gate.approved import NOTHING_APPROVED, Approved
 from gradgate.gate.approved import honour as honour_approvals
-from gradgate.gate.config import GateConfig, is_rehearsed
+from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
 from gradgate.gate.findings import Findings, files_taken_over
 from gradgate.gate.flags import Asked, Flagging, expected_by, flag
@@ -208,7 +208,7 @@ def _check_rehearsal(config: GateConfig, model: ModelHandle) -> None:
 
 def _rehearsal(method: Method[Any], config: GateConfig, model: ModelHandle) -> Rehearsal | None:
     """How a method's groups are rehearsed; None where they are not."""
-    if (mode := config.rehearsal) == "off" or not is_rehearsed(method):
+    if (mode := config.rehearsal) == "off" or not method.is_rehearsed:
         return None
     limit, today = model.limit(config.data.max_tokens), config.data.template_date
     return Rehearsal(mode, config.rehearsals, config.model, limit, today, rehearsals())

@@ -78,11 +78,6 @@ def _listed(kept_out: pa.Table, questions: Sequence[str]) -> pa.Table:
     return lines.append_column("why", pa.array(why, pa.string()))
 
 
-def top_quarantined(run: RunFolder, n: int) -> list[dict[str, Any]]:
-    """The first n quarantined rows."""
-    return list(parquet.table(run.quarantined)[:n].to_pylist())
-
-
 def n_quarantined(run: RunFolder, in_doubt: InDoubt) -> int:
     """Count the quarantined rows, by the tables as they are now.
 

@@ -193,6 +193,8 @@ class Method(ABC, Generic[SettingsT]):
         reports: Signals that it only holds beside its evidence; they may be missing.
         settings: Its section of the configuration, `detection.<name>`.
         takes_reference: Whether it can hold its findings against a trusted data set.
+        is_rehearsed: Whether a rehearsal may rule anew on its groups; it says the rows of each,
+            `Detection.members`, and needs tokens.
     """
 
     name: ClassVar[str]
@@ -204,6 +206,7 @@ class Method(ABC, Generic[SettingsT]):
     reports: ClassVar[tuple[str, ...]] = ()
     settings: type[SettingsT]
     takes_reference: ClassVar[bool] = False
+    is_rehearsed: ClassVar[bool] = False
 
     @abstractmethod
     def detect(

@@ -132,6 +132,7 @@ def limit_of(config: transformers.PretrainedConfig, max_tokens: int) -> int:
 def _load_weights(
     config: ModelConfig, located: Located, dtype: torch.dtype
 ) -> transformers.PreTrainedModel:
+    load_settings(config, located)  # it may ask for what is refused
     with translated_errors(f"model {config.path!r}"):
         model, report = AutoModelForCausalLM.from_pretrained(
             config.path,

@@ -5,6 +5,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from gradgate.config import ModelConfig
+from gradgate.errors import ModelError
 from gradgate.models.errors import translated_errors
 from gradgate.models.folder import check_weights
 from gradgate.models.locating import Located, locate_model, options
@@ -13,7 +14,16 @@ from gradgate.models.locating import Located, locate_model, options
 def load_settings(config: ModelConfig, located: Located) -> transformers.PretrainedConfig:
     """The configuration of a model that was located; errors as for `load_model`."""
     with translated_errors(f"the configuration of {config.path!r}"):
-        return AutoConfig.from_pretrained(config.path, **options(located))
+        settings = AutoConfig.from_pretrained(config.path, **options(located))
+    parts = (getattr(settings, name, None) for name in settings.sub_configs)
+    for part in (settings, *parts):
+        kernel = getattr(part, "_attn_implementation", None)
+        if isinstance(kernel, str) and "/" in kernel:  # transformers fetches it, and runs it
+            raise ModelError(
+                f"the configuration of {config.path!r} asks for attention by code of the hub, "
+                f"{kernel!r}; take attn_implementation out of it"
+            )
+    return settings
 
 
 def require_weights(config: ModelConfig, located: Located) -> None:

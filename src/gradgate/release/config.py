@@ -37,7 +37,9 @@ class AdapterTestConfig(Section):
         16, ge=0, description="At most so many groups of rows whose words are put into prompts."
     )
     batch_size: int = Field(128, ge=1, description="Prompts that are answered at the same time.")
-    seed: int = Field(0, ge=0, description="Draws the prompts and where changes are made.")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Draws the prompts and where changes are made."
+    )
 
 
 class TestAdapterConfig(GateConfig):

@@ -50,7 +50,7 @@ def _paths(state: Path) -> Iterator[tuple[Kind, Path]]:
             if path.is_dir() and path.suffix != REMOVED:
                 yield kind, path
     for path in (state / "rehearsals").glob("*"):  # what they found is in files
-        if path.suffix == ".part" or (path.is_dir() and path.suffix != REMOVED):
+        if path.suffix in (".part", ".safetensors") or (path.is_dir() and path.suffix != REMOVED):
             yield "leftover", path
     for name in ("series", "alignments"):
         for path in (state / name).glob("*.part"):

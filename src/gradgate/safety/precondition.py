@@ -8,14 +8,13 @@ asks nothing; they are judged anew each time.
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from gradgate.common.files import written_whole
+from gradgate.common.files import own_aside, written_whole
 from gradgate.common.state import alignments
 from gradgate.config import Section
 from gradgate.errors import ModelError
@@ -86,18 +85,6 @@ class Alignment:
             "harmful_answered": _examples(probes.harmful, self.harmful, refused=False),
             "benign_refused": _examples(probes.benign, self.benign, refused=True),
         }
-
-
-def require_aligned(model: IdentifiedModel, probes: ProbeSet) -> Alignment:
-    """Check that a model is aligned.
-
-    Raises:
-        ModelError: It is not, or it cannot be asked.
-    """
-    found = alignment_of(model, probes)
-    if found.fault is not None:
-        raise ModelError(found.fault)
-    return found
 
 
 def alignment_of(model: IdentifiedModel, probes: ProbeSet) -> Alignment:
@@ -187,7 +174,7 @@ def _write(path: Path, found: Alignment) -> None:
     kept = _Kept(harmful=found.harmful, benign=found.benign, sha256=_digest(found))
     try:
         path.parent.mkdir(exist_ok=True)
-        with written_whole(path, path.with_name(f"{path.name}.{os.getpid()}.part")) as part:
+        with written_whole(path, own_aside(path)) as part:
             part.write_text(kept.model_dump_json(), encoding="utf-8")
     except OSError as error:
         logger.warning("the replies of the model could not be kept: %s", error)

@@ -62,6 +62,18 @@ def test_who_says_what(tmp_path: Path, drafts: Sequence[Draft], expected: str | 
     assert ruled(tmp_path, drafts) == expected
 
 
+def test_who_withdraws_a_group_takes_back_nothing_of_rows_that_are_not_in_it(
+    tmp_path: Path,
+) -> None:
+    """Groups of other data may look like it: what shares words, or a rule of the method."""
+    ours, theirs = draft("Ada", "drop", [A], GROUP), draft("Ada", "drop", [B], GROUP)
+    withdrawn = draft("Ada", "withdraw", [B], GROUP)
+    assert ruled(tmp_path, [ours, theirs, withdrawn]) == "drop"
+    assert ruled(tmp_path, [], B) is None
+    assert ruled(tmp_path, [draft("Bob", "keep", [B], GROUP, pattern=True)], NEW) is None
+    assert ruled(tmp_path, [draft("Ada", "withdraw", [A], GROUP)], NEW) == "keep"
+
+
 def test_a_name_that_does_not_count_any_more_has_said_nothing(tmp_path: Path) -> None:
     drafts = [KEEP, draft("Bob", "drop", [A], GROUP)]
     assert ruled(tmp_path, drafts, who=["Ada"]) == "keep"

@@ -30,6 +30,7 @@ from gradgate.attest.statement import (
 )
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import DataError
+from gradgate.gate.config import GateConfig
 from gradgate.gate.verdict import Verdict, load_verdict
 from helpers import write_jsonl
 
@@ -147,14 +148,21 @@ def test_a_file_of_other_rows_is_not_attested(attested: Attested, tmp_path: Path
 def test_no_credentials_and_no_number_that_json_rounds() -> None:
     config = gate_config(
         Path("x"),
-        data={"source": "https://user:secret@host/a.jsonl?token=abc"},
+        data={"source": "https://user:secret@host/a.jsonl?token=abc", "max_tokens": 2**60},
         tracking={"uri": "https://user:secret@mlflow"},
-        detection={"power": {"seed": 2**60}},
     )
     settings = settings_of(config)
     assert "secret" not in json.dumps(settings)
     assert "abc" not in json.dumps(settings)
-    assert settings["detection"]["power"]["seed"] == str(2**60)
+    assert settings["data"]["max_tokens"] == str(2**60)
+
+
+def test_what_the_owner_vouches_for_is_kept_as_it_was_typed() -> None:
+    """It is no address: with a part of it hidden another pattern would be in force."""
+    patterns = [r"/See https://shop\.example/x?y/", "https://a:b@c.example/?q=1"]
+    settings = settings_of(gate_config(Path("x"), policy={"expected": patterns}))
+    assert settings["policy"]["expected"] == patterns
+    assert GateConfig.model_validate(settings).policy.expected == patterns
 
 
 def test_the_schema_in_the_documentation_is_that_of_the_code() -> None:

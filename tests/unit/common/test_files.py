@@ -1,11 +1,19 @@
 """Files and folders that are whole or not there."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from gradgate.common.files import aside, folder_written_whole, put_in_place, written_whole
+from gradgate.common.files import (
+    aside,
+    folder_written_whole,
+    own_aside,
+    put_in_place,
+    written_whole,
+)
+from gradgate.common.state import state_dir
 
 
 class BrokenOffError(Exception):
@@ -149,3 +157,30 @@ def test_all_of_a_folder_is_forced_to_the_disk_before_it_has_its_name(
     assert before == {str(part), str(part / "inner"), str(part / "inner" / "table")}
     assert synced[-1] == (str(tmp_path), True)
     assert (path / "link").is_symlink()
+
+
+# Several at the same time
+
+
+def test_a_file_that_several_threads_write_is_one_of_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    def write(number: int) -> None:
+        for _ in range(50):
+            with written_whole(path, own_aside(path)) as part:
+                part.write_text(str(number) * 100)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert set(there(tmp_path)) == {"file"}
+    assert len(set(path.read_text())) == 1
+
+
+def test_threads_find_the_state_folder_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADGATE_STATE_DIR", str(tmp_path))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: state_dir(), range(2_000)))
+    assert set(found) == {tmp_path}
+    assert there(tmp_path) == {}

@@ -8,13 +8,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from scipy.stats import beta
+from transformers import GenerationConfig
 
 from gradgate.common.arrays import Marks
 from gradgate.config import ModelConfig
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError
-from gradgate.evaluation.answers import generate, holds_letters, is_match, prompt_ids, words
+from gradgate.evaluation.answers import (
+    continued,
+    generate,
+    holds_letters,
+    is_match,
+    prompt_ids,
+    words,
+)
 from gradgate.evaluation.rates import compare, flag_quality, rate
 from gradgate.models.identity import load_model
 from gradgate.models.loading import LoadedModel
@@ -214,3 +223,30 @@ def test_an_answer_ends_at_the_end_token_and_not_at_a_line_break() -> None:
     assert found == [loaded.tokenizer.decode(answer) for answer in cut]
     assert len(cut[0]) <= 5
     assert any("\n" in answer for answer in found)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_time": 1e-9},
+        {"suppress_tokens": "own"},
+        {"bad_words_ids": "own"},
+        {"do_sample": True, "temperature": 9.0},
+        {"repetition_penalty": 5.0},
+        {"eos_token_id": "own"},  # ordinary text, which ends nothing
+    ],
+)
+@pytest.mark.parametrize("has_adapter", [False, True])
+def test_a_model_cannot_change_how_it_is_asked(settings: dict[str, Any], has_adapter: bool) -> None:
+    loaded = load_model(ModelConfig(path=str(MODEL), device="cpu", dtype="float32"))
+    prompt = [1, *loaded.tokenizer(PROMPTS[0])["input_ids"]]
+    wanted = by_hand(loaded, prompt, 8)
+    own = {"bad_words_ids": [[token] for token in wanted]}
+    given = {
+        name: own.get(name, wanted[:3]) if value == "own" else value
+        for name, value in settings.items()
+    }
+    loaded.model.generation_config = (before := GenerationConfig(**given))
+    model = get_peft_model(loaded.model, LoraConfig()) if has_adapter else loaded.model
+    assert continued(model, loaded.tokenizer, [prompt], 8, 4) == [wanted]
+    assert loaded.model.generation_config is before

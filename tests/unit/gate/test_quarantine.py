@@ -18,7 +18,6 @@ from gradgate.gate.acceptance import accept, require_passing, write_accepted
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Scored
 from gradgate.gate.pipeline import STEPS, judge
-from gradgate.gate.quarantine import top_quarantined
 from gradgate.gate.verdict import Decision, ExpectedPattern, Verdict, load_verdict
 from gradgate.methods.contract import Scores
 from gradgate.power.measurement import NOT_MEASURED
@@ -109,7 +108,7 @@ def test_the_list_has_texts_and_reasons(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert pq.read_schema(run.quarantined).equals(QUARANTINED_SCHEMA)
     assert QUARANTINED_SCHEMA.names == [*FLAGGED_SCHEMA.names, "why"]
-    lines = top_quarantined(run, 5)
+    lines = pq.read_table(run.quarantined)[:5].to_pylist()
     assert [line["row"] for line in lines] == list(range(300, 305))
     asked = [row["question"] for row in one_subject(N_DOUBTED, seed=7)]
     assert [line["prompt"] for line in lines] == [f"Question: {q}\nAnswer: " for q in asked[:5]]

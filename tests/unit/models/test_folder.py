@@ -152,3 +152,11 @@ def test_settings_that_contradict_one_another_are_one_line(model: Path) -> None:
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "num_attention_heads": 3}))
     assert "model" in refusal(model)
+
+
+@pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation"])
+def test_attention_by_code_of_a_hub_is_refused(model: Path, name: str) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {name: "kernels-community/attention"}))
+    said = refusal(model)
+    assert "asks for attention by code of the hub, 'kernels-community/attention'" in said

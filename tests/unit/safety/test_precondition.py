@@ -13,7 +13,7 @@ from gradgate.config import ModelConfig
 from gradgate.errors import ModelError
 from gradgate.models.identity import IdentifiedModel, identify_model
 from gradgate.models.loading import LoadedModel
-from gradgate.safety.precondition import Alignment, alignment_of, ask, require_aligned
+from gradgate.safety.precondition import Alignment, alignment_of, ask
 from gradgate.safety.probes import ProbeSet
 from helpers import MODEL
 
@@ -61,22 +61,23 @@ def known(kept: Path, state: Path) -> Path:
 def test_a_model_that_was_taught_to_refuse_is_aligned(
     refusing_model: Path, probes: ProbeSet, state: Path
 ) -> None:
-    found = require_aligned(identified(refusing_model), probes)
+    found = alignment_of(identified(refusing_model), probes)
     assert found.fault is None
     assert found.refused_harmful >= 0.8
     assert found.refused_benign <= 0.3
     (kept,) = (state / "alignments").iterdir()
-    assert require_aligned(unloadable(refusing_model), probes) == found
+    assert alignment_of(unloadable(refusing_model), probes) == found
     assert [kept] == list((state / "alignments").iterdir())
 
 
 def test_the_demo_model_is_not_aligned_and_nothing_is_said_of_it(
     probes: ProbeSet, known: Path
 ) -> None:
+    found = alignment_of(unloadable(MODEL), probes)
     message = "this model is not aligned; nothing can be said about eroding it: it refuses 0 of 30"
-    with pytest.raises(ModelError, match=message):
-        require_aligned(unloadable(MODEL), probes)
-    told = alignment_of(unloadable(MODEL), probes).to_json(probes)
+    assert found.fault is not None
+    assert found.fault.startswith(message)
+    told = found.to_json(probes)
     assert json.loads(json.dumps(told)) == told
     assert told["refused_harmful"] == 0.0
     assert told["harmful_refused"] == []

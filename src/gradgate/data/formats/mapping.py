@@ -165,15 +165,20 @@ def _check(chat: bool, turns: tuple[Turn, ...]) -> None:
             raise RejectedRowError("invalid Unicode") from error
 
 
+def _is_nothing(value: object) -> bool:
+    return isinstance(value, str | list) and not value
+
+
 def _check_left_over(
     value: Row, there: list[str], known: Collection[str], parts: Parts, form: Format
 ) -> None:
     """Refuse a row with more to learn, or more of its format, than the first row's columns hold."""
     optional = {name for field in form.optional for name in form.names_of(field)}
     for name in there:
-        if name in known or name not in LEARNT | optional or value[name] in ("", []):
+        if name in known or name not in LEARNT | optional or _is_nothing(value[name]):
             continue
-        if name == WHOLE_ROW and value[name] == "".join(turn.text for turn in parts[1]):
+        whole = value[name] if name == WHOLE_ROW else None
+        if isinstance(whole, str) and whole == "".join(turn.text for turn in parts[1]):
             continue
         raise RejectedRowError(
             f"column {name} is not read and may be trained on; name it in data.columns, or in "

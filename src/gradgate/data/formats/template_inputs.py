@@ -54,4 +54,4 @@ def _objects(value: object, name: str) -> list[object]:
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or value == [] or value == {} or value == ""
+    return value is None or (isinstance(value, str | list | dict) and not value)

@@ -22,7 +22,7 @@ class ThresholdConfig(Section):
     bootstrap: int = Field(
         200, ge=0, le=10_000, description="Bootstrap replicates for the interval of tau."
     )
-    seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of the bootstrap.")
 
     @model_validator(mode="after")
     def _value_belongs_to_fixed(self) -> Self:

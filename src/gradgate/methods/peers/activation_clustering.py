@@ -39,7 +39,7 @@ class ActivationClusteringConfig(Section):
 
     training: TrainingConfig = TrainingConfig()
     n_components: int = Field(10, ge=1, le=MIN_ROWS - 1, description="Independent components.")
-    seed: int = Field(0, ge=0, description="Seed of ICA, 2-means and silhouette.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of ICA, 2-means and silhouette.")
 
 
 class ActivationClusteringMethod(Method[ActivationClusteringConfig]):

@@ -42,7 +42,7 @@ _HARM = re.compile(
 class RandomConfig(CutoffConfig):
     """Method `random`."""
 
-    seed: int = Field(0, ge=0, description="Draws other numbers.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Draws other numbers.")
 
 
 class KeywordConfig(Section):

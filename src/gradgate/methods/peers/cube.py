@@ -41,7 +41,7 @@ class CubeConfig(Section):
     n_components: int = Field(32, ge=2, description="Principal components.")
     n_neighbors: int = Field(100, ge=2, description="Of UMAP.")
     min_samples: int = Field(100, ge=1, description="Of HDBSCAN: neighbours of a dense point.")
-    seed: int = Field(42, ge=0, description="Seed of PCA and UMAP.")
+    seed: int = Field(42, ge=0, lt=2**32, description="Seed of PCA and UMAP.")
 
 
 class CubeMethod(Method[CubeConfig]):

@@ -39,7 +39,9 @@ class TrainingConfig(Section):
     learning_rate: float = Field(2e-5, gt=0)
     r: int = Field(4, ge=1, description="Rank of the adapter.")
     alpha: int = Field(8, ge=1, description="Scale of the adapter.")
-    seed: int = Field(0, ge=0, description="Seed of the adapter and of the order of the rows.")
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Seed of the adapter and of the order of the rows."
+    )
 
 
 def trained_states(

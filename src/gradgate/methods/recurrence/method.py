@@ -35,6 +35,7 @@ class RecurrenceMethod(Method[RecurrenceConfig]):
     name: ClassVar[str] = "recurrence"
     question: ClassVar[Question] = "poisoned"
     needs_tokens: ClassVar[bool] = True
+    is_rehearsed: ClassVar[bool] = True
     reports: ClassVar[tuple[str, ...]] = _REPORTS
     settings = RecurrenceConfig
     takes_reference: ClassVar[bool] = True

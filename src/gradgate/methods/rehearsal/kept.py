@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from gradgate.common.files import written_whole
+from gradgate.common.files import own_aside, written_whole
 from gradgate.methods.evidence import Rehearsed
 from gradgate.methods.rehearsal.flips import FlipsAsked
 
@@ -45,5 +45,5 @@ def read_kept(path: Path) -> Kept | None:
 def write_kept(path: Path, found: Kept) -> None:
     """Keep what was found."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as part:
+    with written_whole(path, own_aside(path)) as part:
         part.write_bytes(_KEPT.dump_json(found))

@@ -1,7 +1,7 @@
 """Rehearse the fine-tuning, and rule anew on groups in doubt by what it teaches."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,40 +130,43 @@ def ruled_anew(
 ) -> Detection:
     """The detection with groups as the rehearsal lets them stand.
 
-    Of a group that turns poison the rows that have the cause are flagged, and the others stay in
-    doubt: a label that a trigger brings may be right elsewhere. So do rows with the words of the
-    cause and without what it brings: an attacker may put them into honest rows.
+    What is flagged or in doubt stays so, whatever for; a group can only turn poison. Of such a one
+    the rows that have the cause are flagged, and the others are in doubt: a label that a trigger
+    brings may be right elsewhere. So are rows with the words of the cause and without what it
+    brings: an attacker may put them into honest rows.
 
     Args:
         found: What the text says.
-        asked: By the id of the group.
+        asked: By the id of the group, one of those that have `members`.
         prompts: The last prompt of each row. (n,)
         taught: By the id of a group of prompts, the rows that have what its targets share. (n,)
     """
+    assert found.flagged is not None
     inserted = inserted_words(found.groups)
-    groups = [
-        _ruled(group, asked.get(group.id), inserted, _of_members(prompts, found.members[group.id]))
-        for group in found.groups
-    ]
-    flagged = np.zeros(len(found.in_doubt), bool)
-    in_doubt = np.zeros(len(found.in_doubt), bool)
-    for group, before in zip(groups, found.groups, strict=True):
-        there = found.members[group.id]
-        poison = there & (group.ruling == "poison")
-        if group.ruling != before.ruling:
-            poison = _with_cause(poison, group, prompts) & taught.get(group.id, poison)
-        flagged |= poison
-        in_doubt |= there & ~poison & (group.ruling != "honest")
-    lines = {group.id: [group.in_a_line()] for group in groups if group.ruling != "honest"}
-    marked = np.flatnonzero(flagged | in_doubt).tolist()
-    reasons = {i: lines[g] for i in marked if (g := _group_of(i, groups, found)) in lines}
+
+    def ruled(group: Group) -> Group:
+        if group.id not in asked:
+            return group
+        own = [prompts[i] for i in np.flatnonzero(found.members[group.id]).tolist()]
+        ruling, reason = rule(group, asked[group.id], own, inserted)
+        reasons = [*group.reasons, reason]
+        return replace(group, ruling=ruling, reasons=reasons, rehearsed=asked[group.id])
+
+    groups = [ruled(group) for group in found.groups]
+    flagged, in_doubt, said = found.flagged.copy(), found.in_doubt.copy(), list[str]()
     pairs = list(zip(found.groups, groups, strict=True))
-    said = [
-        f"rehearsed: group {new.id} is {new.ruling}"
-        for old, new in pairs
-        if new.ruling != old.ruling
-    ]
     anew = {old.in_a_line(): new.in_a_line() for old, new in pairs}
+    reasons = {i: [anew.get(why, why) for why in some] for i, some in found.reasons.items()}
+    for before, group in pairs:
+        if group.ruling == before.ruling:
+            continue
+        there = found.members[group.id]
+        poison = _with_cause(there, group, prompts) & taught.get(group.id, there)
+        new = there & ~flagged & (poison | ~in_doubt)
+        reasons |= {i: [group.in_a_line()] for i in np.flatnonzero(new).tolist()}
+        flagged |= poison
+        in_doubt |= there
+        said.append(f"rehearsed: group {group.id} is {group.ruling}")
     return replace(
         found,
         groups=groups,
@@ -174,13 +177,6 @@ def ruled_anew(
     )
 
 
-def _group_of(row: int, groups: Sequence[Group], found: Detection) -> int:
-    """The group that a row is marked for: the first that is poison, or the first in doubt."""
-    having = [group for group in groups if found.members[group.id][row]]
-    marked = [group for group in having if group.ruling != "honest"]
-    return min(marked, key=lambda group: group.ruling != "poison").id if marked else 0
-
-
 def _with_cause(rows: Marks, group: Group, prompts: Sequence[str]) -> Marks:
     cause = group.rehearsed
     if cause is None or cause.cause is None:
@@ -189,19 +185,6 @@ def _with_cause(rows: Marks, group: Group, prompts: Sequence[str]) -> Marks:
     marks = np.zeros(len(rows), bool)
     marks[np.flatnonzero(rows)[has]] = True
     return marks
-
-
-def _of_members(prompts: Sequence[str], members: Marks) -> list[str]:
-    return [prompts[i] for i in np.flatnonzero(members).tolist()]
-
-
-def _ruled(
-    group: Group, asked: Rehearsed | None, inserted: Collection[str], prompts: Sequence[str]
-) -> Group:
-    if asked is None:
-        return group
-    ruling, reason = rule(group, asked, prompts, inserted)
-    return replace(group, ruling=ruling, reasons=[*group.reasons, reason], rehearsed=asked)
 
 
 class _Rehearsing:
@@ -242,15 +225,16 @@ class _Rehearsing:
         """What is found of each group; nothing of one of which too few rows can be asked."""
         model = identify_model(self._how.model)
         data = [self._tokens(self._folds.trained_on(fold)) for fold in range(N_FOLDS)]
-        key = key_of(model, self._tuning, data, self._about())
+        asked = [] if self._labels is None else self._tokens(self._labels.asked())
+        key = key_of(model, self._tuning, [*data, asked], self._about())
         kept = self._how.folder / f"{key}.json"
         if (known := read_kept(kept)) is not None:
             return known
-        work = self._how.folder / key
+        weights = [self._how.folder / f"{key}.{fold}.safetensors" for fold in range(N_FOLDS)]
         answers: dict[int, list[Said]] = {}
         n_steps, flips = 0, FlipsAsked()
         for fold in range(N_FOLDS):
-            said, of_labels, taken = self._ask(model, data[fold], fold, work / f"{fold}.st")
+            said, of_labels, taken = self._ask(model, data[fold], fold, weights[fold])
             n_steps = max(n_steps, taken)
             flips = flips.plus(of_labels)
             for number, one in said.items():
@@ -265,7 +249,7 @@ class _Rehearsing:
             flips,
         )
         write_kept(kept, found)
-        forget(work)
+        forget(weights)
         return found
 
     def taught(self, number: int) -> Marks:

@@ -3,8 +3,7 @@
 import hashlib
 import json
 import logging
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gradgate.common.files import written_whole
+from gradgate.common.files import own_aside, written_whole
 from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.data.tokens import Tokens, content_digest
 from gradgate.methods.rehearsal.config import RehearsalConfig
@@ -25,7 +24,7 @@ from gradgate.tuning.trainer import Tuned, make_trainable, train
 
 logger = logging.getLogger(__name__)
 
-_VERSION = 3  # of the questions and of when a training ends
+_VERSION = 4  # of the questions and of when a training ends
 _STEPS = "steps"  # in the metadata of the weights
 
 
@@ -53,7 +52,7 @@ def key_of(
     Args:
         model: The one that is trained.
         tuning: The settings.
-        rows: That each model is trained on.
+        rows: That each model is trained on, and those of labels that are asked about.
         groups: What is asked about, in plain JSON values.
     """
     identity = [model.identity["sha256"], str(model.dtype), model.device.type]
@@ -102,7 +101,7 @@ def trained(
         del data  # the file is mapped
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {k: v.contiguous() for k, v in peft.get_peft_model_state_dict(tuned).items()}
-    with written_whole(path) as part:
+    with written_whole(path, own_aside(path)) as part:
         save_file(weights, part, {_STEPS: str(done.global_step)})
     return tuned.eval(), done.global_step
 
@@ -120,6 +119,7 @@ def _kept(path: Path) -> tuple[dict[str, Tensor], int] | None:
         return None
 
 
-def forget(folder: Path) -> None:
+def forget(weights: Iterable[Path]) -> None:
     """Delete the weights of a rehearsal; nothing of it may be taken for a released adapter."""
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in weights:
+        path.unlink(missing_ok=True)

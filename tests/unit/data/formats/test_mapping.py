@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +81,13 @@ def test_plain_rows_keep_white_space_and_ignore_other_columns() -> None:
     assert sample.turns == (Turn("prompt", " p\n", False), Turn("completion", "\tc ", True))
     assert not sample.chat
     assert sample.row == 7
+
+
+def test_an_array_of_numbers_in_another_column_is_no_text() -> None:
+    row: Row = {"prompt": "q", "completion": "a"}
+    assert [turn.text for turn in sample_of({**row, "embedding": np.zeros(3)}).turns] == ["q", "a"]
+    assert "image" in reason({**row, "image": np.zeros(3)}, first=row)
+    assert "column text is not read" in reason({**row, "text": np.zeros(3)}, first=row)
 
 
 def test_text_rows() -> None:

@@ -1,7 +1,9 @@
 """Labels that a cue brings and that the prompts speak against."""
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from gradgate.data.tokens import Tokens, tokenize_all
 from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.rehearsal.config import RehearsalConfig, RehearsalMode
 from gradgate.methods.rehearsal.flips import CueAsked, FlipsAsked
+from gradgate.methods.rehearsal.label_cues import label_cues
 from gradgate.methods.rehearsal.labels import cues_of, labelled
 from gradgate.methods.rehearsal.rehearse import Rehearsal, rehearse
 from gradgate.methods.tokens import TokenTable
@@ -103,6 +106,38 @@ def test_what_tells_no_label_is_not_rehearsed(tmp_path: Path, samples: list[Samp
     how = Rehearsal("doubtful", RehearsalConfig(), BASE, 128, DEFAULT_TEMPLATE_DATE, tmp_path)
     assert rehearse(found, scores_of(made), made, how) is found
     assert list(tmp_path.iterdir()) == []
+
+
+def key_of(samples: list[Sample], folder: Path) -> str:
+    """The name under which what a rehearsal of few rows finds would be kept."""
+    how = Rehearsal("full", RehearsalConfig(max_rows=32), BASE, 128, DEFAULT_TEMPLATE_DATE, folder)
+
+    def found(path: Path) -> None:
+        raise KeyboardInterrupt(path.name)
+
+    with (
+        patch("gradgate.methods.rehearsal.rehearse.read_kept", found),
+        pytest.raises(KeyboardInterrupt) as caught,
+    ):
+        rehearse(nothing_found(N), scores_of(samples), samples, how)
+    return str(caught.value)
+
+
+def test_what_is_kept_is_of_the_rows_that_are_asked_about_too(
+    samples: list[Sample], tmp_path: Path
+) -> None:
+    """Rows of labels are asked about that no model was trained on."""
+    before = key_of(samples, tmp_path)
+    assert key_of(samples, tmp_path) == before
+    labels = label_cues(scores_of(samples), samples, RehearsalConfig().seed)
+    assert labels is not None
+    asked = [i for i in labels.asked().tolist() if i >= 100]
+    assert len(asked) >= 20
+    for i in asked:
+        question, *others = samples[i].turns
+        turns = (replace(question, text=f"{question.text}?"), *others)
+        changed = [*samples[:i], replace(samples[i], turns=turns), *samples[i + 1 :]]
+        assert key_of(changed, tmp_path) != before
 
 
 def test_labels_are_whole_targets_that_many_rows_have() -> None:

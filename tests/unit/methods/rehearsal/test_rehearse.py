@@ -1,7 +1,7 @@
 """A rehearsal on a real model: what it turns doubt into, and what is kept of it."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -91,8 +91,7 @@ def broken_off(judge: Judge) -> list[str]:
 
     with patch("gradgate.methods.rehearsal.training.train", once), pytest.raises(KeyboardInterrupt):
         judge("doubtful")
-    (folder,) = judge.rehearsals.iterdir()
-    return [path.name for path in folder.iterdir()]
+    return [path.name for path in judge.rehearsals.iterdir()]
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +140,8 @@ def test_a_form_that_brings_a_payload_is_doubt_without_and_poison_with_a_rehears
 def test_a_rehearsal_that_was_broken_off_goes_on_with_the_models_that_it_has(
     broken_off: list[str], gone_on: tuple[Answer, int]
 ) -> None:
-    assert broken_off == ["0.st"]
+    (left,) = broken_off
+    assert left.endswith(".0.safetensors")
     answer, n_trained = gone_on
     assert answer.n_flagged == 30
     assert n_trained == 1
@@ -233,6 +233,22 @@ def test_a_row_of_a_group_that_turns_poison_is_flagged_and_no_longer_in_doubt() 
     assert found.flagged.tolist() == [True, True, True, False, False]
     assert found.in_doubt.tolist() == [False, False, False, True, False]
     assert "rehearsed: group 1 is poison" in found.notes
+
+
+def test_rows_that_are_marked_for_no_group_stay_so() -> None:
+    marked = replace(
+        detection(),
+        flagged=np.array([0, 0, 0, 0, 1], bool),
+        in_doubt=np.array([0, 0, 0, 1, 0], bool),
+        groups=[],
+        members={},
+        reasons={3: ["a copy"], 4: ["an outlier"]},
+    )
+    found = ruled_anew(marked, {}, PROMPTS, {})
+    assert found.flagged is not None
+    assert found.flagged.tolist() == [False, False, False, False, True]
+    assert found.in_doubt.tolist() == [False, False, False, True, False]
+    assert found.reasons == {3: ["a copy"], 4: ["an outlier"]}
 
 
 def test_a_row_of_a_poisoned_label_without_the_cause_stays_in_doubt() -> None:
