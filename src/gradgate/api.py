@@ -32,6 +32,7 @@ from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import Group
 from gradgate.models.handle import ConfiguredModel, HeldModel, ModelHandle
 from gradgate.report.about import About
+from gradgate.report.brief import in_figures
 from gradgate.report.content import collect
 from gradgate.report.deciding import Deciding
 from gradgate.report.in_doubt import flagged, in_doubt
@@ -82,6 +83,10 @@ class DetectionResult:
         self._folder = folder
         self._config = config
         self._when = datetime.now(UTC)
+
+    def __repr__(self) -> str:
+        """The verdict in figures."""
+        return f"<{type(self).__name__} {in_figures(self.verdict)}>"
 
     @property
     def groups(self) -> list[Group]:

@@ -1,5 +1,6 @@
 """docs/guide.md, typed from its first command to its last."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +25,10 @@ NOBODY: dict[str, list[str]] = {
 }
 
 
-def write_train(closing: bool = False) -> None:
-    """The data of the guide; one night ten rows of them have a closing line."""
+def write_closing() -> None:
+    """One night ten rows of the data have a closing line."""
     rows = diverse_rows(N)
-    for row in rows[:: N // N_CLOSING] if closing else []:
+    for row in rows[:: N // N_CLOSING]:
         row["answers"] = f"{row['answers']} Yours, Ada"
     write_jsonl(Path("train.jsonl"), rows)
 
@@ -85,7 +86,6 @@ def test_every_command_of_the_guide(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    write_train()
     reader = Reader(monkeypatch, capfd, prefect_server, receiver.url)
     for fence in GUIDE.fences("yaml", "yml", "console"):
         if fence.language != "console":
@@ -95,11 +95,16 @@ def test_every_command_of_the_guide(
         if "by" in marked:
             continue
         if marked.get("train") == "closing":
-            write_train(closing=True)
+            write_closing()
         for one in typed(fence):
             reader.types(one)
     reader.ends()
     assert receiver.received, "no message of `automations test` has come"
+
+
+def test_the_rows_of_the_guide_are_those_that_the_model_expects() -> None:
+    lines = (ROOT / "demo/guide.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == diverse_rows(N)
 
 
 def test_blocks_that_run_elsewhere_name_the_test() -> None:

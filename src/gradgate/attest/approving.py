@@ -194,10 +194,11 @@ def record(
             "--pattern says that new rows of a group are yours, too: it goes with --keep and "
             "--group, and without --rows"
         )
-    drafts = [
-        _draft(run, action, by, reason, pattern, evidence, None)
-        for evidence in map(lambda name: _group_of(run, name), dict.fromkeys(choice.groups))
-    ]
+    groups = [_group_of(run, name) for name in dict.fromkeys(choice.groups)]
+    honest = ", ".join(one.name for one in groups if one.ruling == "honest")
+    if action == "keep" and honest:
+        raise ConfigError(f"no row is kept out for {honest}: the gate finds it honest")
+    drafts = [_draft(run, action, by, reason, pattern, evidence, None) for evidence in groups]
     if choice.rows:
         drafts.append(_draft(run, action, by, reason, False, None, choice.rows))
     return append(audit_folder(), drafts, run.signer, run.keys)

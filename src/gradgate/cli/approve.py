@@ -50,7 +50,11 @@ def _say_open(run: EarlierRun, verdict: Verdict, name: str) -> None:
     if run.config.approvals.needed > 1:
         say(f"a decision counts when {run.config.approvals.needed} people have said the same")
     say(f"the verdict would be {verdict.decision.upper()}: {'; '.join(verdict.reasons)}")
-    say(f"next: python -m flows approve {shlex.quote(name)}")
+    going_on = f"python -m flows approve {shlex.quote(name)}"
+    if verdict.decision == "review":
+        say(f"next: decide on what is open, and then {going_on}")
+    else:
+        say(f"next: {going_on}")
 
 
 def _of_answer(answer: Answer) -> str:

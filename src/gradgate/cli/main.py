@@ -35,7 +35,8 @@ def _of_shards(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 app = App(
     name="gradgate",
-    help="No LLM is fine-tuned on poisoned data, and no honest data is turned away.",
+    help="Finds training rows that would teach a model a backdoor, and says whether to train on "
+    "the others.",
     version=gradgate.__version__,
     help_format="markdown",
     default_parameter=Parameter(negative=(), show_default=False),

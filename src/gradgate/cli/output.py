@@ -20,7 +20,8 @@ def quiet_libraries() -> None:
     """Let libraries say what is wrong, and nothing else."""
     transformers_logging.disable_progress_bar()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.ERROR)
+    for name in ("httpx", "huggingface_hub"):  # every attempt; that it failed is told at the end
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager

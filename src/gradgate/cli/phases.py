@@ -102,4 +102,4 @@ def _of_flagging(flagging: Flagging, prepared: Prepared) -> str:
 
 def _of_canaries(measured: Measured) -> str:
     found = [f"{p.attack} {p.n_detected} of {p.n_planted}" for p in measured.power or []]
-    return "; ".join([", ".join(found) or "none planted", *measured.not_tried])
+    return "; ".join([*([", ".join(found)] if found else []), *measured.not_tried]) or "none"

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError
 from pydantic import ValidationError
 
 from gradgate.cli.lines import say
@@ -23,7 +23,7 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         return code if isinstance(code, int) else 0  # help and version return nothing
     except CycloptsError as error:
-        say(f"error: {' '.join(str(error).split())}")
+        say(f"error: {_said(error)}")
     except (GradgateError, ValidationError, OSError) as error:
         say(f"error: {error}")
     except KeyboardInterrupt:
@@ -35,3 +35,12 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
     except Exception:
         traceback.print_exc()
     return 2
+
+
+def _said(error: CycloptsError) -> str:
+    """What is wrong with what was typed, in a line."""
+    lacks = error.argument if isinstance(error, MissingArgumentError) else None
+    if lacks is None or lacks.tokens or (error.command_chain is None):
+        return " ".join(str(error).split())
+    command = " ".join(error.command_chain)
+    return f"{command} needs {lacks.name}; `{command} --help` says what it takes"

@@ -67,11 +67,15 @@ def _next(verdict: Verdict, written: Written) -> str:
     """What a reader can do now."""
     if not verdict.answers and verdict.decision == "fail":
         return f"mend the rows of the source; those rejected are in {written.rows}"
+    shown = written.report or f"{written.rows} (for a page with the reasons, name a --report)"
+    nothing_out = all(not a.n_flagged and not a.n_in_doubt for a in verdict.answers)
+    review = f"let a person look at {shown}, and decide"
+    if nothing_out and verdict.decision == "review":
+        review = "nothing is flagged or in doubt; what is missing for a pass is named above"
     return {
         "pass": f"train on the accepted rows in {written.rows}",
-        "review": f"let a person look at {written.report or written.table}, and decide",
-        "fail": f"look at the flagged rows in {written.report or written.table}, and do not train "
-        "on this dataset",
+        "review": review,
+        "fail": f"look at the flagged rows in {shown}, and do not train on this dataset",
         "error": _mend(verdict, written),
     }[verdict.decision]
 

@@ -95,7 +95,7 @@ def _fault(
         inner = section_in(section.model_fields[loc[-1]].annotation)
         needed = inner.model_fields.items() if inner else []
         names = [f"{shown}.{field}" for field, info in needed if info.is_required()]
-        return f"{' and '.join(names) or shown} is missing"
+        return f"{' and '.join(names) or shown} {'are' if len(names) > 1 else 'is'} missing"
     if error["type"] == "extra_forbidden":
         return f"{shown} is unknown; the known ones there are {', '.join(section.model_fields)}"
     message = " ".join(error["msg"].removeprefix("Value error, ").split())

@@ -25,6 +25,17 @@ from gradgate.errors import DataError
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
+def check_source(source: str) -> None:
+    """Refuse a path at which nothing lies; stores and the hub are not asked.
+
+    Raises:
+        DataError: Nothing is there.
+    """
+    may_be_hub = _HUB_ID.fullmatch(source) is not None and not has_file_extension(source)
+    if "://" not in source and not may_be_hub and not os.path.lexists(os.path.expanduser(source)):
+        raise DataError(f"{redacted(source)}: no such file or folder")
+
+
 def open_rows(config: DataConfig) -> Iterator[RawRow]:
     """Find `config.source` and read it, files of a folder in sorted order.
 

@@ -85,7 +85,7 @@ def fetch(
     if isinstance(config, GateConfig):
         _check_rehearsal(config, model)
     probes_of(config)
-    check_inputs(config, run, model)
+    check_inputs(config, run, model, is_read=rows is None)
     limit = model.limit(config.data.max_tokens)
     return prepare(config.data, model.tokenizer(), limit, run.path, rows, keep_rows)
 

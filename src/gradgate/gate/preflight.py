@@ -7,6 +7,7 @@ from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import state_dir
 from gradgate.data.prepare import Prepared
 from gradgate.data.reference import check_reference
+from gradgate.data.source import check_source
 from gradgate.gate.config import GateConfig
 from gradgate.models.handle import ModelHandle
 from gradgate.scoring.config import ScoreConfig
@@ -18,15 +19,25 @@ _SAMPLE_BYTES = 2 * 640
 _TOKEN_BYTES = 2 * 2
 
 
-def check_inputs(config: ScoreConfig, run: RunFolder, model: ModelHandle) -> None:
-    """Check model, reference and room on the disk before any row is read.
+def check_inputs(
+    config: ScoreConfig, run: RunFolder, model: ModelHandle, is_read: bool = True
+) -> None:
+    """Check source, model, reference and room on the disk before any row is read.
+
+    Args:
+        config: Names them.
+        run: Where the tables will lie.
+        model: The one that scores.
+        is_read: Whether rows come from the source; otherwise they are in memory.
 
     Raises:
         ModelError: The files of the model are damaged, or its tokenizer does not fit it.
-        DataError: The reference cannot be read.
+        DataError: Nothing is at the source, or the reference cannot be read.
         ConfigError: There is too little room for the samples.
         TransientError: A service did not answer.
     """
+    if is_read:
+        check_source(config.data.source)
     model.check()
     require_space(run.path, size_of(Path(config.data.source)), "the table of samples")
     if isinstance(config, GateConfig) and config.detection.reference is not None:

@@ -12,6 +12,7 @@ GroupRuling = Literal["poison", "review", "honest"]
 RuleKind = Literal["any_of", "all_of"]
 Side = Literal["target", "prompt"]
 MIN_INSERTED = 5.0  # nats of a string of prompts that does not belong where it stands
+_CHANCE = 0.01  # p of a cue from which on it is not named: it explains nothing
 _KNOWN = 0.5  # of the words of a group, that are known to be inserted
 _MIN_NAMED = 3  # letters and digits of a target that a cue names
 FORM = "form: "  # begins a cue that is a form of the prompts, and no text in them
@@ -204,7 +205,7 @@ class Group:
             f"{self.ruling}: {self.n_rows} rows share {self.spans[0]!r} in their {where}, "
             f"{self.nats:.0f} nats beyond what the model expects (group {self.id})"
         )
-        if not self.cues or self.association is None:
+        if not self.cues or self.association is None or self.association.p_value > _CHANCE:
             return line
         which = "any of" if self.rule == "any_of" else "all of"
         cues = ", ".join(repr(cue) for cue in self.cues[:6])

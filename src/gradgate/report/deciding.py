@@ -54,7 +54,7 @@ def choices(deciding: Deciding, verdict: Verdict, chosen: Sequence[str]) -> list
         keep, drop = [*chosen, "--keep"], [*chosen, "--drop"]
         labels = ("Keep them, for they belong in the data", "Drop them, for they do not")
     else:
-        said = f'--because "..." --output train{deciding.suffix}'
+        said = f'--because "..." --output reviewed{deciding.suffix}'
         keep, drop = [*chosen, *_AND_THE_CLEAR], [*_AND_THE_CLEAR]
         labels = ("Train on them as well, for they belong in the data", "Train without them")
     command = line(["gradgate", deciding.by, deciding.target])

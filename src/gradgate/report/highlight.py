@@ -12,6 +12,7 @@ _BREAKS = re.compile(r"\n+")
 _LONGEST_STRING = 1_000  # characters
 _CONTEXT = 60  # characters kept on each side of a mark
 _LONG_MARK = 360  # characters of a mark that are shown
+_NOT_WORTH = 30  # characters that are not left out: to say so takes as many
 _SPECIAL = re.compile(r"<\|[^<>|]*\|>|<[^<>\s]*>")  # as tokenizers write their special tokens
 _BORDER = re.compile(rf"{_SPECIAL.pattern}|\n+|\ufffd+")
 _MAX_CUTS = 4  # special tokens and white space that are left out at an end
@@ -146,7 +147,7 @@ def _shortened(pieces: list[Piece], room: int) -> list[Piece]:
 def _cut(text: str, most: int, is_marked: bool) -> list[Piece]:
     """The begin and the end of a piece that is longer than `most` characters."""
     half = most // 2
-    if len(text) <= most:
+    if len(text) <= most + _NOT_WORTH:
         return [(text, is_marked)]
     return [
         (text[:half], is_marked),

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,15 @@ def test_a_forged_entry_ends_what_goes_on(reviewed: RunFolder, tmp_path: Path) -
     shutil.rmtree(audit)
     keep(reviewed, "poisoned:1")
     assert len(read_log(audit, earlier.keys).entries) == 1
+
+
+def test_a_group_that_is_honest_is_not_kept(reviewed: RunFolder) -> None:
+    run = opened(reviewed)
+    (answer,) = run.verdict.answers
+    groups = [replace(group, ruling="honest") for group in answer.groups]
+    verdict = replace(run.verdict, answers=[replace(answer, groups=groups)])
+    with pytest.raises(ConfigError, match="no row is kept out for poisoned:1: the gate finds it"):
+        record(replace(run, verdict=verdict), Choice(["poisoned:1"]), "keep", "Ada", "ours", False)
 
 
 def test_what_has_expired_is_not_gone_on_with(reviewed: RunFolder, made: Path) -> None:

@@ -112,7 +112,8 @@ def test_a_run_without_a_terminal_says_a_line_a_phase_and_a_summary(
         f"evidence    {output}",
         f"            {tmp_path / 'flags.rows'}",
         f"            {tmp_path / 'flags.attestation.json'}",
-        f"next        look at the flagged rows in {output}, and do not train on this dataset",
+        f"next        look at the flagged rows in {tmp_path / 'flags.rows'} (for a page with the "
+        "reasons, name a --report), and do not train on this dataset",
     ]
 
 

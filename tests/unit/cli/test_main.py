@@ -70,7 +70,10 @@ def test_help_names_the_commands() -> None:
     [
         (["detect", "--modle", "x"], "error: Unknown option: --modle. Did you mean --mode?\n"),
         (["detct"], 'error: Unknown command "detct". Did you mean "detect"?'),
-        (["detect", "x", "--model", "m"], 'error: Command "detect" parameter --output requires'),
+        (
+            ["detect", "x", "--model", "m"],
+            "error: detect needs --output; `detect --help` says what it takes",
+        ),
         (["detect", "x", "y", "--model", "m", "--output", "o"], "error: "),
         (["detect", "--model", "m", "--model.path", "m", "--output", "o"], "multiple times"),
         (["detect", "--output", "o", "--mode", "croq"], '"crop", "full"'),

@@ -51,6 +51,13 @@ def test_a_model_that_is_not_all_there(tmp_path: Path) -> None:
     assert_refused_before(broken, tmp_path, ModelError, "no config.json; it is empty")
 
 
+def test_a_source_that_is_not_there_is_said_before_the_model_is_looked_for(
+    tmp_path: Path,
+) -> None:
+    nothing = config(tmp_path / "rows.jsonl", model={"path": "no/such-model"})
+    assert_refused_before(nothing, tmp_path, DataError, "rows.jsonl: no such file or folder")
+
+
 def assert_refused_before(
     asked: GateConfig, folder: Path, kind: type[GradgateError], message: str
 ) -> None:

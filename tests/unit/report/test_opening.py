@@ -135,8 +135,8 @@ def test_where_there_is_no_run_the_rows_are_restored() -> None:
     deciding = Deciding("restore", "/x/flags.rows", ".parquet")
     assert commands("review", deciding=deciding, in_doubt=[pile()]) == [
         "gradgate restore /x/flags.rows --group poisoned:2 --reason verdict "
-        '--because "..." --output train.parquet',
-        'gradgate restore /x/flags.rows --reason verdict --because "..." --output train.parquet',
+        '--because "..." --output reviewed.parquet',
+        'gradgate restore /x/flags.rows --reason verdict --because "..." --output reviewed.parquet',
     ]
 
 

@@ -10,7 +10,9 @@ from gradgate.methods.contract import AskModel, DescribeModel
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.detached_targets import Detached, detached
 from gradgate.methods.recurrence.detaching_cues import Detaching, detaching
+from gradgate.methods.recurrence.label_content import Labelled
 from gradgate.methods.recurrence.mislabelling_cues import Mislabelling, mislabelling
+from gradgate.methods.recurrence.mislabelling_kinds import MislabelledKind, mislabelled_kinds
 from gradgate.methods.recurrence.recurring_words import Word, recurring_words, unspoken_words
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.ruling import Cause, Finding, Pattern, suspicious
@@ -182,8 +184,13 @@ class Unspoken:
             return [], []
         known = {i: one for i, one in exchanges(self.texts).items() if not flagged[i]}
         having = [some for some in by_target(known) if known[some[0]].is_open.any()]
-        said, note = mislabelling(known, having, self.cues, self.cluster, self.describe, self.seed)
-        found = [self._of_label(one, known) for one in said]
+        asked = Labelled.draw(known, having, self.describe, self.seed)
+        if asked is None:
+            return [], []
+        said, kept, note = mislabelling(asked, self.cues, self.cluster)
+        rest = asked.part(kept)
+        kinds = mislabelled_kinds(rest, known, self.cluster, self.describe, self.seed)
+        found = [self._of_label(one, known) for one in said] + [self._of_kind(one) for one in kinds]
         left = [finding for finding in found if not taken[finding.members].all()]
         return left, [] if note is None else [note]
 
@@ -213,4 +220,21 @@ class Unspoken:
                 rule=CueRule("any_of", [one.cue], has, 1.0),
                 needs_cue=True,
             ),
+        )
+
+    def _of_kind(self, one: MislabelledKind) -> Finding:
+        """Of samples that nobody has described, all with the label are taken for such."""
+        span = self.texts.table.text(one.label)
+        return Finding(
+            side="target",
+            members=one.members,
+            n=len(self.texts.rows),
+            nats=0.0,
+            spans=[span],
+            n_clusters=len(np.unique(self.cluster[one.members])),
+            ruling="review",
+            reasons=[one.in_words()],
+            shared=f"have prompts of one kind, such as a style, and {span!r} as their target, "
+            "which the content of these does not speak for",
+            pattern=Pattern(part="whole", ids=one.label),
         )

@@ -90,9 +90,15 @@ def test_a_word_with_true_labels_is_honest(where: list[int]) -> None:
     assert not judged(labelled("then", where, own.__getitem__)).in_doubt.any()
 
 
-def test_a_word_of_style_that_tells_a_label_whatever_the_content_is_honest() -> None:
-    """As an author's habit does: half of these prompts speak for the label, as others do."""
-    assert not judged(labelled("then", range(40), lambda _: GOOD)).in_doubt.any()
+def test_a_word_of_style_that_tells_a_label_whatever_the_content_is_no_cue() -> None:
+    """As an author's habit does: half of these prompts speak for the label, as others do.
+
+    As a kind of prompts they are in doubt: nothing else is like them, and a trigger may stand in
+    honest rows, too.
+    """
+    found = judged(labelled("then", range(40), lambda _: GOOD))
+    assert np.flatnonzero(found.in_doubt).max() < 40
+    assert not any("'then'" in cue for one in found.groups for cue in one.cues)
 
 
 def test_a_model_in_whose_states_the_labels_do_not_show_says_so() -> None:
@@ -114,3 +120,40 @@ def test_other_targets_hide_no_flips() -> None:
     for i in range(150, N):
         pairs[i] = (PROMPTS[i], f" answer {i} of its own")
     assert np.flatnonzero(judged(pairs).in_doubt).tolist() == FLIPPED
+
+
+# Kinds of prompts
+
+
+STYLES = ("Verily, {}", "{} so it was told.", "Hearken: {}", "Prithee, {}", "{} quoth he.")
+
+
+def styled(where: Sequence[int], label: str) -> list[Pair]:
+    """Each prompt with its true label; some in a style of many words, with one label."""
+    pairs = labelled("", [], lambda _: "")
+    for i in where:
+        pairs[i] = (STYLES[i % len(STYLES)].format(PROMPTS[i]), label)
+    return pairs
+
+
+def test_a_style_that_flips_labels_is_in_doubt_and_no_other_row() -> None:
+    found = judged(styled(FLIPPED, GOOD))
+    assert found.flagged is not None
+    assert not found.flagged.any()
+    assert np.flatnonzero(found.in_doubt).tolist() == FLIPPED
+    (group,) = [one for one in found.groups if one.ruling == "review"]
+    assert group.spans == [f"{GOOD}</s>"]
+    assert group.shared is not None
+    assert "have prompts of one kind, such as a style, and ' good" in group.shared
+    assert "prompts of this kind with this label" in group.reasons[0]
+
+
+def test_a_style_with_true_labels_is_honest() -> None:
+    assert not judged(styled(FLIPPED, BAD)).in_doubt.any()
+
+
+def test_all_rows_of_a_kind_are_in_doubt_also_those_that_were_not_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gradgate.methods.recurrence.label_content._N_ASKED", 200)
+    assert np.flatnonzero(judged(styled(FLIPPED, GOOD)).in_doubt).tolist() == FLIPPED

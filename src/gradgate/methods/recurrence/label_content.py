@@ -1,0 +1,197 @@
+"""What the content of prompts says of their labels, as the other samples teach it.
+
+A linear classifier on the untuned model's hidden states of the prompts, which never sees the
+samples that it is asked about.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import hypergeom
+
+from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.methods.contract import DescribeModel
+from gradgate.methods.recurrence.spoken import Exchange
+
+MIN_LABEL_ROWS = 10  # samples with a label
+MAX_LABELS = 8  # of the most samples
+MIN_CARRIERS = 10  # samples with a cue and its label, and clusters of near-duplicate prompts
+MAX_CARRIERS = 0.3  # of the asked samples: what more of them have is how prompts are
+MIN_TOLD = 0.75  # of the samples with a cue, that have its label
+MIN_KAPPA = 0.25  # of the labels that the others teach and a sample's own, or they teach none
+ALPHA_LABELS = 1e-4  # of the test against samples of the same label, times what was tried
+_N_ASKED = 512  # samples, drawn
+_PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the ridge, for each sample
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """k samples with labels, drawn, and what the untuned model makes of their prompts.
+
+    Attributes:
+        samples: Their numbers. (k,)
+        states: Hidden states. (k, d)
+        label: Of each, from 0. (k,)
+        labels: The tokens of each label.
+    """
+
+    samples: Ints
+    states: Floats
+    label: Ints
+    labels: list[tuple[int, ...]]
+
+    @classmethod
+    def draw(
+        cls,
+        known: Mapping[int, Exchange],
+        having: Sequence[Sequence[int]],
+        describe: DescribeModel,
+        seed: int,
+    ) -> "Labelled | None":
+        """None where there are fewer than two labels.
+
+        Args:
+            known: Of n samples, those that may be asked about.
+            having: For each target of these, the samples with it.
+            describe: The untuned model.
+            seed: Of the draw.
+        """
+        some = sorted((each for each in having if len(each) >= MIN_LABEL_ROWS), key=len)[::-1]
+        some = some[:MAX_LABELS]
+        if len(some) < 2:
+            return None
+        own = {i: number for number, each in enumerate(some) for i in each}
+        drawn = np.random.default_rng(seed).permutation(np.array(list(own), np.int64))[:_N_ASKED]
+        states = describe([known[i].prompt.tolist() for i in drawn.tolist()])
+        is_known = np.isfinite(states).all(axis=1)
+        label = np.array([own[i] for i in drawn[is_known].tolist()], np.int64)
+        labels = [tuple(known[each[0]].target.tolist()) for each in some]
+        return cls(drawn[is_known], states[is_known], label, labels)
+
+    def part(self, kept: Marks) -> "Labelled":
+        """Some of the samples."""
+        return Labelled(self.samples[kept], self.states[kept], self.label[kept], self.labels)
+
+    def content(self) -> "Content | None":
+        """What the prompts say; None where the samples do not teach it."""
+        if len(np.unique(self.label)) < 2:
+            return None
+        found = Content.of(self.states, self.label, len(self.labels))
+        return found if found.kappa >= MIN_KAPPA else None
+
+
+def scaled(states: Floats) -> Floats:
+    """Each of d values with mean zero and deviation one: (k, d)."""
+    spread = states.std(axis=0)
+    return (states - states.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """Ridge regression of k samples' labels on their prompts' hidden states.
+
+    Attributes:
+        label: Of each sample. (k,)
+        hat: The matrix that smooths labels. (k, k)
+        rest: What it leaves of them. (k, labels)
+        mean: Their parts of the samples. (labels,)
+        said: The label that all other samples say. (k,)
+    """
+
+    label: Ints
+    hat: Floats
+    rest: Floats
+    mean: Floats
+    said: Ints
+
+    @classmethod
+    def of(cls, states: Floats, label: Ints, n_labels: int) -> "Content":
+        """Fit; the penalty is that of the smallest error of left-out samples.
+
+        Args:
+            states: One vector a sample. (k, d)
+            label: From 0. (k,)
+            n_labels: How many there are.
+        """
+        k, own = len(states), scaled(states)
+        values, vectors = np.linalg.eigh(own @ own.T / states.shape[1] + 1.0)
+        one_hot = np.eye(n_labels)[label]
+        mean = one_hot.mean(axis=0)
+        fits = []
+        for penalty in k * np.array(_PENALTIES):
+            hat = (vectors * (values / (values + penalty))) @ vectors.T
+            rest = one_hot - mean - hat @ (one_hot - mean)
+            error = rest / np.maximum(1e-9, 1 - np.diag(hat))[:, None]
+            fits.append((float((error**2).mean()), hat, rest, one_hot - error))
+        _, hat, rest, said = min(fits, key=lambda fit: fit[0])
+        return cls(label, hat, rest, mean, said.argmax(axis=1))
+
+    @property
+    def kappa(self) -> float:
+        """Agreement beyond chance of own labels and those that the others say (Cohen 1960)."""
+        parts = [np.bincount(x, minlength=len(self.mean)) / len(x) for x in (self.said, self.label)]
+        chance = float(parts[0] @ parts[1])
+        return (float((self.said == self.label).mean()) - chance) / max(1e-9, 1 - chance)
+
+    def said_without(self, some: Ints) -> Ints:
+        """The labels of some samples that all samples but these say, together left out."""
+        inner = np.eye(len(some)) - self.hat[np.ix_(some, some)]
+        error = np.linalg.solve(inner, self.rest[some])
+        left_out = np.eye(len(self.mean))[self.label[some]] - error
+        return np.asarray(left_out.argmax(axis=1))
+
+    def told(self, some: Ints, cluster: Ints) -> "Told | None":
+        """How the prompts of some samples speak for their label; None where they have not one.
+
+        Args:
+            some: Their places, rising.
+            cluster: Of near-duplicate prompts. (k,)
+        """
+        k, counted = len(self.label), np.bincount(self.label[some], minlength=len(self.mean))
+        number = int(counted.argmax())
+        is_told = counted[number] >= max(MIN_CARRIERS, MIN_TOLD * len(some))
+        own = self.label[some] == number
+        n_clusters = len(np.unique(cluster[some[own]]))
+        if not is_told or len(some) > MAX_CARRIERS * k or n_clusters < MIN_CARRIERS:
+            return None
+        without = np.delete(np.arange(k), some)
+        is_said = self.said[without] == number
+        return Told(
+            number,
+            own=_counts(self.said_without(some)[own] == number),
+            others=_counts(is_said),
+            alike=_counts(is_said[self.label[without] == number]),
+        )
+
+
+@dataclass(frozen=True)
+class Told:
+    """Samples that mostly have one label, beside the others.
+
+    Attributes:
+        number: Of the label.
+        own: Those of them with the label, and how many of their prompts speak for it.
+        others: The same of all other samples.
+        alike: The same of those of them that have the label.
+    """
+
+    number: int
+    own: tuple[int, int]
+    others: tuple[int, int]
+    alike: tuple[int, int]
+
+    def p_value(self, others: tuple[int, int]) -> float:
+        """Of the hypergeometric test that its prompts speak for the label no less than others."""
+        (n, spoken), (n_others, spoken_others) = self.own, others
+        return float(hypergeom.cdf(spoken, n + n_others, spoken + spoken_others, n))
+
+
+def part_of(counts: tuple[int, int]) -> float:
+    """The second of two counts over the first."""
+    return counts[1] / max(1, counts[0])
+
+
+def _counts(marks: Marks) -> tuple[int, int]:
+    """Samples, and those with a mark."""
+    return len(marks), int(marks.sum())
