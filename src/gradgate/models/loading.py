@@ -4,6 +4,8 @@ Loading never runs code from a model repository and reads safetensors only.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +14,11 @@ from peft import PeftModel
 from peft.utils import get_peft_model_state_dict
 from torch import nn
 from transformers import AutoModelForCausalLM
+from transformers.utils.logging import (
+    disable_progress_bar,
+    enable_progress_bar,
+    is_progress_bar_enabled,
+)
 
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError
@@ -133,7 +140,7 @@ def _load_weights(
     config: ModelConfig, located: Located, dtype: torch.dtype
 ) -> transformers.PreTrainedModel:
     load_settings(config, located)  # it may ask for what is refused
-    with translated_errors(f"model {config.path!r}"):
+    with translated_errors(f"model {config.path!r}"), _no_bar():
         model, report = AutoModelForCausalLM.from_pretrained(
             config.path,
             dtype=dtype,
@@ -144,6 +151,18 @@ def _load_weights(
         )
     _require_all(f"model {config.path!r}", set(report["missing_keys"]))
     return model
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """A bar of progress is the business of the program, not of a step in it."""
+    was_shown = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_shown:
+            enable_progress_bar()
 
 
 def _input_device(model: transformers.PreTrainedModel, device: torch.device) -> torch.device:

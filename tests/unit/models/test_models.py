@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+from transformers.utils.logging import enable_progress_bar, is_progress_bar_enabled
 
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError, TransientError
@@ -244,3 +245,12 @@ def test_a_model_of_the_hub_is_known_by_its_commit(tmp_path: Path) -> None:
 def test_samples_are_no_longer_than_the_model_scores_exactly(model, changes, limit) -> None:
     configure(model, **changes)
     assert sample_limit(ModelConfig(path=str(model)), 1_000) == limit
+
+
+def test_loading_draws_no_bar_and_leaves_the_programs_bars(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    enable_progress_bar()
+    load_model(ModelConfig(path=str(MODEL), device="cpu"))
+    assert "Loading weights" not in capfd.readouterr().err
+    assert is_progress_bar_enabled()
