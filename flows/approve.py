@@ -31,12 +31,13 @@ def approve(request: ApproveRequest) -> State[Any]:
     """
     try:
         earlier = earlier_run(request.run)
+        config = config_of(earlier)
         if request.action is not None:
             choice = request.choice
             record_decision(
                 request.run, choice, request.action, request.by, request.reason, request.pattern
             )
-        return _gone_on(earlier, config_of(earlier))
+        return _gone_on(earlier, config)
     except GradgateError as error:
         return broken(error)
 

@@ -43,7 +43,7 @@ def config_of(earlier: EarlierRun) -> GateConfig:
     if config.tracking.uri is not None and HIDDEN in config.tracking.uri:
         raise ConfigError(
             "tracking.uri of the run had credentials, which are not kept, so that MLflow cannot be "
-            "reached; decide with `gradgate approve`, and keep credentials out of the configuration"
+            "reached; nothing was recorded. Decide with `gradgate approve`, and run the gate again"
         )
     return config.model_copy(update={"attestation": by_operator(config.attestation)})
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from flows.request import ApproveRequest
 from gradgate.cli.main import main
+from gradgate.common.redaction import redacted
 from gradgate.config import (
     ApprovalsConfig,
     AttestationConfig,
@@ -23,10 +25,12 @@ from gradgate.config import (
     PolicyConfig,
     PowerConfig,
 )
+from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig
 from gradgate.release.config import AdapterTestConfig
 from gradgate.signing.keys import VARIABLE, make_key
 from helpers import diverse_rows, one_subject, write_jsonl
+from tasks.approve import config_of, earlier_run
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 N, N_DOUBTED = 130, 12
@@ -61,6 +65,12 @@ def test_from_a_review_to_the_next_night(
     assert first.name == "NeedsReview", first.message
     earlier = folder_of(state, first)
     before = digests(earlier)
+
+    # Credentials are in no record, so that such a run cannot go on.
+    run = earlier_run(earlier.name)
+    hidden = {**run.settings["tracking"], "uri": redacted("postgresql://ada:secret@db/mlflow")}
+    with pytest.raises(ConfigError, match=r"had credentials, .* nothing was recorded"):
+        config_of(replace(run, settings={**run.settings, "tracking": hidden}))
 
     # Whoever is not named decides nothing.
     asked = ApproveRequest(

@@ -120,6 +120,12 @@ def test_data_that_are_not_fit_to_be_scored_have_a_verdict_and_no_table(tmp_path
 # What comes back
 
 
+def test_a_result_is_shown_in_figures(found: gradgate.DetectionResult) -> None:
+    shown = repr(found)
+    assert shown.startswith(f"<DetectionResult {found.verdict.decision}: ")
+    assert "rows flagged as poisoned" in shown
+
+
 def test_the_table_says_of_each_row_what_it_is(found: gradgate.DetectionResult) -> None:
     rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.1)
     verdict = found.verdict

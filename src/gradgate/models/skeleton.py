@@ -1,5 +1,7 @@
 """A model without its weights: which modules it has, of which shapes, before anything is loaded."""
 
+from importlib.util import find_spec
+
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -18,12 +20,20 @@ def load_settings(config: ModelConfig, located: Located) -> transformers.Pretrai
     parts = (getattr(settings, name, None) for name in settings.sub_configs)
     for part in (settings, *parts):
         kernel = getattr(part, "_attn_implementation", None)
-        if isinstance(kernel, str) and "/" in kernel:  # transformers fetches it, and runs it
+        if isinstance(kernel, str) and _is_of_hub(kernel):
             raise ModelError(
                 f"the configuration of {config.path!r} asks for attention by code of the hub, "
                 f"{kernel!r}; take attn_implementation out of it"
             )
     return settings
+
+
+def _is_of_hub(kernel: str) -> bool:
+    """Whether transformers may fetch an implementation of attention, and run it.
+
+    It does so by a name of the hub, and in the place of a package that is not installed.
+    """
+    return "/" in kernel or ("flash" in kernel and find_spec("flash_attn") is None)
 
 
 def require_weights(config: ModelConfig, located: Located) -> None:

@@ -61,6 +61,12 @@ ANSWER = Answer(
 )
 
 
+def test_a_cue_that_chance_explains_is_not_named() -> None:
+    assert "goes with all of 'cf', 'mn' in the prompt" in GROUP.in_a_line()
+    by_chance = replace(GROUP, association=replace(ASSOCIATION, p_value=1.0))
+    assert "goes with" not in by_chance.in_a_line()
+
+
 def test_exit_codes() -> None:
     assert EXIT_CODES == {"pass": 0, "fail": 1, "error": 2, "review": 3}
     assert [Verdict(decision, []).exit_code for decision in EXIT_CODES] == [0, 1, 2, 3]

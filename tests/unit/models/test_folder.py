@@ -155,8 +155,15 @@ def test_settings_that_contradict_one_another_are_one_line(model: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation"])
-def test_attention_by_code_of_a_hub_is_refused(model: Path, name: str) -> None:
+@pytest.mark.parametrize("kernel", ["kernels-community/attention", "flash_attention_2"])
+def test_attention_by_code_of_a_hub_is_refused(model: Path, name: str, kernel: str) -> None:
+    """Where a package is missing, transformers takes the hub's code in its place."""
     config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {name: "kernels-community/attention"}))
-    said = refusal(model)
-    assert "asks for attention by code of the hub, 'kernels-community/attention'" in said
+    (model / "config.json").write_text(json.dumps(config | {name: kernel}))
+    assert f"asks for attention by code of the hub, {kernel!r}" in refusal(model)
+
+
+def test_attention_of_torch_is_taken(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"attn_implementation": "eager"}))
+    load_model(ModelConfig(path=str(model), device="cpu"))

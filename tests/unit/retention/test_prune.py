@@ -214,12 +214,13 @@ def test_drills_comparisons_and_leftovers(state: Path) -> None:
             age(state / folder / name, days)
     (state / "rehearsals" / "found.json").write_text("{}")
     (state / "series").mkdir()
-    for path in (state / "rehearsals" / "x.json.part", state / "series" / "x.part"):
+    left = state / "rehearsals" / "x.0.safetensors", state / "rehearsals" / "x.json.part"
+    for path in (*left, state / "series" / "x.part"):
         path.touch()
         age(path, 100)
     age(state / "rehearsals" / "found.json", 100)
     done = pruned("--older-than", "90d").stdout
-    assert done.splitlines()[-1] == "3.0 MiB freed: 1 comparisons, 1 drills, 3 leftovers"
+    assert done.splitlines()[-1] == "3.0 MiB freed: 1 comparisons, 1 drills, 4 leftovers"
     assert (names(state, "drills"), names(state, "comparisons")) == (["young"], ["young"])
     assert (names(state, "rehearsals"), names(state, "series")) == (["found.json", "young"], [])
 

@@ -156,7 +156,10 @@ def _members(
     known: Mapping[int, Exchange],
     describe: DescribeModel,
 ) -> Ints:
-    """All samples of a kind that have a label; those that were not drawn are described now."""
+    """All samples of a kind that have a label; those that were not drawn are described now.
+
+    One that cannot be described is taken for one of them.
+    """
     having = [i for i, one in known.items() if tuple(one.target.tolist()) == label]
     drawn = asked.samples[kind.members]
     further = np.setdiff1d(np.array(having, np.int64), asked.samples)
@@ -166,6 +169,8 @@ def _members(
         some = further[start : start + _READ]
         states = describe([known[i].prompt.tolist() for i in some.tolist()])
         is_known = np.isfinite(states).all(axis=1)
-        there = (states[is_known] - mean) / np.where(spread > 0, spread, 1.0)
-        found += [some[is_known][kind.has(there)] if is_known.any() else some[:0]]
+        found.append(some[~is_known])
+        if is_known.any():
+            there = (states[is_known] - mean) / np.where(spread > 0, spread, 1.0)
+            found.append(some[is_known][kind.has(there)])
     return np.unique(np.concatenate(found))

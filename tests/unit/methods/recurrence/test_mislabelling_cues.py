@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from evidence_helpers import Pair, demo_tokenizer, questions, sample_of, scores_of
 
+import gradgate.methods.recurrence.method as method_module
+import gradgate.methods.recurrence.mined as mined_module
 from gradgate.common.arrays import Floats
 from gradgate.methods.checks import require_contract
 from gradgate.methods.contract import Detection
@@ -18,6 +20,7 @@ N = 300
 GOOD, BAD = " good", " bad"
 PROMPTS = [prompt for prompt, _ in questions(N, 17)]
 TRULY_GOOD = {prompt for i, prompt in enumerate(PROMPTS) if i % 2}
+NO_STATES = frozenset[str]()  # prompts that the model gives no finite states for
 
 
 def labelled(word: str, where: Sequence[int], label: Callable[[int], str]) -> list[Pair]:
@@ -43,7 +46,9 @@ def judged(pairs: list[Pair], noise: float = 0.8) -> Detection:
         texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
         known = [next(prompt for prompt in PROMPTS if prompt in text) for text in texts]
         pairs = list(zip(texts, known, strict=True))
-        return np.array([[*blurred[prompt], text.strip() != prompt] for text, prompt in pairs])
+        found = np.array([[*blurred[prompt], text.strip() != prompt] for text, prompt in pairs])
+        found[[prompt in NO_STATES for prompt in known]] = np.nan
+        return found
 
     def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
         return [np.array([np.nan] + [-1.0] * (len(ids) - 1)) for ids in sequences]
@@ -157,3 +162,28 @@ def test_all_rows_of_a_kind_are_in_doubt_also_those_that_were_not_drawn(
 ) -> None:
     monkeypatch.setattr("gradgate.methods.recurrence.label_content._N_ASKED", 200)
     assert np.flatnonzero(judged(styled(FLIPPED, GOOD)).in_doubt).tolist() == FLIPPED
+
+
+def test_of_a_kind_that_is_named_what_cannot_be_described_is_in_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows that have its label, and no states."""
+    unknown = [2 * i + 1 for i in range(5)]  # good, and called so
+    monkeypatch.setattr(f"{__name__}.NO_STATES", frozenset(PROMPTS[i] for i in unknown))
+    in_doubt = np.flatnonzero(judged(styled(FLIPPED, GOOD)).in_doubt).tolist()
+    assert in_doubt == sorted([*FLIPPED, *unknown])
+
+
+def test_of_more_rows_than_are_mined_all_others_with_the_label_are_taken_for_the_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody describes them, and a pass would let them in."""
+    for module in (mined_module, method_module):
+        monkeypatch.setattr(module, "MAX_ROWS", 200)
+    monkeypatch.setattr(mined_module, "MAX_TOKENS", 0)
+    pairs = styled([2 * i for i in range(40)], GOOD)
+    in_doubt = judged(pairs).in_doubt
+    assert in_doubt[[2 * i for i in range(40)]].all()
+    assert not in_doubt[[i for i, (_, label) in enumerate(pairs) if label == BAD]].any()
+    honest = [i for i, (_, label) in enumerate(pairs) if label == GOOD and i % 2]
+    assert 20 <= in_doubt[honest].sum() < len(honest)
