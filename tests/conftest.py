@@ -1,7 +1,6 @@
 import gc
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache, partial
@@ -9,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from own_folder import own_folder
+
 # The models are tiny: more threads would only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may wait for a hub
-os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="gradgate-tests-")
+os.environ["PREFECT_HOME"] = own_folder()
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
 os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"  # the core is tested alone too
-os.environ["GRADGATE_STATE_DIR"] = tempfile.mkdtemp(prefix="gradgate-tests-")
+os.environ["GRADGATE_STATE_DIR"] = own_folder()
 # Ray's workers give way to all others: beside busy tests they would start for minutes.
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - it is spelt so
 os.environ.pop("PREFECT_API_URL", None)
