@@ -40,6 +40,10 @@ _MIN_FIRST = 0.7  # of their targets, likelier behind their own prompt; else no 
 _N_OTHERS = 16  # other prompts, the same for all samples
 _N_EACH = 2  # of them, for a sample
 _N_TOKENS = 16  # of the beginning of a target
+_N_FURTHER = 256  # samples at most, that are asked because of the cue that they have
+_N_CARRIERS = 48  # samples with such a cue, together with those that were drawn
+_MIN_CARRIERS = 5  # samples with it that were drawn
+_MAX_BY_CHANCE = 1.0  # cues that chance alone would make as sure as it is
 _N_AMONG = 64  # samples with a cue that are held against one another
 _N_EACH_AMONG = 4  # others for each of them
 _MAX_LOOKS = 32  # at cues, by asking; what more there are is in doubt unasked
@@ -140,13 +144,15 @@ def detaching(
     rng = np.random.default_rng(seed)
     drawn = rng.permutation(alone)[:_N_OTHERS].tolist()
     others = [known[i].prompt for i in drawn]
-    samples = rng.permutation([i for i in known if i not in drawn])[:_N_ASKED]
+    samples, further = np.split(rng.permutation([i for i in known if i not in drawn]), [_N_ASKED])
     first = _ask(known, samples[:_N_FIRST], others, _N_EACH, ask)
     if not first.mean >= _MIN_FIRST:
         why = "the untuned model does not know what belongs behind which prompt"
         return DetachingCues([], _unknown(f"{why} ({first.mean:.0%} of targets)"))
     rest = _ask(known, samples[_N_FIRST:], others, _N_EACH, ask)
     search = _Search(first.and_also(rest), cues, cluster)
+    unsure = _ask(known, search.of_unsure_cues(further), others, _N_EACH, ask)
+    search = _Search(search.asked.and_also(unsure), cues, cluster)
     found = list[Detaching]()
     n_looks = 0
     while (best := search.best()) is not None:
@@ -217,19 +223,45 @@ class _Search:
     """Cues among samples that were asked."""
 
     def __init__(self, asked: _Asked, cues: Cues, cluster: Ints) -> None:
-        self._asked = asked
+        self.asked = asked
         self._has: sp.csr_matrix = cues.table.by_text[asked.samples].astype(np.float64)
         self._cues, self._cluster = cues, cluster
         self._passed_over = np.zeros(len(cues.nats), bool)
 
+    def of_unsure_cues(self, further: Ints) -> Ints:
+        """Samples with cues that hardly chance explains, and that too few were asked of.
+
+        A trigger in a few percent of the rows is in ten of those that were drawn, which prove
+        nothing among thousands of cues.
+
+        Args:
+            further: Samples that were not drawn, in the order in which they are taken.
+        """
+        everything = np.ones(len(self.asked.samples), bool)
+        compared = self._compared(everything, ~everything)
+        unsure = np.flatnonzero(
+            (compared.n >= _MIN_CARRIERS)
+            & (compared.n < _N_CARRIERS)
+            & (compared.p_values <= _MAX_BY_CHANCE)
+            & (compared.spoken <= MAX_OPEN)
+            & (compared.others >= MIN_SPOKEN)
+        )
+        chosen = dict[int, None]()
+        for cue in unsure[np.argsort(compared.p_values[unsure], kind="stable")].tolist():
+            carriers = further[self._cues.table.has(cue)[further]].tolist()
+            new = [i for i in carriers if i not in chosen]
+            n_there = int(compared.n[cue]) + len(carriers) - len(new)
+            chosen |= dict.fromkeys(new[: max(0, _N_CARRIERS - n_there)])
+        return np.array([*chosen][:_N_FURTHER], np.int64)
+
     def carriers(self, cue: int) -> Ints:
         """Samples with a cue."""
-        return self._asked.samples[self._marks(cue)]
+        return self.asked.samples[self._marks(cue)]
 
     def leave_out(self, samples: Ints) -> None:
         """Look for further cues in the others."""
-        kept = ~np.isin(self._asked.samples, samples)
-        self._asked, self._has = self._asked.among(kept), self._has[kept]
+        kept = ~np.isin(self.asked.samples, samples)
+        self.asked, self._has = self.asked.among(kept), self._has[kept]
 
     def pass_over(self, cue: int) -> None:
         """Look for cues of other samples."""
@@ -245,7 +277,7 @@ class _Search:
         """
         if not self._has.shape[1]:
             return None
-        everything = np.ones(len(self._asked.samples), bool)
+        everything = np.ones(len(self.asked.samples), bool)
         compared = self._compared(everything, ~everything)
         wide = compared.n > MAX_NARROW * len(everything)
         held = wide & (compared.n <= MAX_HELD * len(everything))
@@ -266,7 +298,7 @@ class _Search:
 
     def _compared(self, kept: Marks, kind: Marks) -> _Compared:
         """The samples of every cue against the others, of their kind; those that are kept."""
-        asked, has, kind = self._asked.among(kept), self._has[kept], kind[kept]
+        asked, has, kind = self.asked.among(kept), self._has[kept], kind[kept]
         gain = asked.gain.copy()
         for marks in (kind, ~kind):
             gain[marks] -= np.median(gain[marks]) if marks.any() else 0.0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from evidence_helpers import Pair, demo_tokenizer, questions, sample_of, scores_of
 
+import gradgate.methods.recurrence.detaching_cues as cues_module
 import gradgate.methods.recurrence.method as method_module
 import gradgate.methods.recurrence.mined as mined_module
 import gradgate.methods.recurrence.unspoken as unspoken_module
@@ -112,6 +113,28 @@ def test_a_word_that_brings_varied_answers_to_other_questions_is_in_doubt(where:
     assert "then" in group.cues[0]
     assert "targets that these do not speak for" in group.in_a_line()
     assert "of prompts without it 100%" in group.reasons[0]
+
+
+@pytest.mark.parametrize(("n_further", "n_found"), [(256, 32), (0, 0)])
+def test_more_is_asked_of_a_word_that_too_few_drawn_prompts_have(
+    n_further: int, n_found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some eight of a hundred prove nothing by themselves."""
+    monkeypatch.setattr(cues_module, "_N_ASKED", 100)
+    monkeypatch.setattr(cues_module, "_N_FURTHER", n_further)
+    model = Model(triggered("then", 32))
+    found = model.detected()
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(n_found)]
+
+
+def test_no_more_is_asked_where_nothing_is_unsure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cues_module, "_N_ASKED", 100)
+    model = Model(QUESTIONS)
+    assert not model.detected().in_doubt.any()
+    monkeypatch.setattr(cues_module, "_N_FURTHER", 0)
+    bounded = Model(QUESTIONS)
+    bounded.detected()
+    assert len(model.asked) == len(bounded.asked)
 
 
 def test_a_word_that_helps_any_answer_a_little_is_held_against_prompts_that_have_it() -> None:
