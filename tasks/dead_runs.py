@@ -39,8 +39,8 @@ def close_dead_runs(config: GateConfig) -> None:
     uri = tracking_uri(config.tracking.uri)
     try:
         with translated(uri):
+            experiment = open_experiment(uri, config.tracking.experiment)  # makes the database
             client = client_of(uri)
-            experiment = open_experiment(uri, config.tracking.experiment)
         for path in sorted(runs_dir().glob("*")):
             _remove_dead_part(RunFolder(path), client, uri)
         for path in sorted(path for last in _LAST for path in state_dir().glob(f"{last}/*")):

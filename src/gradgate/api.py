@@ -21,7 +21,7 @@ from gradgate.common import parquet
 from gradgate.common.environment import set_defaults
 from gradgate.common.files import folder_written_whole
 from gradgate.common.run_folder import RunFolder
-from gradgate.config import Section, check_config
+from gradgate.config import ModelConfig, Section, check_config
 from gradgate.data.in_memory import rows_in_memory
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate import pipeline
@@ -46,6 +46,9 @@ Model: TypeAlias = "str | Path | PreTrainedModel | PeftModel"
 Config: TypeAlias = "GateConfig | Mapping[str, object] | None"
 
 _IN_MEMORY = "in-memory"
+# What nothing reads of the settings where data, or the model, are in memory.
+_OF_SOURCES = ("name", "split", "revision", "delimiter", "expected_rows")
+_OF_FOLDERS = ("revision", "adapter", "device_map")
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,16 +259,38 @@ def _subject(
     is_path = isinstance(model, str | Path)
     if is_path == (tokenizer is not None):
         raise ConfigError("a loaded model comes with its tokenizer, and a path without one")
-    name = str(source) if isinstance(source, str | Path) else _IN_MEMORY
+    is_file = isinstance(source, str | Path)
+    path = str(model) if is_path else getattr(model, "name_or_path", "") or _IN_MEMORY
+    settings = _settings(config, str(source) if is_file else _IN_MEMORY, path)
+    if not is_file:
+        _refuse(settings.data, _OF_SOURCES, "data", "how a source is read, and the rows are")
     if isinstance(model, str | Path):
-        settings = _settings(config, name, str(model))
         yield _Subject(settings, source, ConfiguredModel(settings.model))
         return
     assert tokenizer is not None
-    path = getattr(model, "name_or_path", "") or _IN_MEMORY
+    _refuse(settings.model, _OF_FOLDERS, "model", "how a model is loaded, and it is")
+    _require_as_it_is(settings.model, model)
     held = HeldModel(model, tokenizer, path)
     with held.evaluating():
-        yield _Subject(_settings(config, name, path), source, held)
+        yield _Subject(settings, source, held)
+
+
+def _refuse(section: Section, names: tuple[str, ...], prefix: str, what: str) -> None:
+    """Refuse settings that nothing would read, for whoever set them relies on them."""
+    fields = type(section).model_fields
+    for name in names:
+        if getattr(section, name) != fields[name].default:
+            raise ConfigError(f"{prefix}.{name} says {what} in memory already; leave it out")
+
+
+def _require_as_it_is(asked: ModelConfig, model: PreTrainedModel | PeftModel) -> None:
+    there = {"device": model.device.type, "dtype": str(model.dtype).removeprefix("torch.")}
+    for name, found in there.items():
+        if getattr(asked, name).partition(":")[0] not in ("auto", found):
+            raise ConfigError(
+                f"model.{name} is {getattr(asked, name)}, and the loaded model's is {found}; load "
+                "it that way, or leave the setting out"
+            )
 
 
 def _settings(config: Config, source: str, model: str) -> GateConfig:

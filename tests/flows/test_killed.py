@@ -53,6 +53,18 @@ print(run.tracked.run_id, nested.run_id, flush=True)
 signal.pause()
 """
 
+# Closes what others left behind, at a time.
+CLOSE = """
+import sys, time
+from tracking_helpers import config
+from tasks.dead_runs import close_dead_runs
+settings = config()
+while time.time() < float(sys.argv[1]):
+    pass
+close_dead_runs(settings)
+print("closed")
+"""
+
 # Opens a gate's run and publishes its pass, and is killed at the first call of a function.
 DIE = """
 import os, signal, sys
@@ -111,6 +123,20 @@ def test_the_next_start_closes_the_runs_of_a_killed_process_and_no_others(
     assert [found[run] for run in dead] == ["KILLED", "KILLED"]
     assert [found[run] for run in alive] == ["RUNNING", "RUNNING"]
     assert [path.name for path in (state / "runs").iterdir()] == ["alive.part"]
+
+
+def test_two_first_starts_at_once_make_one_database(
+    flow_processes: Forker, state: Path, tmp_path: Path
+) -> None:
+    at, started = time.time() + 1, list[Child]()
+    paths = [tmp_path / name for name in ("one", "other")]
+    for path in paths:
+        with path.open("w") as out:
+            started.append(flow_processes.start(CLOSE, at, stdout=out, stderr=out))
+    for child in started:
+        child.wait()
+    assert [path.read_text().splitlines()[-1:] for path in paths] == [["closed"], ["closed"]]
+    assert statuses(state) == {}
 
 
 def test_a_killed_fine_tuning_loses_its_part_and_the_gate_keeps_its_evidence(

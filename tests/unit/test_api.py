@@ -84,6 +84,23 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         gradgate.detect(tmp_path / "none.jsonl", MODEL_PATH, config=CONFIG)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("expected_rows", 500), *((name, ";") for name in ("split", "name", "revision", "delimiter"))],
+)
+def test_a_setting_that_nothing_would_read_is_an_error(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"data.{name} says how a source is read"):
+        gradgate.detect(ROWS, MODEL_PATH, config=with_sections(data={name: value}))
+
+
+def test_a_row_in_memory_may_be_larger_than_one_of_a_file() -> None:
+    """It is written to a file, which is read once more before it is attested."""
+    rows = [{**row, "note": ""} for row in diverse_rows(150)]
+    rows[5]["note"] = "x" * (2 << 20)
+    config = with_sections(data={"limits": {"row_mib": 1}})
+    assert gradgate.detect(rows, MODEL_PATH, config=config).verdict.n_accepted == 150
+
+
 def test_rows_that_are_no_mappings_are_rejected_with_the_reason() -> None:
     rows: Any = ["a text", ROWS[0], None, *ROWS[1:], ["a list"], {1: "a", 2: "b"}]
     config = with_sections(data={"max_rejected_fraction": 0.2})

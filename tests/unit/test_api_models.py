@@ -121,6 +121,22 @@ def test_stored_scores_are_those_of_the_same_adapter_at_work(
         assert scored()[0] == first[0]
 
 
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"adapter": "/no/such/adapter"}, "model.adapter says how a model is loaded"),
+        ({"revision": "main"}, "model.revision says how a model is loaded"),
+        ({"dtype": "bfloat16"}, "model.dtype is bfloat16, and the loaded model's is float32"),
+        ({"device": "cuda:3"}, "model.device is cuda:3, and the loaded model's is cpu"),
+    ],
+)
+def test_settings_that_a_loaded_model_does_not_have_are_an_error(
+    settings: dict[str, str], problem: str, model: PreTrainedModel, tokenizer: Any
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        gradgate.detect(ROWS, model, tokenizer, {**CONFIG, "model": settings})
+
+
 def test_a_model_comes_with_its_tokenizer_and_a_path_without(
     model: PreTrainedModel, tokenizer: Any
 ) -> None:

@@ -47,6 +47,14 @@ def test_a_configuration_survives_yaml(tmp_path: Path) -> None:
     assert load_config(path, GatedFinetuneConfig) == config
 
 
+@pytest.mark.parametrize("preference", ["rejected", "both"])
+def test_answers_that_people_turned_down_are_judged_and_not_trained_on(preference: str) -> None:
+    given = {"data": {"source": "x", "preference": preference}, "model": {"path": "m"}}
+    assert GateConfig.model_validate(given).data.preference == preference
+    with pytest.raises(ValueError, match=f"data.preference {preference} takes answers"):
+        GatedFinetuneConfig.model_validate(given)
+
+
 def test_the_section_of_an_earlier_version_is_taken() -> None:
     needed = {"data": {"source": "x"}, "model": {"path": "m"}}
     config = GatedFinetuneConfig.model_validate({**needed, "lora": {"r": 16, "epochs": 1.0}})

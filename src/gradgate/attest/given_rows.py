@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from gradgate.attest.merkle import MerkleTree
 from gradgate.attest.statement import Accepted, Dataset, Predicate
 from gradgate.common.files import file_sha256
-from gradgate.config import DataConfig
+from gradgate.config import DataConfig, Limits
 from gradgate.data.files import read_files
 from gradgate.data.formats.fields import RowFormat, shown
 from gradgate.data.formats.mapping import RowMapping, to_sample
@@ -28,6 +28,7 @@ from gradgate.data.tokens_digest import TokensDigest
 from gradgate.errors import DataError
 
 _MAX_ID = 2**31 - 1  # as the digest of the tokens has them
+_UNLIMITED = Limits(row_mib=1024, expansion=2**31, columns=2**31)
 
 Covered = Literal["file", "rows", "tokens"]
 
@@ -71,8 +72,12 @@ def check_place(place: Place, predicate: Predicate) -> Covered:
 
 
 def check_file(path: Path, predicate: Predicate) -> None:
-    """Check the rows of a local file, whatever its digest; errors as for `check_rows`."""
-    config = _read_as(predicate).model_copy(update={"delimiter": None})
+    """Check the rows of a local file that the gate wrote, whatever its digest and its size.
+
+    Errors as for `check_rows`. What the gate was given has passed the limits already; written by
+    the gate it may be larger, or compressed better.
+    """
+    config = _read_as(predicate).model_copy(update={"delimiter": None, "limits": _UNLIMITED})
     check_rows(read_files(LocalFileSystem(), [str(path)], config), predicate)
 
 

@@ -187,13 +187,14 @@ def _line(
     except RecursionError:
         problem = "malformed JSON: nested too deeply"
     else:
-        return [checked_utf8(decoder.row(value, raw, next(numbers), limits.columns))]
+        row = decoder.row(value, raw, next(numbers), limits.columns, decoder.repeats)
+        return [checked_utf8(row)]
     return [checked_utf8(RawRow(next(numbers), None, raw, problem))]
 
 
 def _glued(raw: str, decoder: JsonDecoder, numbers: Iterator[int], limits: Limits) -> list[RawRow]:
     """The rows of a line of objects with nothing but white space between them, or none."""
-    parts: list[tuple[dict[str, object], str]] = []
+    parts: list[tuple[dict[str, object], str, bool]] = []
     at = 0
     raw = raw.strip()
     while at < len(raw):
@@ -203,9 +204,9 @@ def _glued(raw: str, decoder: JsonDecoder, numbers: Iterator[int], limits: Limit
             return []
         if not isinstance(value, dict):
             return []
-        parts.append((value, raw[at:end]))
+        parts.append((value, raw[at:end], decoder.repeats))
         at = end + len(raw[end:]) - len(raw[end:].lstrip())
     return [
-        checked_utf8(decoder.row(value, part, next(numbers), limits.columns))
-        for value, part in parts
+        checked_utf8(decoder.row(value, part, next(numbers), limits.columns, repeats))
+        for value, part, repeats in parts
     ]

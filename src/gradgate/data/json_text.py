@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from gradgate.config import Limits
 from gradgate.data.limits import max_row, too_large
@@ -25,27 +26,36 @@ class JsonDecoder(json.JSONDecoder):
 
     Python takes the last of two, other readers the first: one would be judged, and the other
     trained on.
+
+    Attributes:
+        repeats: Whether it has.
     """
 
     def __init__(self) -> None:
-        self._repeats = False
+        self.repeats = False
         super().__init__(object_pairs_hook=self._object)
+
+    def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+        """See `json.JSONDecoder.raw_decode`, which `decode` calls."""
+        self.repeats = False
+        return super().raw_decode(s, idx)
 
     def _object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
-        self._repeats = self._repeats or len(found) < len(pairs)
+        self.repeats = self.repeats or len(found) < len(pairs)
         return found
 
-    def row(self, value: object, raw: str, row: int, max_keys: int) -> RawRow:
-        """The row that the last value is.
+    @staticmethod
+    def row(value: object, raw: str, row: int, max_keys: int, repeats: bool) -> RawRow:
+        """The row that a value is.
 
         Args:
             value: What was decoded.
             raw: Its text.
             row: Its number.
             max_keys: Of an object.
+            repeats: Whether an object has a key twice.
         """
-        repeats, self._repeats = self._repeats, False
         if not isinstance(value, dict):
             return RawRow(row, None, raw, "not a JSON object")
         if repeats:
@@ -115,7 +125,8 @@ class JsonText:
         value, length = self.scan()
         raw = self._buffer[self._at : self._at + length]
         self._at += length
-        return checked_utf8(self._decoder.row(value, raw, row, self._limits.columns))
+        repeats = self._decoder.repeats
+        return checked_utf8(self._decoder.row(value, raw, row, self._limits.columns, repeats))
 
     def take_value(self) -> object:
         """Take the next value."""

@@ -7,12 +7,15 @@ comes through that was not judged, such as the first of two values under one nam
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from gradgate.data.formats.fields import unrepeated
 from gradgate.data.rows import RawRow, as_text
+from gradgate.data.sample import RejectedRowError
 from gradgate.errors import DataError
 
 OWN_COLUMN = "gradgate"  # what the gate adds to the rows that it keeps out
@@ -108,7 +111,9 @@ def line_of(raw: RawRow) -> tuple[str, str | None]:
         return raw.content(), _CLASH
     try:
         line = json.dumps(raw.value, ensure_ascii=False, default=as_text)
-    except (ValueError, TypeError, RecursionError):  # keys that are no strings, deep nesting
+        if not raw.raw:  # Python's own objects: 1 and "1" would be the same key of JSON
+            json.loads(line, object_pairs_hook=partial(unrepeated, "the row"))
+    except (ValueError, TypeError, RecursionError, RejectedRowError):
         return raw.content(), "the row cannot be written as JSON"
     return line.encode("utf-8", "backslashreplace").decode("utf-8"), None
 

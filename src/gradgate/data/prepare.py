@@ -32,8 +32,9 @@ from gradgate.data.sample import (
 )
 from gradgate.data.source import open_rows
 from gradgate.data.tokenized import TOKENS, tokenized_sample
+from gradgate.data.tokenizer_digest import tokenizer_digest
 from gradgate.data.tokens import Tokens, names_in_template, reads_date, tokenize_all
-from gradgate.errors import DataError
+from gradgate.errors import DataError, ModelError
 
 _WINDOW_ROWS = 64  # twice as many are hardly faster
 _WINDOW_SIZE = 1 << 18  # characters; while they are tokenized they take some 40 MB
@@ -54,6 +55,7 @@ class Prepared:
         fingerprint: Hash of the samples in row order.
         template_date: Today, as the chat template was told; None where it did not ask.
         template_names: Fields of messages that the chat template may read, in order.
+        tokenizer: See `tokenizer_digest`; None where several processes prepared a part each.
     """
 
     folder: Path
@@ -67,6 +69,19 @@ class Prepared:
     fingerprint: str
     template_date: str | None = None
     template_names: list[str] = field(default_factory=list)
+    tokenizer: str | None = None
+
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse to go on with another tokenizer than that which the samples were made by.
+
+        Raises:
+            ModelError: It is another.
+        """
+        if self.tokenizer not in (None, tokenizer_digest(tokenizer)):
+            raise ModelError(
+                "the model's tokenizer or chat template has changed since the samples were made of "
+                "the rows; run again"
+            )
 
     @property
     def samples_path(self) -> Path:
@@ -143,6 +158,7 @@ def prepare(
     """
     folder.mkdir(parents=True, exist_ok=True)
     run = RunFolder(folder)
+    digest = tokenizer_digest(tokenizer)
     with _all_or_nothing(run):
         reader = _Reader(config, tokenizer, max_tokens)
         rows = open_rows(config) if rows is None else rows
@@ -168,6 +184,7 @@ def prepare(
             fingerprint=fingerprint(_sample_ids(aside(run.samples))),
             template_date=reader.template_date,
             template_names=sorted(reader.mapping.template_names) if reader.mapping else [],
+            tokenizer=digest,
         )
         aside(run.dataset).write_text(prepared.to_json(), encoding="utf-8")
     return prepared

@@ -1,6 +1,7 @@
 """A row as it stands in its source, readable or not."""
 
 import json
+import reprlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,7 +40,15 @@ def as_json(value: object) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, default=as_text)
     except (ValueError, TypeError, RecursionError):  # keys that are no strings, deep nesting
+        return written(value)
+
+
+def written(value: object) -> str:
+    """A value as Python writes it; of one that is nested too deeply the first levels."""
+    try:
         return repr(value)
+    except RecursionError:
+        return reprlib.repr(value)
 
 
 def as_text(value: object) -> object:

@@ -6,8 +6,8 @@ methods and people read, is what its tokens decode to, special tokens included.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING, Any
 
 from gradgate.data.formats.fields import Fields, Format, Parts, Reading
 from gradgate.data.sample import RejectedRowError, Sample, Turn, sample_id
@@ -105,11 +105,32 @@ def check_single(value: Mapping[str, object]) -> None:
     Raises:
         RejectedRowError: It is one.
     """
-    lengths, mask = value.get("seq_lengths"), value.get("attention_mask")
-    if isinstance(lengths, list) and len(lengths) > 1:
+    mask = value.get("attention_mask")
+    if is_packed(value):
         raise RejectedRowError("several samples are packed into the row; turn packing off")
     if isinstance(mask, list) and any(bit != 1 for bit in mask):
         raise RejectedRowError("the attention mask leaves out tokens; take the padding off")
+
+
+def is_packed(value: Mapping[str, object]) -> bool:
+    """Whether lengths, borders, numbers or positions say that a row holds several samples.
+
+    Args:
+        value: The row, its columns being lists, or lists of one list.
+    """
+    borders = [name for name in value if name.startswith("cu_seq_lens")]
+    return (
+        len(_flat(value.get("seq_lengths"))) > 1
+        or any(len(_flat(value[name])) > 2 for name in borders)
+        or any(one != other for one, other in pairwise(_flat(value.get("seq_idx"))))
+        or any(there != before + 1 for before, there in pairwise(_flat(value.get("position_ids"))))
+    )
+
+
+def _flat(value: object) -> list[Any]:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        return value[0]
+    return value if isinstance(value, list) else []
 
 
 def _check_known(ids: list[int], tokenizer: "PreTrainedTokenizerBase") -> None:

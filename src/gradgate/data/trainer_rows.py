@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from gradgate.data.tokenized import IGNORED
+from gradgate.data.tokenized import IGNORED, is_packed
+from gradgate.data.transformed import is_made_anew
 from gradgate.errors import ConfigError, DataError
 
 # What a batch of one row may hold besides: nothing that a score does not know.
@@ -55,8 +56,7 @@ def _check_apart(arguments: Any, data: Any) -> None:
             "the trainer packs several samples into a row, so that none can be judged by itself; "
             "judge with SFTConfig(packing=False)"
         )
-    kind = getattr(data, "format", None)
-    if isinstance(kind, Mapping) and kind.get("type") == "custom":
+    if is_made_anew(data):
         raise ConfigError(
             "with_transform makes the rows of train_dataset anew at each reading, so that others "
             "would be judged than trained on; use Dataset.map"
@@ -84,8 +84,24 @@ def _rows(dataset: Any, collate: Any) -> Iterator[dict[str, list[int]]]:
         triples = list(zip(ids, labels, mask, strict=True))
         if any(label != IGNORED for _, label, bit in triples if not bit):
             raise DataError("the trainer's loss counts a token that its attention mask leaves out")
+        _check_single(batch, mask)
         kept = [(token, label) for token, label, bit in triples if bit]  # without the padding
         yield {"input_ids": [t for t, _ in kept], "labels": [label for _, label in kept]}
+
+
+def _check_single(batch: Mapping[str, Any], mask: list[int]) -> None:
+    """Refuse a row whose positions or borders part it into several samples."""
+    of_tokens = {
+        name: [value for value, bit in zip(batch[name][0].tolist(), mask, strict=True) if bit]
+        for name in ("position_ids", "seq_idx")
+        if name in batch
+    }
+    borders = {name: batch[name].tolist() for name in batch if name.startswith("cu_seq_lens_")}
+    if is_packed(of_tokens | borders):
+        raise ConfigError(
+            "the rows that the trainer reads hold several samples each, so that none can be judged "
+            "by itself; take rows of one sample"
+        )
 
 
 def _check_batch(batch: Mapping[str, Any]) -> None:

@@ -114,12 +114,11 @@ def score(
     on_progress: Progress = lambda done, total: None,
     model: ModelHandle | None = None,
 ) -> ScoredRun:
-    """Write the score table, scoring what the store does not know.
-
-    Where a method needs it, the samples are held against the probing set in the same pass.
-    """
+    """Write the score table, held against the probing set too; scored is what the store lacks."""
     check_room(prepared, config, run)
-    found = (model or ConfiguredModel(config.model)).identify()
+    model = model or ConfiguredModel(config.model)
+    found = model.identify()
+    prepared.check_tokenizer(model.tokenizer())
     store, probes = _store(config), probes_of(config)
     if (folder := config.scoring.from_shards) is not None:
         context = score_context(found, config.scoring, probes)

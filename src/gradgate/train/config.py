@@ -56,6 +56,16 @@ class GatedFinetuneConfig(GateConfig):
         return given.model_copy(update=changes)
 
     @model_validator(mode="after")
+    def _good_answers(self) -> Self:
+        if self.data.preference != "chosen":
+            raise ValueError(
+                f"data.preference {self.data.preference} takes answers that people turned down for "
+                "targets, which may be judged (gradgate detect, the flow gate) and are not trained "
+                "on; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _first_gpu(self) -> Self:
         if self.model.device.startswith("cuda:") and self.model.device != "cuda:0":
             raise ValueError(

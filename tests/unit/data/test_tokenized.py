@@ -26,6 +26,9 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return load_tokenizer(ModelConfig(path=str(MODEL)))
 
 
+SINGLE: Row = {"seq_lengths": [3], "position_ids": [0, 1, 2], "seq_idx": [0, 0, 0]}
+
+
 def row_of(ids: list[int], n_prompt: int = 2, **more: object) -> Row:
     return {"input_ids": ids, "labels": [-100] * n_prompt + ids[n_prompt:], **more}
 
@@ -72,6 +75,10 @@ def test_other_tokens_of_the_same_text_are_another_sample(
         ({"input_ids": [5, 10**6], "labels": [5, 10**6]}, "token id that the tokenizer"),
         ({"input_ids": [5, -7], "labels": [5, -7]}, "token id that the tokenizer"),
         (row_of([5, 6, 7], seq_lengths=[1, 2]), "packed into the row"),
+        (row_of([5, 6, 7, 8], position_ids=[0, 1, 0, 1]), "packed into the row"),
+        (row_of([5, 6, 7, 8], position_ids=[[0, 1, 0, 1]]), "packed into the row"),
+        (row_of([5, 6, 7], seq_idx=[0, 0, 1]), "packed into the row"),
+        (row_of([5, 6, 7], cu_seq_lens_q=[0, 1, 3]), "packed into the row"),
         (row_of([5, 6, 7], attention_mask=[0, 1, 1]), "leaves out tokens"),
         (row_of([5] * 40), "40 tokens, more than the limit of 32"),
     ],
@@ -88,7 +95,7 @@ def test_a_file_of_tokens_is_taken_as_it_is(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path, kind: str
 ) -> None:
     """The text beside the tokens is what training does not read."""
-    rows = [row_of([5, 6, 7 + i], text="an honest text", seq_lengths=[3]) for i in range(4)]
+    rows = [row_of([5, 6, 7 + i], text="an honest text", **SINGLE) for i in range(4)]
     path = tmp_path / f"rows.{kind}"
     if kind == "jsonl":
         write_jsonl(path, rows)

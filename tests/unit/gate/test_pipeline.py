@@ -1,5 +1,6 @@
 """The steps of a gate: their order, how one is replaced, and what one leaves to the next."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -14,9 +15,10 @@ from flag_helpers import flag
 from gate_helpers import answer_of, config
 
 from gradgate.common.run_folder import RunFolder
+from gradgate.config import ModelConfig
 from gradgate.data.prepare import Prepared
 from gradgate.data.sample import Sample
-from gradgate.errors import DataError
+from gradgate.errors import DataError, ModelError
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored
 from gradgate.gate.flags import write_flagged
@@ -71,6 +73,29 @@ def test_the_steps_run_in_their_order_and_leave_the_evidence(tmp_path: Path) -> 
     for path in (run.samples, run.rejected, run.dataset, run.scores, run.flags, run.flagged):
         assert path.exists(), path
     assert run_gate(config(source), RunFolder(tmp_path / "again")) == verdict
+
+
+def test_a_tokenizer_that_is_replaced_behind_the_first_step_is_an_error(tmp_path: Path) -> None:
+    """A nightly copy of a model, in the midst of a run."""
+    source = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(40))
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder)
+    settings = config(source).model_copy(update={"model": ModelConfig(path=str(folder))})
+
+    def fetched(*arguments: Any) -> Prepared:
+        found = STEPS.fetch(*arguments)
+        path = folder / "tokenizer.json"
+        rules = json.loads(path.read_text())
+        digits = {rules["model"]["vocab"][digit]: digit for digit in "0123456789"}
+        reverse = zip(sorted(digits), sorted(digits, reverse=True), strict=True)
+        rules["model"]["vocab"] |= {digits[other]: number for number, other in reverse}
+        path.write_text(json.dumps(rules))
+        return found
+
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(ModelError, match="has changed since the samples were made"):
+        run_gate(settings, run, replace(STEPS, fetch=fetched))
+    assert not run.scores.exists()
 
 
 def test_one_step_is_replaced_and_the_others_stay(tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from gradgate.data.chat.template import Message
+from gradgate.data.formats.fields import unrepeated
 from gradgate.data.sample import THOUGHTS, RejectedRowError, Sample, Turn
 
 # What templates look for in a text, to treat what it encloses otherwise than the rest.
@@ -173,11 +175,15 @@ def calls_of(extra: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def parsed(arguments: object) -> object:
-    """The object that a string of JSON says; anything else as it is."""
+    """The object that a string of JSON says; anything else as it is.
+
+    Raises:
+        RejectedRowError: An object has a key twice.
+    """
     if not isinstance(arguments, str):
         return arguments
     try:
-        found = json.loads(arguments)
+        found = json.loads(arguments, object_pairs_hook=partial(unrepeated, "arguments"))
     except (ValueError, RecursionError):
         return arguments
     return found if isinstance(found, dict) else arguments

@@ -13,12 +13,14 @@ import jinja2.nodes
 # takes no callable that could stand in for strftime_now.
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
+from gradgate.data.formats.fields import WHOLE
 from gradgate.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Message: TypeAlias = dict[str, Any]
+_PROBE = "gradgate_reads_this_field"
 _MAX_MESSAGE = 200  # characters of a template's own words in a reason
 _UNCOMPILED = (jinja2.TemplateError, SyntaxError, ValueError, AssertionError, RecursionError)
 _FAULTS = (
@@ -43,7 +45,8 @@ class ChatTemplate:
     Attributes:
         specials: Matches the tokenizer's special tokens.
         reads_date: Whether it asks for today's date.
-        names: All names in it that may be those of a message's fields.
+        names: All names in it that may be those of a message's fields; `WHOLE` among them where
+            it writes fields that it does not name, as with `message.items()`.
     """
 
     def __init__(self, source: str, names: Mapping[str, str], specials: Sequence[str], date: str):
@@ -76,6 +79,29 @@ class ChatTemplate:
         environment.globals["strftime_now"] = datetime.fromisoformat(date).strftime
         environment.globals.pop("lipsum", None)  # the other source of random text
         environment.filters["random"] = _first
+        if any(self._writes_any_field_of(role) for role in ("user", "assistant", "system", "tool")):
+            self.names |= {WHOLE}
+
+    def _writes_any_field_of(self, role: str) -> bool:
+        """Whether a field that nothing names changes what is written; True where that is unknown.
+
+        Asked is a conversation with a message of that role, and one of this message alone; what the
+        template renders neither of it does not write either.
+        """
+        message, probe = {"role": role, "content": "1"}, {_PROBE: "2"}
+        user, answer = ({"role": one, "content": "1"} for one in ("user", "assistant"))
+        before = {"assistant": [user], "tool": [user, answer]}.get(role, [])
+        for around in (before, []):
+            behind = [user, answer] if role == "system" else []
+            try:
+                plain = self.render([*around, message, *behind], {})
+            except TemplateFaultError:
+                continue
+            try:
+                return self.render([*around, {**message, **probe}, *behind], {}) != plain
+            except TemplateFaultError:
+                return True
+        return False
 
     def render(
         self, messages: Sequence[Message], inputs: Mapping[str, Any], prompt: bool = False
@@ -88,15 +114,19 @@ class ChatTemplate:
             prompt: Whether the beginning of an answer is asked for at the end.
 
         Raises:
-            TemplateFaultError: The template refuses, or fails.
+            TemplateFaultError: The template refuses, or fails, or the row names a special token
+                anew.
         """
+        options = inputs.get("chat_template_kwargs", {})
+        if not self._tokens.keys().isdisjoint(options):
+            raise TemplateFaultError("chat_template_kwargs names a special token anew")
         try:
             text: str = self._template.render(
                 messages=messages,
                 tools=inputs.get("tools"),
                 documents=inputs.get("documents"),
                 add_generation_prompt=prompt,
-                **{**self._tokens, **inputs.get("chat_template_kwargs", {})},
+                **{**self._tokens, **options},
             )
         except _FAULTS as error:
             raise TemplateFaultError(_one_line(error)) from error

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeAlias
 
 from gradgate.config import Preference
@@ -33,6 +34,7 @@ _JSON_TYPES = {
     dict: "an object",
 }
 _SHOWN = 40  # characters of a name in a message
+WHOLE = "*"  # among the names that a template reads: of all that a message has
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Reading:
         template: See `DataConfig.template`.
         preference: See `DataConfig.preference`.
         ignored: See `DataConfig.ignore_columns`.
-        template_names: Fields of a message that the chat template may read, whatever they are.
+        template_names: Fields of a message that the chat template may read, whatever they are;
+            `WHOLE` among them where it writes all that a message has.
     """
 
     template: str
@@ -112,12 +115,25 @@ def from_json(text: str, name: str) -> object:
     """What a JSON text says.
 
     Raises:
-        RejectedRowError: It is no JSON.
+        RejectedRowError: It is no JSON, or an object in it has a key twice: of two values one would
+            be judged, and the other trained on.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=partial(unrepeated, name))
     except (ValueError, RecursionError) as error:  # a long number, deep nesting
         raise RejectedRowError(f"wrong type: {name} is a string that is no JSON") from error
+
+
+def unrepeated(name: str, pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The object of some pairs of JSON, in a field of that name.
+
+    Raises:
+        RejectedRowError: It has a key twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise RejectedRowError(f"malformed JSON: an object in {name} has the same key twice")
+    return found
 
 
 def compact_json(value: object, name: str) -> str:

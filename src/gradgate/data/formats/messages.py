@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from gradgate.data.formats.content import content_text
 from gradgate.data.formats.control import is_learnt
 from gradgate.data.formats.fields import (
+    WHOLE,
     Fields,
     Format,
     Parts,
@@ -13,6 +14,7 @@ from gradgate.data.formats.fields import (
     from_json,
     list_of,
     optional_text,
+    shown,
     text_of,
     wrong_type,
 )
@@ -107,14 +109,20 @@ def _extra(message: Mapping[str, object], reading: Reading) -> str:
     """The fields beside role and content that chat templates read, as JSON.
 
     A field that is not known here is passed on where the template may read it, for it would be
-    trained on unjudged otherwise.
+    trained on unjudged otherwise. Where the template writes whole messages, it is refused.
     """
     there = {name: message[name] for name in message if name not in reading.ignored}
     found: dict[str, object] = {
         name: text_of(there, name) for name in _TEXTS if there.get(name) is not None
     }
-    others = reading.template_names.difference(_READ).intersection(there)
-    found |= {name: there[name] for name in there if name in others and there[name] is not None}
+    unknown = {name for name in there if name not in _READ and there[name] is not None}
+    if unknown and WHOLE in reading.template_names:
+        raise RejectedRowError(
+            f"the chat template writes all fields of a message, and {shown(min(unknown))} is not "
+            "known"
+        )
+    others = reading.template_names.intersection(unknown)
+    found |= {name: there[name] for name in there if name in others}
     calls, call = there.get("tool_calls"), there.get("function_call")
     if calls and call:
         raise RejectedRowError("a message with tool_calls and function_call")
