@@ -5,6 +5,7 @@ that an entry covers lie beside the log, in a file that is named by its digest.
 """
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -257,12 +258,29 @@ def _keep_list(folder: Path, sample_ids: Sequence[str]) -> tuple[int, str]:
 
 
 def _cut_unfinished(path: Path) -> None:
-    """Take away what a killed writer has left of an entry, which nobody was told of."""
+    """Take away what a killed writer has left of an entry, which nobody was told of.
+
+    One that is whole but for the end of its line stays: it may be older, and the end lost since.
+    """
     content = _content(path)
     if content and not content.endswith(b"\n"):
+        whole = content.rfind(b"\n") + 1
+        is_entry = _is_json(content[whole:])
         with path.open("r+b") as file:
-            file.truncate(content.rfind(b"\n") + 1)
+            if is_entry:
+                file.seek(0, os.SEEK_END)
+                file.write(b"\n")
+            else:
+                file.truncate(whole)
             os.fsync(file.fileno())
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _append(path: Path, lines: bytes) -> None:

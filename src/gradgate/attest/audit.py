@@ -74,12 +74,13 @@ def _hear(found: Audit, path: Path, is_named: bool, keys: Keys) -> None:
                 "key (--key)"
             )
         if keys and sealed.signed_by(dict(keys)) is None:
-            raise NotVerifiedError([f"it is not signed by {', '.join(sorted(keys))}"])
+            if is_named:
+                found.refusals.append(f"{path}: it is not signed by {', '.join(sorted(keys))}")
+            found.unheard.append(path)
+            return
         predicate = read_predicate(sealed)
-    except NotVerifiedError as error:
-        if is_named:
-            found.refusals.append(f"{path}: {error}")
-        found.unheard.append(path)
+    except NotVerifiedError as error:  # a witness that is damaged says nothing, or hides something
+        found.refusals.append(f"{path}: {error}")
         return
     found.n_witnesses += 1
     found.refusals += [f"{path}: {refusal}" for refusal in _contradictions(found.log, predicate)]

@@ -112,7 +112,10 @@ def _pairs(loader: Any, arguments: Any) -> Iterator[tuple[list[int], list[bool]]
             "other rows could come than were compared; use a datasets.Dataset"
         )
     try:
-        for row in loader_rows(loader, arguments):
-            yield row["input_ids"], [label != IGNORED for label in row["labels"]]
+        for number, row in enumerate(loader_rows(loader, arguments)):
+            ids, labels = row["input_ids"], row["labels"]
+            if any(label not in (IGNORED, token) for token, label in zip(ids, labels, strict=True)):
+                raise OtherDataError(f"row {number} of the data learns another token than it has")
+            yield ids, [label != IGNORED for label in labels]
     except DataError as error:
         raise OtherDataError(str(error)) from error

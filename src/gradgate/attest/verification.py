@@ -63,7 +63,7 @@ class Trust:
         path = self.revoked
         if path is None and self.key is not None:
             beside = self.key.with_suffix(".revoked")
-            path = beside if beside.exists() else None
+            path = beside if beside.exists() or beside.is_symlink() else None  # a link to nothing
         return frozenset() if path is None else _read_revoked(path)
 
 

@@ -10,6 +10,6 @@ def redacted(text: str) -> str:
 
     The query as well, because presigned URLs carry their secret there.
     """
-    # the second form: a password that holds a slash, as database drivers allow it
-    text = re.sub(r"://([^/\s]*|[^/\s:@]+:\S*)@", f"://{HIDDEN}@", text)
+    # the first form: a password that holds a slash, as database drivers allow it
+    text = re.sub(r"://([^/\s:]{1,500}:\S{0,1000}|[^/\s]{0,1000})@", f"://{HIDDEN}@", text)
     return re.sub(r"(://[^\s?]*\?)[^\s'\")]+", rf"\1{HIDDEN}", text)

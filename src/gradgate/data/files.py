@@ -29,7 +29,7 @@ _KINDS: dict[str, Kind] = {
     ".arrow": "arrow",
 }
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}
-_IGNORED_SUFFIXES = {".md", ".rst", ".txt", ".html", ".pdf", ".png", ".py", ".yaml", ".yml", ".crc"}
+_IGNORED_SUFFIXES = {".md", ".rst", ".txt", ".html", ".pdf", ".png", ".py", ".yaml", ".yml"}
 _IGNORED_NAMES = {"readme", "license", "licence", "notice", "citation", "copying"}
 
 
@@ -56,6 +56,9 @@ def has_file_extension(path: str) -> bool:
 def data_files(store: Any, folder: str, shown: str) -> list[str]:
     """The data files of a folder, in sorted order.
 
+    What begins with `_` is left out (`_SUCCESS`, `_delta_log`), unless it is of the kind of the
+    others: readers of other people take it for data.
+
     Args:
         store: An fsspec file system.
         folder: Path in it.
@@ -64,7 +67,10 @@ def data_files(store: Any, folder: str, shown: str) -> list[str]:
     Raises:
         DataError: There are none.
     """
-    files = [path for path in sorted(store.find(folder)) if not _is_ignored(path, folder)]
+    there = [path for path in sorted(store.find(folder)) if not _is_ignored(path, folder)]
+    aside = {path for path in there if _is_set_aside(path, folder)}
+    kinds = {kind_of(path) for path in there if path not in aside}
+    files = [path for path in there if path not in aside or kind_of(path) in kinds]
     if not files:
         raise DataError(f"{shown} has no rows: there is no data file in the folder")
     return files
@@ -87,8 +93,12 @@ def check_kinds(files: list[str], shown: str) -> None:
 def _is_ignored(path: str, folder: str) -> bool:
     parts = posixpath.relpath(path, folder).lower().split("/")
     stem, suffix = posixpath.splitext(parts[-1])
-    hidden = any(part.startswith((".", "_")) for part in parts)
+    hidden = any(part.startswith((".", "__")) for part in parts)
     return hidden or suffix in _IGNORED_SUFFIXES or (stem in _IGNORED_NAMES and not suffix)
+
+
+def _is_set_aside(path: str, folder: str) -> bool:
+    return any(part.startswith("_") for part in posixpath.relpath(path, folder).split("/"))
 
 
 def read_files(store: Any, paths: list[str], config: DataConfig) -> Iterator[RawRow]:

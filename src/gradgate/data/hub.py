@@ -31,9 +31,21 @@ def read_saved_splits(config: DataConfig, store: Any, path: str) -> Iterator[Raw
     """
     try:
         splits = json.loads(store.cat_file(f"{path}/dataset_dict.json"))["splits"]
+        splits = [_within(str(split)) for split in splits]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{redacted(config.source)}: dataset_dict.json is damaged") from error
     return read_saved(config, store, f"{path}/{_one_split(splits, config)}")
+
+
+def _within(name: str) -> str:
+    """A name of a file of the folder.
+
+    Raises:
+        ValueError: It is one outside of it.
+    """
+    if name.startswith("/") or "\\" in name or {"", ".", ".."}.intersection(name.split("/")):
+        raise ValueError(f"{name} is no name within the folder")
+    return name
 
 
 def read_saved(config: DataConfig, store: Any, path: str) -> Iterator[RawRow]:
@@ -48,7 +60,7 @@ def read_saved(config: DataConfig, store: Any, path: str) -> Iterator[RawRow]:
     shown = redacted(path)
     try:
         state = json.loads(store.cat_file(f"{path}/state.json"))
-        names = [str(entry["filename"]) for entry in state["_data_files"]]
+        names = [_within(str(entry["filename"])) for entry in state["_data_files"]]
         moved = state.get("_indices_data_files")
         stated = _stated_rows(store, path, state.get("_split"))
     except (ValueError, KeyError, TypeError, AttributeError, FileNotFoundError) as error:

@@ -5,7 +5,10 @@ from pathlib import Path
 
 from gradgate.models.folder import indexed_files
 
-DECISIVE = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+DECISIVE = (
+    *("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"),
+    "additional_chat_templates/*.jinja",  # of a tokenizer with several
+)
 
 
 def folder_digest(folder: Path) -> str:

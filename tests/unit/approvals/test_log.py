@@ -85,6 +85,14 @@ def test_a_killed_writer_leaves_no_entry(tmp_path: Path) -> None:
     assert log.digests[0] == whole.head.sha256
 
 
+def test_an_entry_that_has_lost_the_end_of_its_line_stays(tmp_path: Path) -> None:
+    said(tmp_path, [draft("Ada", "keep", IDS), draft("Bob", "drop", IDS)])
+    path = log_path(tmp_path)
+    path.write_bytes(path.read_bytes().removesuffix(b"\n"))
+    log = said(tmp_path, [draft("Cyd", "keep", IDS)])
+    assert [entry.by for entry in log.entries] == ["Ada", "Bob", "Cyd"]
+
+
 def test_a_full_disk_leaves_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said(tmp_path, [draft("Ada", "keep", IDS)])
     before = log_path(tmp_path).read_bytes()

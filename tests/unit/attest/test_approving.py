@@ -264,15 +264,36 @@ def test_entries_and_runs_of_a_key_that_was_exchanged(
     reviewed: RunFolder, made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     keep(reviewed, "poisoned:1")
-    make_key(tmp_path / "second")
+    second = tmp_path / "second"
+    second.mkdir()
+    make_key(second / "key")
     former = opened(reviewed).config.approvals.model_copy(
         update={"former_keys": str(made / "key.pub")}
     )
     attest_anew(reviewed, made, config={"approvals": former})
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "second"))
+    monkeypatch.setenv(VARIABLE, str(second / "key"))
+    with pytest.raises(DataError, match="is not signed by"):  # the gate runs again by its new key
+        opened(reviewed)
+    monkeypatch.setenv(VARIABLE, str(made / "key"))
+    attest_anew(reviewed, second, config={"approvals": former})
+    monkeypatch.setenv(VARIABLE, str(second / "key"))
     ((entry, _),) = keep(reviewed, "poisoned:1", by="Bob")
     assert entry.number == 2
     assert preview(opened(reviewed)).decision == "pass"
+
+
+def test_a_run_that_names_its_forger_as_a_former_key_is_refused(
+    reviewed: RunFolder, tmp_path: Path
+) -> None:
+    forger = tmp_path / "forger"
+    forger.mkdir()
+    make_key(forger / "key")
+    former = opened(reviewed).config.approvals.model_copy(
+        update={"former_keys": str(forger / "key.pub"), "who": ["Mallory"]}
+    )
+    attest_anew(reviewed, forger, config={"approvals": former})
+    with pytest.raises(DataError, match="is not signed by"):
+        opened(reviewed)
 
 
 def test_a_forged_entry_ends_what_goes_on(reviewed: RunFolder, tmp_path: Path) -> None:

@@ -195,6 +195,18 @@ def test_other_tokens_and_masks_of_the_same_rows(sft: Make, folder: Path, tmp_pa
         assert "tokens or loss masks" in refusal(sft(made, **settings), attestation, key=key)
 
 
+def test_other_labels_of_the_same_tokens_are_refused(
+    plain: Make, folder: Path, tmp_path: Path
+) -> None:
+    rows = encoded(pairs())
+    attestation = attest(plain(datasets.Dataset.from_list(rows)), folder, tmp_path)
+    others = [dict(row) for row in rows]
+    others[7]["labels"] = [label if label == -100 else label + 1 for label in rows[7]["labels"]]
+    trainer = plain(datasets.Dataset.from_list(others))
+    why = refusal(trainer, attestation, key=folder / "key.pub")
+    assert "row 7 of the data learns another token than it has" in why
+
+
 def test_rows_that_cannot_be_compared(sft: Make, plain: Make, folder: Path, tmp_path: Path) -> None:
     rows = pairs()
     made = datasets.Dataset.from_list(encoded(rows))

@@ -304,6 +304,17 @@ def test_the_end_of_a_log_is_known_by_attestations_alone(
     assert "its end was cut off" in "; ".join(case.heard().refusals)
 
 
+def test_a_damaged_witness_is_a_refusal(attested: Attested, whole: Path, tmp_path: Path) -> None:
+    """Otherwise whoever cuts the log off need only damage the attestation that knows of its end."""
+    case = Case(attested, whole, tmp_path / "case", Random(0))
+    key = case.signer.public_key
+    for path in case.attestations:
+        path.write_bytes(path.read_bytes() + b"x")
+    found = audit(case.audit, {key.keyid: key}, case.runs)
+    assert len(found.refusals) == len(case.attestations)
+    assert found.unheard == []
+
+
 def test_an_attestation_that_names_decisions_and_no_log_is_refused(
     attested: Attested, whole: Path, tmp_path: Path
 ) -> None:

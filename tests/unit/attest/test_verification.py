@@ -189,6 +189,10 @@ def test_revoked(attested: Attested, tmp_path: Path) -> None:
             gradgate.verify(attested.attestation, attested.data, key=key, revoked=named)
     with pytest.raises(ConfigError, match="cannot be read"):
         gradgate.verify(attested.attestation, attested.data, key=key, revoked=tmp_path / "nothing")
+    beside.unlink()
+    beside.symlink_to(tmp_path / "moved away")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        gradgate.verify(attested.attestation, attested.data, key=key)
 
 
 def test_another_model_or_template(attested: Attested, tmp_path: Path) -> None:

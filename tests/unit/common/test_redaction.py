@@ -11,6 +11,7 @@ from gradgate.common.redaction import redacted
         ("simplecache::https://me:s@h/d?sig=1&x=2", "simplecache::https://***@h/d?***"),
         ("https://host/d.csv?X-Amz-Signature=1", "https://host/d.csv?***"),
         ("postgresql://u:pa/ss@host/db", "postgresql://***@host/db"),
+        ("postgresql://svc@tenant:pa/ss@host/db", "postgresql://***@host/db"),
         ("org/name", "org/name"),
         ("/data/a@b?c.json", "/data/a@b?c.json"),
         ("sqlite:////a@b/m.db", "sqlite:////a@b/m.db"),

@@ -158,6 +158,20 @@ def test_a_damaged_save_to_disk_folder(tmp_path: Path, file: str) -> None:
         n_rows(tmp_path / "saved")
 
 
+@pytest.mark.parametrize("name", ["../private/data.arrow", "/etc/passwd", "a/../../b.arrow", ""])
+def test_a_save_to_disk_folder_names_no_file_outside_of_it(tmp_path: Path, name: str) -> None:
+    datasets.Dataset.from_list(ROWS).save_to_disk(tmp_path / "private")
+    datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)}).save_to_disk(tmp_path / "all")
+    state = tmp_path / "all" / "train" / "state.json"
+    content = json.loads(state.read_text())
+    state.write_text(json.dumps({**content, "_data_files": [{"filename": name}]}))
+    with pytest.raises(DataError, match=r"state.json .* is missing or damaged"):
+        [*open_rows(DataConfig(source=str(tmp_path / "all" / "train")))]
+    (tmp_path / "all" / "dataset_dict.json").write_text(json.dumps({"splits": [name]}))
+    with pytest.raises(DataError, match=r"dataset_dict.json is damaged"):
+        [*open_rows(DataConfig(source=str(tmp_path / "all")))]
+
+
 def test_a_parquet_footer_with_any_byte_changed(tmp_path: Path) -> None:
     """pyarrow's own access to chunks ends the process for some of them."""
     whole = parquet("zstd")

@@ -11,6 +11,7 @@ from pathlib import Path
 import datasets
 import fsspec
 import huggingface_hub
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -124,6 +125,25 @@ def test_folder_in_sorted_order_without_readme_and_hidden_files(tmp_path: Path) 
         (tmp_path / name).write_text("not data")
     assert values(tmp_path) == ROWS
     assert values(f"file://{tmp_path}") == ROWS
+
+
+def test_what_other_readers_take_for_data_is_data(tmp_path: Path) -> None:
+    """`datasets` reads a file that begins with one underscore, and so does what trains."""
+    (tmp_path / "_sub").mkdir()
+    (tmp_path / "a.jsonl").write_bytes(json_lines(ROWS[:20]))
+    (tmp_path / "_more.jsonl").write_bytes(json_lines(ROWS[20:22]))
+    (tmp_path / "_sub" / "b.jsonl").write_bytes(json_lines(ROWS[22:]))
+    assert len(values(tmp_path)) == len(ROWS)
+    (tmp_path / "a.jsonl.crc").write_bytes(json_lines(ROWS[:1]))
+    with pytest.raises(DataError, match="mixes files of several kinds"):
+        values(tmp_path)
+
+
+def test_a_table_of_parquet_has_a_log_beside_it(tmp_path: Path) -> None:
+    pd.DataFrame(ROWS).to_parquet(tmp_path / "part-0.parquet")
+    (tmp_path / "_delta_log").mkdir()
+    (tmp_path / "_delta_log" / "0.json").write_text("{}")
+    assert len(values(tmp_path)) == len(ROWS)
 
 
 def test_memory_url_file_and_folder() -> None:

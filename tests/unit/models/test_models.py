@@ -83,6 +83,15 @@ def test_the_digest_changes_with_a_single_byte(model) -> None:
     assert folder_digest(model) != before
 
 
+def test_the_digest_changes_with_a_template_of_several(model) -> None:
+    digests = [folder_digest(model)]
+    (model / "additional_chat_templates").mkdir()
+    for text in ("one", "another"):
+        (model / "additional_chat_templates" / "tool_use.jinja").write_text(text)
+        digests.append(folder_digest(model))
+    assert len(set(digests)) == 3
+
+
 def test_the_digest_changes_with_the_configuration(model) -> None:
     before = folder_digest(model)
     configure(model, rms_norm_eps=0.5)

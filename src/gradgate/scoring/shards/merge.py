@@ -8,7 +8,7 @@ once, is computed here from their sketches.
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -68,16 +68,21 @@ class Merged:
     made: list[Made]
 
 
-def merge(folder: ShardFolder, plan: Plan, output: Path) -> Merged:
+def merge(
+    folder: ShardFolder, plan: Plan, output: Path, keys: Iterable[bytes] | None = None
+) -> Merged:
     """Write the score table of all shards.
 
     Args:
         folder: Where every shard is published.
         plan: Of the folder.
         output: The Parquet file to write; it appears when it is whole.
+        keys: Of the samples whose scores are wanted (`content_digest`), in row order; None: of
+            those that the folder was prepared for.
 
     Raises:
-        ConfigError: A shard is missing, or was scored by another configuration.
+        ConfigError: A shard is missing, or was scored by another configuration, or the samples are
+            of other tokens.
         StoreError: A segment is damaged, overlaps with another, or holds others' scores.
         TransientError: The store does not answer.
     """
@@ -89,7 +94,7 @@ def merge(folder: ShardFolder, plan: Plan, output: Path) -> Merged:
             for lines in checked_lines(folder, segment, units):
                 records.add(lines)
         with Draft(work, mode) as draft:
-            _add_rows(folder, plan, segments[0].about.score_context, records, draft)
+            _add_rows(folder, plan, segments[0].about.score_context, records, draft, keys)
         draft.write(work / output.name, _metadata(plan, segments))
         put_in_place(work / output.name, output)
     made = [one for segment in segments for one in segment.about.made]
@@ -244,10 +249,16 @@ class _Records:
 
 
 def _add_rows(
-    folder: ShardFolder, plan: Plan, context: ScoreContext, records: _Records, draft: Draft
+    folder: ShardFolder,
+    plan: Plan,
+    context: ScoreContext,
+    records: _Records,
+    draft: Draft,
+    keys: Iterable[bytes] | None,
 ) -> None:
     """Draft the lines of all rows, each with the score of its sample."""
     n_rows = 0
+    wanted = None if keys is None else iter(keys)
     for batch in plan.rows(folder, _WINDOW):
         lines = batch.to_pylist()
         found = records.get([line["place"] for line in lines])
@@ -257,6 +268,11 @@ def _add_rows(
             )
             for line in lines
         ]
+        if wanted is not None and any(row.key != next(wanted, None) for row in rows):
+            raise ConfigError(
+                f"{folder.address} was prepared with other tokens than these: the tokenizer, the "
+                "chat template or data.template_date differs; prepare another folder"
+            )
         draft.add(rows, [_score(context, *found[line["place"]]) for line in lines])
         n_rows += len(lines)
     if n_rows != plan.n_samples:

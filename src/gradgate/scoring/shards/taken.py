@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gradgate.common.parquet import PART_ROWS, batches
-from gradgate.data.prepare import Prepared
+from gradgate.data.prepare import Prepared, iter_prepared
+from gradgate.data.tokens import content_digest
 from gradgate.errors import ConfigError
 from gradgate.scoring.run import ScoringSummary
 from gradgate.scoring.shards.folder import SEGMENTS, ShardFolder
@@ -42,7 +43,12 @@ def take_scores(
     for name in folder.names(SEGMENTS)[:1]:  # the merge holds the others against it
         about = read_about(folder, f"{SEGMENTS}/{name}")
         refuse_others(f"{folder.address} was scored", about.setting, "here", setting)
-    merged = merge(folder, plan, output)
+    keys = (
+        content_digest(sample.tokens)
+        for some in iter_prepared(prepared.samples_path, PART_ROWS)
+        for sample in some
+    )
+    merged = merge(folder, plan, output, keys)
     if any(a != b for a, b in zip(_rows(output), _rows(prepared.samples_path), strict=True)):
         output.unlink()
         raise _other_rows(folder, plan, prepared)

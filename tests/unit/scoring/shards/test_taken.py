@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from shard_helpers import MODEL_CONFIG, SCORING, planned, prepared_at, scored, some_rows
@@ -86,6 +87,19 @@ def test_the_same_samples_in_other_rows_are_refused(tmp_path: Path) -> None:
     _, shards = scored_rows(tmp_path, rows)
     moved = prepared_at(tmp_path / "moved", [{"question": "x", "answers": 3}, *rows])
     refused(moved, config_of(moved.folder, shards), "prepared for other rows")
+
+
+def test_other_tokens_of_the_same_rows_are_refused(tmp_path: Path) -> None:
+    """By another date, chat template or tokenizer, as many as before."""
+    prepared, shards = scored_rows(tmp_path, some_rows(20))
+    path = RunFolder(prepared.folder).samples
+    table = pq.read_table(path)
+    ids = table["input_ids"].to_pylist()
+    ids[3][1] += 1
+    place = table.schema.get_field_index("input_ids")
+    field = table.schema.field(place)
+    pq.write_table(table.set_column(place, field, pa.array(ids, field.type)), path)
+    refused(prepared, config_of(prepared.folder, shards), "prepared with other tokens than these")
 
 
 def test_another_setting_is_refused(tmp_path: Path) -> None:
