@@ -13,6 +13,7 @@ from typing import IO
 import pytest
 from store_helpers import CONTEXT, ENVIRONMENT, N_WRITTEN, clear, filled, key, scores
 
+from gradgate.common.files import aside
 from gradgate.errors import StoreError
 from gradgate.scoring.store.scores import ScoreStore
 from gradgate.scoring.store.upkeep import verify
@@ -188,7 +189,7 @@ def test_a_process_that_ends_between_two_steps_of_replacing_the_file(tmp_path, b
             assert len(store.get([key(number) for number in range(N_ROWS)])) == n
             assert verify(store).removed == 0
         names = {file.name for file in tmp_path.iterdir()}
-        assert not names & {"scores.db.part", "scores.db.building", "scores.db-wal"}
+        assert not names & {aside(path).name, aside(path, ".building").name, "scores.db-wal"}
         assert any(".damaged-" in name for name in names)
     assert n_steps > 6
     assert n_finished >= 3
@@ -197,9 +198,9 @@ def test_a_process_that_ends_between_two_steps_of_replacing_the_file(tmp_path, b
 def test_a_part_that_was_left_beside_a_file_goes(tmp_path):
     path = tmp_path / "scores.db"
     filled(path, 10)
-    shutil.copy(path, tmp_path / "scores.db.part")
+    shutil.copy(path, aside(path))
     with ScoreStore(path, CONTEXT):
-        assert not (tmp_path / "scores.db.part").exists()
+        assert not (aside(path)).exists()
     path.unlink()
     with ScoreStore(path, CONTEXT) as store:
         assert store.get([key(0)]) == {}

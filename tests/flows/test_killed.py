@@ -22,6 +22,7 @@ from prefect.utilities.engine import capture_sigterm
 from tracking_helpers import config, read
 
 from flows.outcome import as_the_signal
+from gradgate.common.files import aside
 from gradgate.common.processes import Process
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import TrackingConfig
@@ -146,9 +147,9 @@ def test_a_killed_fine_tuning_loses_its_part_and_the_gate_keeps_its_evidence(
     folder = RunFolder(run_folder("gate"))
     folder.part.path.rename(folder.path)  # the gate is over
     MlflowClient(f"sqlite:///{state}/mlflow.db").set_terminated(gate_run)
-    folder.adapter.with_name("adapter.part").mkdir()
-    folder.model.with_name("model.part").mkdir()
-    folder.held_adapter.with_name("adapter.held.part").mkdir()
+    aside(folder.adapter).mkdir()
+    aside(folder.model).mkdir()
+    aside(folder.held_adapter).mkdir()
     killed.kill()
     close_dead_runs(config())
     assert statuses(state) == {gate_run: "FINISHED", nested: "KILLED"}

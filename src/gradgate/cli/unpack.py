@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradgate
 from gradgate.cli.lines import say
+from gradgate.common.files import aside
 from gradgate.errors import ConfigError
 
 CARRIED = Path(gradgate.__file__).parent / "_pipeline"
@@ -43,7 +44,7 @@ def unpack_into(folder: Path, carried: Path) -> None:
 
 def _replace(folder: Path, carried: Path, name: str) -> None:
     """Build a package aside and put it in the place of the earlier one."""
-    part = folder / f"{name}.part"
+    part = aside(folder / name)
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(carried / name, part, ignore=shutil.ignore_patterns("__pycache__"))
     if name == "flows":

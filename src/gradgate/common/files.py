@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def aside(path: Path) -> Path:
-    """Where a file or folder is built before it gets its name."""
-    return path.with_name(f"{path.name}.part")
+def aside(path: Path, ending: str = ".part") -> Path:
+    """Where a file or folder is built before it gets its name.
+
+    What is there is removed before and afterwards, so the name is one that nobody else gives.
+    """
+    return path.with_name(f".{path.name}.gradgate{ending}")
 
 
 def own_aside(path: Path) -> Path:
@@ -56,7 +59,7 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
 @contextmanager
 def work_folder(output: Path) -> Iterator[Path]:
     """A folder beside the output that is thrown away."""
-    folder = output.with_name(output.name + ".work")
+    folder = aside(output, ".work")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:

@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from gradgate.common.arrays import Marks
-from gradgate.common.files import aside
 
 SCORED, FAILED = "scored", "failed"  # what the column `status` says
 KEEP, DROP = "keep", "drop"  # what the column `approved` says
@@ -135,7 +134,7 @@ class RunFolder:
     @property
     def part(self) -> "RunFolder":
         """The folder while the run goes on."""
-        return RunFolder(aside(self.path))
+        return RunFolder(self.path.with_name(f"{self.path.name}.part"))
 
     @property
     def samples(self) -> Path:

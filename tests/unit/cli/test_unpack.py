@@ -56,6 +56,13 @@ def test_packages_of_somebody_else_stay(carried: Path, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["tasks"]
 
 
+def test_a_neighbour_of_a_package_stays(carried: Path, tmp_path: Path) -> None:
+    (tmp_path / "flows.part").mkdir()
+    (tmp_path / "flows.part" / "mine").touch()
+    unpack_into(tmp_path, carried)
+    assert (tmp_path / "flows.part" / "mine").exists()
+
+
 def test_a_checkout_says_where_its_flows_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from gradgate.common.files import (
     folder_written_whole,
     own_aside,
     put_in_place,
+    work_folder,
     written_whole,
 )
 from gradgate.common.state import state_dir
@@ -41,9 +43,9 @@ def there(folder: Path) -> dict[str, str]:
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "table"
     with written_whole(path) as part:
-        assert part == aside(path) == tmp_path / "table.part"
+        assert part == aside(path) == tmp_path / ".table.gradgate.part"
         part.write_text("new")
-        assert there(tmp_path) == {"table.part": "new"}
+        assert there(tmp_path) == {".table.gradgate.part": "new"}
     assert there(tmp_path) == {"table": "new"}
 
 
@@ -93,7 +95,7 @@ def test_two_may_write_the_same_file_aside_of_one_another(tmp_path: Path) -> Non
 
 
 def test_what_a_killed_process_left_aside_is_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "table.part").write_text("torn, and longer than what comes")
+    aside(tmp_path / "table").write_text("torn, and longer than what comes")
     with written_whole(tmp_path / "table") as part:
         part.write_text("new")
     assert there(tmp_path) == {"table": "new"}
@@ -129,8 +131,8 @@ def test_a_folder_replaces_an_empty_one_and_no_other(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_of_a_folder_is_no_part_of_the_next(tmp_path: Path) -> None:
-    (tmp_path / "run.part").mkdir()
-    (tmp_path / "run.part" / "torn").write_text("torn")
+    (part := aside(tmp_path / "run")).mkdir()
+    (part / "torn").write_text("torn")
     with folder_written_whole(tmp_path / "run") as part:
         (part / "table").write_text("new")
     assert there(tmp_path) == {"run/table": "new"}
@@ -157,6 +159,40 @@ def test_all_of_a_folder_is_forced_to_the_disk_before_it_has_its_name(
     assert before == {str(part), str(part / "inner"), str(part / "inner" / "table")}
     assert synced[-1] == (str(tmp_path), True)
     assert (path / "link").is_symlink()
+
+
+# Files of the user's own beside them
+
+
+@pytest.mark.parametrize("name", ["run.part", "run.work", ".run.part", "run"])
+def test_a_neighbour_that_somebody_else_made_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").write_text("mine")
+    with work_folder(tmp_path / "run") as work:
+        (work / "scratch").touch()
+    with suppress(OSError), folder_written_whole(tmp_path / "run") as folder:
+        (folder / "table").write_text("new")
+    with suppress(OSError), written_whole(tmp_path / "run") as part:
+        part.write_text("new")
+    assert there(tmp_path)[f"{name}/mine"] == "mine"
+
+
+def test_a_file_beside_a_file_stays(tmp_path: Path) -> None:
+    (tmp_path / "table.part").write_text("mine")
+    with written_whole(tmp_path / "table") as part:
+        part.write_text("new")
+    assert there(tmp_path) == {"table": "new", "table.part": "mine"}
+
+
+def test_a_work_folder_is_thrown_away_and_so_is_one_of_a_killed_process(tmp_path: Path) -> None:
+    for _ in range(2):
+        with suppress(BrokenOffError), work_folder(tmp_path / "table") as work:
+            assert not list(work.iterdir())
+            (left := work / "left").touch()
+            raise BrokenOffError
+        assert there(tmp_path) == {}
+        left.parent.mkdir()
+        left.touch()
 
 
 # Several at the same time

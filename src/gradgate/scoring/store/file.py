@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 
 from filelock import FileLock
 
-from gradgate.common.files import put_in_place
+from gradgate.common.files import aside, put_in_place
 from gradgate.common.state import score_store
 from gradgate.errors import StoreError
 from gradgate.scoring.store.failures import (
@@ -57,7 +57,7 @@ class StoreFile:
             StoreError: Not a score store, one of a newer version, or it cannot be written.
         """
         self.path = Path(os.path.realpath(path))  # a link shares the lock of its file
-        self._part = _beside(self.path, ".part")
+        self._part = aside(self.path)
         self.set_aside: Path | None = None
         self.n_lost = 0
         self._context = context
@@ -141,13 +141,13 @@ class StoreFile:
         if is_foreign(self.path):
             self._begin_anew()
             return
-        aside = self._new_aside()
+        damaged_file = self._new_aside()
         with closing(plain_connection(self.path)) as damaged:
             prepare_to_salvage(damaged)
             n_rows = self._make_part(damaged)
-            self.path.rename(aside)
-            self._put_part_in_place(aside)
-        self.set_aside = aside
+            self.path.rename(damaged_file)
+            self._put_part_in_place(damaged_file)
+        self.set_aside = damaged_file
         _log.warning(
             "the score store %s was damaged; %d rows were saved, what is lost is scored again; "
             "the damaged file is %s, which nothing needs",
@@ -164,20 +164,20 @@ class StoreFile:
         """
         if self.path != Path(os.path.realpath(score_store())):
             raise not_a_store(self.path)
-        aside = self._new_aside()
+        damaged_file = self._new_aside()
         for end in ("", "-wal", "-journal"):
             if _beside(self.path, end).exists():
-                _beside(self.path, end).rename(_beside(aside, end))
+                _beside(self.path, end).rename(_beside(damaged_file, end))
         _beside(self.path, "-shm").unlink(missing_ok=True)
-        self.set_aside = aside
+        self.set_aside = damaged_file
         _log.warning(
             "%s could not be read as a score store; it is now %s, and a new one is begun",
-            self.path, aside,
+            self.path, damaged_file,
         )  # fmt: skip
 
     def _make_part(self, damaged: sqlite3.Connection) -> int:
         """Write the fresh file; it gets its name when it is whole and on the disk."""
-        building = _beside(self.path, ".building")
+        building = aside(self.path, ".building")
         leftovers = (building, *(_beside(building, end) for end in _BESIDE))
         try:
             for leftover in leftovers:
@@ -198,11 +198,11 @@ class StoreFile:
             raise
         return n_rows
 
-    def _put_part_in_place(self, aside: Path) -> None:
+    def _put_part_in_place(self, damaged_file: Path) -> None:
         """Nothing that belongs to the damaged file may be there when the fresh one is."""
         for end in ("-wal", "-journal"):
             if _beside(self.path, end).exists():
-                _beside(self.path, end).rename(_beside(aside, end))
+                _beside(self.path, end).rename(_beside(damaged_file, end))
         _beside(self.path, "-shm").unlink(missing_ok=True)
         put_in_place(self._part, self.path)
 
