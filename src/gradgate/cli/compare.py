@@ -81,10 +81,16 @@ def _workspace(output: Path, inputs: list[str]) -> Iterator[Path]:
     """A folder for the tables, beside the output folder.
 
     Raises:
-        ConfigError: The output is a file, or would be written into what is read.
+        ConfigError: The output is a file or has the ending of one, or would be written into what
+            is read.
     """
     if output.exists() and not output.is_dir():
         raise ConfigError(f"the output {output} is no folder; name one, or one that is not there")
+    if output.suffix.lower() in {Path(name).suffix for name in FILES}:
+        raise ConfigError(
+            f"the output {output} would be a folder with {', '.join(FILES)}; name one such as "
+            f"{output.stem}"
+        )
     check_output([output / name for name in FILES], inputs)
     make_folder(output)
     try:

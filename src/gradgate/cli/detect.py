@@ -10,6 +10,8 @@ from pathlib import Path
 from gradgate.attest.issuing import Facts, run_attested_gate
 from gradgate.cli.lines import give
 from gradgate.cli.output import (
+    PAGE,
+    TABLE,
     attestation_path,
     check_output,
     check_rows_folder,
@@ -56,7 +58,7 @@ def run_detect(config: GateConfig, wanted: Wanted) -> int:
     inputs = [config.data.source, config.model.path, *filter(None, more)]
     if wanted.report is not None:
         _prepare_report(wanted.report, wanted.output, inputs)
-    require_file(wanted.output)
+    require_file(wanted.output, *TABLE)
     check_rows_folder(rows_path(wanted.output), FILES, inputs)
     with workspace(wanted.output, [attestation_path(wanted.output)], inputs) as folder:
         run, facts = RunFolder(folder), Facts(rows_path(wanted.output).name)
@@ -103,10 +105,10 @@ def _without_power(config: GateConfig) -> GateConfig:
 
 def _prepare_report(report: Path, output: Path, inputs: list[str]) -> None:
     """Refuse to write the report over what is read or over the output, and make its folder."""
-    require_file(report)
-    check_output([report], inputs)
     if report.resolve() == output.resolve():
         raise ConfigError(f"output and report are the same file: {report}")
+    require_file(report, *PAGE)
+    check_output([report], inputs)
     if rows_path(output).resolve() in report.resolve().parents:
         raise ConfigError(f"the report {report} lies in the folder of the rows; name another place")
     make_folder(report)

@@ -15,6 +15,32 @@ from gradgate.common.files import written_whole
 from gradgate.data.prepare import Prepared
 from gradgate.errors import ConfigError
 
+TABLE, LINES, RECORD, PAGE = (
+    (".parquet", ".pq"),
+    (".jsonl", ".ndjson"),
+    (".json",),
+    (".html", ".htm"),
+)
+_FORMATS = {
+    **dict.fromkeys(TABLE, "Parquet"),
+    **dict.fromkeys(LINES, "JSON lines"),
+    **dict.fromkeys(RECORD, "JSON"),
+    **dict.fromkeys(PAGE, "HTML"),
+    ".arrow": "Arrow",
+    ".csv": "CSV",
+    ".feather": "Feather",
+    ".gz": "gzip",
+    ".md": "Markdown",
+    ".pdf": "PDF",
+    ".tsv": "TSV",
+    ".txt": "text",
+    ".xlsx": "Excel",
+    ".yaml": "YAML",
+    ".yml": "YAML",
+    ".zip": "ZIP",
+    ".zst": "Zstandard",
+}
+
 
 def quiet_libraries() -> None:
     """Let libraries say what is wrong, and nothing else."""
@@ -85,14 +111,25 @@ def publish_rejected(prepared: Prepared, output: Path) -> None:
         shutil.copyfile(prepared.rejected_path, part)
 
 
-def require_file(output: Path) -> None:
-    """Refuse an output that no file can be.
+def require_file(output: Path, *endings: str) -> None:
+    """Refuse an output that no file can be, or whose name promises another format.
+
+    Args:
+        output: The file to write.
+        endings: Those of its format, the usual one first; none for any. A name may lack one, or
+            have one that is of no format, such as `scores.v2`.
 
     Raises:
-        ConfigError: It is a folder, or has no name.
+        ConfigError: It is a folder, has no name, or has the ending of another format.
     """
     if output.is_dir() or not output.name:
         raise ConfigError(f"the output {output} is a folder; name a file")
+    ending = output.suffix.lower()
+    if endings and ending in _FORMATS and ending not in endings:
+        raise ConfigError(
+            f"the output {output} would not be a {ending} file: {_FORMATS[endings[0]]} is written; "
+            f"name it {output.with_suffix(endings[0]).name}"
+        )
 
 
 def check_output(written: list[Path], inputs: list[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from gradgate.attacks.config import PoisonConfig
 from gradgate.attacks.poisoning import Attack, PoisonedRow, poison
 from gradgate.cli.lines import tell
-from gradgate.cli.output import check_output, make_folder, quiet_libraries, require_file
+from gradgate.cli.output import LINES, check_output, make_folder, quiet_libraries, require_file
 from gradgate.common.files import written_whole
 from gradgate.common.redaction import redacted
 from gradgate.config import DataConfig
@@ -20,7 +20,7 @@ def run_poison(config: PoisonConfig, output: Path) -> int:
     """Write the poisoned copy, and say how many rows are what."""
     quiet_libraries()
     wanted = config.poison
-    require_file(output)
+    require_file(output, *LINES)
     check_output([output], [config.data.source, *filter(None, [wanted.paraphraser])])
     attack = Attack(wanted.attack, target=wanted.target, paraphraser=wanted.paraphraser)
     raw = list(open_rows(config.data))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gradgate.cli.lines import say
 from gradgate.cli.output import (
+    TABLE,
     publish_rejected,
     quiet_libraries,
     rejected_path,
@@ -27,7 +28,7 @@ def run_score(config: ScoreConfig, output: Path) -> int:
     """
     quiet_libraries()
     inputs = [config.data.source, config.model.path, *filter(None, [config.model.adapter])]
-    require_file(output)
+    require_file(output, *TABLE)
     with workspace(output, [rejected_path(output)], inputs) as folder:
         run = RunFolder(folder)
         prepared = fetch(config, run, keep_rows=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradgate.cli.lines import say, say_phase
-from gradgate.cli.output import make_folder, quiet_libraries, require_file
+from gradgate.cli.output import TABLE, make_folder, quiet_libraries, require_file
 from gradgate.cli.phases import fetch, of_rows, progress
 from gradgate.cli.table import of_entropies, require_a_score
 from gradgate.common.files import written_whole
@@ -226,7 +226,7 @@ def run_merge(shards: str, output: Path | None, no_store: bool) -> int:
     folder = ShardFolder(shards)
     plan = Plan.read(folder)
     if output is not None:
-        require_file(output)
+        require_file(output, *TABLE)
         make_folder(output)
     written = folder.written(SCORES) if output is None else written_whole(output)
     shown = folder.shown(SCORES) if output is None else str(output)

@@ -6,7 +6,7 @@ from itertools import chain, repeat
 from pathlib import Path
 
 from gradgate.cli.lines import give, say, say_phase
-from gradgate.cli.output import make_folder, quiet_libraries, require_file, workspace
+from gradgate.cli.output import RECORD, make_folder, quiet_libraries, require_file, workspace
 from gradgate.cli.phases import announced, fetch, of_scoring, score
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import PowerConfig
@@ -37,7 +37,7 @@ class Wanted:
 def run_test_adapter(config: TestAdapterConfig, adapter: Path, wanted: Wanted) -> int:
     """Find the groups in the data, test what was trained, and return the exit code."""
     quiet_libraries()
-    require_file(wanted.output)
+    require_file(wanted.output, *RECORD)
     check_tuned(config.model, adapter)
     named = other_base(config.model, adapter)
     if named is not None:

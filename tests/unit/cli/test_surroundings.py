@@ -53,6 +53,38 @@ def test_the_configuration_is_never_written_over(rows: Path, tmp_path: Path) -> 
     assert load_config(file, GateConfig).data.source == str(rows)
 
 
+@pytest.mark.parametrize(
+    ("command", "output", "message"),
+    [
+        (["detect"], ["--output", "flags.json"], "Parquet is written; name it flags.parquet"),
+        (["detect"], ["--output", "flags.CSV"], "Parquet is written; name it flags.parquet"),
+        (
+            ["detect"],
+            ["--output", "flags", "--report", "page.md"],
+            "would not be a .md file: HTML is written; name it page.html",
+        ),
+        (["score"], ["--output", "scores.jsonl"], "name it scores.parquet"),
+        (["poison", "--attack", "badnets", "--rate", "0.2"], ["--output", "x.csv"], "JSON lines"),
+        (["compare"], ["--output", "table.csv"], "would be a folder with compare.csv"),
+    ],
+)
+def test_a_name_that_promises_another_format_is_refused_before_the_model_is_looked_at(
+    rows: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    output: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    model = [] if command[0] == "poison" else ["--model", "no-such-model"]
+    done = gradgate(*command, rows, *model, *output)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert message in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_source_is_known_by_its_url_too(rows: Path) -> None:
     before = rows.read_bytes()
     done = gradgate(
