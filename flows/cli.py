@@ -49,9 +49,11 @@ def _gate(config: GateConfig, *, exit_zero: bool = False) -> int:
         exit_zero: Report only: a verdict other than pass exits 0 too.
     """
     from flows.gate import gate
+    from flows.outcome import end_not_on_console
 
-    with _ready_to_run():
-        return _finish(gate(config, return_state=True), exit_zero)
+    with _ready_to_run(), end_not_on_console():
+        state = gate(config, return_state=True)
+    return _finish(state, exit_zero)
 
 
 @app.command(name="gated-finetune")
@@ -64,9 +66,11 @@ def _gated_finetune(config: GatedFinetuneConfig, *, exit_zero: bool = False) -> 
         exit_zero: Report only: a verdict other than pass exits 0 too.
     """
     from flows.gated_finetune import gated_finetune
+    from flows.outcome import end_not_on_console
 
-    with _ready_to_run():
-        return _finish(gated_finetune(config, return_state=True), exit_zero)
+    with _ready_to_run(), end_not_on_console():
+        state = gated_finetune(config, return_state=True)
+    return _finish(state, exit_zero)
 
 
 @app.command(name="approve")
@@ -102,6 +106,7 @@ def _approve(
         exit_zero: Report only: a verdict other than pass exits 0 too.
     """
     from flows.approve import approve
+    from flows.outcome import end_not_on_console
     from flows.request import ApproveRequest
 
     said = Said(by, reason, group or [], rows or [], keep, drop, withdraw, pattern)
@@ -115,8 +120,9 @@ def _approve(
         "pattern": pattern,
     }
     request = check_config(given, ApproveRequest, None)
-    with _ready_to_run():
-        return _finish(approve(request, return_state=True), exit_zero)
+    with _ready_to_run(), end_not_on_console():
+        state = approve(request, return_state=True)
+    return _finish(state, exit_zero)
 
 
 @app.command(name="drill")

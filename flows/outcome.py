@@ -19,6 +19,7 @@ from gradgate.release.result import AdapterTest
 
 logger = logging.getLogger("gradgate.flows")
 
+_THE_END = {"gradgate_end": True}  # marks the record that says how a flow ended
 AGAIN_AFTER = 0.05  # seconds; by then a destructor is over
 
 STATE_NAMES: dict[Decision, str] = {
@@ -45,15 +46,35 @@ def _state(decision: Decision, message: str) -> State[Any]:
     if decision == "pass":
         return Completed(message=message)
     name = STATE_NAMES[decision]
-    logger.warning("%s: %s", name, message)
+    logger.warning("%s: %s", name, message, extra=_THE_END)
     return Failed(name=name, message=message)
 
 
 def broken(error: GradgateError) -> State[Any]:
     """Failed, with the error as the message instead of a page of traceback."""
     message = redacted(f"{type(error).__name__}: {error}")
-    logger.error("%s", message)
+    logger.error("%s", message, extra=_THE_END)
     return Failed(message=message)
+
+
+@contextmanager
+def end_not_on_console() -> Iterator[None]:
+    """Leave it to the caller to print how a flow ended; Prefect's logs of the run have it, too."""
+    consoles = [*logging.getLogger().handlers]
+    for console in consoles:
+        console.addFilter(_is_before_the_end)
+    try:
+        yield
+    finally:
+        for console in consoles:
+            console.removeFilter(_is_before_the_end)
+
+
+def _is_before_the_end(record: logging.LogRecord) -> bool:
+    """Whether a record is something else than the state that a flow ended in."""
+    is_prefects = record.name == "prefect.flow_runs"
+    is_end = is_prefects and record.getMessage().startswith("Finished in state ")
+    return not is_end and not any(hasattr(record, name) for name in _THE_END)
 
 
 def exit_code_of(state: State[Any]) -> int:

@@ -41,7 +41,7 @@ def decide(
         folder, prepared, scored, flaggings, checked, measured, policy, reference, approved
     )
     _plot(folder, verdict, f"{Path(prepared.source).name}: {verdict.decision}")
-    logger.info("verdict: %s (%s)", verdict.decision, "; ".join(verdict.reasons))
+    logger.info("verdict: %s", verdict.decision)  # the flow says why when it ends
     return verdict
 
 

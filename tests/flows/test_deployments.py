@@ -90,7 +90,9 @@ def rejected(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("prefect_server", "state")
 def test_the_exit_code_is_the_verdict(rejected: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(app, ["gate", str(rejected)]) == 1
-    assert capfd.readouterr().out.splitlines()[-1].startswith("Rejected: ")
+    said = capfd.readouterr()
+    assert said.out.splitlines()[-1].startswith("Rejected: ")
+    assert (said.out + said.err).count(" rows flagged (") == 1
 
 
 @pytest.mark.server
