@@ -23,7 +23,7 @@ from gradgate.retention.pruning import Removal, Rules, clean_up, entries, old, r
 _MIB = 2**20
 _WIDE = 240  # columns of the table where nothing says how wide the output is
 _DAYS = re.compile(r"(\d{1,5})d")
-_NAMES = ("name", "date", "gate", "source", "verdict", "accepted", "MiB", "attestation", "held by")
+_NAMES = ("name", "date", "gate", "source", "verdict", "accepted", "MiB", "signature", "held by")
 
 
 def run_list(revoked: Path | None, as_json: bool) -> int:
@@ -99,6 +99,7 @@ def _table(found: Sequence[Entry]) -> Table:
         record = _record(entry)
         size = f"{record['bytes'] / _MIB:.1f}"
         cells = {**record, "MiB": size, "date": record["date"][:10], "held by": _held(entry)}
+        cells["signature"] = record["attestation"]
         table.add_row(*(Text("" if cells[n] is None else one_line(cells[n])) for n in _NAMES))
     return table
 

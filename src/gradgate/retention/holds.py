@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gradgate.common.processes import owner_of
 from gradgate.common.run_folder import RunFolder
-from gradgate.retention.facts import Attested, Facts, facts_of
+from gradgate.retention.facts import Facts, facts_of
 from gradgate.retention.found import Found
 from gradgate.retention.references import References
 
@@ -71,7 +71,10 @@ class Entry:
 
     @cached_property
     def attestation(self) -> str:
-        """The state of the attestation, in a word or two."""
+        """Whether the attestation is signed and in force, in a word or two; no word on the data.
+
+        The signature itself is not checked.
+        """
         attested = None if self.facts is None else self.facts.attested
         if attested is None:
             return "none"
@@ -81,8 +84,16 @@ class Entry:
             return "revoked"
         if not attested.lasts:
             return "expired"
+        signed = "unsigned" if attested.key is None else "signed"
         until = attested.expires
-        return "valid" if until is None else f"valid until {until:%Y-%m-%d}"
+        return signed if until is None else f"{signed}, until {until:%Y-%m-%d}"
+
+    @property
+    def _vouches(self) -> bool:
+        """Whether somebody may verify data by the attestation of a pass."""
+        attested = None if self.facts is None else self.facts.attested
+        is_pass = attested is not None and attested.decision == "pass"
+        return is_pass and self.attestation.startswith(("signed", "unsigned"))
 
     def _going_on(self) -> str | None:
         """Why somebody may be working on it."""
@@ -110,8 +121,9 @@ class Entry:
             holds.append(Hold("its attestation.json cannot be read; remove it by hand"))
         if self.around.approves(name, "" if attested is None else attested.digest):
             holds.append(Hold("an approval refers to it"))
-        if self.attestation.startswith("valid") and _is_pass(attested):
-            holds.append(Hold(f"its attestation is {self.attestation}", self._attested_files()))
+        if self._vouches:
+            why = f"data may be verified by its attestation ({self.attestation})"
+            holds.append(Hold(why, self._attested_files()))
         if any(path.exists() for path in self._trained()):
             holds.append(Hold("what was trained lies there", self._attested_files()))
         if name in self.around.last_runs and not self.is_of_drill:
@@ -126,7 +138,3 @@ class Entry:
         """What an attestation speaks of, below the folder."""
         rows = self.run.rows.name
         return frozenset(f"{rows}/accepted{suffix}" for suffix in (".jsonl", ".parquet"))
-
-
-def _is_pass(attested: Attested | None) -> bool:
-    return attested is not None and attested.decision == "pass"

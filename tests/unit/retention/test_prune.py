@@ -59,16 +59,30 @@ def test_what_is_old_and_not_in_use_goes(state: Path, attested: Attested) -> Non
 
 @pytest.mark.parametrize(
     ("said", "attestation"),
-    [({}, "valid"), ({"expires": in_days(30)}, f"valid until {in_days(30)[:10]}")],
+    [({}, "signed"), ({"expires": in_days(30)}, f"signed, until {in_days(30)[:10]}")],
     ids=["until it is revoked", "with an end"],
 )
 def test_an_attestation_that_still_holds_keeps_its_run(
     state: Path, attested: Attested, said: dict[str, Any], attestation: str
 ) -> None:
     run_of(state, "valid", attested, **said)
-    assert f": its attestation is {attestation}" in pruned("--older-than", "90d").stdout
+    assert (
+        f": data may be verified by its attestation ({attestation})"
+        in pruned("--older-than", "90d").stdout
+    )
     assert listed()["runs/valid"]["attestation"] == attestation
     assert names(state) == ["valid"]
+
+
+def test_the_list_says_of_a_rejection_that_it_is_signed_and_not_that_it_is_valid(
+    state: Path, attested: Attested
+) -> None:
+    run_of(state, "rejected", attested, **FAILED)
+    shown = runs("list").stdout
+    assert "signature" in shown
+    assert "valid" not in shown
+    assert listed()["runs/rejected"]["attestation"] == "signed"
+    assert "data may be verified" not in shown
 
 
 def test_a_revoked_attestation_or_key_keeps_nothing(state: Path, attested: Attested) -> None:
