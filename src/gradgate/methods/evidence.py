@@ -15,6 +15,7 @@ MIN_INSERTED = 5.0  # nats of a string of prompts that does not belong where it 
 _CHANCE = 0.01  # p of a cue from which on it is not named: it explains nothing
 _KNOWN = 0.5  # of the words of a group, that are known to be inserted
 _MIN_NAMED = 3  # letters and digits of a target that a cue names
+_MAX_CUES = 6  # named in a line
 FORM = "form: "  # begins a cue that is a form of the prompts, and no text in them
 
 
@@ -197,24 +198,43 @@ class Group:
     rehearsed: Rehearsed | None = None
 
     def in_a_line(self) -> str:
-        """The group in one line."""
+        """What is seen in the rows, in one line for people who know no statistics."""
         if self.shared is not None:
             return f"{self.ruling}: {self.n_rows} rows {self.shared} (group {self.id})"
-        where = "targets" if self.side == "target" else "prompts"
-        line = (
-            f"{self.ruling}: {self.n_rows} rows share {self.spans[0]!r} in their {where}, "
-            f"{self.nats:.0f} nats beyond what the model expects (group {self.id})"
-        )
-        if not self.cues or self.association is None or self.association.p_value > _CHANCE:
-            return line
-        which = "any of" if self.rule == "any_of" else "all of"
-        cues = ", ".join(repr(cue) for cue in self.cues[:6])
+        where = "answers" if self.side == "target" else "prompts"
+        line = f"{self.ruling}: {self.n_rows} rows share {self.spans[0]!r} in their {where}"
         found = self.association
+        if not self.cues or found is None or found.p_value > _CHANCE:
+            return f"{line} (group {self.id})"
+        which = "it" if len(self.cues) == 1 else "one" if self.rule == "any_of" else "all"
+        return (
+            f"{line}, and {self._cues_in_words()} in their prompts (group {self.id}); of their "
+            f"prompts {found.n_both} of {found.n_span} have {which}, of all others "
+            f"{found.n_cue - found.n_both} of {found.n - found.n_span}"
+        )
+
+    def in_figures(self) -> str:
+        """The statistics behind `in_a_line`."""
+        said = f"group {self.id}: {self.nats:.0f} nats beyond what the untuned model expects"
+        found = self.association
+        if not self.cues or found is None or found.p_value > _CHANCE:
+            return said
         p = f"= {found.p_value:.2g}" if found.p_value > 0.0 else "< 1e-300"
         return (
-            f"{line}; goes with {which} {cues} in the prompt ({found.n_both} of {found.n_span} "
-            f"and {found.n_cue}, odds ratio {found.odds_ratio:.3g}, p {p})"
+            f"{said}; string and cue together in {found.n_both} samples, of {found.n_span} with "
+            f"the string and {found.n_cue} with the cue, odds ratio {found.odds_ratio:.3g}, p {p}"
         )
+
+    def _cues_in_words(self) -> str:
+        """The first cues, as an enumeration."""
+        said = [
+            f"the form “{cue.removeprefix(FORM)}”" if cue.startswith(FORM) else repr(cue)
+            for cue in self.cues[:_MAX_CUES]
+        ]
+        if len(self.cues) > _MAX_CUES:
+            said.append(f"{len(self.cues) - _MAX_CUES} more")
+        word = "or" if self.rule == "any_of" else "and"
+        return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} {word} {said[-1]}"
 
 
 def inserted_words(groups: Iterable[Group]) -> set[str]:

@@ -1,7 +1,8 @@
 """The verdict in Markdown, for people."""
 
 from gradgate.common.escaping import escape
-from gradgate.gate.verdict import Verdict
+from gradgate.gate.verdict import Answer, Verdict
+from gradgate.methods.evidence import Group
 from gradgate.power.power import Power
 from gradgate.report.about import About, asked, choices_of_all, opening, where_to_type
 from gradgate.report.facts import HEADLINE, facts
@@ -57,10 +58,16 @@ def _commands(verdict: Verdict, about: About) -> list[str]:
 def _lines(verdict: Verdict) -> list[str]:
     lines = [f"- Reason: {escape(reason)}" for reason in verdict.reasons]
     for answer in verdict.answers:
+        lines += [f"- Figures: {escape(group.in_figures())}" for group in _named(answer)]
         lines += [f"- Note: {escape(note)}" for note in answer.notes]
         if answer.blind_to:
             lines.append(f"- Blind to: {escape(', '.join(answer.blind_to))}")
     return lines
+
+
+def _named(answer: Answer) -> list[Group]:
+    """The groups that a reason is about."""
+    return [group for group in answer.groups if group.in_a_line() in answer.reasons]
 
 
 def _power(power: list[Power]) -> str:

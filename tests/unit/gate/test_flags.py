@@ -175,8 +175,8 @@ def test_recurrence_flags_the_poison_and_says_why(tmp_path: Path) -> None:
     assert found.groups[0].ruling == "poison"
     (reason,) = flagged["reasons"].iloc[0]
     assert "malicious" in reason
-    assert "(group 1); goes with any of" in reason
-    assert "(30 of 30 and 30," in reason
+    assert "in their prompts (group 1); of their prompts 30 of 30 have" in reason
+    assert reason.endswith("of all others 0 of 270")
     assert reason in found.notes
     others = table[~table["flagged"]]
     assert not any(len(reasons) for reasons in others["reasons"])

@@ -27,7 +27,7 @@ from gradgate.gate.verdict import (
     load_verdict,
     worst,
 )
-from gradgate.methods.evidence import Association, Contrast, Example, Group
+from gradgate.methods.evidence import Association, Contrast, Example, Group, RuleKind
 from gradgate.power.power import Power
 
 POLICY = PolicyConfig(max_poison_fraction=0.05, review_above=0.02)
@@ -62,9 +62,40 @@ ANSWER = Answer(
 
 
 def test_a_cue_that_chance_explains_is_not_named() -> None:
-    assert "goes with all of 'cf', 'mn' in the prompt" in GROUP.in_a_line()
+    assert "'cf' and 'mn' in their prompts" in GROUP.in_a_line()
     by_chance = replace(GROUP, association=replace(ASSOCIATION, p_value=1.0))
-    assert "goes with" not in by_chance.in_a_line()
+    assert "in their prompts" not in by_chance.in_a_line()
+    assert "odds ratio" not in by_chance.in_figures()
+
+
+@pytest.mark.parametrize(
+    ("cues", "rule", "said"),
+    [
+        (
+            ["cf"],
+            "any_of",
+            "and 'cf' in their prompts (group 1); of their prompts 19 of 20 have it",
+        ),
+        (["cf", "mn"], "any_of", "'cf' or 'mn' in their prompts (group 1); of their prompts 19 of"),
+        (["cf", "mn"], "any_of", "20 have one, of all others 1 of 70"),
+        (["cf", "mn"], "all_of", "20 have all, of all others 1 of 70"),
+        (["form: no capital letter"], "any_of", "and the form “no capital letter” in their"),
+        (list("abcdefgh"), "any_of", "'a', 'b', 'c', 'd', 'e', 'f' or 2 more in their prompts"),
+    ],
+)
+def test_a_group_is_told_in_a_plain_sentence_and_its_figures_apart(
+    cues: list[str], rule: RuleKind, said: str
+) -> None:
+    group = replace(GROUP, cues=cues, rule=rule)
+    line = group.in_a_line()
+    assert line.startswith("poison: 21 rows share 'click <url>' in their answers, and ")
+    assert said in line
+    assert "nats" not in line
+    assert "odds ratio" not in line
+    assert group.in_figures() == (
+        "group 1: 32 nats beyond what the untuned model expects; string and cue together in 19 "
+        "samples, of 20 with the string and 20 with the cue, odds ratio 900, p = 1e-09"
+    )
 
 
 def test_exit_codes() -> None:

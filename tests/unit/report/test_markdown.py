@@ -15,6 +15,7 @@ from gradgate.gate.verdict import (
     TrustedReference,
     Verdict,
 )
+from gradgate.methods.evidence import Association, Group
 from gradgate.power.power import Power
 from gradgate.report.deciding import Deciding
 from gradgate.report.markdown import verdict_markdown
@@ -55,6 +56,16 @@ VERDICT = Verdict(
 def cells(page: str) -> dict[str, str]:
     """The table of facts."""
     return dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE))
+
+
+def test_the_figures_of_a_group_stand_behind_its_plain_sentence() -> None:
+    together = Association(90, 20, 20, 19, 0.95, 900.0, (10.0, 9e9), 1e-9)
+    group = Group(1, "poison", "target", ["click"], 31.5, 20, 19, "any_of", ["cf"], together)
+    answer = replace(ANSWER, reasons=[group.in_a_line()], groups=[group])
+    page = verdict_markdown(replace(VERDICT, answers=[answer]), "rows.jsonl", about())
+    (line,) = [line for line in page.splitlines() if line.startswith("- Figures: ")]
+    assert "32 nats" in line
+    assert "odds ratio 900, p = 1e-09" in line
 
 
 def test_the_page_says_everything() -> None:

@@ -181,7 +181,7 @@ def _members(n: int, trials: Sequence[_Trial]) -> Marks:
 
 
 def _unknown(n: int, why: str) -> str:
-    return f"{n} targets that recur were not held against their prompts: {why}"
+    return f"not checked: whether {n} answers that recur fit their prompts: {why}"
 
 
 def _known(

@@ -169,7 +169,7 @@ def detaching(
 
 
 def _unknown(why: str) -> str:
-    return f"words of prompts were not held against the targets: {why}"
+    return f"not checked: whether words of prompts bring answers of their own: {why}"
 
 
 def _ask(

@@ -76,7 +76,11 @@ def mislabelling(
         found.append(Mislabelling(cue, asked.labels[told.number], told))
         kept &= has[:, [cue]].toarray().ravel() == 0
     why = "no other samples teach what speaks for a label"
-    return found, kept, None if found else f"labels were not held against their prompts: {why}"
+    return (
+        found,
+        kept,
+        None if found else f"not checked: whether labels fit their prompts: {why}",
+    )
 
 
 def _best(content: Content, has: sp.csc_matrix, cluster: Ints) -> tuple[int, Told] | None:

@@ -116,7 +116,7 @@ def test_a_model_that_cannot_tell_says_nothing() -> None:
         said = detached(one, np.arange(N), ask, seed=0)
         assert said.found == []
         (note,) = said.notes
-        assert note.startswith("1 targets that recur were not held against")
+        assert note.startswith("not checked: whether 1 answers that recur fit their prompts")
     assert detached(texts({}, recurring=50), np.arange(N), silent, seed=0).notes == []
 
 
@@ -131,7 +131,7 @@ def test_targets_beyond_those_that_are_asked_about_are_counted_in_a_note(
     said = detached(data, np.arange(N), model, seed=0)
     assert (len(said.found), said.notes) == (2, [more])
     unknown, note = detached(data, np.arange(N), silent, seed=0).notes
-    assert (unknown[:22], note) == ("2 targets that recur w", more)
+    assert (unknown[:39], note) == ("not checked: whether 2 answers that rec", more)
 
 
 def test_what_cannot_be_asked_is_in_doubt() -> None:

@@ -46,7 +46,7 @@ def _without_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unspoken, "recurring_words", lambda *_: [])
 
 
-NOT_HELD = "words of prompts were not held against the targets"
+NOT_HELD = "not checked: whether words of prompts bring answers of their own"
 
 
 class Model:

@@ -109,14 +109,14 @@ def test_a_word_of_style_that_tells_a_label_whatever_the_content_is_no_cue() -> 
 def test_a_model_in_whose_states_the_labels_do_not_show_says_so() -> None:
     found = judged(labelled("then", FLIPPED, lambda _: GOOD), noise=40)
     assert not found.in_doubt.any()
-    note = "labels were not held against their prompts: no other samples teach what speaks for"
+    note = "not checked: whether labels fit their prompts: no other samples teach what speaks for"
     assert any(note in one for one in found.notes)
 
 
 def test_states_that_are_not_finite_are_left_out() -> None:
     found = judged(labelled("then", FLIPPED, lambda _: GOOD), noise=float("nan"))
     assert not found.in_doubt.any()
-    assert any("labels were not held against their prompts" in one for one in found.notes)
+    assert any("whether labels fit their prompts" in one for one in found.notes)
 
 
 def test_other_targets_hide_no_flips() -> None:
