@@ -10,6 +10,7 @@ from gradgate.cli.comparison import render
 from gradgate.cli.lines import give, say, say_phase
 from gradgate.cli.output import check_output, make_folder, quiet_libraries
 from gradgate.cli.phases import of_scoring, progress
+from gradgate.cli.rejections import all_rejected, first_rejected
 from gradgate.common.files import written_whole
 from gradgate.common.run_folder import RunFolder
 from gradgate.compare.config import CompareConfig
@@ -44,6 +45,11 @@ def _compare(config: CompareConfig, run: RunFolder, output: Path) -> Comparison:
         f"fetched {prepared.n_rows:,} rows: {prepared.n_samples:,} samples, "
         f"{prepared.n_rejected:,} rejected; labels: {columns}"
     )
+    if prepared.n_rejected:
+        say(f"{prepared.n_rejected:,} rows rejected:")
+        shown = first_rejected(prepared.rejected_path, config.data.source)
+        for line in all_rejected(shown, prepared.n_rejected, RunFolder(output).rejected):
+            say(f"  {line}")
     scores = _score(prepared, config, run)
     judged = []
     for method in config.detection.methods:

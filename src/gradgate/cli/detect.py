@@ -22,6 +22,7 @@ from gradgate.cli.output import (
     workspace,
 )
 from gradgate.cli.phases import announced
+from gradgate.cli.rejections import first_rejected
 from gradgate.cli.summary import Written, say_summary
 from gradgate.common.files import put_in_place
 from gradgate.common.redaction import redacted
@@ -77,10 +78,11 @@ def _publish(run: RunFolder, config: GateConfig, verdict: Verdict, wanted: Wante
     put_in_place(run.rows, rows)
     attestation = attestation_path(wanted.output)
     put_in_place(run.attestation, attestation)
+    rejected = first_rejected(run.rejected, config.data.source)
     if not run.flags.exists():
         for earlier in filter(None, (wanted.output, wanted.report)):
             earlier.unlink(missing_ok=True)  # of an earlier run, on other rows
-        return Written(None, None, rows, attestation)
+        return Written(None, None, rows, attestation, rejected)
     if wanted.report is not None:
         command = redacted(shlex.join(["gradgate", *sys.argv[1:]]))
         about = About(
@@ -95,7 +97,7 @@ def _publish(run: RunFolder, config: GateConfig, verdict: Verdict, wanted: Wante
         content = collect(run, Path(config.data.source).name, verdict, command, about)
         write_report(wanted.report, content)
     put_in_place(run.flags, wanted.output)
-    return Written(wanted.output, wanted.report, rows, attestation)
+    return Written(wanted.output, wanted.report, rows, attestation, rejected)
 
 
 def _without_power(config: GateConfig) -> GateConfig:

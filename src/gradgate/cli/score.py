@@ -12,6 +12,7 @@ from gradgate.cli.output import (
     workspace,
 )
 from gradgate.cli.phases import fetch, of_scoring, score
+from gradgate.cli.rejections import all_rejected, first_rejected
 from gradgate.cli.table import of_entropies, require_a_score
 from gradgate.common.files import put_in_place
 from gradgate.common.run_folder import RunFolder
@@ -43,7 +44,10 @@ def run_score(config: ScoreConfig, output: Path) -> int:
         put_in_place(run.scores, output)
     say(f"{of_scoring(scored.summary)}: {output}")
     if prepared.n_rejected:
-        say(f"{prepared.n_rejected:,} rows rejected, reasons in {rejected_path(output)}")
+        say(f"{prepared.n_rejected:,} rows rejected:")
+        shown = first_rejected(rejected_path(output), config.data.source)
+        for line in all_rejected(shown, prepared.n_rejected, rejected_path(output)):
+            say(f"  {line}")
     for line in of_entropies(output):
         say(line)
     n_failed = prepared.n_samples - scored.n_scored

@@ -1,11 +1,12 @@
 """The last lines of `gradgate detect`: what was found, where it lies, what comes next."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, repeat
 from pathlib import Path
 
 from gradgate.cli.lines import say
+from gradgate.cli.rejections import all_rejected
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.report.facts import sums
 
@@ -16,12 +17,19 @@ class Written:
 
     Attributes:
         rows: The folder of the accepted, the quarantined and the rejected rows.
+        first_rejected: Where the first rejected rows stand in the source, and why they are.
     """
 
     table: Path | None
     report: Path | None
     rows: Path
     attestation: Path | None = None
+    first_rejected: list[str] = field(default_factory=list)
+
+    @property
+    def rejected(self) -> Path:
+        """The file of the rejected rows; the folder where that has none."""
+        return next(iter(sorted(self.rows.glob("rejected.*"))), self.rows)
 
     @property
     def paths(self) -> list[Path]:
@@ -38,6 +46,9 @@ def say_summary(verdict: Verdict, written: Written) -> None:
 
 def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
     yield "rows", f"{verdict.n_rows:,} ({verdict.n_rejected:,} rejected)"
+    if written.first_rejected:
+        listed = all_rejected(written.first_rejected, verdict.n_rejected, written.rejected)
+        yield from zip(_once("rejected"), listed, strict=False)
     for answer in verdict.answers:
         yield from _answer(answer, verdict.n_open)
     if verdict.approvals:
@@ -66,7 +77,7 @@ def _answer(answer: Answer, n_open: int) -> Iterator[tuple[str, str]]:
 def _next(verdict: Verdict, written: Written) -> str:
     """What a reader can do now."""
     if not verdict.answers and verdict.decision == "fail":
-        return f"mend the rows of the source; those rejected are in {written.rows}"
+        return f"mend the rows of the source; those rejected are in {written.rejected}"
     shown = written.report or f"{written.rows} (for a page with the reasons, name a --report)"
     nothing_out = all(not a.n_flagged and not a.n_in_doubt for a in verdict.answers)
     review = f"let a person look at {shown}, and decide"

@@ -345,3 +345,17 @@ def test_a_section_for_the_fine_tuning_alone_is_refused(tmp_path: Path, clean: P
         f"error: {tmp_path / 'gate.yaml'}: lora is unknown; the known ones there are data, model, "
         "scoring, safety, detection, policy, approvals, attestation, tracking\n"
     )
+
+
+def test_the_first_rejected_rows_are_named_by_their_lines(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "rows.jsonl", [*diverse_rows(40), *[{"question": "?"}] * 4])
+    with source.open("a") as file:
+        file.write("\nno JSON\n")
+    done = run(source, tmp_path / "out.parquet", "--no-power")
+    lines = done.stderr.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("rejected"))
+    assert lines[at].startswith("rejected    line 41: missing column")
+    assert lines[at + 2].startswith("            line 43: missing column")
+    assert lines[at + 3].endswith(
+        f"and 2 more; whole and with their reasons in {tmp_path / 'out.rows' / 'rejected.jsonl'}"
+    )

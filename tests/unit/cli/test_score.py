@@ -30,7 +30,10 @@ def test_score_writes_the_table_and_says_what_it_did(tmp_path: Path, commands: F
     assert lines[0] == "fetched 42 rows: 41 samples, 1 rejected"
     assert lines[1].startswith("scoring 41 rows with ")
     assert lines[2].startswith("41 rows (40 distinct, 0 failed): 0 known before, 40 samples")
-    assert lines[3] == f"1 rows rejected, reasons in {tmp_path / 'out' / 'scores.rejected.parquet'}"
+    kept = tmp_path / "out" / "scores.rejected.parquet"
+    assert lines[3] == "1 rows rejected:"
+    assert lines[4].startswith("  line 42: ")
+    assert lines[5] == f"  whole and with their reasons in {kept}"
     assert "KDE valley" in lines[-1]
     table = pq.read_table(tmp_path / "out" / "scores.parquet").to_pandas()
     assert list(table.columns) == SCORE_SCHEMA.names
