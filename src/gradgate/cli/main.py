@@ -260,11 +260,11 @@ def verify(
 def restore(
     folder: Path,
     *,
-    because: str,
+    reason: str,
     output: Path,
     rows: list[str] | None = None,
     group: list[str] | None = None,
-    reason: list[str] | None = None,
+    kept_out_for: list[str] | None = None,
     by: str | None = None,
 ) -> int:
     """Put rows that `detect` kept out back beside the accepted ones, in a file of its own.
@@ -274,17 +274,17 @@ def restore(
 
     Args:
         folder: The folder *.rows that detect has written.
-        because: Why.
+        reason: Why they are put back; it goes into the record.
         output: File to write, JSONL or Parquet as the accepted rows are.
         rows: Row numbers and ranges, from 0: `3,17-20`.
         group: Members of a group, such as `poisoned:1`.
-        reason: Rows kept out for it: `flagged`, `in doubt`, `copy`, `rejected`, `verdict`, or a
-            part of a reason's text.
+        kept_out_for: Rows that are kept out for it: `flagged`, `in doubt`, `copy`, `rejected`,
+            `verdict`, or a part of the text in their `reasons`.
         by: Who answers for it; the account's name when absent.
     """
     from gradgate.cli.restore import run_restore
 
-    return run_restore(folder, rows or [], group or [], reason or [], because, by, output)
+    return run_restore(folder, rows or [], group or [], kept_out_for or [], reason, by, output)
 
 
 @app.command

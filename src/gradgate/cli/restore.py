@@ -14,19 +14,19 @@ def run_restore(
     folder: Path,
     rows: list[str],
     groups: list[str],
-    reasons: list[str],
-    because: str,
+    kept_out_for: list[str],
+    reason: str,
     by: str | None,
     output: Path,
 ) -> int:
     """Write the new file of rows and its record."""
-    if not because.strip():
-        raise ConfigError("--because says why the rows are put back; it is empty")
+    if not reason.strip():
+        raise ConfigError("--reason says why the rows are put back; it is empty")
     require_file(output)
     check_output([output, record_path(output)], [str(folder)])
     make_folder(output)
-    chosen = Chosen(read_ranges(rows), groups, reasons)
-    done = restore(folder, chosen, output, by or _account(), because)
+    chosen = Chosen(read_ranges(rows), groups, kept_out_for)
+    done = restore(folder, chosen, output, by or _account(), reason)
     say(f"{done.n_restored:,} rows put back by {done.by}: {done.n_rows:,} rows in {output}")
     if done.n_not_judged:
         say(f"{done.n_not_judged:,} of them were never judged: nobody knows what they teach")

@@ -78,7 +78,7 @@ class Restored:
 
     Attributes:
         by: Who.
-        because: Why.
+        reason: Why.
         at: When, in UTC.
         chosen: As it was asked for: `rows`, `groups` and `reasons`.
         n_rows: Rows of the new file.
@@ -93,7 +93,7 @@ class Restored:
     """
 
     by: str
-    because: str
+    reason: str
     at: str
     chosen: dict[str, str | list[str]]
     n_rows: int
@@ -112,7 +112,7 @@ def record_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.restored.json")
 
 
-def restore(folder: Path, chosen: Chosen, output: Path, by: str, because: str) -> Restored:
+def restore(folder: Path, chosen: Chosen, output: Path, by: str, reason: str) -> Restored:
     """Write the accepted rows and the chosen ones, in the order of the source, and the record.
 
     Memory does not depend on the number of rows that stay where they are.
@@ -122,7 +122,7 @@ def restore(folder: Path, chosen: Chosen, output: Path, by: str, because: str) -
         chosen: The rows to put back.
         output: Of the kind of the accepted file; both it and the record are new.
         by: Who answers for it.
-        because: Why.
+        reason: Why.
 
     Raises:
         ConfigError: Nothing is chosen, a row does not exist or could never be read, or the output
@@ -140,7 +140,7 @@ def restore(folder: Path, chosen: Chosen, output: Path, by: str, because: str) -
         tally = _copy(folder, kind, chosen, part)
         done = Restored(
             by=by,
-            because=because,
+            reason=reason,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             chosen=chosen.as_said(),
             n_rows=tally.n_rows,

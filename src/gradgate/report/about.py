@@ -104,7 +104,7 @@ def choices_of_all(verdict: Verdict, about: About) -> list[Choice]:
 def where_to_type(about: About) -> str:
     """What has to be known to use the commands."""
     if about.deciding.by == "restore":
-        return "Say why by --because. The file that is named last is written for the training."
+        return "Say why by --reason. The file that is named last is written for the training."
     return (
         "Type one of them where the files are, with your name and your reason. With python -m "
         f"flows in the place of gradgate the run goes on as well. {_who(about.deciding.approvals)}"

@@ -10,7 +10,7 @@ from gradgate.gate.verdict import Verdict
 from gradgate.report.in_doubt import Pile
 
 _LONGEST = 300  # characters of a word, such as a path
-_AND_THE_CLEAR = ("--reason", "verdict")  # rows that are out for the dataset's verdict alone
+_AND_THE_CLEAR = ("--kept-out-for", "verdict")  # rows that are out for the dataset's verdict alone
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def choices(deciding: Deciding, verdict: Verdict, chosen: Sequence[str]) -> list
         keep, drop = [*chosen, "--keep"], [*chosen, "--drop"]
         labels = ("Keep them, for they belong in the data", "Drop them, for they do not")
     else:
-        said = f'--because "..." --output reviewed{deciding.suffix}'
+        said = f'--reason "..." --output reviewed{deciding.suffix}'
         keep, drop = [*chosen, *_AND_THE_CLEAR], [*_AND_THE_CLEAR]
         labels = ("Train on them as well, for they belong in the data", "Train without them")
     command = line(["gradgate", deciding.by, deciding.target])

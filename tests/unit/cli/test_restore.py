@@ -37,7 +37,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def restore(folder: Path, output: Path, *options: object) -> Done:
-    return gradgate("restore", folder, "--because", "I read them", "--output", output, *options)
+    return gradgate("restore", folder, "--reason", "I read them", "--output", output, *options)
 
 
 def read(path: Path) -> list[Row]:
@@ -52,7 +52,7 @@ def test_a_group_is_put_back_in_the_order_of_the_source(kept: Path, tmp_path: Pa
     assert "never judged" not in done.stderr
     assert read(output) == rows()[:300]  # without the gate's own column
     record = json.loads(Path(f"{output}.restored.json").read_text(encoding="utf-8"))
-    assert (record["by"], record["because"], record["decision"]) == ("Ada", "I read them", "pass")
+    assert (record["by"], record["reason"], record["decision"]) == ("Ada", "I read them", "pass")
     assert record["chosen"] == {"rows": "", "groups": ["poisoned:1"], "reasons": []}
     assert (record["n_rows"], record["n_restored"], record["n_not_judged"]) == (300, 24, 0)
     flagged = [one.row for one in read_accounts(kept / ACCOUNTS) if one.why == "flagged"]
@@ -64,11 +64,11 @@ def test_a_group_is_put_back_in_the_order_of_the_source(kept: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "n", "n_not_judged"),
     [
-        (["--reason", "flagged"], 24, 0),
-        (["--reason", "wrong type"], 1, 1),
+        (["--kept-out-for", "flagged"], 24, 0),
+        (["--kept-out-for", "wrong type"], 1, 1),
         (["--rows", "0-299"], 24, 0),
         (["--rows", "300, 0-3"], 1, 1),
-        (["--reason", "flagged", "--rows", "300"], 25, 1),
+        (["--kept-out-for", "flagged", "--rows", "300"], 25, 1),
     ],
 )
 def test_rows_are_chosen_by_number_and_by_reason(
@@ -92,15 +92,15 @@ def test_rows_are_chosen_by_number_and_by_reason(
         (["--rows", "302"], "there is no row 302; the rows are 0 to 301"),
         (["--rows", "7-3"], "7-3 ends before it begins"),
         (["--rows", "all"], "'all' is no row number"),
-        (["--rows", "1", "--because", " "], "--because"),
+        (["--rows", "1", "--reason", " "], "--reason"),
     ],
 )
 def test_a_choice_that_puts_nothing_back_is_an_error(
     kept: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
-    because = [] if "--because" in options else ["--because", "so"]
+    reason = [] if "--reason" in options else ["--reason", "so"]
     output = tmp_path / "train.jsonl"
-    done = gradgate("restore", kept, *because, "--output", output, *options)
+    done = gradgate("restore", kept, *reason, "--output", output, *options)
     assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -123,7 +123,7 @@ def test_nothing_is_written_over(kept: Path, tmp_path: Path) -> None:
         (kept / "accepted.jsonl", "into the input"),
         (tmp_path / "train.parquet", ".jsonl files"),
     ):
-        done = restore(kept, output, "--reason", "flagged")
+        done = restore(kept, output, "--kept-out-for", "flagged")
         assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
     assert (tmp_path / "there.jsonl").read_text() == "mine"
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
@@ -155,7 +155,7 @@ def test_files_that_do_not_belong_together_are_an_error(
 ) -> None:
     shutil.copytree(kept, tmp_path / "rows")
     change(tmp_path / "rows")
-    done = restore(tmp_path / "rows", tmp_path / "train.jsonl", "--reason", "flagged")
+    done = restore(tmp_path / "rows", tmp_path / "train.jsonl", "--kept-out-for", "flagged")
     assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.stderr
     assert done.stderr.startswith("error: ")
     assert not (tmp_path / "train.jsonl").exists()

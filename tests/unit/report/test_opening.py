@@ -134,9 +134,10 @@ def test_who_may_decide_is_said_beside_the_commands() -> None:
 def test_where_there_is_no_run_the_rows_are_restored() -> None:
     deciding = Deciding("restore", "/x/flags.rows", ".parquet")
     assert commands("review", deciding=deciding, in_doubt=[pile()]) == [
-        "gradgate restore /x/flags.rows --group poisoned:2 --reason verdict "
-        '--because "..." --output reviewed.parquet',
-        'gradgate restore /x/flags.rows --reason verdict --because "..." --output reviewed.parquet',
+        "gradgate restore /x/flags.rows --group poisoned:2 --kept-out-for verdict "
+        '--reason "..." --output reviewed.parquet',
+        "gradgate restore /x/flags.rows --kept-out-for verdict "
+        '--reason "..." --output reviewed.parquet',
     ]
 
 
