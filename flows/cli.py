@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 app = App(
     name="python -m flows",
-    help="Run the flows. gate.example.yaml shows a configuration.",
+    help="Run the flows. gate.example.yaml shows a configuration.\n\n`COMMAND --help` shows the "
+    "options that matter first, and `--help-all` every one.",
     help_format="markdown",
     default_parameter=Parameter(negative=(), show_default=False),
     suppress_keyboard_interrupt=False,

@@ -108,7 +108,7 @@ from gradgate.cli.running import run
 apps, shown = {"gradgate": gradgate.cli.main.app, "flows": flows.cli.app}, []
 for program, *words in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        assert run(apps[program], [*words, "--help"]) == 0
+        assert run(apps[program], [*words, "--help-all"]) == 0
     shown.append(out.getvalue())
 print(json.dumps(shown))
 """

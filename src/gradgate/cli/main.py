@@ -36,7 +36,8 @@ def _of_shards(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
 app = App(
     name="gradgate",
     help="Finds training rows that would teach a model a backdoor, and says whether to train on "
-    "the others.",
+    "the others.\n\n`gradgate COMMAND --help` shows the options that matter first, and "
+    "`--help-all` every one.",
     version=gradgate.__version__,
     help_format="markdown",
     default_parameter=Parameter(negative=(), show_default=False),

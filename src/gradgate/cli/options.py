@@ -5,7 +5,9 @@ whether a value is right is the configuration itself, as it does for a file.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -47,8 +49,53 @@ ALIASES = {
 # Names of earlier versions, which mean the same.
 FORMER = {"detection.methods": ("--method", "--detection.method")}
 FILE = "config"
+# What a newcomer needs: shown by --help, where all others are for --help-all.
+FIRST = (
+    "data.source",
+    "data.split",
+    "model.path",
+    "model.device",
+    "detection.methods",
+    "detection.reference",
+    "policy.max_poison_fraction",
+    "policy.review_above",
+    "policy.expected",
+    "compare.labels",
+    "poison.attack",
+    "poison.rate",
+    "attestation.key",
+    "finetune.epochs",
+)
+HELP_ALL = "--help-all"
+_FIRST = Group(
+    "Most used",
+    help=f"`{HELP_ALL}` shows every option, and so every field of the configuration.",
+    sort_key=0,
+)
+_is_all_shown: ContextVar[bool] = ContextVar("_is_all_shown", default=False)
 
 Command = Callable[..., int]
+
+
+class _Section(Group):
+    """Options of a section of the configuration, of which the short help says nothing."""
+
+    @property
+    def show(self) -> bool:
+        """Whether the help is the long one."""
+        return _is_all_shown.get()
+
+
+@contextmanager
+def help_asked(arguments: Sequence[str]) -> Iterator[list[str]]:
+    """The arguments with `--help` in the place of `--help-all`, which shows all options."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    is_all = HELP_ALL in arguments[:end]
+    token = _is_all_shown.set(is_all)
+    try:
+        yield ["--help" if is_all and word == HELP_ALL else word for word in arguments]
+    finally:
+        _is_all_shown.reset(token)
 
 
 def configured(
@@ -177,7 +224,8 @@ def _signature(
     for path, info, section in _fields(model):
         name, title = ".".join(path), ".".join(path[:-1])
         about = " ".join((section.__doc__ or "").split())
-        group = groups.setdefault(title, Group(title, help=about, sort_key=len(groups)))
+        section_group = _Section(title, help=about, sort_key=1 + len(groups))
+        group = _FIRST if name in FIRST else groups.setdefault(title, section_group)
         default = defaults.get(name, info.get_default(call_default_factory=True))
         is_shown = name in defaults or not (info.is_required() or default is None)
         names = _names(name, short.get(name))

@@ -1,5 +1,6 @@
 """How every command runs, and how it ends when something goes wrong."""
 
+import sys
 import traceback
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError
 from pydantic import ValidationError
 
 from gradgate.cli.lines import say
+from gradgate.cli.options import help_asked
 from gradgate.errors import GradgateError
 
 INTERRUPTED = 130  # what a shell makes of Ctrl-C
@@ -20,7 +22,8 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
         arguments: Without the name of the program; those of this process when absent.
     """
     try:
-        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        with help_asked(sys.argv[1:] if arguments is None else arguments) as words:
+            code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         return code if isinstance(code, int) else 0  # help and version return nothing
     except CycloptsError as error:
         say(f"error: {_said(error)}")

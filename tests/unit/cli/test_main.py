@@ -89,9 +89,25 @@ def test_a_typing_error_is_one_line(arguments: list[str], message: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_the_short_help_shows_what_a_newcomer_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    done = gradgate_process("detect", "--help")
+    assert len(done.stdout.splitlines()) < 50
+    for option in ("--output", "--source", "--model", "--methods", "--policy.review_above"):
+        assert f"{option} " in done.stdout
+    assert "--help-all" in done.stdout
+    assert "--data.limits.row_mib" not in done.stdout
+
+
+def test_the_long_help_is_of_its_call_alone() -> None:
+    assert "--data.limits.columns" in gradgate("detect", "--help-all").stdout
+    assert "--data.limits.columns" not in gradgate("detect", "--help").stdout
+    assert gradgate("verify", "--help-all").stdout == gradgate("verify", "--help").stdout
+
+
 def test_the_help_of_a_command_says_what_the_fields_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    done = gradgate_process("detect", "--help")  # the width is read once
+    done = gradgate_process("detect", "--help-all")  # the width is read once
     shown = " ".join(done.stdout.replace("│", " ").split())
     assert "Longer samples (prompt + target, in tokens) are rejected. [default: 8192]" in shown
     assert "--max-tokens --data.max_tokens INT" in shown
