@@ -18,8 +18,23 @@ from gradgate.evaluation.rates import Rate
 _UNBOUNDED = 10_000  # columns of a file, which no terminal breaks
 _NONE = "-"
 _AGREEMENT = (
-    "Agreement on the rows flagged or in doubt: Cohen's kappa, and how many rows both keep out"
+    "Agreement on the rows flagged or in doubt: Cohen's kappa (1: they keep out the same rows, 0: "
+    "no more alike than by chance), and how many rows both keep out"
 )
+_BEST = "*"  # before the best figure of a column
+_HIGHER = ("recall", "precision", "F1", "AUROC")  # is better; what a column begins with
+_LOWER = ("false pos.", "ms/sample", "MiB")
+_MEANS = {
+    "flagged": "part of the rows that the method flags, from 0 to 1",
+    "in doubt": "part that a person has to look at",
+    "recall": "part of the labelled rows that is found",
+    "precision": "part of the flagged rows that is labelled",
+    "F1": "recall and precision in one figure",
+    "false pos.": "part of the other rows that is hit",
+    "AUROC": "how well labelled rows are told from others, whatever the threshold; 0.5 is chance",
+    "ms/sample": "milliseconds for a row, without the shared scoring",
+    "MiB": "memory that the method took beyond what was taken before",
+}
 Cells = list[tuple[str, str]]
 
 
@@ -28,17 +43,55 @@ def render(comparison: Comparison) -> str:
     console = Console()
     is_bounded = console.is_terminal or "COLUMNS" in os.environ
     width = console.width if is_bounded else _UNBOUNDED
-    lines = [_cells(comparison, found) for found in comparison.methods]
+    lines = _best_marked([_cells(comparison, found) for found in comparison.methods])
     wide, text = _side_by_side(lines), StringIO()
     out = Console(file=text, width=width, highlight=False, color_system=None)
     fits = out.measure(wide, options=out.options.update(width=_UNBOUNDED)).maximum <= width
     out.print(wide if fits else _one_below_another(lines))
+    for line in _legend(lines, comparison):
+        out.print(line, soft_wrap=not is_bounded)
     out.print(f"\n{_of_scoring(comparison)}", soft_wrap=not is_bounded)
     if len(lines) > 1:
         out.print(f"\n{_AGREEMENT}", soft_wrap=not is_bounded)
         out.print(_agreement(comparison, width))
     found = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
     return re.sub(r"\n{3,}", "\n\n", found).strip("\n") + "\n"
+
+
+def _legend(lines: list[Cells], comparison: Comparison) -> Iterator[str]:
+    """How to read the columns that are there."""
+    yield "\nHow to read it (a second figure, such as 0.07-0.15, is the 95 % interval):"
+    names = [name for name, _ in lines[0]]
+    for begin, meaning in _MEANS.items():
+        if any(name.startswith(begin) for name in names):
+            better = "; higher is better" if begin in _HIGHER else ""
+            better = "; lower is better" if begin in _LOWER else better
+            yield f"  {begin}: {meaning}{better}"
+    if comparison.n_positive:
+        yield "  kept out: flagged or in doubt, which is what training does without"
+    if any(text.startswith(_BEST) for cells in lines for _, text in cells):
+        yield f"  {_BEST} the best of its column, however small its lead"
+
+
+def _best_marked(lines: list[Cells]) -> list[Cells]:
+    """The best figures of each column that says which way is better; of none that are alike."""
+    columns = list(zip(*lines, strict=True))
+    for at, column in enumerate(columns):
+        name = column[0][0]
+        sign = 1 if name.startswith(_HIGHER) else -1 if name.startswith(_LOWER) else 0
+        known = [text for _, text in column if sign and text != _NONE]
+        values = {text: sign * _number(text) for text in known}
+        if len(set(values.values())) > 1:
+            best = max(values.values())
+            columns[at] = tuple(
+                (name, f"{_BEST}{text}" if values.get(text) == best else text)
+                for name, text in column
+            )
+    return [list(cells) for cells in zip(*columns, strict=True)]
+
+
+def _number(text: str) -> float:
+    return float(text.partition("\n")[0].replace(",", ""))
 
 
 def _of_scoring(comparison: Comparison) -> str:

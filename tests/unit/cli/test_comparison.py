@@ -1,5 +1,7 @@
 """The tables of a comparison on terminals of different widths."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,26 @@ def test_no_line_is_wider_than_the_terminal(width: int, monkeypatch: pytest.Monk
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
     assert all(figure in text for figure in ("0.500", "0.250", "1,250", "0.69-1.00"))
+
+
+def test_the_best_figure_of_a_column_is_marked_and_its_direction_told() -> None:
+    shown = render(comparison())
+    rows = {line.split()[0]: line.split() for line in shown.splitlines() if "fail " in line}
+    assert "*1.000" in rows["a_method"]  # recall
+    assert not any(cell.startswith("*") for cell in rows["another_method"])
+    assert "recall: part of the labelled rows that is found; higher is better" in shown
+    assert "ms/sample: milliseconds for a row, without the shared scoring; lower is better" in shown
+    assert "* the best of its column" in shown
+
+
+def test_figures_that_are_alike_are_not_marked() -> None:
+    same = comparison()
+    alike = replace(same.methods[0], method="another_method")
+    assert "*" not in render(replace(same, methods=[same.methods[0], alike], agreement=[]))
+
+
+def test_what_is_not_measured_is_not_explained() -> None:
+    assert "recall" not in render(replace(comparison(), n_positive={}))
 
 
 def test_pairs_take_the_place_of_a_matrix_that_does_not_fit(
