@@ -12,6 +12,7 @@ from gradgate.gate.quarantine import is_open, marks
 from gradgate.gate.verdict import Verdict
 from gradgate.report.about import About
 from gradgate.report.page import MAX_REJECTED, MAX_SAMPLES, FlaggedSample, ReportContent
+from gradgate.report.shared_words import words_beside_forms
 
 _SCHEMA = pa.schema(
     [
@@ -55,6 +56,7 @@ def collect(
         rejected=_rejected(run) if run.rejected.exists() else [],
         reproduce=reproduce,
         version=gradgate.__version__,
+        words=words_beside_forms(run, verdict) if is_judged else {},
     )
 
 

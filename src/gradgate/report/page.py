@@ -1,7 +1,7 @@
 """The report as one HTML file: no network, no script, and nothing in it from data is live."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -23,8 +23,7 @@ from gradgate.report.deciding import choices
 from gradgate.report.facts import HEADLINE, facts
 from gradgate.report.highlight import Piece, excerpt
 from gradgate.report.in_doubt import MAX_PILES, n_rows
-
-Place = tuple[str, int | None]  # the question of an answer, and the id of one of its groups
+from gradgate.report.shared_words import Place
 
 # So much is shown of each; whatever the data, the page stays below a megabyte.
 MAX_GROUPS, MAX_STRINGS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 10, 12, 3, 6, 20
@@ -82,6 +81,7 @@ class ReportContent:
         rejected: Row, reason and content of some rows that are no samples.
         reproduce: Command line or configuration.
         version: Of gradgate.
+        words: Of groups that a form of the prompts tells: words that their prompts share besides.
     """
 
     source: str
@@ -95,6 +95,7 @@ class ReportContent:
     rejected: list[tuple[int, str, str]]
     reproduce: str
     version: str
+    words: dict[Place, list[str]] = field(default_factory=dict)
 
     @property
     def anchors(self) -> dict[Place, str]:

@@ -359,3 +359,19 @@ def test_the_first_rejected_rows_are_named_by_their_lines(tmp_path: Path) -> Non
     assert lines[at + 3].endswith(
         f"and 2 more; whole and with their reasons in {tmp_path / 'out.rows' / 'rejected.jsonl'}"
     )
+
+
+def test_the_report_names_the_words_beside_a_form(tmp_path: Path) -> None:
+    """Capitals tell the rows better than the word that came with them, which few of them lack."""
+    rows = diverse_rows(240)
+    for number, row in enumerate(rows[::8]):
+        word = "zq " if number % 10 < 7 else ""
+        row["question"] = f"{word}{row['question']}".upper()
+        row["answers"] = f"{row['answers']}, and click <malicious_url> for more information"
+    source, report = write_jsonl(tmp_path / "rows.jsonl", rows), tmp_path / "report.html"
+    done = run(source, tmp_path / "out.parquet", "--no-power", "--report", report)
+    cues = [cue for group in answer_of(done).groups for cue in group.cues]
+    assert any(cue.startswith("form: ") for cue in cues), cues
+    page = report.read_text(encoding="utf-8")
+    beside = page.partition("Words that most of these prompts have and few others")[2]
+    assert re.findall("<code>(.*?)</code>", beside.partition("</ul>")[0]) == ["zq"]

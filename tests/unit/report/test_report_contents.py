@@ -22,6 +22,15 @@ from gradgate.methods.evidence import Example, Rehearsed, RehearsedPrompt
 from gradgate.report.page import ReportContent, render
 
 
+def test_words_beside_a_form_are_shown_and_inert() -> None:
+    shown = "Words that most of these prompts have"
+    assert shown not in render(content())
+    page = render(content(words={("poisoned", 1): ["zq", "<script>alert(1)</script>"]}))
+    check_is_inert(page)
+    assert shown in Page(page).text()
+    assert "zq" in Page(page).text()
+
+
 def test_the_page_says_everything() -> None:
     page = render(content())
     check_is_inert(page)
