@@ -202,7 +202,8 @@ class Group:
         if self.shared is not None:
             return f"{self.ruling}: {self.n_rows} rows {self.shared} (group {self.id})"
         where = "answers" if self.side == "target" else "prompts"
-        line = f"{self.ruling}: {self.n_rows} rows share {self.spans[0]!r} in their {where}"
+        what = f"{'strings such as ' if len(self.spans) > 1 else ''}{self.spans[0]!r}"
+        line = f"{self.ruling}: {self.n_rows} rows share {what} in their {where}"
         found = self.association
         if not self.cues or found is None or found.p_value > _CHANCE:
             return f"{line} (group {self.id})"

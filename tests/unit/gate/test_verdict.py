@@ -98,6 +98,11 @@ def test_a_group_is_told_in_a_plain_sentence_and_its_figures_apart(
     )
 
 
+def test_strings_that_rows_share_in_part_are_not_said_to_be_in_all_of_them() -> None:
+    several = replace(GROUP, spans=["click <url>", "click here"])
+    assert "21 rows share strings such as 'click <url>' in their answers" in several.in_a_line()
+
+
 def test_exit_codes() -> None:
     assert EXIT_CODES == {"pass": 0, "fail": 1, "error": 2, "review": 3}
     assert [Verdict(decision, []).exit_code for decision in EXIT_CODES] == [0, 1, 2, 3]
