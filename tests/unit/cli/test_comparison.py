@@ -46,7 +46,10 @@ def test_no_line_is_wider_than_the_terminal(width: int, monkeypatch: pytest.Monk
     assert all(figure in text for figure in ("0.500", "0.250", "1,250", "0.69-1.00"))
 
 
-def test_the_best_figure_of_a_column_is_marked_and_its_direction_told() -> None:
+def test_the_best_figure_of_a_column_is_marked_and_its_direction_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     shown = render(comparison())
     rows = {line.split()[0]: line.split() for line in shown.splitlines() if "fail " in line}
     assert "*1.000" in rows["a_method"]  # recall
