@@ -1,7 +1,9 @@
 """What would be trained on and could not be judged is refused, whoever would read it."""
 
+import copy
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,8 +40,13 @@ OF_TOOLS = CHATML.replace(
 )
 
 
+@cache
+def trained() -> PreTrainedTokenizerBase:
+    return byte_level()
+
+
 def made(template: str) -> PreTrainedTokenizerBase:
-    tokenizer = byte_level()
+    tokenizer = copy.deepcopy(trained())
     tokenizer.chat_template = template
     return tokenizer
 
