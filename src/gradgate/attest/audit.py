@@ -64,23 +64,35 @@ def _attestations(runs: Path, named: Sequence[Path]) -> Iterator[tuple[Path, boo
 
 
 def _hear(found: Audit, path: Path, is_named: bool, keys: Keys) -> None:
-    """Hold the log against an attestation."""
+    """Hold the log against an attestation.
+
+    One of another key, or of another version, has nothing to say. One that is damaged is a refusal:
+    it may be the one that knows of entries which are gone.
+    """
     assert found.log is not None
     try:
         sealed = opened(path)
-        if sealed.signatures and not keys:
-            raise ConfigError(
-                f"{path} is signed, and there is no key to check that by; name the gate's public "
-                "key (--key)"
-            )
-        if keys and sealed.signed_by(dict(keys)) is None:
-            if is_named:
-                found.refusals.append(f"{path}: it is not signed by {', '.join(sorted(keys))}")
-            found.unheard.append(path)
-            return
-        predicate = read_predicate(sealed)
-    except NotVerifiedError as error:  # a witness that is damaged says nothing, or hides something
+    except NotVerifiedError as error:
         found.refusals.append(f"{path}: {error}")
+        return
+    if sealed.signatures and not keys:
+        raise ConfigError(
+            f"{path} is signed, and there is no key to check that by; name the gate's public key "
+            "(--key)"
+        )
+    if keys and sealed.signed_by(dict(keys)) is None:
+        if is_named or not keys.keys().isdisjoint(sealed.signatures):
+            found.refusals.append(f"{path}: it is not signed by {', '.join(sorted(keys))}")
+        else:
+            found.unheard.append(path)
+        return
+    try:
+        predicate = read_predicate(sealed)
+    except NotVerifiedError as error:
+        if is_named or not keys:
+            found.refusals.append(f"{path}: {error}")
+        else:  # by the gate's key, so that it is whole
+            found.unheard.append(path)
         return
     found.n_witnesses += 1
     found.refusals += [f"{path}: {refusal}" for refusal in _contradictions(found.log, predicate)]

@@ -27,7 +27,7 @@ def verify(*, key: Path | None = None, attestation: list[Path] | None = None) ->
     keys = {} if key is None else public_keys(key)
     found = audit(audit_folder(), keys, runs_folder(), attestation or [])
     if found.unheard:
-        say(f"not heard, for none of the keys has signed them: {len(found.unheard)} attestations")
+        say(f"not heard, for they are of another key or version: {len(found.unheard)} attestations")
     for refusal in found.refusals:
         say(f"refused: {refusal}")
     if found.log is None or found.refusals:

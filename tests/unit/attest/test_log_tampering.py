@@ -308,8 +308,11 @@ def test_a_damaged_witness_is_a_refusal(attested: Attested, whole: Path, tmp_pat
     """Otherwise whoever cuts the log off need only damage the attestation that knows of its end."""
     case = Case(attested, whole, tmp_path / "case", Random(0))
     key = case.signer.public_key
-    for path in case.attestations:
-        path.write_bytes(path.read_bytes() + b"x")
+    texts = [path.read_text() for path in case.attestations]
+    payload = json.loads(texts[1])["payload"]
+    case.attestations[0].write_text(texts[0] + "x")
+    other = ("A" if payload[40] != "A" else "B").join((payload[:40], payload[41:]))
+    case.attestations[1].write_text(texts[1].replace(payload, other))
     found = audit(case.audit, {key.keyid: key}, case.runs)
     assert len(found.refusals) == len(case.attestations)
     assert found.unheard == []
