@@ -11,5 +11,5 @@ def redacted(text: str) -> str:
     The query as well, because presigned URLs carry their secret there.
     """
     # the first form: a password that holds a slash, as database drivers allow it
-    text = re.sub(r"://([^/\s:]{1,500}:\S{0,1000}|[^/\s]{0,1000})@", f"://{HIDDEN}@", text)
+    text = re.sub(r"://([^/\s:]+:\S*|[^/\s]*)@", f"://{HIDDEN}@", text)
     return re.sub(r"(://[^\s?]*\?)[^\s'\")]+", rf"\1{HIDDEN}", text)

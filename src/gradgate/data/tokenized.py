@@ -7,7 +7,7 @@ methods and people read, is what its tokens decode to, special tokens included.
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradgate.data.formats.fields import Fields, Format, Parts, Reading
 from gradgate.data.sample import RejectedRowError, Sample, Turn, sample_id
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ROLE = "tokens"  # of every turn of such a sample
 IGNORED = -100  # the label of a token without loss
+_PARTING = ("seq_lengths", "cu_seq_lens", "seq_idx", "position_ids")  # columns that part a row
 READ_WITH_TOKENS = ("input_ids", "labels", "attention_mask", "seq_lengths")
 
 
@@ -115,22 +116,31 @@ def check_single(value: Mapping[str, object]) -> None:
 def is_packed(value: Mapping[str, object]) -> bool:
     """Whether lengths, borders, numbers or positions say that a row holds several samples.
 
+    What cannot be read as whole numbers says so as well, for it may.
+
     Args:
-        value: The row, its columns being lists, or lists of one list.
+        value: The row. Its columns are whole numbers, in a list or in a list of one list.
     """
-    borders = [name for name in value if name.startswith("cu_seq_lens")]
+    told = {name: _whole(value[name]) for name in value if name.startswith(_PARTING)}
+    if any(numbers is None for numbers in told.values()):
+        return True
+    found = {name: numbers for name, numbers in told.items() if numbers is not None}
     return (
-        len(_flat(value.get("seq_lengths"))) > 1
-        or any(len(_flat(value[name])) > 2 for name in borders)
-        or any(one != other for one, other in pairwise(_flat(value.get("seq_idx"))))
-        or any(there != before + 1 for before, there in pairwise(_flat(value.get("position_ids"))))
+        len(found.get("seq_lengths", [])) > 1
+        or any(len(found[name]) > 2 for name in found if name.startswith("cu_seq_lens"))
+        or any(one != other for one, other in pairwise(found.get("seq_idx", [])))
+        or any(there != one + 1 for one, there in pairwise(found.get("position_ids", [])))
     )
 
 
-def _flat(value: object) -> list[Any]:
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
-        return value[0]
-    return value if isinstance(value, list) else []
+def _whole(value: object) -> list[int] | None:
+    """Whole numbers; none where there is no value, and None where it is something else."""
+    found = [] if value is None else value
+    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], list):
+        found = found[0]
+    if not isinstance(found, list) or any(type(one) is not int for one in found):
+        return None
+    return found
 
 
 def _check_known(ids: list[int], tokenizer: "PreTrainedTokenizerBase") -> None:

@@ -20,4 +20,4 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
         rules = {name: found[name] for name in sorted(found) if name not in _OF_THE_MOMENT}
     specials = sorted((name, str(token)) for name, token in tokenizer.special_tokens_map.items())
     told = [type(tokenizer).__name__, rules, specials, tokenizer.chat_template]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()

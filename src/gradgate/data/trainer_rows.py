@@ -91,13 +91,13 @@ def _rows(dataset: Any, collate: Any) -> Iterator[dict[str, list[int]]]:
 
 def _check_single(batch: Mapping[str, Any], mask: list[int]) -> None:
     """Refuse a row whose positions or borders part it into several samples."""
-    of_tokens = {
-        name: [value for value, bit in zip(batch[name][0].tolist(), mask, strict=True) if bit]
-        for name in ("position_ids", "seq_idx")
-        if name in batch
-    }
-    borders = {name: batch[name].tolist() for name in batch if name.startswith("cu_seq_lens_")}
-    if is_packed(of_tokens | borders):
+    told = {name: batch[name].tolist() for name in batch if name.startswith("cu_seq_lens_")}
+    for name in ("position_ids", "seq_idx"):
+        values = batch[name][0].tolist() if name in batch else []
+        is_of_tokens = len(values) == len(mask)  # positions of images have further axes
+        kept = [value for value, bit in zip(values, mask, strict=False) if bit]
+        told[name] = kept if is_of_tokens else values
+    if is_packed(told):
         raise ConfigError(
             "the rows that the trainer reads hold several samples each, so that none can be judged "
             "by itself; take rows of one sample"

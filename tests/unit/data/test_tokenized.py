@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -78,6 +79,9 @@ def test_other_tokens_of_the_same_text_are_another_sample(
         (row_of([5, 6, 7, 8], position_ids=[0, 1, 0, 1]), "packed into the row"),
         (row_of([5, 6, 7, 8], position_ids=[[0, 1, 0, 1]]), "packed into the row"),
         (row_of([5, 6, 7], seq_idx=[0, 0, 1]), "packed into the row"),
+        (row_of([5, 6, 7], position_ids=np.array([0, 1, 0])), "packed into the row"),
+        (row_of([5, 6, 7], position_ids=[[0, 1, 2]] * 3), "packed into the row"),
+        (row_of([5, 6, 7], position_ids=["0", None, 2]), "packed into the row"),
         (row_of([5, 6, 7], cu_seq_lens_q=[0, 1, 3]), "packed into the row"),
         (row_of([5, 6, 7], attention_mask=[0, 1, 1]), "leaves out tokens"),
         (row_of([5] * 40), "40 tokens, more than the limit of 32"),

@@ -99,7 +99,16 @@ def test_a_transform_is_seen_behind_what_is_wrapped_around_it(wrapped: object) -
 # Fields that a template writes without naming them
 
 
-@pytest.mark.parametrize("template", [ITERATED, DUMPED, OF_TOOLS])
+AFTER_SYSTEM = (
+    "{% if messages[0].role != 'system' %}{{ raise_exception('no') }}{% endif %}" + ITERATED
+)
+OF_PARTS = ITERATED.replace(
+    "{{ m.content }}", "{{ m.content[0].text }}{{ m.content[0]['type'] * 1 }}"
+)
+NEVER = "{{ raise_exception('not today') }}" + CHATML
+
+
+@pytest.mark.parametrize("template", [ITERATED, DUMPED, OF_TOOLS, AFTER_SYSTEM, OF_PARTS, NEVER])
 def test_a_template_that_writes_whole_messages_is_known(template: str) -> None:
     assert WHOLE_MESSAGES in names_in_template(made(template))
 

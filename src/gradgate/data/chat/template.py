@@ -79,29 +79,32 @@ class ChatTemplate:
         environment.globals["strftime_now"] = datetime.fromisoformat(date).strftime
         environment.globals.pop("lipsum", None)  # the other source of random text
         environment.filters["random"] = _first
-        if any(self._writes_any_field_of(role) for role in ("user", "assistant", "system", "tool")):
+        if any(map(self._writes_any_field_of, ("user", "assistant", "system", "tool"))):
             self.names |= {WHOLE}
 
     def _writes_any_field_of(self, role: str) -> bool:
-        """Whether a field that nothing names changes what is written; True where that is unknown.
+        """Whether a field that nothing names changes what is written in a message of a role.
 
-        Asked is a conversation with a message of that role, and one of this message alone; what the
-        template renders neither of it does not write either.
+        A role that no conversation may have is not written; of users and assistants, which every
+        template knows, that only says that nothing was found out, and True is answered.
         """
-        message, probe = {"role": role, "content": "1"}, {_PROBE: "2"}
-        user, answer = ({"role": one, "content": "1"} for one in ("user", "assistant"))
-        before = {"assistant": [user], "tool": [user, answer]}.get(role, [])
-        for around in (before, []):
-            behind = [user, answer] if role == "system" else []
-            try:
-                plain = self.render([*around, message, *behind], {})
-            except TemplateFaultError:
-                continue
-            try:
-                return self.render([*around, {**message, **probe}, *behind], {}) != plain
-            except TemplateFaultError:
-                return True
-        return False
+        is_known = False
+        for before, behind in _around(role):
+            for content in ("1", [{"type": "text", "text": "1"}]):
+                turns = [{"role": one, "content": content} for one in (*before, role, *behind)]
+                probed = [*turns]
+                probed[len(before)] = {**turns[len(before)], _PROBE: "2"}
+                try:
+                    plain = self.render(turns, {})
+                except TemplateFaultError:
+                    continue
+                is_known = True
+                try:
+                    if self.render(probed, {}) != plain:
+                        return True
+                except TemplateFaultError:
+                    return True
+        return not is_known and role in ("user", "assistant")
 
     def render(
         self, messages: Sequence[Message], inputs: Mapping[str, Any], prompt: bool = False
@@ -131,6 +134,14 @@ class ChatTemplate:
         except _FAULTS as error:
             raise TemplateFaultError(_one_line(error)) from error
         return text
+
+
+def _around(role: str) -> list[tuple[list[str], list[str]]]:
+    """The roles before and behind a message of a role, in conversations that templates take."""
+    before = {"user": [], "assistant": ["user"], "tool": ["user", "assistant"], "system": []}[role]
+    if role == "system":
+        return [(before, ["user", "assistant"])]
+    return [(before, []), (["system", *before], []), (before, ["user"]), ([], [])]
 
 
 def _names_of_fields(parsed: jinja2.nodes.Template) -> Iterator[str]:
