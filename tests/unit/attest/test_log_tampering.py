@@ -15,6 +15,7 @@ from securesystemslib.signer import CryptoSigner
 from gradgate.approvals.log import Log, log_path, read_log
 from gradgate.approvals.record import Entry
 from gradgate.attest.audit import Audit, audit
+from gradgate.attest.envelope import read_envelope, seal
 from gradgate.cli.main import main
 from gradgate.errors import ConfigError, GradgateError
 
@@ -316,6 +317,21 @@ def test_a_damaged_witness_is_a_refusal(attested: Attested, whole: Path, tmp_pat
     found = audit(case.audit, {key.keyid: key}, case.runs)
     assert len(found.refusals) == len(case.attestations)
     assert found.unheard == []
+
+
+def test_a_witness_of_an_earlier_version_says_nothing(
+    attested: Attested, whole: Path, tmp_path: Path
+) -> None:
+    """A gate that was upgraded has runs of both."""
+    case = Case(attested, whole, tmp_path / "case", Random(0))
+    key, earlier = case.signer.public_key, case.attestations[0]
+    statement = {**read_envelope(earlier).statement, "predicateType": "urn:gradgate:earlier:v0"}
+    earlier.write_bytes(seal(statement, case.signer))
+    found = audit(case.audit, {key.keyid: key}, case.runs)
+    assert found.refusals == []
+    assert found.unheard == [earlier]
+    assert found.n_witnesses == len(case.attestations) - 1
+    assert audit(case.audit, {key.keyid: key}, case.runs, [earlier]).refusals
 
 
 def test_an_attestation_that_names_decisions_and_no_log_is_refused(
