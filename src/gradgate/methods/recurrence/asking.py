@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
+from gradgate.methods.recurrence.in_place import Ids, Substitutes, Version
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.surprise import Segments
 from gradgate.methods.tokens import TokenTable
@@ -18,13 +19,11 @@ N_ASKED_AGAIN = 32  # of one whose answers do not decide whether it is needed
 MIN_ASKED = 4  # answers without which nothing is known
 MIN_AGREEING = 0.6  # of the answers, that must point the same way
 MIN_SHARE = 0.4  # of a segment's surprise that the prompt must explain
-MIN_NEED = 1.0  # nats that a string of the prompt must bring
-MIN_REMOVED = 3.0  # the same to what follows in the prompt, where other words bring it as well
+MIN_NEED = 3.0  # nats that a string of the prompt must bring to the target, or to what follows
 MAX_CLOSE = 6.0  # below it more samples are asked
 _END = 24  # tokens of a target's beginning and end, and behind a string, that are looked at
 _MAX_TARGET = 256  # tokens of a target that are asked
 
-Ids = npt.NDArray[np.int32]
 Lost = tuple[float, float, float, float]
 
 
@@ -68,7 +67,7 @@ class Need:
     @property
     def is_close(self) -> bool:
         """Whether few answers do not decide it."""
-        return 0.0 < max(self.target.nats, self.removed.nats) < MAX_CLOSE
+        return 0.0 < max(self.target.nats, self.rest.nats) < MAX_CLOSE
 
 
 NO_NEED = Need(NO_ANSWER, NO_ANSWER, NO_ANSWER)
@@ -76,23 +75,23 @@ NO_NEED = Need(NO_ANSWER, NO_ANSWER, NO_ANSWER)
 
 @dataclass(frozen=True, eq=False)
 class _Case:
-    """A row, and the same without a string of its prompt.
+    """A row, and the same with nothing or something else in the place of a string of its prompt.
 
     Attributes:
-        removed: Its tokens without the string, up to the last target token that is looked at.
-        replaced: The same with other tokens in its place.
+        others: Its tokens without the string, with other words and with the end of another prompt
+            in its place, up to the last target token that is looked at.
         target: The log-probabilities of its target tokens, with the string.
-        rest: Those of the tokens of the prompt behind the string.
-        rest_at: Where these stand in `replaced`, from its end.
-        prompts: What stands before the target as it is, without the string, and with other tokens.
+        rest: Those of the words of the prompt behind the string; what the template puts there needs
+            no string, or a full stop behind a trigger would excuse it.
+        rest_at: Where these stand in each of `others`.
+        prompts: What stands before the target as it is, and in each of `others`.
     """
 
-    removed: Ids
-    replaced: Ids
+    others: list[Ids]
     target: Floats
     rest: Floats
-    rest_at: Ints
-    prompts: tuple[Ids, Ids, Ids]
+    rest_at: list[Ints]
+    prompts: list[Ids]
 
     @classmethod
     def of(
@@ -101,46 +100,47 @@ class _Case:
         is_target: Marks,
         logp: npt.NDArray[np.float32],
         string: Marks,
-        others: Ints,
+        are_words: Marks,
+        versions: Sequence[Version],
     ) -> "_Case":
-        """Leave tokens out of a row, and put as many others there."""
+        """Take a row, which of its tokens are of no template, and its versions.
+
+        The version without the string is the first.
+        """
         place = np.arange(len(ids))
         behind = place > int(np.argmax(string))
         target = np.flatnonzero(is_target & behind)
         if len(target):  # one turn
             target = target[: int(np.argmax(np.diff(target, append=-1) != 1)) + 1][:_MAX_TARGET]
-        stop = int(target[-1]) + 1 if len(target) else 0
         begin = int(target[0]) if len(target) else 0
-        rest = np.flatnonzero(behind & ~string & (place < begin))
-        replaced = ids.copy()
-        replaced[string] = others
+        rest = np.flatnonzero(behind & ~string & are_words & (place < begin))
+        stops = [int(version.at[target[-1]]) + 1 if len(target) else 0 for version in versions]
         return cls(
-            removed=ids[:stop][~string[:stop]],
-            replaced=replaced[:stop],
+            others=[version.ids[:stop] for version, stop in zip(versions, stops, strict=True)],
             target=logp[target].astype(np.float64),
             rest=logp[rest].astype(np.float64),
-            rest_at=rest - stop,
-            prompts=(ids[:begin], ids[:begin][~string[:begin]], replaced[:begin]),
+            rest_at=[version.at[rest] for version in versions],
+            prompts=[
+                ids[:begin],
+                *(
+                    version.ids[: stop - len(target)]
+                    for version, stop in zip(versions, stops, strict=True)
+                ),
+            ],
         )
 
-    def lost(
-        self, removed: Floats, replaced: Floats, other: tuple[float, float] = (0.0, 0.0)
-    ) -> Lost:
+    def lost(self, found: Sequence[Floats], other: Sequence[float] = (0.0,) * 3) -> Lost:
         """Nats lost by the target's beginning, its end, and the rest of the prompt; and by removal.
 
         Args:
-            removed: Log-probabilities of the tokens of `removed`.
-            replaced: And of `replaced`: what any other tokens bring as well is not lost.
-            other: What another target loses by either: what it loses too is not lost.
+            found: Log-probabilities of the tokens of each of `others`.
+            other: What another target loses in each: what it loses too is not lost.
         """
-        n, n_rest = len(self.target), len(self.rest)
-        if n == 0 or len(removed) < n + n_rest:
+        n = len(self.target)
+        if n == 0:
             return np.nan, np.nan, np.nan, np.nan
-        targets = [self.target - logp[len(logp) - n :] for logp in (removed, replaced)]
-        rests = [
-            self.rest - removed[len(removed) - n - n_rest : len(removed) - n],
-            self.rest - replaced[self.rest_at],
-        ]
+        targets = [self.target - logp[len(logp) - n :] for logp in found]
+        rests = [self.rest - logp[at] for logp, at in zip(found, self.rest_at, strict=True)]
         return (  # NaN where one of them is not known
             float(np.min([a[:_END].sum() - b for a, b in zip(targets, other, strict=True)])),
             float(np.min([a[-_END:].sum() - b for a, b in zip(targets, other, strict=True)])),
@@ -156,19 +156,21 @@ class Asker:
         seed: Of all draws.
     """
 
-    def __init__(self, table: TokenTable, rows: Ints, ask: AskModel | None, words: Ints) -> None:
+    def __init__(
+        self, table: TokenTable, rows: Ints, ask: AskModel | None, substitutes: Substitutes
+    ) -> None:
         """Take the rows of the distinct samples in a table; without `ask` nothing is known.
 
         Args:
             table: The tokens of all rows.
             rows: Of the distinct samples. (n,)
             ask: The untuned model.
-            words: Tokens of prompts that are of no template, as often as they stand there. (W,)
+            substitutes: Of the strings of their prompts.
         """
         self._table = table
         self._rows = rows
         self._ask = ask
-        self._words = words
+        self._substitutes = substitutes
         # Of all that the rows say: who writes some of them cannot know who will be asked.
         digest = hashlib.sha256(np.ascontiguousarray(table.ids).tobytes()).digest()
         self.seed = int.from_bytes(digest[:8], "little")
@@ -220,8 +222,9 @@ class Asker:
     ) -> Need:
         """Whether anything behind a string of the prompts needs it.
 
-        It is cut out, and it is replaced by tokens of the prompts: what any words in its place
-        bring as well needs none of them. So nonsense is not needed by what follows nonsense.
+        It is cut out, and it is replaced by words and by the end of another prompt: what any in
+        its place bring as well needs none of them. So nonsense is not needed by what follows
+        nonsense, nor is a sentence by what follows a sentence.
 
         Args:
             chosen: Samples whose prompt has the string. (n,)
@@ -229,48 +232,57 @@ class Asker:
             against: Another target: what the string brings to it, it does not bring to the
                 samples' own, as a heading makes any label likelier.
         """
-        if self._ask is None or not len(self._words):
+        if self._ask is None or self._substitutes.is_empty:
             return NO_NEED
         samples = _drawn(np.flatnonzero(chosen), N_ASKED_AGAIN, self.seed)
         samples = np.random.default_rng(self.seed).permutation(samples)
-        lost = self._lost(samples[:N_ASKED], dropped, against)
+        lost = self._lost(samples[:N_ASKED], ~chosen, dropped, against)
         if _need(lost).is_close:
-            lost += self._lost(samples[N_ASKED:], dropped, against)
+            lost += self._lost(samples[N_ASKED:], ~chosen, dropped, against)
         return _need(lost)
 
     def _lost(
-        self, samples: Ints, dropped: Callable[[int], Marks], against: Ids | None
+        self, samples: Ints, others: Marks, dropped: Callable[[int], Marks], against: Ids | None
     ) -> list[Lost]:
         """What some samples lose without the string, see `_Case.lost`."""
         assert self._ask is not None
         rng = np.random.default_rng(self.seed)
         cases = [
-            _Case.of(
-                *self._table.row(int(self._rows[sample])),
-                marks,
-                rng.choice(self._words, int(marks.sum())),
-            )
+            self._case(sample, marks, others, rng)
             for sample in samples.tolist()
             if (marks := dropped(sample)).any()
         ]
-        found = self._ask([ids.tolist() for case in cases for ids in (case.removed, case.replaced)])
-        others = [(0.0, 0.0)] * len(cases) if against is None else self._too(cases, against)
+        found = iter(self._ask([ids.tolist() for case in cases for ids in case.others]))
+        too = [[0.0] * len(case.others) for case in cases]
+        if against is not None:
+            too = self._too(cases, against)
         return [
-            case.lost(removed, replaced, other)
-            for case, removed, replaced, other in zip(
-                cases, found[::2], found[1::2], others, strict=True
-            )
+            case.lost([next(found) for _ in case.others], other)
+            for case, other in zip(cases, too, strict=True)
         ]
 
-    def _too(self, cases: Sequence[_Case], against: Ids) -> list[tuple[float, float]]:
-        """What another target loses in each case, without the string and with others for it.
+    def _case(self, sample: int, string: Marks, others: Marks, rng: np.random.Generator) -> _Case:
+        row = int(self._rows[sample])
+        begin = int(self._table.starts[row])
+        ids, is_target, logp = self._table.row(row)
+        string = self._substitutes.whole(begin, string)
+        is_first = self._substitutes.is_first(begin + int(np.argmax(string)))
+        versions = [
+            self._substitutes.without(ids, string, is_first),
+            self._substitutes.words(ids, string, rng),
+            self._substitutes.endings(ids, string, others, rng),
+        ]
+        are_words = self._substitutes.are_words(begin, len(ids))
+        return _Case.of(ids, is_target, logp, string, are_words, versions)
+
+    def _too(self, cases: Sequence[_Case], against: Ids) -> list[list[float]]:
+        """What another target loses in each version of each case.
 
         What it gains is none: a string that speaks against it need not speak for a sample's own.
         """
         rows = [np.concatenate([prompt, against]) for case in cases for prompt in case.prompts]
-        sums = self._sums(rows, [len(against)] * len(rows)).reshape(-1, 3)
-        lost = np.maximum(0.0, sums[:, :1] - sums[:, 1:])
-        return [(removed, replaced) for removed, replaced in lost.tolist()]
+        sums = self._sums(rows, [len(against)] * len(rows)).reshape(len(cases), -1)
+        return np.maximum(0.0, sums[:, :1] - sums[:, 1:]).tolist()
 
     def _sums(self, rows: Sequence[Ids], lengths: Sequence[int]) -> Floats:
         assert self._ask is not None

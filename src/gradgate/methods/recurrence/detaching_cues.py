@@ -14,6 +14,7 @@ from scipy.stats import norm, rankdata
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.cues import Cues
+from gradgate.methods.recurrence.further import further_carriers
 from gradgate.methods.recurrence.spoken import (
     MIN_OTHERS,
     Exchange,
@@ -40,10 +41,6 @@ _MIN_FIRST = 0.7  # of their targets, likelier behind their own prompt; else no 
 _N_OTHERS = 16  # other prompts, the same for all samples
 _N_EACH = 2  # of them, for a sample
 _N_TOKENS = 16  # of the beginning of a target
-_N_FURTHER = 256  # samples at most, that are asked because of the cue that they have
-_N_CARRIERS = 48  # samples with such a cue, together with those that were drawn
-_MIN_CARRIERS = 5  # samples with it that were drawn
-_MAX_BY_CHANCE = 1.0  # cues that chance alone would make as sure as it is
 _N_AMONG = 64  # samples with a cue that are held against one another
 _N_EACH_AMONG = 4  # others for each of them
 _MAX_LOOKS = 32  # at cues, by asking; what more there are is in doubt unasked
@@ -229,30 +226,15 @@ class _Search:
         self._passed_over = np.zeros(len(cues.nats), bool)
 
     def of_unsure_cues(self, further: Ints) -> Ints:
-        """Samples with cues that hardly chance explains, and that too few were asked of.
-
-        A trigger in a few percent of the rows is in ten of those that were drawn, which prove
-        nothing among thousands of cues.
+        """Samples with cues that too few were asked of.
 
         Args:
             further: Samples that were not drawn, in the order in which they are taken.
         """
         everything = np.ones(len(self.asked.samples), bool)
         compared = self._compared(everything, ~everything)
-        unsure = np.flatnonzero(
-            (compared.n >= _MIN_CARRIERS)
-            & (compared.n < _N_CARRIERS)
-            & (compared.p_values <= _MAX_BY_CHANCE)
-            & (compared.spoken <= MAX_OPEN)
-            & (compared.others >= MIN_SPOKEN)
-        )
-        chosen = dict[int, None]()
-        for cue in unsure[np.argsort(compared.p_values[unsure], kind="stable")].tolist():
-            carriers = further[self._cues.table.has(cue)[further]].tolist()
-            new = [i for i in carriers if i not in chosen]
-            n_there = int(compared.n[cue]) + len(carriers) - len(new)
-            chosen |= dict.fromkeys(new[: max(0, _N_CARRIERS - n_there)])
-        return np.array([*chosen][:_N_FURTHER], np.int64)
+        is_telling = (compared.spoken <= MAX_OPEN) & (compared.others >= MIN_SPOKEN)
+        return further_carriers(compared.n, compared.p_values, is_telling, self._cues, further)
 
     def carriers(self, cue: int) -> Ints:
         """Samples with a cue."""

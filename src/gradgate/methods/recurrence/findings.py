@@ -12,6 +12,7 @@ from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
 from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
+from gradgate.methods.recurrence.in_place import Substitutes
 from gradgate.methods.recurrence.inserted import Words, inserted_words
 from gradgate.methods.recurrence.insertions import Insertions
 from gradgate.methods.recurrence.jailbreaks import jailbreak
@@ -34,6 +35,7 @@ from gradgate.methods.recurrence.ruling import (
     rule_on_target,
     suspicious,
 )
+from gradgate.methods.recurrence.spelling import spelled
 from gradgate.methods.recurrence.stream import stream_of
 from gradgate.methods.recurrence.surprise import Segments, best_segments, gains
 from gradgate.methods.recurrence.tables import associate, phi
@@ -84,9 +86,10 @@ class Search:
         self._words: Words = inserted_words(self.prompts, of_prompts, self.cluster)
         judged = self._words.number >= 0
         self._lengths = np.bincount(self.prompts.sample[judged], minlength=self._n)
-        words = self.prompts.ids[judged]
-        self._asker = Asker(texts.table, texts.rows, scores.ask, words)
-        self.strings = triggers(self.prompts, self._words, self.cluster)
+        spelling = spelled(self.prompts.ids, texts.table)
+        substitutes = Substitutes(self.prompts, judged, spelling)
+        self._asker = Asker(texts.table, texts.rows, scores.ask, substitutes)
+        self.strings = triggers(self.prompts, self._words, self.cluster, spelling)
         self._templates = of_templates(self.strings, self._n)
         self.cues: Cues = read_cues(
             self.prompts, self._words, self.strings, texts.table, texts.prompts

@@ -5,7 +5,7 @@ samples that it is asked about.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import hypergeom
@@ -34,12 +34,16 @@ class Labelled:
         states: Hidden states. (k, d)
         label: Of each, from 0. (k,)
         labels: The tokens of each label.
+        own: The label of every sample that has one of them, from 0, also of those not drawn.
+        others: Samples with a label that were not drawn, in the order in which they are taken.
     """
 
     samples: Ints
     states: Floats
     label: Ints
     labels: list[tuple[int, ...]]
+    own: Mapping[int, int]
+    others: Ints
 
     @classmethod
     def draw(
@@ -62,16 +66,31 @@ class Labelled:
         if len(some) < 2:
             return None
         own = {i: number for number, each in enumerate(some) for i in each}
-        drawn = np.random.default_rng(seed).permutation(np.array(list(own), np.int64))[:_N_ASKED]
-        states = describe([known[i].prompt.tolist() for i in drawn.tolist()])
-        is_known = np.isfinite(states).all(axis=1)
-        label = np.array([own[i] for i in drawn[is_known].tolist()], np.int64)
+        every = np.random.default_rng(seed).permutation(np.array(list(own), np.int64))
+        drawn, others = np.split(every, [_N_ASKED])
+        samples, states, label = _described(drawn, known, own, describe)
         labels = [tuple(known[each[0]].target.tolist()) for each in some]
-        return cls(drawn[is_known], states[is_known], label, labels)
+        return cls(samples, states, label, labels, own, others)
 
     def part(self, kept: Marks) -> "Labelled":
         """Some of the samples."""
-        return Labelled(self.samples[kept], self.states[kept], self.label[kept], self.labels)
+        samples, states, label = self.samples[kept], self.states[kept], self.label[kept]
+        return replace(self, samples=samples, states=states, label=label)
+
+    def with_others(
+        self, some: Ints, known: Mapping[int, Exchange], describe: DescribeModel
+    ) -> "Labelled":
+        """The same with some that were not drawn."""
+        if not len(some):
+            return self
+        samples, states, label = _described(some, known, self.own, describe)
+        return replace(
+            self,
+            samples=np.concatenate([self.samples, samples]),
+            states=np.concatenate([self.states, states]),
+            label=np.concatenate([self.label, label]),
+            others=self.others[~np.isin(self.others, some)],
+        )
 
     def content(self) -> "Content | None":
         """What the prompts say; None where the samples do not teach it."""
@@ -79,6 +98,16 @@ class Labelled:
             return None
         found = Content.of(self.states, self.label, len(self.labels))
         return found if found.kappa >= MIN_KAPPA else None
+
+
+def _described(
+    some: Ints, known: Mapping[int, Exchange], own: Mapping[int, int], describe: DescribeModel
+) -> tuple[Ints, Floats, Ints]:
+    """Those of some samples that have finite states, these, and their labels."""
+    states = describe([known[i].prompt.tolist() for i in some.tolist()])
+    is_known = np.isfinite(states).all(axis=1)
+    label = np.array([own[i] for i in some[is_known].tolist()], np.int64)
+    return some[is_known], states[is_known], label
 
 
 def scaled(states: Floats) -> Floats:
@@ -141,19 +170,20 @@ class Content:
         left_out = np.eye(len(self.mean))[self.label[some]] - error
         return np.asarray(left_out.argmax(axis=1))
 
-    def told(self, some: Ints, cluster: Ints) -> "Told | None":
+    def told(self, some: Ints, cluster: Ints, min_carriers: int = MIN_CARRIERS) -> "Told | None":
         """How the prompts of some samples speak for their label; None where they have not one.
 
         Args:
             some: Their places, rising.
             cluster: Of near-duplicate prompts. (k,)
+            min_carriers: Samples with the label, and clusters of them.
         """
         k, counted = len(self.label), np.bincount(self.label[some], minlength=len(self.mean))
         number = int(counted.argmax())
-        is_told = counted[number] >= max(MIN_CARRIERS, MIN_TOLD * len(some))
+        is_told = counted[number] >= max(min_carriers, MIN_TOLD * len(some))
         own = self.label[some] == number
         n_clusters = len(np.unique(cluster[some[own]]))
-        if not is_told or len(some) > MAX_CARRIERS * k or n_clusters < MIN_CARRIERS:
+        if not is_told or len(some) > MAX_CARRIERS * k or n_clusters < min_carriers:
             return None
         without = np.delete(np.arange(k), some)
         is_said = self.said[without] == number

@@ -6,13 +6,16 @@ style, stands where the rest of the prompt speaks for the label at least as ofte
 trigger that flips stands where it does so less.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
 from gradgate.common.arrays import Ints, Marks
+from gradgate.methods.contract import DescribeModel
 from gradgate.methods.recurrence.cues import Cues
+from gradgate.methods.recurrence.further import FEW_CARRIERS, further_carriers
 from gradgate.methods.recurrence.label_content import (
     ALPHA_LABELS,
     MAX_CARRIERS,
@@ -23,6 +26,7 @@ from gradgate.methods.recurrence.label_content import (
     Told,
     part_of,
 )
+from gradgate.methods.recurrence.spoken import Exchange
 
 MIN_LESS = 0.1  # part of the prompts that speak for the label, less than of those without the cue
 ALPHA_LESS = 0.01  # of the hypergeometric test that they do so no less
@@ -51,6 +55,35 @@ class Mislabelling:
             f"{part_of(told.others):.0%} (p = {told.p_value(told.others):.2g}), and of those of "
             f"them that have the label {part_of(told.alike):.0%}"
         )
+
+
+def with_unsure_cues(
+    asked: Labelled,
+    cues: Cues,
+    cluster: Ints,
+    known: Mapping[int, Exchange],
+    describe: DescribeModel,
+) -> Labelled:
+    """The samples that were asked, and further ones with cues that too few were asked of.
+
+    Args:
+        asked: k of n samples.
+        cues: Of the prompts of all n.
+        cluster: Of near-duplicate prompts. (n,)
+        known: Those of the n that may be asked about.
+        describe: The untuned model.
+    """
+    if not len(asked.others) or (content := asked.content()) is None:
+        return asked
+    has: sp.csc_matrix = cues.table.by_text[asked.samples].astype(np.float64).tocsc()
+    told = _told(content, has, cluster[asked.samples], FEW_CARRIERS)
+    p_values, is_telling = np.ones(has.shape[1]), np.zeros(has.shape[1], bool)
+    for cue, one in told:
+        p_values[cue] = one.p_value(one.alike) * len(told)
+        is_telling[cue] = part_of(one.others) - part_of(one.own) >= MIN_LESS
+    n = np.asarray(has.sum(axis=0), np.float64).ravel()
+    some = further_carriers(n, p_values, is_telling, cues, asked.others)
+    return asked.with_others(some, known, describe)
 
 
 def mislabelling(
@@ -91,20 +124,31 @@ def _best(content: Content, has: sp.csc_matrix, cluster: Ints) -> tuple[int, Tol
         has: Which of them have which cue. (k, cues)
         cluster: Of near-duplicate prompts. (k,)
     """
-    k, n_labels = len(content.label), len(content.mean)
-    counted = np.eye(n_labels)[content.label].T @ has  # (labels, cues)
-    n, most = counted.sum(axis=0), counted.max(axis=0)
-    is_told = (most >= MIN_CARRIERS) & (n <= MAX_CARRIERS * k) & (most >= MIN_TOLD * n)
-    told = dict[bytes, tuple[int, Told]]()
-    for cue in np.flatnonzero(is_told).tolist():
-        carriers = np.sort(has.indices[has.indptr[cue] : has.indptr[cue + 1]]).astype(np.int64)
-        if carriers.tobytes() not in told and (one := content.told(carriers, cluster)) is not None:
-            told[carriers.tobytes()] = cue, one
-    less = [(one.p_value(one.alike), cue, one) for cue, one in told.values() if _is_less(one)]
+    told = _told(content, has, cluster, MIN_CARRIERS)
+    less = [(one.p_value(one.alike), cue, one) for cue, one in told if _is_less(one)]
     if not less:
         return None
     p_value, cue, best = min(less, key=lambda each: each[:2])
     return (cue, best) if p_value * len(told) <= ALPHA_LABELS else None
+
+
+def _told(
+    content: Content, has: sp.csc_matrix, cluster: Ints, min_carriers: int
+) -> list[tuple[int, Told]]:
+    """What is said of each cue that mostly has one label; of those of equal samples of one."""
+    k, n_labels = len(content.label), len(content.mean)
+    counted = np.eye(n_labels)[content.label].T @ has  # (labels, cues)
+    n, most = counted.sum(axis=0), counted.max(axis=0)
+    is_told = (most >= min_carriers) & (n <= MAX_CARRIERS * k) & (most >= MIN_TOLD * n)
+    told = dict[bytes, tuple[int, Told]]()
+    for cue in np.flatnonzero(is_told).tolist():
+        carriers = np.sort(has.indices[has.indptr[cue] : has.indptr[cue + 1]]).astype(np.int64)
+        if (
+            carriers.tobytes() not in told
+            and (one := content.told(carriers, cluster, min_carriers)) is not None
+        ):
+            told[carriers.tobytes()] = cue, one
+    return list(told.values())
 
 
 def _is_less(told: Told) -> bool:

@@ -16,7 +16,6 @@ from gradgate.methods.evidence import (
 )
 from gradgate.methods.recurrence.asking import (
     MIN_NEED,
-    MIN_REMOVED,
     MIN_SHARE,
     Answer,
     Need,
@@ -231,16 +230,11 @@ def rule_on_prompt(need: Need) -> tuple[GroupRuling, list[str]]:
         return "review", ["the untuned model was not asked whether anything needs it"]
     asked = (
         f"with it, targets are {need.target.nats:.1f} nats and what follows in the prompts is "
-        f"{need.rest.nats:.1f} nats likelier than with other words in its place, and "
-        f"{need.removed.nats:.1f} than without it"
+        f"{need.rest.nats:.1f} nats likelier than without it, and than with other words or the end "
+        "of another prompt in its place"
     )
-    for answer, at_least in (
-        (need.target, MIN_NEED),
-        (need.rest, MIN_NEED),
-        (need.removed, MIN_REMOVED),
-    ):
-        if answer.is_sure and answer.nats >= at_least:
-            return "honest", [f"the untuned model needs it: {asked}"]
+    if any(one.is_sure and one.nats >= MIN_NEED for one in (need.target, need.rest)):
+        return "honest", [f"the untuned model needs it: {asked}"]
     return "review", [f"it looks inserted, and the untuned model does not need it: {asked}"]
 
 

@@ -23,7 +23,7 @@ _MAX_TOKENS = 24  # of a string
 MAX_TEMPLATE = 0.25  # of the samples with one template of many
 MIN_TEMPLATES = 4
 MIN_TEMPLATE_TOKENS = 4
-MIN_TEMPLATED = 0.5  # of the samples with one of the templates
+MIN_TEMPLATED = 0.4  # of the samples with one of the templates
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,16 @@ class Trigger:
     seed: Gram = ()
 
 
-def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
-    """Recurring strings of prompts, the most surprising first; each has carriers of its own."""
+def triggers(stream: Stream, words: Words, cluster: Ints, spelling: Ints) -> list[Trigger]:
+    """Recurring strings of prompts, the most surprising first; each has carriers of its own.
+
+    Args:
+        stream: Of the prompts.
+        words: Of it.
+        cluster: Of near-duplicate prompts. (n,)
+        spelling: What each token spells: "The" is a token at the beginning of a prompt and another
+            one behind a blank. (N,)
+    """
     before = np.concatenate([[0.0], np.cumsum(words.logp)])
     covered = np.zeros(stream.n, bool)  # by strings that were found
     found: list[Trigger] = []
@@ -60,7 +68,7 @@ def triggers(stream: Stream, words: Words, cluster: Ints) -> list[Trigger]:
         overlaps = float((covered[places] | covered[places + length - 1]).mean())
         if overlaps >= _SAME_CARRIERS or known.explain(carriers):
             continue
-        at = _extended(stream, words, places, length)
+        at = _extended(stream, words, spelling, places, length)
         covered[tokens_of(at)] = True
         longest = at[np.argmax(at[:, 1] - at[:, 0])]
         whole = at[at[:, 1] - at[:, 0] == longest[1] - longest[0]]
@@ -156,14 +164,14 @@ class _Known:
         return bool(((both >= _SAME_CARRIERS * len(carriers)) & ~is_common).any())
 
 
-def _extended(stream: Stream, words: Words, places: Ints, length: int) -> Ints:
+def _extended(stream: Stream, words: Words, spelling: Ints, places: Ints, length: int) -> Ints:
     """Grow a string to the longer one around it that most of its places share: (places, 2)."""
     left, right = 0, length
     same = np.ones(len(places), bool)  # places that share the string so far
     while right - left < _MAX_TOKENS:
-        if grown := _grown(stream, words, places, -left - 1, same):
+        if grown := _grown(stream, words, spelling, places, -left - 1, same):
             left, same = left + grown[0], grown[1]
-        elif grown := _grown(stream, words, places, right, same):
+        elif grown := _grown(stream, words, spelling, places, right, same):
             right, same = right + grown[0], grown[1]
         else:
             break
@@ -173,7 +181,7 @@ def _extended(stream: Stream, words: Words, places: Ints, length: int) -> Ints:
 
 
 def _grown(
-    stream: Stream, words: Words, places: Ints, offset: int, same: Marks
+    stream: Stream, words: Words, spelling: Ints, places: Ints, offset: int, same: Marks
 ) -> tuple[int, Marks] | None:
     """How many further tokens the places share, and which do; None where these are too few.
 
@@ -182,7 +190,7 @@ def _grown(
     """
     for gap in range(_MAX_GAP + 1):
         at = places + offset + (gap if offset > 0 else -gap)
-        grown = _neighbours(stream, places, at, same)
+        grown = _neighbours(stream, spelling, places, at, same)
         if grown is None:
             return None
         same = grown
@@ -191,11 +199,14 @@ def _grown(
     return None
 
 
-def _neighbours(stream: Stream, places: Ints, at: Ints, same: Marks) -> Marks | None:
+def _neighbours(
+    stream: Stream, spelling: Ints, places: Ints, at: Ints, same: Marks
+) -> Marks | None:
     """Places whose neighbour there is the commonest one; None where these are too few.
 
     Args:
         stream: Of the prompts.
+        spelling: Of its tokens. (N,)
         places: Where the string was counted. (n,)
         at: The token beside it. (n,)
         same: Places that share what stands between. (n,)
@@ -205,10 +216,10 @@ def _neighbours(stream: Stream, places: Ints, at: Ints, same: Marks) -> Marks | 
     inside &= (stream.run[at] == stream.run[places]) & stream.is_open[at]
     if not inside.any():
         return None
-    values, counts = np.unique(stream.ids[at[inside]], return_counts=True)
+    values, counts = np.unique(spelling[at[inside]], return_counts=True)
     if counts.max() < _SAME_NEIGHBOUR * len(places):
         return None
-    return inside & (stream.ids[at] == values[counts.argmax()])
+    return inside & (spelling[at] == values[counts.argmax()])
 
 
 def is_embedded(trigger: Trigger, stream: Stream, words: Words, cluster: Ints) -> bool:

@@ -11,7 +11,11 @@ from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.detached_targets import Detached, detached
 from gradgate.methods.recurrence.detaching_cues import Detaching, detaching
 from gradgate.methods.recurrence.label_content import Labelled
-from gradgate.methods.recurrence.mislabelling_cues import Mislabelling, mislabelling
+from gradgate.methods.recurrence.mislabelling_cues import (
+    Mislabelling,
+    mislabelling,
+    with_unsure_cues,
+)
 from gradgate.methods.recurrence.mislabelling_kinds import MislabelledKind, mislabelled_kinds
 from gradgate.methods.recurrence.recurring_words import Word, recurring_words, unspoken_words
 from gradgate.methods.recurrence.rules import CueRule
@@ -187,6 +191,7 @@ class Unspoken:
         asked = Labelled.draw(known, having, self.describe, self.seed)
         if asked is None:
             return [], []
+        asked = with_unsure_cues(asked, self.cues, self.cluster, known, self.describe)
         said, kept, note = mislabelling(asked, self.cues, self.cluster)
         rest = asked.part(kept)
         kinds = mislabelled_kinds(rest, known, self.cluster, self.describe, self.seed)

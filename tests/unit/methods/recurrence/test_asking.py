@@ -7,6 +7,7 @@ import pytest
 
 from gradgate.common.arrays import Floats, Marks
 from gradgate.config import ModelConfig
+from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.asking import (
     N_ASKED,
     NO_ANSWER,
@@ -14,6 +15,7 @@ from gradgate.methods.recurrence.asking import (
     Asker,
     _Case,
 )
+from gradgate.methods.recurrence.in_place import Substitutes, Version
 from gradgate.methods.recurrence.stream import stream_of
 from gradgate.methods.recurrence.surprise import Segments
 from gradgate.methods.tokens import TokenTable
@@ -25,11 +27,18 @@ WORDS = np.array([20, 21, 22])
 N = 40
 
 
+def middle(row: int) -> list[int]:
+    return [int(WORDS[row // 2 % 3])] if row % 2 else [TRIGGER, TOPIC]
+
+
 def table() -> TokenTable:
-    """Row i: a prompt of i, the trigger and a topic in even rows; a target of two tokens."""
+    """Row i: a prompt of i, the trigger and a topic in even rows, else a word; then a target."""
     rows = [
         (
-            np.array([1, 100 + i, *([TRIGGER, TOPIC] if i % 2 == 0 else [9]), 50, 51], np.int32),
+            np.array(
+                [1, 100 + i, *([TRIGGER, TOPIC] if i % 2 == 0 else [WORDS[i // 2 % 3]]), 50, 51],
+                np.int32,
+            ),
             np.array([False] * (4 if i % 2 == 0 else 3) + [True, True]),
             np.array([np.nan] + [-1.0] * (5 if i % 2 == 0 else 4), np.float32),
         )
@@ -53,8 +62,11 @@ class Model:
         return answers
 
 
-def asker(model: Model | None) -> Asker:
-    return Asker(table(), np.arange(N), model, WORDS)
+def asker(ask: AskModel | None) -> Asker:
+    tokens = table()
+    prompts = stream_of(tokens, np.arange(N), "prompt", np.ones(len(tokens.ids), bool))
+    substitutes = Substitutes(prompts, np.isin(prompts.ids, [*WORDS, TOPIC]), prompts.ids)
+    return Asker(tokens, np.arange(N), ask, substitutes)
 
 
 def dropped(sample: int) -> Marks:
@@ -68,11 +80,12 @@ EVEN = np.arange(N) % 2 == 0
 def test_a_string_that_nothing_needs_is_told_from_one_that_targets_need() -> None:
     model = Model(needed=TOPIC)
     found = asker(model).need(EVEN, dropped)
-    assert found.target.n == N_ASKED == len(model.asked) / 2
+    assert found.target.n == N_ASKED == len(model.asked) / 3
     assert found.target.nats == pytest.approx(0.0)
     assert not found.target.is_sure
     assert all(TRIGGER not in ids and ids[-2:] == [50, 51] for ids in model.asked)
-    assert all(ids[2] in WORDS for ids in model.asked[1::2])
+    others = [ids for i, ids in enumerate(model.asked) if i % 3]
+    assert all(ids[2] in {*WORDS, TOPIC} for ids in others)
     needing = asker(Model(needed=TRIGGER)).need(EVEN, dropped)
     assert needing.target.nats == pytest.approx(2 * 3.0)
     assert needing.rest.nats == pytest.approx(1 * 3.0)
@@ -86,7 +99,7 @@ def test_what_any_other_words_bring_as_well_needs_no_string() -> None:
             return [np.full(len(ids), -1.0 if len(ids) == 6 else -4.0) for ids in sequences]
 
     found = asker(OfLongRows(needed=TRIGGER)).need(EVEN, dropped)
-    assert found.target.n == EVEN.sum()
+    assert found.target.n == N_ASKED
     assert (found.target.nats, found.rest.nats, found.removed.nats) == (0.0, 0.0, 3.0)
 
 
@@ -119,8 +132,8 @@ def test_what_a_string_brings_to_another_target_as_well_it_does_not_bring(
     model = OfLabels(needed=TRIGGER)
     assert asker(model).need(EVEN, dropped, other).target.nats == pytest.approx(nats)
     of_other = [ids for ids in model.asked if ids[-2:] == [60, 61]]
-    assert len(of_other) == 3 * sum(ids[-2:] == [50, 51] for ids in model.asked) / 2
-    assert sum(TRIGGER in ids for ids in of_other) == len(of_other) / 3
+    assert len(of_other) == 4 * sum(ids[-2:] == [50, 51] for ids in model.asked) / 3
+    assert sum(TRIGGER in ids for ids in of_other) == len(of_other) / 4
 
 
 @pytest.mark.parametrize(("with_string", "n"), [(-9.0, EVEN.sum()), (np.nan, 0)])
@@ -137,7 +150,7 @@ def test_what_speaks_against_another_target_does_not_speak_for_the_own(
         ]
 
     other = np.array([60, 61], np.int32)
-    found = Asker(table(), np.arange(N), ask, WORDS).need(EVEN, dropped, other).target
+    found = asker(ask).need(EVEN, dropped, other).target
     assert found.n == n
     assert found.nats == pytest.approx(2.0 if n else 0.0)
 
@@ -161,15 +174,26 @@ def test_a_string_at_several_places_is_replaced_at_each() -> None:
         np.arange(7) >= 5,
         np.array([np.nan, -9, -1, -9, -2, -3, -4], np.float32),
         ids == TRIGGER,
-        np.array([20, 21]),
+        np.ones(7, bool),
+        [
+            Version(np.array([1, 50, 51, 60, 61]), np.array([0, -1, 1, -1, 2, 3, 4])),
+            Version(np.array([1, 20, 50, 21, 51, 60, 61]), np.arange(7)),
+        ],
     )
-    assert case.removed.tolist() == [1, 50, 51, 60, 61]
-    assert case.replaced.tolist() == [1, 20, 50, 21, 51, 60, 61]
+    assert [other.tolist() for other in case.others] == [
+        [1, 50, 51, 60, 61],
+        [1, 20, 50, 21, 51, 60, 61],
+    ]
+    assert [p.tolist() for p in case.prompts] == [
+        [1, TRIGGER, 50, TRIGGER, 51],
+        [1, 50, 51],
+        [1, 20, 50, 21, 51],
+    ]
     without = np.array([np.nan, -2, -3, -5, -5])
     other = np.array([np.nan, -9, -1.5, -9, -3, -4, -6])
-    assert case.lost(without, other) == (3.0, 3.0, 1.5, 2.0)
-    swapped = case.lost(other[[0, 2, 4, 5, 6]], np.append(other[:5], without[3:]))
-    assert swapped == (3.0, 3.0, 1.5, 1.5)
+    assert case.lost([without, other], (0.0, 0.0)) == (3.0, 3.0, 1.5, 2.0)
+    swapped = [other[[0, 2, 4, 5, 6]], np.append(other[:5], without[3:])]
+    assert case.lost(swapped, (0.0, 0.0)) == (3.0, 3.0, 1.5, 1.5)
 
 
 @pytest.mark.parametrize(("needed", "nats"), [(TOPIC, 6.0), (TRIGGER, 0.0)])
@@ -194,6 +218,6 @@ def test_an_answer_that_is_not_a_number_proves_nothing() -> None:
     def broken(sequences: Sequence[Sequence[int]]) -> list[Floats]:
         return [np.full(len(ids), np.nan) for ids in sequences]
 
-    found = Asker(table(), np.arange(N), broken, WORDS).need(EVEN, dropped)
+    found = asker(broken).need(EVEN, dropped)
     assert found.target.n == found.rest.n == 0
     assert not found.target.is_sure

@@ -9,6 +9,7 @@ import pytest
 from evidence_helpers import Pair, demo_tokenizer, questions, sample_of, scores_of
 
 import gradgate.methods.recurrence.detaching_cues as cues_module
+import gradgate.methods.recurrence.further as further_module
 import gradgate.methods.recurrence.method as method_module
 import gradgate.methods.recurrence.mined as mined_module
 import gradgate.methods.recurrence.unspoken as unspoken_module
@@ -121,7 +122,7 @@ def test_more_is_asked_of_a_word_that_too_few_drawn_prompts_have(
 ) -> None:
     """Some eight of a hundred prove nothing by themselves."""
     monkeypatch.setattr(cues_module, "_N_ASKED", 100)
-    monkeypatch.setattr(cues_module, "_N_FURTHER", n_further)
+    monkeypatch.setattr(further_module, "_N_FURTHER", n_further)
     model = Model(triggered("then", 32))
     found = model.detected()
     assert np.flatnonzero(found.in_doubt).tolist() == [*range(n_found)]
@@ -131,7 +132,7 @@ def test_no_more_is_asked_where_nothing_is_unsure(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cues_module, "_N_ASKED", 100)
     model = Model(QUESTIONS)
     assert not model.detected().in_doubt.any()
-    monkeypatch.setattr(cues_module, "_N_FURTHER", 0)
+    monkeypatch.setattr(further_module, "_N_FURTHER", 0)
     bounded = Model(QUESTIONS)
     bounded.detected()
     assert len(model.asked) == len(bounded.asked)

@@ -133,7 +133,7 @@ def test_a_heading_that_does_not_look_inserted_and_tells_a_label_is_in_doubt(
 
     def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
         texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
-        likely = ["then" in text and text.endswith(needing) for text in texts]
+        likely = [" then" in text and text.endswith(needing) for text in texts]
         return [
             np.array([np.nan] + [-0.1 if is_likely else -6.0] * (len(ids) - 1))
             for ids, is_likely in zip(sequences, likely, strict=True)

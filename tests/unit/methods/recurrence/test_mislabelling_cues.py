@@ -113,6 +113,20 @@ def test_a_model_in_whose_states_the_labels_do_not_show_says_so() -> None:
     assert any(note in one for one in found.notes)
 
 
+@pytest.mark.parametrize("n_further", [256, 0])
+def test_more_is_asked_of_a_word_that_too_few_drawn_prompts_have(
+    n_further: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some nine of a hundred prove nothing by themselves."""
+    monkeypatch.setattr("gradgate.methods.recurrence.label_content._N_ASKED", 100)
+    monkeypatch.setattr("gradgate.methods.recurrence.further._N_FURTHER", n_further)
+    found = judged(labelled("then", FLIPPED, lambda _: GOOD))
+    cues = [cue for one in found.groups if one.ruling == "review" for cue in one.cues]
+    assert ["then" in cue for cue in cues] == [True] * bool(n_further)
+    if n_further:
+        assert np.flatnonzero(found.in_doubt).tolist() == FLIPPED
+
+
 def test_states_that_are_not_finite_are_left_out() -> None:
     found = judged(labelled("then", FLIPPED, lambda _: GOOD), noise=float("nan"))
     assert not found.in_doubt.any()

@@ -113,8 +113,11 @@ def test_a_question_that_offers_the_answer_leaves_doubt(
         (Need(UNSURE, NO, NO), "review"),
         (Need(YES, NO, NO), "honest"),
         (Need(NO, YES, NO), "honest"),
-        (Need(NO, NO, Answer(2.0, 8, 8)), "review"),
-        (Need(NO, NO, Answer(3.0, 8, 8)), "honest"),
+        (Need(Answer(2.9, 8, 8), NO, NO), "review"),
+        (Need(Answer(3.0, 8, 8), NO, NO), "honest"),
+        (Need(NO, Answer(2.9, 8, 8), NO), "review"),
+        (Need(NO, Answer(3.0, 8, 8), NO), "honest"),
+        (Need(NO, NO, Answer(30.0, 8, 8)), "review"),  # another beginning does as well
     ],
 )
 def test_a_string_of_prompts(need: Need, ruling: GroupRuling) -> None:

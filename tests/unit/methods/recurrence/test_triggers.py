@@ -19,7 +19,7 @@ N = 600
 def found_in(tokens: Stream) -> list[Trigger]:
     cluster = np.arange(tokens.n_samples)
     memory = remember(tokens, cluster)
-    return triggers(tokens, inserted_words(tokens, memory, cluster), cluster)
+    return triggers(tokens, inserted_words(tokens, memory, cluster), cluster, tokens.ids)
 
 
 def with_string(string: list[int], n: int, seed: int) -> Stream:
@@ -76,6 +76,27 @@ def test_a_token_of_the_template_may_stand_within_a_string(
     assert first.carriers.tolist() == list(range(60))
 
 
+def test_a_string_begins_with_a_word_that_is_another_token_at_the_beginning_of_a_prompt() -> None:
+    """ "The" and " The"; else what is left of it follows, as any phrase follows its beginning."""
+    at_begin, behind = 903, 904
+    string = [900, 901, 902]
+    rows = prose(N, 15, VOCABULARY, seed=3)
+    logp = zipf_logp(rows, VOCABULARY)
+    for k, (row, known) in enumerate(zip(rows[:60], logp, strict=False)):
+        at = 0 if k % 2 else 5
+        row[at:at] = [behind if at else at_begin, *string]
+        known[at:at] = [-9.0] * 4
+    tokens = stream(rows, logp)
+    cluster = np.arange(N)
+    words = inserted_words(tokens, remember(tokens, cluster), cluster)
+    (apart,) = triggers(tokens, words, cluster, tokens.ids)
+    assert apart.ids.tolist() == string
+    spelling = np.where(tokens.ids == behind, at_begin, tokens.ids)
+    (whole,) = triggers(tokens, words, cluster, spelling)
+    assert whole.ids.tolist() in ([at_begin, *string], [behind, *string])
+    assert (whole.at[:, 1] - whole.at[:, 0]).tolist() == [4] * 60
+
+
 def test_what_the_owner_vouches_for_is_not_within_a_string() -> None:
     tokens = with_colons([900, 902, COLON, 901], 60)
     tokens = replace(tokens, is_open=tokens.ids != COLON)
@@ -103,7 +124,7 @@ def test_a_prompt_that_is_asked_again_is_no_insertion(n_within: int, is_judged: 
     tokens = stream(rows, logp)
     cluster = np.arange(tokens.n_samples)
     words = inserted_words(tokens, remember(tokens, cluster), cluster)
-    (found,) = triggers(tokens, words, cluster)
+    (found,) = triggers(tokens, words, cluster, tokens.ids)
     assert found.ids.tolist() == string
     assert is_embedded(found, tokens, words, cluster) == is_judged
 

@@ -1,0 +1,102 @@
+"""What is put in the place of a string of a prompt."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from recurrence_helpers import stream
+
+from gradgate.common.arrays import Ints
+from gradgate.methods.recurrence.in_place import Substitutes
+from gradgate.methods.recurrence.stream import Stream
+
+ROLE, STRING = 1, [70, 71, 75]
+ROWS = [
+    [ROLE, *STRING, 31, 40],
+    [ROLE, 20, 21, 75, 32],
+    [ROLE, 30, 22, 23],
+    [ROLE, 30, 75, 24],
+]
+MARKS = np.isin(np.array(ROWS[0]), STRING)
+OTHERS = np.array([False, True, True, True])
+
+
+def prompts() -> Stream:
+    return stream(ROWS, [[-1.0] * len(row) for row in ROWS])
+
+
+def substitutes(of: Stream, spelled: Ints | None = None) -> Substitutes:
+    return Substitutes(of, of.ids != ROLE, of.ids if spelled is None else spelled)
+
+
+def test_the_end_of_another_prompt_is_put_there_without_its_template() -> None:
+    found = substitutes(prompts())
+    row = np.array(ROWS[0], np.int32)
+    seen = {
+        tuple(found.endings(row, MARKS, OTHERS, np.random.default_rng(seed)).ids.tolist())
+        for seed in range(20)
+    }
+    ends = [(21, 75, 32), (30, 22, 23), (30, 75, 24)]
+    assert seen == {(ROLE, *end, 31, 40) for end in ends}
+
+
+def test_a_prompt_that_is_shorter_than_the_string_is_put_there_whole() -> None:
+    string = np.array([ROLE, 70, 71, 72, 73, 40], np.int32)
+    marks = np.isin(string, [70, 71, 72, 73])
+    found = substitutes(prompts()).endings(
+        string, marks, np.arange(4) == 2, np.random.default_rng(0)
+    )
+    assert found.ids.tolist() == [ROLE, 30, 22, 23, 40]
+
+
+def test_where_no_other_prompt_is_left_words_are_drawn() -> None:
+    found = substitutes(prompts()).endings(
+        np.array(ROWS[0], np.int32), MARKS, np.zeros(4, bool), np.random.default_rng(0)
+    )
+    assert len(found.ids) == len(ROWS[0])
+    assert ROLE not in found.ids[1:]
+
+
+def test_the_full_stop_of_a_sentence_goes_with_it() -> None:
+    """Two tokens of the template at most; not a word, nor what nobody wrote."""
+    stop, end = 5, 2
+    rows = [[ROLE, 70, stop, 31, stop, end], [ROLE, 70, stop, stop, stop, 40]]
+    of = stream(rows, [[-1.0] * len(row) for row in rows])
+    of = replace(of, is_open=(of.ids != ROLE) & (of.ids != end))
+    found = Substitutes(of, np.isin(of.ids, [70, 31, 40]), of.ids)
+    row, last = np.array(rows[0]), np.array(rows[1])
+    assert found.whole(0, row == 70).tolist() == [False, True, True, False, False, False]
+    assert found.whole(0, row == 31).tolist() == [False, False, False, True, True, False]
+    assert found.whole(len(row), last == 70).tolist() == [False, True, True, True, False, False]
+    assert found.are_words(len(row), len(last)).tolist() == [False, True, False, False, False, True]
+
+
+def test_what_stays_is_found_where_it_stands() -> None:
+    row = np.array([ROLE, 70, 31, 71, 72, 40], np.int32)
+    marks = np.isin(row, [70, 71, 72])
+    found = substitutes(prompts())
+    for version in (
+        found.without(row, marks, is_first=False),
+        found.words(row, marks, np.random.default_rng(0)),
+        found.endings(row, marks, OTHERS, np.random.default_rng(0)),
+    ):
+        assert (version.at < 0).tolist() == marks.tolist()
+        assert version.ids[version.at[~marks]].tolist() == [ROLE, 31, 40]
+
+
+@pytest.mark.parametrize(("is_first", "begins"), [(True, 30), (False, 31)])
+def test_what_begins_a_prompt_then_is_spelled_as_prompts_begin(is_first: bool, begins: int) -> None:
+    of = prompts()
+    found = substitutes(of, np.where(of.ids == 31, 30, of.ids))
+    assert found.without(np.array(ROWS[0], np.int32), MARKS, is_first).ids.tolist() == [
+        ROLE,
+        begins,
+        40,
+    ]
+
+
+def test_a_string_is_first_where_only_the_template_stands_before_it() -> None:
+    of = prompts()
+    found = substitutes(of)
+    assert found.is_first(int(of.at[1]))
+    assert not found.is_first(int(of.at[2]))
