@@ -1,5 +1,7 @@
 """A person decides on rows of a run, and the run goes on: nothing is read or scored again."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -30,12 +32,18 @@ def approve(request: ApproveRequest) -> State[Any]:
     on the accepted rows. The states are those of gated-finetune; Failed when nothing was decided.
     """
     try:
-        earlier = earlier_run(request.run)
+        revoked = None if request.revoked is None else Path(request.revoked)
+        earlier = earlier_run(request.run, revoked)
         config = config_of(earlier)
         if request.action is not None:
-            choice = request.choice
             record_decision(
-                request.run, choice, request.action, request.by, request.reason, request.pattern
+                request.run,
+                revoked,
+                request.choice,
+                request.action,
+                request.by,
+                request.reason,
+                request.pattern,
             )
         return _gone_on(earlier, config)
     except GradgateError as error:
@@ -43,7 +51,7 @@ def approve(request: ApproveRequest) -> State[Any]:
 
 
 def _gone_on(earlier: EarlierRun, config: GateConfig) -> State[Any]:
-    run = open_flow_run(config)
+    run = replace(open_flow_run(config), until=earlier.expires)
     if isinstance(config, GatedFinetuneConfig):
         with errors_recorded(run, config):
             check_finetuning(config)

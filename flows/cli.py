@@ -86,6 +86,7 @@ def _approve(
     drop: bool = False,
     withdraw: bool = False,
     pattern: bool = False,
+    revoked: str | None = None,
     exit_zero: bool = False,
 ) -> int:
     """Decide on groups or rows of a run, and go on with it; without a decision, only go on.
@@ -104,6 +105,8 @@ def _approve(
         withdraw: Take back what the same person has said of them.
         pattern: With --keep and --group: this pattern is ours, so that new rows of such a group
             are kept, too. An attacker who knows it can hide in it.
+        revoked: File with digests of attestations and ids of keys that no longer hold; the one
+            beside the gate's key that ends in .revoked when absent.
         exit_zero: Report only: a verdict other than pass exits 0 too.
     """
     from flows.approve import approve
@@ -119,6 +122,7 @@ def _approve(
         "by": by,
         "reason": reason,
         "pattern": pattern,
+        "revoked": revoked,
     }
     request = check_config(given, ApproveRequest, None)
     with _ready_to_run(), end_not_on_console():

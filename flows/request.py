@@ -43,6 +43,13 @@ class ApproveRequest(Section):
         description="With groups to keep: also keep new rows of such a group, in later runs. An "
         "attacker who knows it can hide in it.",
     )
+    revoked: str | None = Field(
+        None,
+        min_length=1,
+        title="Revoked",
+        description="File with digests of attestations and ids of keys that no longer hold; empty: "
+        "the one beside the gate's key that ends in .revoked.",
+    )
 
     @property
     def choice(self) -> Choice:

@@ -1,12 +1,15 @@
 """Decide on rows of an earlier run, and find what is needed to go on with it."""
 
 import logging
+from functools import partial
+from pathlib import Path
 
 from prefect import task
 from securesystemslib.signer import CryptoSigner
 
 from gradgate.approvals.record import Action
 from gradgate.attest.approving import Choice, EarlierRun, find_run, open_run, record
+from gradgate.attest.verification import revoked_by_operator
 from gradgate.common.redaction import HIDDEN
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import AttestationConfig, check_config
@@ -22,9 +25,10 @@ from tasks.signing import signer_of
 logger = logging.getLogger("gradgate.tasks")
 
 
-def earlier_run(name: str) -> EarlierRun:
+def earlier_run(name: str, revoked: Path | None = None) -> EarlierRun:
     """A run whose files are those of its verdict; no task, for it holds the gate's key."""
-    return open_run(find_run(name), _signer)
+    find_revoked = partial(revoked_by_operator, key=None, revoked=revoked)
+    return open_run(find_run(name), _signer, find_revoked)
 
 
 def _signer(config: AttestationConfig) -> CryptoSigner | None:
@@ -50,10 +54,16 @@ def config_of(earlier: EarlierRun) -> GateConfig:
 
 @task(**OPTIONS)
 def record_decision(
-    run: str, choice: Choice, action: Action, by: str, reason: str, pattern: bool
+    run: str,
+    revoked: Path | None,
+    choice: Choice,
+    action: Action,
+    by: str,
+    reason: str,
+    pattern: bool,
 ) -> None:
     """Write a decision into the log."""
-    for entry, digest in record(earlier_run(run), choice, action, by, reason, pattern):
+    for entry, digest in record(earlier_run(run, revoked), choice, action, by, reason, pattern):
         logger.info("%s %s by %s: entry %s", entry.action, entry.chosen, entry.by, digest)
 
 

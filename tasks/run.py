@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from gradgate.common.processes import Process
@@ -20,11 +21,13 @@ class GateRun:
         folder: It exists once the run is over and published; until then there is its `part`.
         tracked: The run in MLflow.
         flow_run: Id of the flow run in Prefect.
+        until: When the attestation expires of the run that this one goes on with.
     """
 
     folder: RunFolder
     tracked: TrackedRun
     flow_run: str | None = None
+    until: datetime | None = None
 
 
 def runs_dir() -> Path:

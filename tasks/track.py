@@ -145,7 +145,7 @@ def publish(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
 
 def _attest(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
     """Write attestation.json; that it cannot be written is no reason to keep an error quiet."""
-    facts = Facts(run.folder.path.name, run.tracked.run_id, run.flow_run)
+    facts = Facts(run.folder.path.name, run.tracked.run_id, run.flow_run, until=run.until)
     try:
         signer = signer_of(config.attestation)
         write_attestation(run.folder.part, config, verdict, signer, facts)

@@ -16,6 +16,7 @@ from flows.approve import approve
 from flows.gate import gate
 from flows.gated_finetune import gated_finetune
 from flows.request import ApproveRequest
+from gradgate.attest.envelope import read_envelope
 from gradgate.cli.main import main
 from gradgate.common.redaction import redacted
 from gradgate.config import (
@@ -58,7 +59,7 @@ def test_from_a_review_to_the_next_night(
         "policy": POLICY,
         "detection": DETECTION,
         "approvals": ApprovalsConfig(who=["Ada"]),
-        "attestation": AttestationConfig(key=str(tmp_path / "key"), required=True),
+        "attestation": AttestationConfig(key=str(tmp_path / "key"), required=True, valid_days=30),
     }
     behind = {"finetune": QUICK, "adapter_test": AdapterTestConfig(enabled=False)}
     first = gated_finetune(finetune_config(source, **sections, **behind), return_state=True)
@@ -80,6 +81,14 @@ def test_from_a_review_to_the_next_night(
     assert refused.name == "Failed"
     assert "'Eve' may not decide" in str(refused.message)
     assert not (state / "audit" / "log.jsonl").exists()
+
+    # What was taken back is not gone on with, and decides nothing.
+    digest = read_envelope(earlier / "attestation.json").digest
+    (tmp_path / "other.revoked").write_text(f"{digest} a wrong source")
+    listed = {"by": "Ada", "revoked": str(tmp_path / "other.revoked")}
+    refused = approve(asked.model_copy(update=listed), return_state=True)
+    assert f"the attestation {digest} is revoked" in str(refused.message)
+    assert not (state / "audit" / "log.jsonl").exists()
     source.unlink()  # nobody reads it again
     decided = asked.model_copy(update={"by": "Ada"})
     ended = approve(decided, return_state=True)
@@ -94,6 +103,7 @@ def test_from_a_review_to_the_next_night(
     )
     assert f"| Attestation | {found.digest} |" in (folder / "adapter" / "README.md").read_text()
     assert [one.by for one in found.predicate.approvals] == ["Ada"]
+    assert found.predicate.expires == run.expires
     runs = {run.info.run_id: run for run in mlflow_runs(state)}
     own = runs[json.loads((folder / "run.json").read_text())["run_id"]]
     assert own.data.tags["gradgate.goes_on_with"] == earlier.name

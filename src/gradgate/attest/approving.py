@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ from securesystemslib.signer import CryptoSigner
 from gradgate.approvals.log import Draft, Keys, append
 from gradgate.approvals.record import Action, Entry, GroupEvidence
 from gradgate.attest.errors import NotVerifiedError
-from gradgate.attest.verification import opened, read_predicate, refused_by_time
+from gradgate.attest.verification import (
+    opened,
+    read_predicate,
+    refused_by_list,
+    refused_by_time,
+)
 from gradgate.common.files import file_sha256
 from gradgate.common.parquet import batches
 from gradgate.common.run_folder import RunFolder, flag_column, is_scored
@@ -28,6 +34,7 @@ _AGAIN = "run the gate again"
 _MAX_NAME, _MAX_REASON = 200, 4_000  # characters
 _BATCH_ROWS = 8_192
 FindSigner = Callable[[AttestationConfig], CryptoSigner | None]
+FindRevoked = Callable[[AttestationConfig], frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class EarlierRun:
         verdict_sha256: Of the file of the verdict.
         signer: Of the gate.
         keys: By which the log of decisions has to be signed.
+        expires: When its attestation does, which one that goes on with it does not outlive.
     """
 
     folder: RunFolder
@@ -51,6 +59,7 @@ class EarlierRun:
     verdict_sha256: str
     signer: CryptoSigner | None
     keys: Keys
+    expires: datetime | None
 
     def require_file(self, name: str, path: Path) -> None:
         """Check that a file is what the verdict rests on.
@@ -92,17 +101,18 @@ def find_run(name: str) -> RunFolder:
     )
 
 
-def open_run(folder: RunFolder, find_signer: FindSigner) -> EarlierRun:
+def open_run(folder: RunFolder, find_signer: FindSigner, find_revoked: FindRevoked) -> EarlierRun:
     """Check a run's attestation, verdict and files, and that people may decide on it.
 
     Args:
         folder: Of the run.
         find_signer: Finds the gate's key.
+        find_revoked: Finds what no longer holds.
 
     Raises:
         ConfigError: The folder is of no run, or of one that nobody can decide on, or a key is
             missing.
-        DataError: The files are not those of the verdict.
+        DataError: The files are not those of the verdict, or its attestation no longer holds.
     """
     if not folder.attestation.is_file() or not folder.verdict.is_file():
         raise ConfigError(
@@ -111,7 +121,7 @@ def open_run(folder: RunFolder, find_signer: FindSigner) -> EarlierRun:
             "`gradgate detect` are put back by `gradgate restore`"
         )
     try:
-        run = _checked(folder, find_signer)
+        run = _checked(folder, find_signer, find_revoked)
     except NotVerifiedError as error:
         raise DataError(f"{folder.attestation}: {error}; {_AGAIN}") from error
     _require_decidable(run)
@@ -120,7 +130,7 @@ def open_run(folder: RunFolder, find_signer: FindSigner) -> EarlierRun:
     return run
 
 
-def _checked(folder: RunFolder, find_signer: FindSigner) -> EarlierRun:
+def _checked(folder: RunFolder, find_signer: FindSigner, find_revoked: FindRevoked) -> EarlierRun:
     sealed = opened(folder.attestation)
     predicate = read_predicate(sealed)
     known = {k: v for k, v in predicate.settings.items() if k in GateConfig.model_fields}
@@ -133,16 +143,19 @@ def _checked(folder: RunFolder, find_signer: FindSigner) -> EarlierRun:
             f"{folder.attestation} is signed, and there is no key to check that by; name the "
             "gate's key (GRADGATE_SIGNING_KEY)"
         )
-    if own and sealed.signed_by(own) is None:
+    signed_by = sealed.signed_by(own) if own else None
+    if own and signed_by is None:
         raise NotVerifiedError([f"it is not signed by {', '.join(own)}"])
-    if refusals := refused_by_time(predicate):
+    revoked = find_revoked(config.attestation)
+    refusals = [*refused_by_time(predicate), *refused_by_list(sealed, signed_by, revoked)]
+    if refusals:
         raise NotVerifiedError(refusals)
     digest = hashlib.sha256(folder.verdict.read_bytes()).hexdigest()
     if digest != predicate.verdict_sha256:
         raise NotVerifiedError(["verdict.json is another one than it says"])
     verdict = load_verdict(folder.verdict)
-    keys = keys_of(config, signer)
-    return EarlierRun(folder, config, predicate.settings, verdict, digest, signer, keys)
+    keys, expires = keys_of(config, signer), predicate.expires
+    return EarlierRun(folder, config, predicate.settings, verdict, digest, signer, keys, expires)
 
 
 def _require_decidable(run: EarlierRun) -> None:

@@ -37,12 +37,14 @@ class Facts:
         mlflow: Id of the run in MLflow.
         prefect: Id of the flow run.
         model_digest_of: Whether the model was digested by its files, or as it lay in memory.
+        until: When the attestation expires of the run that this one goes on with.
     """
 
     folder: str | None = None
     mlflow: str | None = None
     prefect: str | None = None
     model_digest_of: Literal["files", "memory"] = "files"
+    until: datetime | None = None
 
 
 def run_attested_gate(
@@ -108,13 +110,13 @@ def _predicate(
     run: RunFolder, config: GateConfig, verdict: Verdict, signer: CryptoSigner | None, facts: Facts
 ) -> Predicate:
     issued = datetime.now(UTC).replace(microsecond=0)
-    days, settings = config.attestation.valid_days, settings_of(config)
+    settings = settings_of(config)
     plain = _plain(asdict(verdict))
     return Predicate(
         decision=verdict.decision,
         reasons=verdict.reasons,
         issued=issued,
-        expires=None if days is None else issued + timedelta(days=days),
+        expires=_expires(config, issued, facts.until),
         key=None if signer is None else signer.public_key.keyid,
         accepted=accepted_of(run, verdict),
         dataset=dataset_of(run),
@@ -133,6 +135,12 @@ def _predicate(
         run=Run(folder=facts.folder, mlflow=facts.mlflow, prefect=facts.prefect),
         version=gradgate.__version__,
     )
+
+
+def _expires(config: GateConfig, issued: datetime, until: datetime | None) -> datetime | None:
+    days = config.attestation.valid_days
+    ends = [until] if days is None else [until, issued + timedelta(days=days)]
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _answer(answer: Answer) -> AttestedAnswer:

@@ -23,9 +23,10 @@ from gradgate.attest.statement import (
     Predicate,
     subject_of,
 )
+from gradgate.config import AttestationConfig
 from gradgate.errors import ConfigError
 from gradgate.signing.envelope import NotAnEnvelopeError, Sealed
-from gradgate.signing.keys import public_keys
+from gradgate.signing.keys import by_operator, key_file, public_keys
 
 Source: TypeAlias = "str | Path | Place | Iterable[Mapping[str, Any]]"
 
@@ -65,6 +66,24 @@ class Trust:
             beside = self.key.with_suffix(".revoked")
             path = beside if beside.exists() or beside.is_symlink() else None  # a link to nothing
         return frozenset() if path is None else _read_revoked(path)
+
+
+def revoked_by_operator(
+    config: AttestationConfig, key: Path | None, revoked: Path | None
+) -> frozenset[str]:
+    """What no longer holds where a run is gone on with.
+
+    Args:
+        config: Of the run.
+        key: File of the gate's private key, as it was typed.
+        revoked: The list, as it was typed; the one beside the gate's key when absent.
+
+    Raises:
+        ConfigError: The list that was named is missing, or has a line that is no digest.
+    """
+    file = key or key_file(by_operator(config))
+    public = None if file is None else file.with_name(f"{file.name}.pub")
+    return Trust(public, revoked).revoked_ids()
 
 
 @dataclass(frozen=True)
@@ -149,7 +168,7 @@ def verify_by(
     refusals = [
         *_of_verdict(predicate),
         *refused_by_time(predicate),
-        *_of_list(sealed, key, revoked),
+        *refused_by_list(sealed, key, revoked),
     ]
     refusals += [] if files is None else files.refusals(predicate)
     if refusals:
@@ -245,7 +264,8 @@ def refused_by_time(predicate: Predicate) -> list[str]:
     return []
 
 
-def _of_list(sealed: Sealed, key: str | None, revoked: frozenset[str]) -> list[str]:
+def refused_by_list(sealed: Sealed, key: str | None, revoked: frozenset[str]) -> list[str]:
+    """Whether it, or the key that has signed it, was taken back; nothing when neither was."""
     found = [f"the attestation {sealed.digest} is revoked"] if sealed.digest in revoked else []
     return [*found, f"the key {key} is revoked"] if key in revoked else found
 

@@ -301,6 +301,7 @@ def approve(
     withdraw: bool = False,
     pattern: bool = False,
     key: Path | None = None,
+    revoked: Path | None = None,
 ) -> int:
     """Decide on groups or rows of a run whose verdict is review or fail.
 
@@ -320,12 +321,14 @@ def approve(
         pattern: With --keep and --group: this pattern is ours, so that new rows of such a group
             are kept, too. An attacker who knows it can hide in it.
         key: File of the gate's private key; by default GRADGATE_SIGNING_KEY, then the run's own.
+        revoked: File with digests of attestations and ids of keys that no longer hold; the one
+            beside the gate's key that ends in .revoked when absent.
     """
     from gradgate.cli.approve import run_approve
     from gradgate.cli.said import Said
 
     said = Said(by, reason, group or [], rows or [], keep, drop, withdraw, pattern)
-    return run_approve(run, said, key)
+    return run_approve(run, said, key, revoked)
 
 
 @app.command

@@ -82,14 +82,22 @@ def signer_of(config: AttestationConfig) -> CryptoSigner | None:
         return signer_from_file(Path(config.key), "attestation.key")
     given = os.environ.get(VARIABLE, "")
     if given.strip():
-        is_pem = "-----BEGIN" in given
-        return signer_from(given, VARIABLE) if is_pem else signer_from_file(Path(given), VARIABLE)
+        file = key_file(config)
+        return signer_from(given, VARIABLE) if file is None else signer_from_file(file, VARIABLE)
     if config.required:
         raise ConfigError(
             "attestation.required asks for a signature, and there is no key: set attestation.key "
             f"or the variable {VARIABLE}; {_CURE}"
         )
     return None
+
+
+def key_file(config: AttestationConfig) -> Path | None:
+    """The file of the key that `signer_of` takes; None where there is none, or it is in no file."""
+    if config.key is not None:
+        return None if config.key.startswith(PREFECT) else Path(config.key)
+    given = os.environ.get(VARIABLE, "")
+    return Path(given) if given.strip() and "-----BEGIN" not in given else None
 
 
 def by_operator(config: AttestationConfig) -> AttestationConfig:

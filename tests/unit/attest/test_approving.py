@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ import gradgate
 from gradgate.approvals.log import read_log
 from gradgate.attest.approving import Choice, EarlierRun, find_run, open_run, record
 from gradgate.attest.envelope import read_envelope, seal
-from gradgate.attest.issuing import run_attested_gate, write_attestation
+from gradgate.attest.issuing import Facts, run_attested_gate, write_attestation
 from gradgate.attest.resuming import go_on, preview
 from gradgate.attest.statement import Predicate, statement_of
+from gradgate.attest.verification import revoked_by_operator
 from gradgate.cli.main import main
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import AttestationConfig
@@ -33,6 +35,7 @@ from gradgate.signing.keys import VARIABLE, by_operator, make_key, operator_sign
 from helpers import diverse_rows, one_subject, write_jsonl
 
 N, N_DOUBTED = 100, 12
+A_MINUTE = timedelta(minutes=1)
 POLICY = {"max_poison_fraction": 0.08, "review_above": 0.02}
 
 
@@ -69,7 +72,8 @@ def reviewed(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
 
 
 def opened(run: RunFolder) -> EarlierRun:
-    return open_run(run, partial(operator_signer, key=None))
+    find_revoked = partial(revoked_by_operator, key=None, revoked=None)
+    return open_run(run, partial(operator_signer, key=None), find_revoked)
 
 
 def keep(run: RunFolder, *groups: str, by: str = "Ada", **changes: Any) -> Any:
@@ -319,14 +323,51 @@ def test_a_group_that_is_honest_is_not_kept(reviewed: RunFolder) -> None:
         record(replace(run, verdict=verdict), Choice(["poisoned:1"]), "keep", "Ada", "ours", False)
 
 
-def test_what_has_expired_is_not_gone_on_with(reviewed: RunFolder, made: Path) -> None:
-    sealed = read_envelope(reviewed.attestation)
-    said_of = {**sealed.statement["predicate"], "expires": in_days(-1), "issued": in_days(-2)}
+def say_in_attestation(run: RunFolder, made: Path, **changes: Any) -> None:
+    said_of = {**read_envelope(run.attestation).statement["predicate"], **changes}
     predicate = Predicate.model_validate_json(json.dumps(said_of))
     signer = signer_from_file(made / "key", "the test")
-    reviewed.attestation.write_bytes(seal(statement_of(predicate), signer))
+    run.attestation.write_bytes(seal(statement_of(predicate), signer))
+
+
+def test_what_has_expired_is_not_gone_on_with(reviewed: RunFolder, made: Path) -> None:
+    say_in_attestation(reviewed, made, expires=in_days(-1), issued=in_days(-2))
     with pytest.raises(DataError, match="it expired at"):
         opened(reviewed)
+
+
+@pytest.mark.parametrize(("days", "left"), [(None, 3), (1, 1), (9, 3)])
+def test_what_goes_on_does_not_hold_longer_than_what_it_goes_on_with(
+    reviewed: RunFolder, made: Path, tmp_path: Path, days: int | None, left: int
+) -> None:
+    say_in_attestation(reviewed, made, expires=in_days(3))
+    earlier, verdict, new = opened(reviewed), gone_on(reviewed, tmp_path / "new"), tmp_path / "new"
+    config = earlier.config.model_copy(update={"attestation": AttestationConfig(valid_days=days)})
+    write_attestation(RunFolder(new), config, verdict, None, Facts(until=earlier.expires))
+    found = read_envelope(new / "attestation.json").statement["predicate"]["expires"]
+    assert abs(datetime.fromisoformat(found) - datetime.fromisoformat(in_days(left))) < A_MINUTE
+
+
+def test_what_was_revoked_is_not_gone_on_with(
+    reviewed: RunFolder, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made, tmp_path / "own")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "own" / "key"))
+    beside, other = tmp_path / "own" / "key.revoked", tmp_path / "other.revoked"
+    signer = signer_from_file(made / "key", "the test")
+    digest = read_envelope(reviewed.attestation).digest
+    for what in (digest, signer.public_key.keyid):
+        beside.write_text(f"{what} a wrong source\n")
+        with pytest.raises(DataError, match=f"{what} is revoked; run the gate again"):
+            opened(reviewed)
+    beside.write_text("")
+    other.write_text(digest)
+    words = ["approve", "night-1", "--by", "Ada", "--reason", "ours", "--group", "poisoned:1"]
+    assert main([*words, "--keep", "--revoked", str(other)]) == 2
+    assert not (tmp_path / "state" / "audit").exists()
+    monkeypatch.setenv(VARIABLE, (made / "key").read_text())  # no file, so that none is beside it
+    assert main([*words, "--keep", "--revoked", str(other)]) == 2
+    assert main([*words, "--keep", "--key", str(tmp_path / "own" / "key")]) == 0
 
 
 def test_the_command(
