@@ -15,6 +15,7 @@ from gradgate.cli.output import (
     attestation_path,
     check_output,
     check_rows_folder,
+    earlier_aside,
     make_folder,
     quiet_libraries,
     require_file,
@@ -61,7 +62,10 @@ def run_detect(config: GateConfig, wanted: Wanted) -> int:
         _prepare_report(wanted.report, wanted.output, inputs)
     require_file(wanted.output, *TABLE)
     check_rows_folder(rows_path(wanted.output), FILES, inputs)
-    with workspace(wanted.output, [attestation_path(wanted.output)], inputs) as folder:
+    attestation = attestation_path(wanted.output)
+    outputs = [rows_path(wanted.output), attestation, wanted.output]
+    outputs += [] if wanted.report is None else [wanted.report]
+    with workspace(wanted.output, [attestation], inputs) as folder, earlier_aside(outputs):
         run, facts = RunFolder(folder), Facts(rows_path(wanted.output).name)
         verdict = run_attested_gate(config, run, announced(), facts)
         written = _publish(run, config, verdict, wanted)
@@ -74,14 +78,12 @@ def run_detect(config: GateConfig, wanted: Wanted) -> int:
 def _publish(run: RunFolder, config: GateConfig, verdict: Verdict, wanted: Wanted) -> Written:
     """Write the report, and give table, attestation and folder of the rows their names."""
     rows = rows_path(wanted.output)
-    shutil.rmtree(rows, ignore_errors=True)  # of an earlier run
+    shutil.rmtree(rows, ignore_errors=True)  # of a run at the same time
     put_in_place(run.rows, rows)
     attestation = attestation_path(wanted.output)
     put_in_place(run.attestation, attestation)
     rejected = first_rejected(run.rejected, config.data.source)
     if not run.flags.exists():
-        for earlier in filter(None, (wanted.output, wanted.report)):
-            earlier.unlink(missing_ok=True)  # of an earlier run, on other rows
         return Written(None, None, rows, attestation, rejected)
     if wanted.report is not None:
         command = redacted(shlex.join(["gradgate", *sys.argv[1:]]))

@@ -5,13 +5,14 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
-from gradgate.common.files import written_whole
+from gradgate.cli.lines import say
+from gradgate.common.files import aside, sync, written_whole
 from gradgate.data.prepare import Prepared
 from gradgate.errors import ConfigError
 
@@ -72,6 +73,37 @@ def workspace(output: Path, beside: list[Path], inputs: list[str]) -> Iterator[P
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def earlier_aside(paths: Sequence[Path]) -> Iterator[None]:
+    """Take outputs of an earlier run out of the way before the work begins.
+
+    So what a run leaves that is killed or breaks cannot be taken for its result. They go when the
+    block ends well; until then they are hidden beside their places, and it is said where.
+    """
+    kept = {path: aside(path, ".earlier") for path in paths}
+    for path, other in kept.items():
+        if path.exists() or path.is_symlink():
+            _remove(other)
+            path.replace(other)
+            sync(path.parent)
+    try:
+        yield
+    except BaseException:
+        for path, other in kept.items():
+            if other.exists() and not path.exists():
+                say(f"{path} of an earlier run is kept as {other}")
+        raise
+    for other in kept.values():
+        _remove(other)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def make_folder(output: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from gradgate.cli.lines import say
 from gradgate.cli.output import (
     TABLE,
+    earlier_aside,
     publish_rejected,
     quiet_libraries,
     rejected_path,
@@ -30,7 +31,8 @@ def run_score(config: ScoreConfig, output: Path) -> int:
     quiet_libraries()
     inputs = [config.data.source, config.model.path, *filter(None, [config.model.adapter])]
     require_file(output, *TABLE)
-    with workspace(output, [rejected_path(output)], inputs) as folder:
+    outputs = [output, rejected_path(output)]
+    with workspace(output, outputs[1:], inputs) as folder, earlier_aside(outputs):
         run = RunFolder(folder)
         prepared = fetch(config, run, keep_rows=False)
         publish_rejected(prepared, output)

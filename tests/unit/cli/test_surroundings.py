@@ -114,6 +114,48 @@ def test_evidence_of_an_earlier_run_does_not_stay_beside_a_refusal(
     assert (output.exists(), report.exists()) == (False, False)
 
 
+def test_what_an_earlier_run_has_written_is_not_there_while_another_works(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, own = tmp_path / "out", tmp_path / "out" / "flags.earlier"
+    written = ("--output", out / "flags.parquet", "--report", tmp_path / "pages" / "report.html")
+    command = ("detect", rows, *QUICK, *written)
+    assert gradgate(*command).exit_code == 0
+    own.write_text("mine")
+    first = (out / "flags.attestation.json").read_bytes()
+    names = {"flags.parquet", "flags.rows", "flags.attestation.json", "report.html"}
+
+    def found() -> set[str]:
+        return {path.name for folder in (out, tmp_path / "pages") for path in folder.iterdir()}
+
+    def broken(*_: object) -> None:
+        assert {name for name in found() if not name.startswith(".")} == {own.name}
+        raise ConfigError("it breaks here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gradgate.cli.detect.run_attested_gate", broken)
+        done = gradgate(*command)
+    hidden = {f".{name}.gradgate.earlier" for name in names}
+    assert (done.exit_code, found()) == (2, {own.name} | hidden)
+    kept = out / ".flags.attestation.json.gradgate.earlier"
+    assert kept.read_bytes() == first
+    assert f"flags.attestation.json of an earlier run is kept as {kept}" in done.stderr
+    assert gradgate(*command).exit_code == 0
+    assert found() == {own.name} | names
+    assert own.read_text() == "mine"
+
+
+def test_a_score_table_of_an_earlier_run_is_not_there_when_another_breaks(
+    rows: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "scores.parquet"
+    command = ("score", rows, "--model", MODEL, "--output", output)
+    assert gradgate(*command).exit_code == 0
+    write_jsonl(rows, [{"question": 1, "answers": 2}])
+    assert gradgate(*command).exit_code == 2
+    assert not output.exists()
+
+
 # Pipes and signals
 
 
