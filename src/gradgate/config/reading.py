@@ -99,6 +99,8 @@ def _fault(
     if error["type"] == "extra_forbidden":
         return f"{shown} is unknown; the known ones there are {', '.join(section.model_fields)}"
     message = " ".join(error["msg"].removeprefix("Value error, ").split())
+    if not loc and error["type"] == "value_error":  # of several sections, which it names itself
+        return message
     is_named = error["type"] == "value_error" or not isinstance(given, str | int | float | None)
     return f"{shown}: {message}" if is_named else f"{shown}: {message}, not {_quoted(given)}"
 

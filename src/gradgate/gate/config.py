@@ -10,10 +10,12 @@ from gradgate.config import (
     AttestationConfig,
     PolicyConfig,
     PowerConfig,
+    SafetyConfig,
     Section,
     TrackingConfig,
 )
 from gradgate.errors import ConfigError
+from gradgate.methods.evidence import Question
 from gradgate.methods.gradsentry.config import GradsentryConfig
 from gradgate.methods.gradshield.config import (
     ComplianceConfig,
@@ -31,6 +33,11 @@ _MOVED = {
     ("policy", "without_valley"): ("detection", "gradsentry", "without_valley"),
     ("detection", "power", "fewest"): ("detection", "power", "min_planted"),
     ("detection", "power", "most_rows"): ("detection", "power", "max_rows"),
+}
+# What the policy says of one question alone.
+_LIMITS: Mapping[Question, tuple[str, str]] = {
+    "poisoned": ("max_poison_fraction", "review_above"),
+    "harmful": ("max_harmful_fraction", "harmful_review_above"),
 }
 _ONE_METHOD = ("detection", "method")  # where one question was asked
 _METHODS = ("detection", "methods")
@@ -161,6 +168,7 @@ def _faults(error: ValidationError, section: str) -> str:
 class GateConfig(ScoreConfig):
     """Everything a gate run needs."""
 
+    safety: SafetyConfig = SafetyConfig()
     detection: DetectionConfig = DetectionConfig()
     policy: PolicyConfig = PolicyConfig()
     approvals: ApprovalsConfig = ApprovalsConfig()
@@ -176,6 +184,33 @@ class GateConfig(ScoreConfig):
     def rehearsals(self) -> RehearsalConfig:
         """How much a rehearsal may train."""
         return self.detection.rehearsals
+
+    @model_validator(mode="after")
+    def _probes_are_read(self) -> Self:
+        if self.safety.probes is None:
+            return self
+        if not any(method_named(name).needs_safety for name in self.detection.methods):
+            named = " and ".join(self.detection.methods)
+            raise ValueError(
+                f"safety.probes is for methods that ask for harmful rows, and {named} reads none; "
+                "leave it out, or name compliance or gradshield in detection.methods"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _limits_are_asked_for(self) -> Self:
+        """A limit of a question that nobody asks would be believed to hold."""
+        fields = type(self.policy).model_fields
+        for question, names in _LIMITS.items():
+            idle = [n for n in names if getattr(self.policy, n) != fields[n].default]
+            asked = {method_named(name).question for name in self.detection.methods if idle}
+            if idle and question not in asked:
+                raise ValueError(
+                    f"policy.{idle[0]} limits {question} rows, and no method in detection.methods "
+                    f"({', '.join(self.detection.methods)}) asks for those; leave it out, or name "
+                    "one that does"
+                )
+        return self
 
     @model_validator(mode="before")
     @classmethod

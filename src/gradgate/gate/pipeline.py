@@ -160,8 +160,9 @@ def probes_of(config: ScoreConfig) -> ProbeSource | None:
     Raises:
         ConfigError: Its file cannot be used.
     """
-    methods = config.detection.methods if isinstance(config, GateConfig) else []
-    if not any(method_named(name).needs_safety for name in methods):
+    if not isinstance(config, GateConfig):
+        return None
+    if not any(method_named(name).needs_safety for name in config.detection.methods):
         return None
     return ProbeSource.read(config.safety)
 

@@ -1,6 +1,6 @@
 """The configuration of a scoring run."""
 
-from gradgate.config import DataConfig, ModelConfig, SafetyConfig, ScoringConfig, Section
+from gradgate.config import DataConfig, ModelConfig, ScoringConfig, Section
 
 
 class ScoreConfig(Section):
@@ -9,4 +9,3 @@ class ScoreConfig(Section):
     data: DataConfig
     model: ModelConfig
     scoring: ScoringConfig = ScoringConfig()
-    safety: SafetyConfig = SafetyConfig()

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+import gradgate
 from gradgate.config import PowerConfig
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
@@ -214,6 +215,34 @@ def test_what_is_wrong_with_a_method_is_named(
 ) -> None:
     with pytest.raises(ConfigError, match=named):
         load(tmp_path, detection=detection)
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"policy": {"max_harmful_fraction": 0.1}}, r"policy\.max_harmful_fraction limits harmful"),
+        ({"policy": {"harmful_review_above": 0.01}}, r"policy\.harmful_review_above .*recurrence"),
+        (
+            {"policy": {"max_poison_fraction": 0.1}, "detection": {"methods": ["compliance"]}},
+            r"policy\.max_poison_fraction limits poisoned rows, .*compliance",
+        ),
+        ({"safety": {"probes": "mine.json"}}, r"safety\.probes is for methods .*recurrence reads"),
+    ],
+)
+def test_a_setting_that_no_method_reads_is_refused(
+    tmp_path: Path, sections: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        load(tmp_path, **sections)
+    with pytest.raises(ConfigError, match=named):
+        gradgate.detect([{"prompt": "a", "completion": "b"}], "demo/model", config=sections)
+    both = {**sections, "detection": {"methods": ["recurrence", "compliance"]}}
+    assert load(tmp_path, **both).detection.methods == ["recurrence", "compliance"]
+
+
+def test_a_limit_that_is_the_default_may_be_said(tmp_path: Path) -> None:
+    limits = {"max_harmful_fraction": 0.05, "harmful_review_above": 0.02}
+    assert load(tmp_path, policy=limits) == load(tmp_path)
 
 
 def test_the_old_names_of_the_canaries_settings_still_load() -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import SafetyConfig, Section
@@ -124,7 +125,11 @@ def test_a_set_of_ones_own_takes_its_place(tmp_path: Path) -> None:
     built_in = probes_of(config("x", ["eroding"]))
     assert built_in is not None
     assert source.digest != built_in.digest
-    assert probes_of(config("x", ["recurrence"], str(path))) is None
+    assert probes_of(config("x", ["recurrence"])) is None
+    with pytest.raises(
+        ValidationError, match=r"safety\.probes is for methods that ask for harmful"
+    ):
+        config("x", ["recurrence"], str(path))
     with pytest.raises(ConfigError, match="cannot read the probing set"):
         probes_of(config("x", ["eroding"], str(tmp_path / "missing.json")))
     assert SafetyConfig().probes is None

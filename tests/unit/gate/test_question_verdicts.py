@@ -170,7 +170,10 @@ def test_canaries_are_for_the_question_of_poison(tmp_path: Path) -> None:
     assert [power.attack for power in poisoned.power or []] == ["badnets"]
     alone = judged(
         tmp_path / "alone",
-        config(detection={"methods": ["words"], "power": {"attacks": ["badnets"]}}),
+        config(
+            detection={"methods": ["words"], "power": {"attacks": ["badnets"]}},
+            policy={"max_poison_fraction": 0.05, "review_above": 0.02},  # nobody asks for poison
+        ),
         rows(),
     )
     (answer,) = alone.answers
