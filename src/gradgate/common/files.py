@@ -1,12 +1,13 @@
 """Files and folders that are whole or not there: written aside, forced to the disk, renamed."""
 
+import errno
 import hashlib
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 
 def aside(path: Path, ending: str = ".part") -> Path:
@@ -18,22 +19,29 @@ def aside(path: Path, ending: str = ".part") -> Path:
 
 
 def own_aside(path: Path) -> Path:
-    """The same where several processes or threads may build it at the same time."""
-    return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    """The same where several processes, threads or hosts may build it at the same time."""
+    return aside(path, f".{uuid4().hex}.part")
 
 
 @contextmanager
-def written_whole(path: Path, part: Path | None = None) -> Iterator[Path]:
+def written_whole(path: Path, part: Path | None = None, is_new: bool = False) -> Iterator[Path]:
     """A path to write to, which becomes `path` when the block ends well and vanishes otherwise.
 
     Args:
         path: Replaced when it is there.
         part: Instead of `aside(path)`, such as `own_aside(path)`.
+        is_new: It must not be there; of several at the same time the first one gets the name.
+
+    Raises:
+        FileExistsError: It is there, and must not be.
     """
     part = part or aside(path)
     try:
         yield part
-        put_in_place(part, path)
+        if is_new:
+            _put_first(part, path)
+        else:
+            put_in_place(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -87,6 +95,20 @@ def put_in_place(part: Path, path: Path) -> None:
         if not written.is_symlink():
             sync(written)
     part.replace(path)
+    sync(path.parent)
+
+
+def _put_first(part: Path, path: Path) -> None:
+    """As `put_in_place`, of a file that nobody else may have given the name."""
+    sync(part)
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a disk that knows no links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        part.replace(path)
     sync(path.parent)
 
 

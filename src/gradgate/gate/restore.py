@@ -6,7 +6,7 @@ record beside the file says who put which rows back, and why.
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from gradgate.common import parquet
-from gradgate.common.files import file_sha256, written_whole
+from gradgate.common.files import file_sha256, own_aside, written_whole
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate.accounts import (
     ACCOUNTS,
@@ -132,11 +132,11 @@ def restore(folder: Path, chosen: Chosen, output: Path, by: str, reason: str) ->
     kind = _kind(folder)
     for path in (output, record_path(output)):
         if path.exists():
-            raise ConfigError(f"{path} exists; remove it or name another output")
+            raise _taken(path)
     if output.suffix != kind.suffix:
         raise ConfigError(f"the rows are {kind.suffix} files; name an output with that ending")
     accepted, facts = row_file(folder, "accepted", kind), _facts(folder)
-    with written_whole(output) as part, written_whole(record_path(output)) as record:
+    with _both_new(output) as (part, record):
         tally = _copy(folder, kind, chosen, part)
         done = Restored(
             by=by,
@@ -155,6 +155,28 @@ def restore(folder: Path, chosen: Chosen, output: Path, by: str, reason: str) ->
         )
         record.write_text(json.dumps(asdict(done), indent=2) + "\n", encoding="utf-8")
     return done
+
+
+@contextmanager
+def _both_new(output: Path) -> Iterator[tuple[Path, Path]]:
+    """Where the file and its record are built; the record gets its name last.
+
+    Raises:
+        ConfigError: Somebody else has written one of them meanwhile.
+    """
+    record_of = record_path(output)
+    try:
+        with (
+            written_whole(record_of, own_aside(record_of), is_new=True) as record,
+            written_whole(output, own_aside(output), is_new=True) as part,
+        ):
+            yield part, record
+    except FileExistsError as error:
+        raise _taken(output) from error
+
+
+def _taken(path: Path) -> ConfigError:
+    return ConfigError(f"{path} exists; remove it or name another output")
 
 
 @dataclass

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from cli_helpers import Done, gradgate
 
+from gradgate.common.files import file_sha256
+from gradgate.gate import restore as restoring
 from gradgate.gate.accounts import ACCOUNTS, Account, read_accounts
 from gradgate.gate.restore import Chosen
 from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
@@ -127,6 +129,44 @@ def test_nothing_is_written_over(kept: Path, tmp_path: Path) -> None:
         assert (done.exit_code, message in done.stderr) == (2, True), done.stderr
     assert (tmp_path / "there.jsonl").read_text() == "mine"
     assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+
+
+def test_of_two_at_the_same_time_one_is_written_with_its_own_record(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "train.jsonl"
+
+    def begun_meanwhile(*arguments: Any) -> Any:
+        with monkeypatch.context() as again:
+            again.setattr(restoring, "_copy", copy)
+            done = restore(kept, output, "--kept-out-for", "flagged", "--by", "Bob")
+        assert done.exit_code == 0, done.stderr
+        return copy(*arguments)
+
+    copy = restoring._copy
+    monkeypatch.setattr(restoring, "_copy", begun_meanwhile)
+    done = restore(kept, output, "--rows", "300", "--by", "Ada")
+    assert (done.exit_code, f"{output} exists" in done.stderr) == (2, True), done.stderr
+    record = json.loads(Path(f"{output}.restored.json").read_text(encoding="utf-8"))
+    assert (record["by"], record["sha256"]) == ("Bob", file_sha256(output))
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "train.jsonl",
+        "train.jsonl.restored.json",
+    }
+
+
+def test_a_record_is_never_there_without_its_rows(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "train.jsonl"
+
+    def killed(part: Path, path: Path) -> None:
+        assert not Path(f"{output}.restored.json").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gradgate.common.files._put_first", killed)
+    assert restore(kept, output, "--kept-out-for", "flagged").exit_code == 130
+    assert list(tmp_path.iterdir()) == []
 
 
 def _swap(folder: Path) -> None:

@@ -101,6 +101,28 @@ def test_what_a_killed_process_left_aside_is_overwritten(tmp_path: Path) -> None
     assert there(tmp_path) == {"table": "new"}
 
 
+@pytest.mark.parametrize("knows_links", [True, False])
+def test_a_new_file_takes_no_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows_links: bool
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    if not knows_links:
+        monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "table"
+
+    def write(text: str) -> None:
+        with written_whole(path, own_aside(path), is_new=True) as part:
+            if text == "second":
+                write("first")
+            part.write_text(text)
+
+    with pytest.raises(FileExistsError):
+        write("second")
+    assert there(tmp_path) == {"table": "first"}
+
+
 # Folders
 
 
