@@ -278,7 +278,7 @@ def restore(
         reason: Why they are put back; it goes into the record.
         output: File to write, JSONL or Parquet as the accepted rows are.
         rows: Row numbers and ranges, from 0: `3,17-20`.
-        group: Members of a group, such as `poisoned:1`.
+        group: Rows that the report shows with a group, flagged or in doubt, such as `poisoned:1`.
         kept_out_for: Rows that are kept out for it: `flagged`, `in doubt`, `copy`, `rejected`,
             `verdict`, or a part of the text in their `reasons`.
         by: Who answers for it; the account's name when absent.

@@ -6,11 +6,11 @@ into the file of its state, and into `accounts.parquet` why. Only a verdict `pas
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from heapq import merge
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from gradgate.gate.acceptance import accepted
 from gradgate.gate.quarantine import COPY, DROPPED, IN_DOUBT
 from gradgate.gate.row_files import Own, Row, RowKind, RowWriter
 from gradgate.gate.verdict import Accounts, Verdict
+from gradgate.methods.evidence import Question
 
 State = Literal["accepted", "quarantine", "rejected"]
 STATES: tuple[State, ...] = ("accepted", "quarantine", "rejected")
@@ -191,17 +192,31 @@ def _unjudged(run: RunFolder, verdict: Verdict) -> Iterator[Account]:
 
 def _judged(run: RunFolder, verdict: Verdict) -> Iterator[Account]:
     questions = [answer.question for answer in verdict.answers]
-    groups = {question: flag_column("group", question, questions) for question in questions}
-    columns = list(dict.fromkeys([*_FLAGS, *groups.values()]))
+    names = ("group", "flagged", "in_doubt")
+    said = {q: tuple(flag_column(name, q, questions) for name in names) for q in questions}
+    columns = list(dict.fromkeys([*_FLAGS, *chain(*said.values())]))
     for batch in batches(run.flags, columns):
         clear = accepted(batch, verdict.in_doubt) & (verdict.decision == "pass")
         for line, is_clear in zip(batch.to_pylist(), clear.tolist(), strict=True):
             why, reasons = _why(line, verdict)
-            member = [f"{q}:{line[name]}" for q, name in groups.items() if line[name] is not None]
+            member = _groups(line, said, why)
             state: State = "quarantine"
             if is_clear:
                 state, why = "accepted", KEPT if line["approved"] == KEEP else CLEAR
             yield Account(line["row"], state, why, reasons, member, line["sample_id"])
+
+
+def _groups(line: dict[str, Any], said: Mapping[Question, tuple[str, ...]], why: str) -> list[str]:
+    """The groups of a row, one of each question: first that with which a page shows it.
+
+    None where it is shown with no group, as such are decided on by their numbers.
+    """
+    mark = {FLAGGED: 1, IN_DOUBT: 2}.get(why)
+    out_by = [q for q in said if mark is not None and line[said[q][mark]] is True][:1]
+    if out_by and line[said[out_by[0]][0]] is None:
+        return []
+    found = {q: line[group] for q, (group, *_) in said.items() if line[group] is not None}
+    return [f"{q}:{found[q]}" for q in dict.fromkeys([*out_by, *found])]
 
 
 def _why(line: dict[str, Any], verdict: Verdict) -> tuple[str, list[str]]:

@@ -19,6 +19,7 @@ from gradgate.common.files import file_sha256, own_aside, written_whole
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate.accounts import (
     ACCOUNTS,
+    FLAGGED,
     NO_SCORE,
     NOT_JUDGED,
     REJECTED,
@@ -29,6 +30,7 @@ from gradgate.gate.accounts import (
     read_accounts,
     row_file,
 )
+from gradgate.gate.quarantine import IN_DOUBT
 from gradgate.gate.ranges import Range, as_said
 from gradgate.gate.row_files import Line, Own, Row, RowKind
 
@@ -42,7 +44,7 @@ class Chosen:
 
     Attributes:
         rows: Numbers, as ranges with both ends.
-        groups: Such as `poisoned:1`.
+        groups: Such as `poisoned:1`: the rows that are flagged or in doubt and shown with it.
         reasons: What `why` says, or a part of a reason; a word of `why` is never looked for in the
             reasons, for these quote the data.
     """
@@ -60,9 +62,15 @@ class Chosen:
         """Whether a row is among them."""
         return (
             any(first <= account.row <= last for first, last in self.rows)
-            or not set(self.groups).isdisjoint(account.groups)
+            or _is_shown_with(account, self.groups)
             or any(_says(account, text) for text in self.reasons)
         )
+
+
+def _is_shown_with(account: Account, groups: Sequence[str]) -> bool:
+    """Whether a page shows a row among those of a group; copies have a place of their own."""
+    is_of_group = account.why in (FLAGGED, IN_DOUBT) and bool(account.groups)
+    return is_of_group and account.groups[0] in groups
 
 
 def _says(account: Account, text: str) -> bool:

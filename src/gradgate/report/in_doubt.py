@@ -57,6 +57,7 @@ class Pile:
         table: Name of the file that has all of them.
         rows: All their numbers, such as `3,17-20`; None where that would be too long.
         shown: Some of them: new ones first, then the most suspicious.
+        is_part: Whether the group has rows in another pile, as some are flagged and others not.
     """
 
     question: str | None
@@ -67,6 +68,7 @@ class Pile:
     table: str
     rows: str | None
     shown: list[DoubtfulRow]
+    is_part: bool = False
 
     @property
     def place(self) -> tuple[str | None, int | None]:
@@ -76,7 +78,7 @@ class Pile:
     @property
     def chosen(self) -> list[str]:
         """The options that choose these rows, or where they are too many those that are shown."""
-        if self.group is not None:
+        if self.group is not None and not self.is_part:
             return ["--group", f"{self.question}:{self.group}"]
         shown = ",".join(str(row) for row in sorted(row.row for row in self.shown))
         return ["--rows", self.rows or shown]
@@ -84,7 +86,7 @@ class Pile:
     @property
     def is_whole(self) -> bool:
         """Whether `chosen` chooses all of them."""
-        return self.group is not None or self.rows is not None
+        return (self.group is not None and not self.is_part) or self.rows is not None
 
 
 @dataclass
@@ -116,6 +118,7 @@ class _Tally:
 
 Rows = npt.NDArray[np.int64]
 _Key = tuple[str | None, int | None, str]
+_Place = tuple[str | None, int | None]
 
 
 def in_doubt(run: RunFolder, verdict: Verdict) -> list[Pile]:
@@ -172,7 +175,7 @@ def _piles(run: RunFolder, path: Path, columns: list[str], verdict: Verdict) -> 
             if line.get(_WHY) == DROPPED:  # somebody has decided on it
                 continue
             found.setdefault(_key(line), _Tally()).add(line["row"], is_new, line["suspicion"])
-    keys = sorted(found, key=_order(verdict))
+    keys, elsewhere = sorted(found, key=_order(verdict)), _elsewhere(run, path)
     texts = _texts(path, [row for key in keys[:MAX_PILES] for _, _, row in found[key].top])
     return [
         Pile(
@@ -186,9 +189,23 @@ def _piles(run: RunFolder, path: Path, columns: list[str], verdict: Verdict) -> 
                 for is_old, _, row in found[key].top
                 if row in texts
             ],
+            is_part=key[:2] in elsewhere,
         )
         for key in keys
     ]
+
+
+def _elsewhere(run: RunFolder, path: Path) -> set[_Place]:
+    """The places of the rows that stand in the other table, where it is there."""
+    is_flagged = path == run.flagged
+    other = run.quarantined if is_flagged else run.flagged
+    columns = ["questions", "group", *([_WHY] if is_flagged else [])]
+    lines = (
+        line
+        for batch in (parquet.batches(other, columns, _BATCH_ROWS) if other.exists() else ())
+        for line in batch.to_pylist()
+    )
+    return {_key(line)[:2] for line in lines if line.get(_WHY) != DROPPED}
 
 
 def _texts(path: Path, rows: list[int]) -> dict[int, tuple[str, str, list[str]]]:

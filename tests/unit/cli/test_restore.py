@@ -117,6 +117,19 @@ def test_a_reason_that_quotes_the_data_is_not_taken_for_a_word_of_why() -> None:
     assert Chosen(reasons=["a verdict, a copy"]).fits(quoted)
 
 
+def test_a_group_is_the_rows_that_a_page_shows_with_it() -> None:
+    def account(why: str, *groups: str) -> Account:
+        return Account(3, "quarantine", why, [], list(groups))
+
+    chosen = Chosen(groups=["poisoned:1"])
+    for why in ("flagged", "in doubt"):
+        assert chosen.fits(account(why, "poisoned:1", "harmful:2"))
+        assert not chosen.fits(account(why, "harmful:2", "poisoned:1"))
+        assert not chosen.fits(account(why))
+    for why in ("copy", "dropped", "verdict", "undecided", "no score"):
+        assert not chosen.fits(account(why, "poisoned:1"))
+
+
 def test_nothing_is_written_over(kept: Path, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in kept.iterdir()}
     (tmp_path / "there.jsonl").write_text("mine")

@@ -18,11 +18,14 @@ from gradgate.common.run_folder import (
     RunFolder,
     question_fields,
 )
+from gradgate.data.prepare import Prepared
 from gradgate.errors import DataError, MethodError
+from gradgate.gate.accounts import ACCOUNTS, read_accounts, settle_rows
 from gradgate.gate.decide import Scored
 from gradgate.gate.flag_table import Marked, count_marked
 from gradgate.gate.flags import top_flagged
 from gradgate.gate.pipeline import STEPS, Detected, judge
+from gradgate.gate.row_files import Line, RowKind
 from gradgate.methods import registry
 from gradgate.methods.contract import Question
 from helpers import scored_rows
@@ -62,6 +65,24 @@ def test_the_table_has_what_each_says_and_what_all_say(tmp_path: Path) -> None:
     assert np.flatnonzero(frame["harmful_group"] == 1).tolist() == [7, 8, 9]
     assert frame["group"].isna().all()
     assert count_marked(run, BOTH) == {"poisoned": Marked(2, 0), "harmful": Marked(3, 2)}
+
+
+def test_the_accounts_name_first_the_group_that_a_page_shows_a_row_with(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    data = rows(harmful=[7, 8], doubted=[20])
+    verdict = judged(folder, config(), data, poisoned=[8, 30])
+    run, prepared = RunFolder(folder), Prepared.load(folder)
+    table = pq.read_table(run.flags)
+    groups = pa.array([5 if row in (7, 20, 30, 40) else None for row in range(N)], pa.int32())
+    at = table.schema.get_field_index("group")  # of the question of poison, which comes first
+    pq.write_table(table.set_column(at, table.schema.field(at), groups), run.flags)
+    settle_rows(run, prepared, verdict, RowKind(), (Line("{}") for _ in range(N)))
+    found = {one.row: (one.why, one.groups) for one in read_accounts(run.rows / ACCOUNTS)}
+    assert found[7] == ("flagged", ["harmful:1", "poisoned:5"])
+    assert found[8] == ("flagged", [])  # as poisoned, without a group
+    assert found[20] == ("in doubt", [])  # as harmful, without a group
+    assert found[30] == ("flagged", ["poisoned:5"])
+    assert found[40][1] == ["poisoned:5"]
 
 
 def test_the_listings_say_by_which_question(tmp_path: Path) -> None:

@@ -102,6 +102,27 @@ def test_flagged_rows_are_told_likewise(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_of_a_group_of_which_others_are_flagged_are_chosen_by_number(tmp_path: Path) -> None:
+    """By its name the flagged ones would be kept with those in doubt."""
+    run = write(tmp_path, [line(0, 1), line(4, 1), line(5, 2), line(7, 3, "copy")])
+    lines = [line(1, 1), *[line(2 * row, 3) for row in range(10, 50)]]
+    pq.write_table(pa.Table.from_pylist(lines, FLAGGED_SCHEMA), run.flagged)
+    chosen = [(one.why, one.chosen, one.is_whole) for one in in_doubt(run, VERDICT)]
+    assert chosen == [
+        ("in doubt", ["--group", "poisoned:2"], True),
+        ("in doubt", ["--rows", "0,4"], True),
+        ("copy", ["--rows", "7"], True),
+    ]
+    assert [one.chosen for one in flagged(run, VERDICT)] == [
+        ["--rows", "1"], ["--group", "poisoned:3"],
+    ]  # fmt: skip
+    pq.write_table(
+        pa.Table.from_pylist([line(1, 1), line(2, 3)], QUARANTINED_SCHEMA), run.quarantined
+    )
+    cut = flagged(run, VERDICT)[1]
+    assert (cut.chosen, cut.is_whole) == (["--rows", "20,22,24,26,28"], False)
+
+
 def test_a_table_that_is_gone_or_damaged_is_an_error_and_no_empty_list(tmp_path: Path) -> None:
     run = write(tmp_path, [line(0, 1)])
     with pytest.raises(DataError, match="cannot be read"):
