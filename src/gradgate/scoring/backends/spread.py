@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from gradgate.common.processes import machine
 from gradgate.config import ModelConfig, ScoringConfig
 from gradgate.data.prepare import Prepared
 from gradgate.data.tokens import Tokens
@@ -48,7 +49,8 @@ class Spread:
     @contextmanager
     def shared(self, prepared: Prepared, context: ScoreContext) -> Iterator[ShardFolder]:
         """The folder of the run, which another run of the same data waits for."""
-        name = f"{socket.gethostname()}-{prepared.fingerprint[:12]}-{context.digest.hex()[:12]}"
+        host = "-".join(filter(None, [socket.gethostname(), machine()]))  # a name may be another's
+        name = f"{host}-{prepared.fingerprint[:12]}-{context.digest.hex()[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
         base = self.config.ray.folder or str(self.folder)
         with FileLock(self.folder / f"{name}.lock"):
