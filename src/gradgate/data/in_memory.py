@@ -1,9 +1,12 @@
 """Rows that are in memory: a `datasets.Dataset`, or any iterable of mappings."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import datasets
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from gradgate.data.hub import dataset_rows
 from gradgate.data.rows import RawRow, written
@@ -46,7 +49,28 @@ def rows_in_memory(source: object) -> Iterator[RawRow]:
 
 def _row(number: int, value: object) -> RawRow:
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return RawRow(number, dict(value), "")
+        return RawRow(number, _plain_row(value), "")
     if isinstance(value, Mapping):
         return RawRow(number, None, written(value), "a column whose name is no text")
     return RawRow(number, None, written(value), f"a {type(value).__name__}, not a mapping")
+
+
+def _plain_row(row: Mapping[str, Any]) -> dict[str, object]:
+    try:
+        return {name: _plain(value) for name, value in row.items()}
+    except RecursionError:  # nested too deeply for JSON, too, which is said where it is kept
+        return dict(row)
+
+
+def _plain(value: Any) -> object:
+    """What JSON would give: lists for all sequences but texts, and dictionaries for mappings."""
+    if isinstance(value, pa.Scalar):
+        value = value.as_py()
+    elif isinstance(value, pa.Array | pa.ChunkedArray):
+        value = value.to_pylist()
+    elif isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    is_text = isinstance(value, str | bytes | bytearray | memoryview)
+    return [_plain(one) for one in value] if isinstance(value, Sequence) and not is_text else value
