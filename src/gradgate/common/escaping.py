@@ -10,7 +10,6 @@ _HTML = {
     ">": "&gt;",
     '"': "&quot;",
     "'": "&#39;",
-    "@": "&#64;",
     "|": "&#124;",
 }
 # A whole run of the characters of schemes, so that a long one is looked at once.
@@ -24,13 +23,14 @@ _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}  # control, bidi, private, sur
 def escape(text: str) -> str:
     """Make foreign text harmless inside a line of Markdown: one line, no markup, no live link.
 
-    URLs are defanged (`http` becomes `hxxp`), other schemes lose their colon. Characters that
-    cannot be seen become spaces. The text must not stand at the start of a line.
+    URLs are defanged (`http` becomes `hxxp`), other schemes lose their colon. So are addresses of
+    e-mail (`[@]`) and hosts (`www[.]`), of which GitHub makes links when entities are read already.
+    Characters that cannot be seen become spaces. The text must not stand at the start of a line.
     """
     text = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text)
     text = " ".join(text.split())
     text = "".join(_defanged(text, list(text)))
-    text = re.sub(r"(www)\.", r"\1[.]", text, flags=re.I)
+    text = re.sub(r"(www)\.", r"\1[.]", text, flags=re.I).replace("@", "[@]")
     return "".join(_HTML.get(c, c) for c in _MARKUP.sub(r"\\\1", text))
 
 

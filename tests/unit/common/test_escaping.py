@@ -1,6 +1,9 @@
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from gradgate.common.escaping import escape, harmless, printable
 
@@ -13,7 +16,8 @@ from gradgate.common.escaping import escape, harmless, printable
         ("_http://a.b", "\\_hxxp://a.b"),
         ("_+1http://a.b", "\\_+1http\\[:\\]//a.b"),
         ("ftp://a.b", "ftp\\[:\\]//a.b"),
-        ("a@b.c", "a&#64;b.c"),
+        ("a@b.c", "a\\[@\\]b.c"),
+        ("WWW.a.b", "WWW\\[.\\]a.b"),
         ("javascript:x", "javascript\\[:\\]x"),
         ("a\r\n\tb\u202ec\u2028d\x00", "a b c d"),
         ("a\\|b", "a\\\\&#124;b"),
@@ -23,6 +27,15 @@ from gradgate.common.escaping import escape, harmless, printable
 )
 def test_escape(text: str, escaped: str) -> None:
     assert escape(text) == escaped
+
+
+@given(st.text(st.sampled_from("w.@abh:/&#64;\\_*<>[]()|` ")))
+@example("see ada@example.com, www.example.com and mailto:ada@example.com")
+def test_what_is_read_of_it_holds_no_address_that_github_links(text: str) -> None:
+    """E-mail addresses are sought where entities and backslashes are read already."""
+    inline = MarkdownIt("commonmark").parseInline(f"- {escape(text)}")[0]
+    read = "".join(child.content for child in inline.children or [])
+    assert not re.search(r"[a-z0-9.+_-]@[a-z0-9]|www\.|https?://", read, re.I)
 
 
 def test_printable() -> None:
