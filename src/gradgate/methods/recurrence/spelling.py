@@ -10,13 +10,17 @@ def spelled(ids: Ints, table: TokenTable) -> Ints:
     """For each token the smallest one of those here that spell the same: (N,).
 
     Blanks, and parts of characters, spell nothing but themselves.
+
+    Args:
+        ids: Tokens of the table. (N,)
+        table: Knows what each spells.
     """
     known, number = np.unique(ids, return_inverse=True)
     first: dict[str, int] = {}
     same = np.array(
         [
             token if not (key := _key(text)) else first.setdefault(key, token)
-            for token, text in zip(known.tolist(), table.pieces(known), strict=True)
+            for token, text in zip(known.tolist(), table.spelling[known].tolist(), strict=True)
         ],
         np.int64,
     )
