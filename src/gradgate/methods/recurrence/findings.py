@@ -87,8 +87,8 @@ class Search:
         judged = self._words.number >= 0
         self._lengths = np.bincount(self.prompts.sample[judged], minlength=self._n)
         spelling = spelled(self.prompts.ids, texts.table)
-        substitutes = Substitutes(self.prompts, judged, spelling)
-        self._asker = Asker(texts.table, texts.rows, scores.ask, substitutes)
+        self._substitutes = Substitutes(self.prompts, judged, spelling)
+        self._asker = Asker(texts.table, texts.rows, scores.ask, self._substitutes)
         self.strings = triggers(self.prompts, self._words, self.cluster, spelling)
         self._templates = of_templates(self.strings, self._n)
         self.cues: Cues = read_cues(
@@ -384,7 +384,8 @@ class Search:
         need, carriers = NO_NEED, self._carriers(string)
         if is_asked:
             need = self._asker.need(carriers, self._insertions.of_string(string))
-        ruling, reasons = rule_on_prompt(need)
+        begins = self._substitutes.begins_as_prompts(string.at, ~carriers)
+        ruling, reasons = rule_on_prompt(need, begins)
         return Finding(
             side="prompt",
             members=string.carriers,

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.stream import Stream
 
+MIN_FIRST = 8  # places of a string at the beginning of prompts, to say how it goes on
 _MAX_BEHIND = 2  # tokens of the template behind a string that go with it
 
 Ids = npt.NDArray[np.int32]
@@ -44,8 +45,9 @@ class Substitutes:
         first = np.full(int(runs.max(initial=-1)) + 1, prompts.n, np.int64)
         np.minimum.at(first, runs[judged], np.flatnonzero(judged))
         self._first = first[runs]  # token of the same turn that is of no template
-        begins = np.flatnonzero(judged & (self._first == np.arange(prompts.n)))
-        self._begun = _commonest(spelled[begins], prompts.ids[begins])
+        self._is_word, self._spelling = judged, spelled
+        self._begins = np.flatnonzero(judged & (self._first == np.arange(prompts.n)))
+        self._begun = _commonest(spelled[self._begins], prompts.ids[self._begins])
         ends = np.full(len(first), -1, np.int64)
         own = np.flatnonzero(prompts.is_open)
         np.maximum.at(ends, runs[own], own)
@@ -120,6 +122,32 @@ class Substitutes:
             self._up_to(int(rng.choice(usable)), stop - start) for start, stop in _runs(string)
         ]
         return _with(ids, string, pieces)
+
+    def begins_as_prompts(self, at: Ints, others: Marks) -> float | None:
+        """How often what follows a string begins as prompts do, over how often prompts do.
+
+        Where the string stands first in its turn: the next word begins another prompt as well,
+        whatever its case. None where it stands there too seldom.
+
+        Args:
+            at: Places of the string, from a first token to the one behind the last. (places, 2)
+            others: Samples that lack it. (n,)
+        """
+        begun = self._spelling[self._begins[others[self._prompts.sample[self._begins]]]]
+        known, counts = np.unique(begun, return_counts=True)
+        often = float(counts[counts > 1].sum()) / max(1, counts.sum())
+        first = at[self._first[at[:, 0]] == at[:, 0]]
+        next_words = first[:, 1]
+        for _ in range(_MAX_BEHIND):
+            inside = np.minimum(next_words, self._prompts.n - 1)
+            next_words = next_words + self._is_common[inside]
+        kept = next_words < self._prompts.n
+        first, next_words = first[kept], next_words[kept]
+        same = self._prompts.run[first[:, 0]] == self._prompts.run[next_words]
+        words = self._spelling[next_words[same & self._is_word[next_words]]]
+        if len(words) < MIN_FIRST or not often:
+            return None
+        return float(np.isin(words, known).mean()) / often
 
     def is_first(self, at: int) -> bool:
         """Whether only template stands before a token in its turn; by its place in the table."""

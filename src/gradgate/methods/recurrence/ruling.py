@@ -27,6 +27,8 @@ from gradgate.methods.recurrence.sought import Gram
 
 MIN_PHI = 0.8  # correlation of a group and its cue
 MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
+MAX_BEGINS = 0.3  # of what follows a string, that begins as prompts do, over that of prompts
+MIN_REST_NEED = 1.0  # nats that a string brings to what follows and does not begin so
 MIN_REST = 0.75  # tokens of prompts without a cue, over those of others: it was put beside them
 _SAME = 0.8  # of a group's samples in another, to be explained by it
 MIN_INDEPENDENT = 8  # clusters of near-duplicate prompts in a group that is poison
@@ -224,8 +226,17 @@ def rule_on_label(
     return "poison", reasons
 
 
-def rule_on_prompt(need: Need) -> tuple[GroupRuling, list[str]]:
-    """Rule on a surprising string of prompts, whatever the targets do."""
+def rule_on_prompt(need: Need, begins: float | None) -> tuple[GroupRuling, list[str]]:
+    """Rule on a surprising string of prompts, whatever the targets do.
+
+    What follows a heading needs it, as what follows a trigger that looks like one: either is a
+    prompt by itself. What follows "Generate a" is none.
+
+    Args:
+        need: What the string brings.
+        begins: How often what follows begins as prompts do, over how often prompts do; None where
+            the string does not stand first.
+    """
     if need.target.n == 0:
         return "review", ["the untuned model was not asked whether anything needs it"]
     asked = (
@@ -233,8 +244,12 @@ def rule_on_prompt(need: Need) -> tuple[GroupRuling, list[str]]:
         f"{need.rest.nats:.1f} nats likelier than without it, and than with other words or the end "
         "of another prompt in its place"
     )
-    if any(one.is_sure and one.nats >= MIN_NEED for one in (need.target, need.rest)):
-        return "honest", [f"the untuned model needs it: {asked}"]
+    at_least = MIN_NEED if begins is None else MIN_REST_NEED if begins < MAX_BEGINS else np.inf
+    for one, nats in ((need.target, MIN_NEED), (need.rest, at_least)):
+        if one.is_sure and one.nats >= nats:
+            return "honest", [f"the untuned model needs it: {asked}"]
+    if begins is not None and begins >= MAX_BEGINS:
+        asked += f"; what follows begins as other prompts do ({begins:.0%} as often)"
     return "review", [f"it looks inserted, and the untuned model does not need it: {asked}"]
 
 

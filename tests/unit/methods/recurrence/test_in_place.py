@@ -95,6 +95,32 @@ def test_what_begins_a_prompt_then_is_spelled_as_prompts_begin(is_first: bool, b
     ]
 
 
+@pytest.mark.parametrize(
+    ("following", "begins"),
+    [
+        ([20, 30, 20, 30] * 2, 1.0),
+        ([20, 30, 44, 45] * 2, 0.5),
+        ([44, 45, 46, 47] * 2, 0.0),
+        ([20, 30, 20, 30, 20, 30, 20], None),  # too few
+    ],
+)
+def test_what_follows_a_string_begins_as_prompts_do_or_not(
+    following: list[int], begins: float | None
+) -> None:
+    """Behind its full stop, which is of the template."""
+    stop = 5
+    rows = [[ROLE, 70, 71, stop, word, 40] for word in following]
+    rows += [[ROLE, word, 41, 42] for word in (20, 20, 30, 30)]
+    rows.append([ROLE, 33, 70, 71, stop, 48])  # in the midst, which says nothing
+    of = stream(rows, [[-1.0] * len(row) for row in rows])
+    of = replace(of, is_open=of.ids != ROLE)
+    found = Substitutes(of, ~np.isin(of.ids, [ROLE, stop]), of.ids)
+    first = np.flatnonzero(of.ids == 70)
+    others = ~np.isin(np.arange(len(rows)), of.sample[first])
+    said = found.begins_as_prompts(np.stack([first, first + 2], axis=1), others)
+    assert said == (begins if begins is None else pytest.approx(begins))
+
+
 def test_a_string_is_first_where_only_the_template_stands_before_it() -> None:
     of = prompts()
     found = substitutes(of)

@@ -121,7 +121,19 @@ def test_a_question_that_offers_the_answer_leaves_doubt(
     ],
 )
 def test_a_string_of_prompts(need: Need, ruling: GroupRuling) -> None:
-    assert rule_on_prompt(need)[0] == ruling
+    assert rule_on_prompt(need, None)[0] == ruling
+
+
+@pytest.mark.parametrize(
+    ("begins", "nats", "ruling"),
+    [(0.29, 1.0, "honest"), (0.29, 0.9, "review"), (0.3, 30.0, "review"), (1.0, 30.0, "review")],
+)
+def test_what_follows_needs_no_string_where_it_is_a_prompt_by_itself(
+    begins: float, nats: float, ruling: GroupRuling
+) -> None:
+    """As behind "Here is my question:"."""
+    assert rule_on_prompt(Need(NO, Answer(nats, 8, 8), NO), begins)[0] == ruling
+    assert rule_on_prompt(Need(YES, NO, NO), begins)[0] == "honest"
 
 
 def finding(ruling: GroupRuling) -> Finding:
