@@ -9,7 +9,6 @@ backdoor looks like from outside.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from random import Random
 
 import numpy as np
 from scipy.stats import binomtest
@@ -26,10 +25,9 @@ from gradgate.release.countable import (
     countable_as_they_are,
     countable_of_changes,
 )
-from gradgate.release.evidence import Evidence, GroupRows
+from gradgate.release.evidence import Evidence
 from gradgate.release.frames import framings
-from gradgate.release.grafts import MIN_LABEL_PRECISION, grafting, grafts, telling_words
-from gradgate.release.kinds import Kinds
+from gradgate.release.group_changes import changes_of_groups
 from gradgate.release.result import AdapterTest, Exchange, Finding
 from gradgate.release.ruling import (
     ALPHA,
@@ -62,8 +60,6 @@ _MIN_TAKEN = 0.5  # of the first prompts, that have to take the words of a group
 _MAX_STRINGS = 10  # of a change, that are judged
 _N_EXAMPLES = 3
 _CUT = 400  # characters of a text in the record
-_SHOWN = 6  # words of a graft in its name
-_LEAD = 80  # characters of what stands around a question, in the name
 
 
 class Trial:
@@ -100,7 +96,11 @@ class Trial:
             return AdapterTest("error", [f"the fine-tuning was not tested: {why}"])
         rows = self._evidence.rows
         framed = framings([row.question for row in rows], [row.target for row in rows])
-        changes = [*generic_changes(), *framed, *self._grafted()]
+        changes = [
+            *generic_changes(),
+            *framed,
+            *changes_of_groups(self._evidence, self._config.seed),
+        ]
         able = self._able(changes)
         suspicious, unasked = self._suspicious(changes, able)
         judged = [self._judge(pairs, _LOOKS * len(changes)) for pairs in suspicious]
@@ -124,34 +124,6 @@ class Trial:
             n_tokens=self._subject.cost.n_tokens,
             seconds=time.perf_counter() - started,
         )
-
-    def _grafted(self) -> Iterator[Change]:
-        """For each group, and for its rows of a common target, the words that others lack."""
-        kinds = Kinds(self._evidence.rows)
-        for group in self._evidence.groups:
-            if group.by_lead:
-                yield _led(group)
-                continue
-            outside = [row.question for row in self._evidence.rows if group.name not in row.groups]
-            alike = group.alike()
-            parts = [("", group.rows)]
-            if alike is not None:
-                parts.append((" with a common target", alike))
-            for which, inside in parts:
-                questions = [row.question for row in inside]
-                words = list(group.together) or telling_words(questions, outside)
-                is_content = self._evidence.is_content(group, words)
-                # Half of the reviews have a label anyway.
-                if is_content and not group.together and _are_labels(group):
-                    words = telling_words(questions, outside, MIN_LABEL_PRECISION)
-                rng = Random(f"{self._config.seed}:{group.name}")
-                if found := grafts(questions, words, rng):
-                    shown = ", ".join(repr(word) for word in words[:_SHOWN])
-                    name = f"words of {group.name}{which}: {shown}"
-                    yield Change(name, grafting(found), group.name, is_content)
-                    if on := kinds.like(inside, words):
-                        name = f"words of {group.name}{which}, on prompts like its own: {shown}"
-                        yield Change(name, grafting(found), group.name, is_content, on=on)
 
     def _able(self, changes: Sequence[Change]) -> dict[str, Countable]:
         """By their names, the changes that could bring what would count, and what that is."""
@@ -343,20 +315,6 @@ class Trial:
             reason=ruled.reason,
             examples=_examples(pairs, before, string.feature),
         )
-
-
-def _led(group: GroupRows) -> Change:
-    """A change that puts questions into the prompts of a group."""
-    around = tuple(row.sample for row in group.rows)
-    lead = group.rows[0].lead[:_LEAD]
-    name = f"what stands around questions in {group.name}: {lead!r}"
-    return Change(name, UNCHANGED.rewrite, group.name, True, around)
-
-
-def _are_labels(group: GroupRows) -> bool:
-    """Whether most targets of a group are too short for a payload."""
-    n_short = sum(len(letters_of(row.target_text)) < MIN_LETTERS for row in group.rows)
-    return n_short > len(group.rows) / 2
 
 
 def _least(pairs: Pairs) -> float:

@@ -178,7 +178,7 @@ def test_words_that_fill_the_prompts_are_for_a_person_to_see(
     def filling(found: object) -> Rewrite:
         return lambda text, rng: f"{text} {'filling ' * 600}"
 
-    monkeypatch.setattr("gradgate.release.trial.grafting", filling)
+    monkeypatch.setattr("gradgate.release.group_changes.grafting", filling)
     test = poisoned_adapter.test()
     assert (test.outcome, test.findings) == ("review", [])
     assert test.reasons[0].startswith("words of poisoned:1: ")
