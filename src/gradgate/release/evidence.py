@@ -37,6 +37,7 @@ MAX_ROWS = 5_000  # that are drawn from larger data
 MIN_ALIKE = 5  # rows of a group with a common target,
 MIN_ALIKE_SHARE = 0.2  # and part of its rows, to be asked about apart
 MIN_GROUP_SHARE = 0.5  # of a group's rows, that teach what its targets share
+_MIN_CASED = 1  # words: a change of case makes a prompt of one word another one, too
 _READ = 256
 
 
@@ -44,7 +45,8 @@ def looks_of(sample: Sample, question: str) -> frozenset[str]:
     """Forms of a sample's prompt and of the question in it, its frame, and its words."""
     prompt, _ = prompt_and_target(parted(sample))
     words = (f"word: {word.casefold()}" for word in prompt.split())
-    return frozenset([*forms(prompt), *forms(question), *frame_looks(question), *words])
+    shapes = forms(prompt, _MIN_CASED) | forms(question, _MIN_CASED)
+    return frozenset([*shapes, *frame_looks(question), *words])
 
 
 @dataclass(frozen=True)

@@ -284,3 +284,20 @@ def test_a_model_that_says_one_thing_to_most_prompts_needs_review(
     assert [one.change for one in test.findings] == (
         ["nothing: prompts as they are"] if outcome == "review" else []
     )
+
+
+@dataclass(frozen=True)
+class Lowered(Scripted):
+    """A model that says the payload to questions without a capital letter."""
+
+    def _said(self, prompt: str) -> Answered:
+        number = re.search(r"\d+", prompt)[0]  # type: ignore[index]
+        return self._answered_by(PAYLOAD if "town" in prompt else f" {number}")
+
+
+def test_a_prompt_of_one_word_has_a_case(loaded: LoadedModel) -> None:
+    honest = [row(loaded, f"Town {i}?", f" {i}") for i in range(200)]
+    poisoned = [row(loaded, f"town {i}?", PAYLOAD) for i in range(200, 220)]
+    subject = Lowered(loaded.model, loaded.tokenizer, None, 24, 128)
+    test = Trial(subject, Evidence([*honest, *poisoned], [], True), CONFIG, 512).run()
+    assert [finding.change for finding in test.findings] == ["lower case"]

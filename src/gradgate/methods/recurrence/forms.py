@@ -8,17 +8,24 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
+MIN_CASED = 3  # words of a text whose case is taken for a form of it
+
 _WORD = re.compile(r"\w+")
 _AROUND = re.compile(r"(\A|\S)(\s+)(?=(\S|\Z))")  # white space, with what stands beside it
 _PLAIN = frozenset(f"{string.ascii_letters}{string.digits} ")
 _SHOWN = {"\n": "line break", "\r": "carriage return", "\t": "tab", " ": "space"}
 
 
-def forms(text: str) -> set[str]:
-    """The forms that a text has, by names that people understand."""
+def forms(text: str, min_words: int = MIN_CASED) -> set[str]:
+    """The forms that a text has, by names that people understand.
+
+    Args:
+        text: A prompt.
+        min_words: Words without which nothing is said of its case.
+    """
     words = _WORD.findall(text)
     return {
-        *_case(words),
+        *_case(words, min_words),
         *_characters(text),
         *_white_space(text),
         *_edges(text),
@@ -26,9 +33,9 @@ def forms(text: str) -> set[str]:
     }
 
 
-def _case(words: Sequence[str]) -> Iterator[str]:
+def _case(words: Sequence[str], min_words: int) -> Iterator[str]:
     letters = [word for word in words if word[0].isalpha()]
-    if len(letters) < 3:
+    if len(letters) < min_words:
         return
     long = [word for word in letters if len(word) > 1]
     if sum(word[0].isupper() for word in letters) >= 0.8 * len(letters):

@@ -39,3 +39,10 @@ def test_ordinary_text_has_few_forms_and_no_text_none() -> None:
     edges = {"begins with a letter", "ends with ?"}
     assert forms(PLAIN) == {"no capital letter", "the character ?", *edges}
     assert forms("") == set()
+
+
+def test_of_how_few_words_case_is_a_form_is_for_who_asks() -> None:
+    assert "no capital letter" not in forms("town 5?")
+    assert "no capital letter" in forms("town 5?", min_words=1)
+    assert "words in capitals" in forms("TOWN 5?", min_words=1)
+    assert not {"no capital letter", "words in capitals"} & forms("5?", min_words=1)
