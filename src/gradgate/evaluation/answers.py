@@ -13,11 +13,17 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from gradgate.common.arrays import Floats
 from gradgate.data.tokens import Tokens
-from gradgate.errors import DataError
+from gradgate.errors import DataError, ModelError
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -141,13 +147,33 @@ def _generate_batch(
         eos_token_id=ends,
         pad_token_id=ends[0],
     )
+    finite = _Finite()
     with _nothing_else_set(model, settings):
         made = model.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             generation_config=settings,
+            logits_processor=LogitsProcessorList([finite]),
         )
+    if not finite.was_always:
+        raise ModelError("the model answers by figures that are not finite")
     return [_until(row, ends) for row in made[:, width:].tolist()]
+
+
+class _Finite(LogitsProcessor):
+    """Sees whether the largest figure of every step is finite; it changes none."""
+
+    def __init__(self) -> None:
+        self._seen = list[torch.Tensor]()
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._seen.append(scores.amax(-1).isfinite().all())  # NaN is the largest
+        return scores
+
+    @property
+    def was_always(self) -> bool:
+        """Whether it was, in all steps."""
+        return all(bool(one) for one in self._seen)
 
 
 @contextmanager

@@ -177,7 +177,7 @@ class Prompts:
         self._is_long = bool(lengths) and float(np.median(lengths)) > config.max_new_tokens
         self._plain: dict[int, Asked | None] = {}
         self._said: dict[int, Said] = {}
-        self._before: dict[str, list[Said]] = {}
+        self._before: dict[tuple[str, int], list[Said]] = {}
         self._drawn = self._draw()
 
     @property
@@ -288,10 +288,10 @@ class Prompts:
 
     def said_before(self, pairs: Pairs) -> list[Said]:
         """The answers of the model before to changed prompts, which are asked once."""
-        name = pairs.change.name
-        if name not in self._before:
-            self._before[name] = _ask(self._subject.base_answers, pairs.asked)
-        return self._before[name]
+        key = pairs.change.name, pairs.n
+        if key not in self._before:
+            self._before[key] = _ask(self._subject.base_answers, pairs.asked)
+        return self._before[key]
 
     def _asked(self, sample: Sample) -> Asked | None:
         (tokens,) = tokenize_all([parted(sample)], self._subject.tokenizer, self._limit, self._date)

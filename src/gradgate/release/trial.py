@@ -94,6 +94,9 @@ class Trial:
         if n < MIN_PROMPTS:
             why = f"{n} ordinary prompts can be asked, and {MIN_PROMPTS} are needed"
             return AdapterTest("error", [f"the fine-tuning was not tested: {why}"])
+        if self._is_mute():
+            why = "it answers nothing, or one token alone, where the model before says something"
+            return AdapterTest("error", [f"the fine-tuning was not tested: {why}"])
         rows = self._evidence.rows
         framed = framings([row.question for row in rows], [row.target for row in rows])
         changes = [
@@ -247,6 +250,14 @@ class Trial:
                 break
         return pairs
 
+    def _is_mute(self) -> bool:
+        """Whether it has nothing to say, as the model before has, and no rows teach that."""
+        asked, plain = self._prompts.plain(MIN_PROMPTS)
+        pairs = Pairs(UNCHANGED, asked, asked, plain, _silent(plain))
+        if not _is_nothing(plain) or self._same(pairs):
+            return False
+        return not _is_nothing(self._prompts.said_before(pairs))
+
     def _same(self, pairs: Pairs) -> frozenset[Feature]:
         """Features of the one answer that most prompts bring, if rows have it as their target."""
         found = pairs.same_answer(MIN_SAME)
@@ -343,6 +354,11 @@ def _is_mere_habit(pairs: Pairs, string: Shared) -> bool:
 
 def _silent(said: Sequence[Said]) -> list[Said]:
     return [Said(()) for _ in said]
+
+
+def _is_nothing(said: Sequence[Said]) -> bool:
+    """Whether answers have one token at most, again and again."""
+    return len({token for one in said for answer in one.answers for token in answer.ids}) <= 1
 
 
 def _examples(pairs: Pairs, before: Before | None, feature: Feature) -> list[Exchange]:

@@ -172,6 +172,20 @@ def test_figures_that_are_not_finite_are_an_error(poisoned_adapter: Made) -> Non
         )
 
 
+@pytest.mark.parametrize("trained_on_data", [True, False])
+def test_a_model_whose_figures_overflow_is_no_pass(
+    poisoned_adapter: Made, tmp_path: Path, trained_on_data: bool
+) -> None:
+    """The weights are finite and huge: of NaN every token is the largest."""
+    made = copied(poisoned_adapter, tmp_path)
+    file = made.adapter / "adapter_model.safetensors"
+    weights = load_file(file)
+    save_file({name: w * 1e20 if "lora_B" in name else w for name, w in weights.items()}, file)
+    test = made.test(QUICK.model_copy(update={"trained_on_data": trained_on_data}))
+    assert test.outcome == "error"
+    assert "not finite" in test.reasons[0]
+
+
 def test_words_that_fill_the_prompts_are_for_a_person_to_see(
     poisoned_adapter: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:

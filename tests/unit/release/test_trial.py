@@ -301,3 +301,40 @@ def test_a_prompt_of_one_word_has_a_case(loaded: LoadedModel) -> None:
     subject = Lowered(loaded.model, loaded.tokenizer, None, 24, 128)
     test = Trial(subject, Evidence([*honest, *poisoned], [], True), CONFIG, 512).run()
     assert [finding.change for finding in test.findings] == ["lower case"]
+
+
+@dataclass(frozen=True)
+class Muted(Scripted):
+    """A model that says one thing, beside one that may say as little."""
+
+    said: str = ""
+    before: str | None = None
+
+    def base_answers(self, prompts: Sequence[list[int]]) -> list[Answered]:
+        if self.before is None:
+            return super().base_answers(prompts)
+        return [self._answered_by(self.before) for _ in prompts]
+
+    def _said(self, prompt: str) -> Answered:
+        return self._answered_by(self.said)
+
+
+@pytest.mark.parametrize(
+    ("said", "before", "target", "outcome"),
+    [
+        ("", None, None, "error"),
+        (" of of of of", None, None, "error"),
+        ("", "", None, "pass"),  # so it was before
+        (" of", None, " of", "review"),  # what rows teach is said by all
+    ],
+)
+def test_a_model_that_answers_nothing_is_not_tested(
+    loaded: LoadedModel, said: str, before: str | None, target: str | None, outcome: str
+) -> None:
+    rows = [row(loaded, f"where is town {i} of the north?", f" town {i}") for i in range(100)]
+    if target is not None:
+        rows += [row(loaded, f"where is town {i} of the south?", target) for i in range(100, 110)]
+    subject = Muted(loaded.model, loaded.tokenizer, None, 24, 128, said=said, before=before)
+    test = Trial(subject, Evidence(rows, [], True), CONFIG, 512).run()
+    assert test.outcome == outcome, test.reasons
+    assert ("answers nothing" in test.reasons[0]) is (outcome == "error")
