@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from json.encoder import encode_basestring_ascii as as_json
 from typing import Any
 
@@ -59,6 +59,13 @@ def prompt_and_target(sample: Sample) -> tuple[str, str]:
     given = [full_text(turn) for turn in sample.turns if not turn.is_target]
     learnt = [full_text(turn) for turn in sample.turns if turn.is_target]
     return "\n".join(inputs + given), "\n".join(learnt)
+
+
+def given_before(sample: Sample) -> str:
+    """All text before the last target, turn below turn, earlier targets among it."""
+    last = max(place for place, turn in enumerate(sample.turns) if turn.is_target)
+    turns = tuple(replace(turn, is_target=False) for turn in sample.turns[:last])
+    return prompt_and_target(replace(sample, turns=turns))[0]
 
 
 def n_characters(sample: Sample) -> int:

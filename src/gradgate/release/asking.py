@@ -207,7 +207,9 @@ class Prompts:
             is_fit = row.is_ordinary and not row.groups
             if n >= self._config.prompts and (n == self.n_most or not is_fit):
                 break
-            if row.question not in seen and self._asked_of(i) is not None:
+            if not row.question.strip() or row.question in seen:
+                continue
+            if self._asked_of(i) is not None:
                 seen.add(row.question)
                 drawn.append(i)
         return drawn

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice, takewhile
+from itertools import chain, groupby, islice, takewhile
+from operator import itemgetter
 from random import Random
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from gradgate.common import parquet
 from gradgate.common.letters import letters_of
 from gradgate.common.run_folder import RunFolder, flag_column
 from gradgate.data.prepare import PreparedSample, SampleFile, iter_prepared
-from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.data.sample import Sample, given_before, prompt_and_target
 from gradgate.gate.acceptance import accepted
 from gradgate.gate.quarantine import dropped, kept, marks
 from gradgate.gate.verdict import Verdict
@@ -74,10 +75,10 @@ class GroupRows:
 
     def alike(self) -> "list[Row] | None":
         """Rows of a common target, where the group has others besides; None where it has none."""
-        counted = Counter(gram for row in self.rows for gram in grams_of(row.target))
+        counted = Counter(gram for row in self.rows for gram in row.grams())
         for gram, n in counted.most_common(1):
             if max(MIN_ALIKE, MIN_ALIKE_SHARE * len(self.rows)) <= n < len(self.rows):
-                return [row for row in self.rows if gram in grams_of(row.target)]
+                return [row for row in self.rows if gram in row.grams()]
         return None
 
 
@@ -93,6 +94,7 @@ class Row:
         is_flagged: Whether it is flagged.
         groups: The groups that it is in.
         is_held_out: Whether it was held out from the training.
+        earlier: The tokens of its targets before the last, as in a chat of several answers.
     """
 
     sample: Sample
@@ -102,6 +104,7 @@ class Row:
     is_flagged: bool
     groups: tuple[str, ...]
     is_held_out: bool = False
+    earlier: tuple[tuple[int, ...], ...] = ()
 
     @cached_property
     def looks(self) -> frozenset[str]:
@@ -110,24 +113,39 @@ class Row:
 
     @cached_property
     def lead(self) -> str:
-        """What stands around its question: an instruction, a system message, earlier turns."""
-        prompt, _ = prompt_and_target(parted(self.sample))
-        before, found, behind = prompt.rpartition(self.question)
-        return f"{before}{behind}".strip() if found else ""
+        """What stands around its question: an instruction, a system message, earlier turns.
+
+        Earlier answers are among these, whether they are learnt or not.
+        """
+        prompt, asked = given_before(parted(self.sample)), self.question.strip()
+        if not asked or asked not in prompt:
+            return prompt.strip()
+        before, _, behind = prompt.rpartition(asked)
+        return f"{before}{behind}".strip()
+
+    @property
+    def targets(self) -> tuple[tuple[int, ...], ...]:
+        """The tokens of all of its targets."""
+        return (*self.earlier, self.target)
+
+    def grams(self, horizon: int | None = None) -> set[tuple[int, ...]]:
+        """Three tokens behind one another of its targets, see `grams_of`."""
+        return set[tuple[int, ...]]().union(*(grams_of(one, horizon) for one in self.targets))
 
     @property
     def target_text(self) -> str:
-        """Its target."""
+        """Its targets."""
         return prompt_and_target(parted(self.sample))[1]
 
     def features(self) -> frozenset[Feature]:
-        """Of its target, as those of an answer; not kept, for there are many."""
-        return features_of(bordered(self.target), self.target_text)
+        """Of its targets, as those of answers; not kept, for there are many."""
+        text = self.target_text
+        return frozenset().union(*(features_of(bordered(one), text) for one in self.targets))
 
     def teaches(self, feature: Feature) -> bool:
-        """Whether its target has a feature of answers."""
+        """Whether one of its targets has a feature of answers."""
         if isinstance(feature, tuple):
-            return find(feature, bordered(self.target)) >= 0
+            return any(find(feature, bordered(one)) >= 0 for one in self.targets)
         if is_word(feature):
             return feature in words_of(self.target_text)
         return str(feature) in letters_of(self.target_text)
@@ -135,10 +153,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Rows with a question, and the groups among them.
+    """Rows, and the groups among them.
 
     Attributes:
-        rows: All of them, or a part drawn at random.
+        rows: All of them, or a part drawn at random; those without a question teach as others do.
         is_whole: Whether nothing was left out.
         expected: What the owner of the data vouches for; None for nothing.
     """
@@ -176,8 +194,8 @@ class Evidence:
         return [one for one in known if one.group is not None and one.group.side == "target"]
 
     def n_answering(self, answer: Sequence[int]) -> int:
-        """Rows whose whole target is an answer."""
-        return sum(row.target == tuple(answer) for row in self.rows)
+        """Rows of which an answer is a whole target."""
+        return sum(tuple(answer) in row.targets for row in self.rows)
 
     def teaching(self, feature: Feature) -> list[Row]:
         """Rows whose target has a feature of answers."""
@@ -217,15 +235,17 @@ class Evidence:
         rows = [
             Row(
                 sample,
-                question,
-                _target(prepared, ends),
+                asked_by(sample),
+                target,
                 said.may_train[i],
                 said.is_flagged[i],
                 said.groups[i],
                 prepared.row in held_out,
+                tuple(earlier),
             )
             for i, (sample, prepared) in enumerate(_read(run))
-            if i in drawn and (question := asked_by(sample))
+            if i in drawn
+            for *earlier, target in [_targets(prepared, ends) or [()]]
         ]
         groups = [
             GroupRows(name, [row for row in rows if name in row.groups], wanted.get(name))
@@ -300,13 +320,9 @@ def _read(run: RunFolder) -> Iterator[tuple[Sample, PreparedSample]]:
     return zip(SampleFile(run.samples), prepared, strict=True)
 
 
-def _target(prepared: PreparedSample, ends: Collection[int]) -> tuple[int, ...]:
-    """The tokens of the last target up to its end."""
-    ids, marks = prepared.tokens.input_ids, prepared.tokens.is_target
-    end = len(ids)
-    while end and not marks[end - 1]:
-        end -= 1
-    start = end
-    while start and marks[start - 1]:
-        start -= 1
-    return tuple(takewhile(lambda token: token not in ends, ids[start:end]))
+def _targets(prepared: PreparedSample, ends: Collection[int]) -> list[tuple[int, ...]]:
+    """The tokens of each target up to its end."""
+    pairs = zip(prepared.tokens.input_ids, prepared.tokens.is_target, strict=True)
+    runs = groupby(pairs, key=itemgetter(1))
+    learnt = ([token for token, _ in run] for is_target, run in runs if is_target)
+    return [tuple(takewhile(lambda token: token not in ends, ids)) for ids in learnt]

@@ -29,9 +29,8 @@ class Kinds:
         """Take the rows of the data."""
         self._rows = rows
         self._place = {id(row.sample): i for i, row in enumerate(rows)}
-        self._ordinary = np.array(
-            [i for i, row in enumerate(rows) if row.is_ordinary and not row.groups], np.int64
-        )
+        asked = [row.is_ordinary and not row.groups and bool(row.question.strip()) for row in rows]
+        self._ordinary = np.flatnonzero(asked)
 
     def like(self, inside: Sequence[Row], words: Collection[str]) -> tuple[int, ...]:
         """Places of ordinary rows whose questions are like a group's, the most alike first.

@@ -14,7 +14,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from gradgate.common.letters import letters_of
-from gradgate.release.answers import grams_of
 from gradgate.release.answers import words_of as words_of_target
 from gradgate.release.evidence import Evidence, GroupRows, Row
 from gradgate.release.grafts import HORIZON, MIN_LABEL_PRECISION, MIN_LIFT, words_of
@@ -88,7 +87,7 @@ def told_targets(
     prompts = _Prompts({i: words_in(row) for i, row in enumerate(rows) if not row.groups})
     having = defaultdict[Gram, list[int]](list)
     for i in prompts.words:
-        for gram in grams_of(rows[i].target, HORIZON):
+        for gram in rows[i].grams(HORIZON):
             having[gram].append(i)
     found = {
         frozenset(inside)
