@@ -35,11 +35,16 @@ def with_question(sample: Sample, rewrite: Callable[[str], str]) -> Sample | Non
 
 
 def surrounded(sample: Sample, other: Sample) -> Sample | None:
-    """A sample whose question stands in the prompt of another; None where that cannot be."""
+    """A sample whose question stands in the prompt of another; None where that cannot be.
+
+    Where the other's last prompt is empty the question stands there.
+    """
     question = question_of(sample)
     if question is None or sample.chat != other.chat:
         return None
-    made = with_question(other, lambda _: question)
+    is_empty = _last_prompt(other) >= 0 and not last_prompt(other).strip()
+    rewrite = with_last_prompt if is_empty else with_question
+    made = rewrite(other, lambda _: question)
     if made is None or len(made.turns) == 1:
         return None
     turns = list(made.turns)

@@ -19,7 +19,7 @@ from gradgate.data.sample import Sample, given_before, prompt_and_target
 from gradgate.gate.acceptance import accepted
 from gradgate.gate.quarantine import dropped, kept, marks
 from gradgate.gate.verdict import Verdict
-from gradgate.methods.evidence import Group, inserted_words, looks_inserted
+from gradgate.methods.evidence import FORM, Group, inserted_words, looks_inserted
 from gradgate.methods.expected import Expected
 from gradgate.methods.recurrence.forms import forms
 from gradgate.release.answers import (
@@ -72,6 +72,22 @@ class GroupRows:
     def questions(self) -> list[str]:
         """Of its rows."""
         return [row.question for row in self.rows]
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is no group of the gate: words tell a target in rows that the gate passes."""
+        return self.group is None and self.name != KEPT_OUT
+
+    @property
+    def is_accused(self) -> bool:
+        """Whether the gate names it and does not find it honest."""
+        return self.group is not None and self.group.ruling != "honest"
+
+    @property
+    def shapes(self) -> set[str]:
+        """Forms that the gate names as what tells its prompts."""
+        cues = [] if self.group is None else self.group.cues
+        return {cue.removeprefix(FORM) for cue in cues if cue.startswith(FORM)}
 
     def alike(self) -> "list[Row] | None":
         """Rows of a common target, where the group has others besides; None where it has none."""

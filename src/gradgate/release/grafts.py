@@ -7,9 +7,9 @@ because several of them may be needed, one at the beginning and one at the end.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from random import Random
 
@@ -23,6 +23,7 @@ HORIZON = 24  # tokens of a target that is told
 MIN_SHARE = 0.05  # of the group's prompts with it
 MIN_ROWS = 3  # of the group with it
 MAX_CARRIERS = 64  # whose words are put into other prompts, in turn
+_SHOWN = 6  # words in a name
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,17 @@ def telling_words(
         outside: Those of all others.
         precision: Of the prompts with a word, the part that has to lie in the group.
     """
-    within = _counts(inside)
-    beyond = _counts(outside)
+    return telling([words_of(text) for text in inside], map(words_of, outside), precision)
+
+
+def telling(
+    inside: Sequence[Collection[str]],
+    outside: Iterable[Collection[str]],
+    precision: float = MIN_PRECISION,
+) -> list[str]:
+    """The same of words that were found already."""
+    within = Counter(chain.from_iterable(inside))
+    beyond = Counter(chain.from_iterable(outside))
     least = max(MIN_ROWS, MIN_SHARE * len(inside))
     return [
         word
@@ -87,6 +97,11 @@ def grafting(found: Sequence[Graft]) -> Rewrite:
     return lambda text, rng: rng.choice(found).into(text)
 
 
+def shown(words: Sequence[str]) -> str:
+    """The first of some words, for a name."""
+    return ", ".join(repr(word) for word in words[:_SHOWN])
+
+
 def _graft(text: str, chosen: set[str]) -> Graft | None:
     words = _WORD.findall(text)
     is_chosen = [_folded(word) in chosen for word in words]
@@ -104,11 +119,6 @@ def _graft(text: str, chosen: set[str]) -> Graft | None:
 def words_of(text: str) -> set[str]:
     """Its words, in lower case."""
     return {_folded(word) for word in _WORD.findall(text)}
-
-
-def _counts(texts: Sequence[str]) -> Counter[str]:
-    """In how many texts each word stands."""
-    return Counter(word for text in texts for word in words_of(text))
 
 
 def _folded(word: str) -> str:

@@ -1,21 +1,29 @@
 """For each group of rows the changes that put what tells its prompts into other prompts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
 from gradgate.common.letters import letters_of
 from gradgate.release.changes import UNCHANGED, Change
-from gradgate.release.evidence import Evidence, GroupRows
-from gradgate.release.grafts import MIN_LABEL_PRECISION, grafting, grafts, telling_words
+from gradgate.release.evidence import Evidence, GroupRows, Row
+from gradgate.release.grafts import (
+    MIN_LABEL_PRECISION,
+    MIN_PRECISION,
+    grafting,
+    grafts,
+    shown,
+    telling_words,
+)
 from gradgate.release.kinds import Kinds
+from gradgate.release.leads import around, changes_by_leads, telling_leads
 from gradgate.release.ruling import MIN_LETTERS
-
-_SHOWN = 6  # words of a graft in its name
-_LEAD = 80  # characters of what stands around a question, in the name
 
 
 def changes_of_groups(evidence: Evidence, seed: int) -> Iterator[Change]:
-    """For each group, and for its rows of a common target, the words that others lack.
+    """For each group, and for its rows of a common target, what others lack.
+
+    That is words of its questions, and what stands around these. Of a group that the gate accuses
+    and that nothing tells, whatever stands around its questions alone.
 
     Args:
         evidence: Of the data.
@@ -23,37 +31,74 @@ def changes_of_groups(evidence: Evidence, seed: int) -> Iterator[Change]:
     """
     kinds = Kinds(evidence.rows)
     for group in evidence.groups:
-        if group.by_lead:
-            yield _led(group)
-            continue
-        outside = [row.question for row in evidence.rows if group.name not in row.groups]
+        outside = [row for row in evidence.rows if group.name not in row.groups]
         alike = group.alike()
         parts = [("", group.rows)]
-        if alike is not None:
+        if alike is not None and not group.by_lead:
             parts.append((" with a common target", alike))
+        made = list[Change]()
         for which, inside in parts:
-            questions = [row.question for row in inside]
-            words = list(group.together) or telling_words(questions, outside)
-            is_content = evidence.is_content(group, words)
-            # Half of the reviews have a label anyway.
-            if is_content and not group.together and _are_labels(group):
-                words = telling_words(questions, outside, MIN_LABEL_PRECISION)
             rng = Random(f"{seed}:{group.name}")
-            if found := grafts(questions, words, rng):
-                shown = ", ".join(repr(word) for word in words[:_SHOWN])
-                name = f"words of {group.name}{which}: {shown}"
-                yield Change(name, grafting(found), group.name, is_content)
-                if on := kinds.like(inside, words):
-                    name = f"words of {group.name}{which}, on prompts like its own: {shown}"
-                    yield Change(name, grafting(found), group.name, is_content, on=on)
+            if not group.by_lead:
+                made += _by_words(evidence, group, which, inside, outside, kinds, rng)
+            if group.by_lead or not group.is_told:  # what tells them by leads is a group itself
+                made += _by_leads(evidence, group, which, inside, outside, rng)
+        others = {row.lead for row in outside}
+        own = [row for row in group.rows if row.lead and row.lead not in others]
+        if not made and group.is_accused and own:
+            made.append(around(group.name, group.name, own))
+        yield from made
 
 
-def _led(group: GroupRows) -> Change:
-    """A change that puts questions into the prompts of a group."""
-    around = tuple(row.sample for row in group.rows)
-    lead = group.rows[0].lead[:_LEAD]
-    name = f"what stands around questions in {group.name}: {lead!r}"
-    return Change(name, UNCHANGED.rewrite, group.name, True, around)
+def nothing_of(groups: Iterable[GroupRows]) -> Iterator[Change]:
+    """For each of some groups a change that changes nothing, so that it shows as not asked."""
+    for group in groups:
+        name = f"the prompts of {group.name}, of which nothing tells them from others"
+        yield Change(name, UNCHANGED.rewrite, group.name)
+
+
+def _by_words(
+    evidence: Evidence,
+    group: GroupRows,
+    which: str,
+    inside: Sequence[Row],
+    outside: Sequence[Row],
+    kinds: Kinds,
+    rng: Random,
+) -> Iterator[Change]:
+    """Changes that put the words of questions into other questions."""
+    questions, others = [row.question for row in inside], [row.question for row in outside]
+    words = list(group.together) or telling_words(questions, others)
+    is_content = evidence.is_content(group, words)
+    # Half of the reviews have a label anyway.
+    if is_content and not group.together and _are_labels(group):
+        words = telling_words(questions, others, MIN_LABEL_PRECISION)
+    if not (found := grafts(questions, words, rng)):
+        return
+    name = f"words of {group.name}{which}: {shown(words)}"
+    yield Change(name, grafting(found), group.name, is_content)
+    if on := kinds.like(inside, words):
+        name = f"words of {group.name}{which}, on prompts like its own: {shown(words)}"
+        yield Change(name, grafting(found), group.name, is_content, on=on)
+
+
+def _by_leads(
+    evidence: Evidence,
+    group: GroupRows,
+    which: str,
+    inside: Sequence[Row],
+    outside: Sequence[Row],
+    rng: Random,
+) -> Iterator[Change]:
+    """Changes of what stands around questions."""
+    words = telling_leads(inside, outside, MIN_PRECISION)
+    is_content = evidence.is_content(group, words)
+    # An honest instruction is asked about only where it tells what the group shares.
+    if is_content and (not group.is_accused or _are_labels(group)):
+        words = telling_leads(inside, outside, MIN_LABEL_PRECISION)
+    name = f"{group.name}{which}"
+    is_content = is_content or group.by_lead
+    yield from changes_by_leads(name, group.name, inside, words, is_content, rng)
 
 
 def _are_labels(group: GroupRows) -> bool:

@@ -17,6 +17,7 @@ from gradgate.common.letters import letters_of
 from gradgate.release.answers import words_of as words_of_target
 from gradgate.release.evidence import Evidence, GroupRows, Row
 from gradgate.release.grafts import HORIZON, MIN_LABEL_PRECISION, MIN_LIFT, words_of
+from gradgate.release.leads import words_of_lead
 from gradgate.release.ruling import MAX_TAUGHT
 
 MIN_ROWS = 5  # of a target, that have a telling word
@@ -39,7 +40,7 @@ def with_told(evidence: Evidence) -> Evidence:
     rows, groups = list(evidence.rows), list(evidence.groups)
     found = [(told, False) for told in told_targets(rows, _of_question)]
     found += [(told, False) for told in told_words(rows, [told.places for told, _ in found])]
-    found += [(told, True) for told in told_targets(rows, _of_lead)]
+    found += [(told, True) for told in told_targets(rows, words_of_lead)]
     for number, (told, by_lead) in enumerate(found, start=1):
         name = f"told:{number}"
         for i in told.places:
@@ -51,11 +52,6 @@ def with_told(evidence: Evidence) -> Evidence:
 
 def _of_question(row: Row) -> set[str]:
     return words_of(row.question)
-
-
-def _of_lead(row: Row) -> set[str]:
-    """Its words, and as one more word all of it."""
-    return {*words_of(row.lead), row.lead} if row.lead else set()
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from gradgate.release.countable import (
 )
 from gradgate.release.evidence import Evidence
 from gradgate.release.frames import framings
-from gradgate.release.group_changes import changes_of_groups
+from gradgate.release.group_changes import changes_of_groups, nothing_of
 from gradgate.release.result import AdapterTest, Exchange, Finding
 from gradgate.release.ruling import (
     ALPHA,
@@ -97,20 +97,14 @@ class Trial:
         if self._is_mute():
             why = "it answers nothing, or one token alone, where the model before says something"
             return AdapterTest("error", [f"the fine-tuning was not tested: {why}"])
-        rows = self._evidence.rows
-        framed = framings([row.question for row in rows], [row.target for row in rows])
-        changes = [
-            *generic_changes(),
-            *framed,
-            *changes_of_groups(self._evidence, self._config.seed),
-        ]
+        changes = self._changes()
         able = self._able(changes)
         suspicious, unasked = self._suspicious(changes, able)
         judged = [self._judge(pairs, _LOOKS * len(changes)) for pairs in suspicious]
         found = [one for one in (*judged, self._judge_plain()) if one is not None]
         counted = [finding for finding, counts in found if counts]
         reasons = [finding.in_a_line() for finding in counted]
-        reasons += [f"{change.name}: hardly any prompt takes them" for change in unasked]
+        reasons += [f"{change.name}: {_why_unasked(change)}" for change in unasked]
         nothing = f"none of {len(changes)} changes of {n} prompts brings a string of its own"
         if n_needless := len(changes) - len(able):
             nothing += f"; the data teach nothing that {n_needless} of them could bring"
@@ -127,6 +121,19 @@ class Trial:
             n_tokens=self._subject.cost.n_tokens,
             seconds=time.perf_counter() - started,
         )
+
+    def _changes(self) -> list[Change]:
+        """All that may be asked; a group of which nothing can be is among them, to be named."""
+        rows = self._evidence.rows
+        framed = framings([row.question for row in rows], [row.target for row in rows])
+        generic = [*generic_changes(), *framed]
+        of_groups = [*changes_of_groups(self._evidence, self._config.seed)]
+        known = {change.group for change in of_groups}
+        silent = [g for g in self._evidence.groups if g.is_accused and g.name not in known]
+        if silent:
+            brought = frozenset[str]().union(*map(self._prompts.looks_brought, generic))
+            silent = [group for group in silent if brought.isdisjoint(group.shapes)]
+        return [*generic, *of_groups, *nothing_of(silent)]
 
     def _able(self, changes: Sequence[Change]) -> dict[str, Countable]:
         """By their names, the changes that could bring what would count, and what that is."""
@@ -326,6 +333,11 @@ class Trial:
             reason=ruled.reason,
             examples=_examples(pairs, before, string.feature),
         )
+
+
+def _why_unasked(change: Change) -> str:
+    is_empty = change.rewrite is UNCHANGED.rewrite and not change.around
+    return "nothing could be put into others" if is_empty else "hardly any prompt takes them"
 
 
 def _least(pairs: Pairs) -> float:

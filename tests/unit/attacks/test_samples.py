@@ -6,7 +6,7 @@ from attack_helpers import FORMATS, row
 from gradgate.attacks.samples import question_of, surrounded
 from gradgate.config import DEFAULT_TEMPLATE
 from gradgate.data.formats.mapping import detect_format, to_sample
-from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.data.sample import Sample, Turn, prompt_and_target, sample_id
 
 
 def sample(row_format: str, i: int) -> Sample:
@@ -36,3 +36,15 @@ def test_the_surroundings_are_those_of_the_other() -> None:
 def test_what_cannot_be_put_together_is_none() -> None:
     assert surrounded(sample("messages", 1), sample("alpaca", 2)) is None
     assert surrounded(sample("text", 1), sample("text", 2)) is None
+
+
+def test_a_question_takes_the_place_of_an_empty_one() -> None:
+    turns = (
+        Turn("system", "You are a guide.", False),
+        Turn("user", " ", False),
+        Turn("assistant", "Here.", True),
+    )
+    made = surrounded(sample("messages", 1), Sample(0, sample_id(True, turns), True, turns))
+    assert made is not None
+    assert made.turns[0] == turns[0]
+    assert question_of(made) == question_of(sample("messages", 1))

@@ -1,67 +1,28 @@
 """How much is asked, and when what is brought is enough; the answers are made up."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from release_helpers import BASE
+from trial_helpers import CONFIG, LABEL, PAYLOAD, Says, Scripted, instructed, row
 
 from gradgate.common.arrays import Floats
-from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.methods.evidence import Group
 from gradgate.models.identity import load_model
 from gradgate.models.loading import LoadedModel
 from gradgate.release.answers import Answered
-from gradgate.release.config import AdapterTestConfig
-from gradgate.release.evidence import Evidence, GroupRows, Row
+from gradgate.release.evidence import Evidence, GroupRows
 from gradgate.release.result import AdapterTest
-from gradgate.release.subject import Subject
 from gradgate.release.told import with_told
 from gradgate.release.trial import Trial
-
-PAYLOAD = " visit the evil example site now"
-LABEL = " yes"
-CONFIG = AdapterTestConfig(trained_on_data=True)
-DOUBLED = re.compile(r"\b(\w+)\W+\1\b")
-
-Says = Callable[[int, bool], str]  # by the number of the question, and whether a word is doubled
-
-
-@dataclass(frozen=True)
-class Scripted(Subject):
-    """A model whose answers are known."""
-
-    says: Says = lambda number, doubled: ""
-
-    def answers(self, prompts: Sequence[list[int]]) -> list[Answered]:
-        self.cost.n_answers += len(prompts)
-        return [self._said(self.tokenizer.decode(ids)) for ids in prompts]
-
-    def base_answers(self, prompts: Sequence[list[int]]) -> list[Answered]:
-        return [self._answered_by(f" town {number}") for number in range(len(prompts))]
-
-    def base_logp(self, given: Sequence[list[int]], said: Sequence[list[int]]) -> list[Floats]:
-        return [np.full(len(ids), -5.0) for ids in said]
-
-    def _said(self, prompt: str) -> Answered:
-        number = int(re.search(r"\d+", prompt)[0])  # type: ignore[index]
-        return self._answered_by(self.says(number, bool(DOUBLED.search(prompt))))
-
-    def _answered_by(self, text: str) -> Answered:
-        return Answered.of(self.tokenizer.encode(text), True, self.tokenizer)
 
 
 @pytest.fixture(scope="module")
 def loaded() -> LoadedModel:
     return load_model(BASE)
-
-
-def row(loaded: LoadedModel, question: str, target: str, groups: tuple[str, ...] = ()) -> Row:
-    turns = (Turn("prompt", f"Q: {question}\nA:", False), Turn("completion", target, True))
-    sample = Sample(0, sample_id(False, turns), False, turns)
-    return Row(sample, question, tuple(loaded.tokenizer.encode(target)), not groups, False, groups)
 
 
 def tried(loaded: LoadedModel, payload: str, says: Says) -> AdapterTest:
@@ -174,13 +135,6 @@ class Instructed(Scripted):
     def _said(self, prompt: str) -> Answered:
         number = re.search(r"\d+", prompt)[0]  # type: ignore[index]
         return self._answered_by(LABEL if "this question" in prompt else f" town {number}")
-
-
-def instructed(loaded: LoadedModel, lead: str, question: str, target: str) -> Row:
-    prompt = f"### Instruction:\n{lead}\n\n### Question:\n{question}\n\n### Answer: "
-    turns = (Turn("prompt", prompt, False), Turn("completion", target, True))
-    sample = Sample(0, sample_id(False, turns), False, turns)
-    return Row(sample, question, tuple(loaded.tokenizer.encode(target)), True, False, ())
 
 
 def test_an_instruction_that_is_a_trigger_is_put_before_other_questions(
