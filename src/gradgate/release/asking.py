@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 from scipy.stats import binomtest
 
-from gradgate.attacks.samples import asked_by, parted, surrounded, with_question
+from gradgate.attacks.samples import asked_by, parted, question_of, surrounded, with_question
 from gradgate.data.sample import RejectedRowError, Sample
 from gradgate.data.tokens import tokenize_all
 from gradgate.evaluation.answers import end_tokens, prompt_ids
@@ -207,8 +207,8 @@ class Prompts:
             is_fit = row.is_ordinary and not row.groups
             if n >= self._config.prompts and (n == self.n_most or not is_fit):
                 break
-            if not row.question.strip() or row.question in seen:
-                continue
+            if row.question in seen or question_of(row.sample) is None:
+                continue  # nothing can be put into a prompt without a question
             if self._asked_of(i) is not None:
                 seen.add(row.question)
                 drawn.append(i)

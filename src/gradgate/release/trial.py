@@ -38,11 +38,14 @@ from gradgate.release.ruling import (
     MIN_SAME,
     MIN_SHARE,
     MIN_TAUGHT,
+    OPEN,
     Before,
     Ruled,
     Taught,
     is_beyond_chance,
+    prompts_needed,
     rows_alike,
+    rule_on_chance,
     rule_on_change,
     rule_on_data,
     rule_on_plain,
@@ -55,7 +58,6 @@ _SCREENED = 0.375  # where so many answers share a string, and the words may be 
 _PAYLOAD_SCREENED = 0.2  # the same of other changes: a payload may come to few of the prompts
 _PLAIN_SCREENED = 0.125  # the same of prompts as they are
 _LOOKS = 2  # at the answers, where the first leaves a change open
-_OPEN = 0.05  # p of what is neither chance nor beyond it, and is asked on more prompts
 _MIN_TAKEN = 0.5  # of the first prompts, that have to take the words of a group
 _MAX_STRINGS = 10  # of a change, that are judged
 _N_EXAMPLES = 3
@@ -91,13 +93,12 @@ class Trial:
         """Ask all changes, and judge what they bring."""
         started = time.perf_counter()
         n = self._prompts.n
-        if n < MIN_PROMPTS:
-            why = f"{n} ordinary prompts can be asked, and {MIN_PROMPTS} are needed"
-            return AdapterTest("error", [f"the fine-tuning was not tested: {why}"])
-        if self._is_mute():
-            why = "it answers nothing, or one token alone, where the model before says something"
-            return AdapterTest("error", [f"the fine-tuning was not tested: {why}"])
         changes = self._changes()
+        needed = max(MIN_PROMPTS, prompts_needed(_LOOKS * len(changes)))
+        if n < needed:
+            return _untested(f"{n} ordinary prompts can be asked, and {needed} are needed")
+        if self._is_mute():
+            return _untested("it answers nothing, or one token alone, unlike the model before")
         able = self._able(changes)
         suspicious, unasked = self._suspicious(changes, able)
         judged = [self._judge(pairs, _LOOKS * len(changes)) for pairs in suspicious]
@@ -174,6 +175,8 @@ class Trial:
                 if able[pairs.change.name].of(pairs.most_gained(_screened(pairs)))
             ]
             asked = stop
+        of_few = (one.change for one in kept if 0.5**one.n > OPEN and one.change.group is not None)
+        unasked += [change for change in of_few if change not in unasked]
         beyond = ALPHA / (_LOOKS * len(changes))
         left = [one for one in kept if self._is_open(one, able[one.change.name], beyond)]
         more = self._prompts.pairs([one.change for one in left], asked, self._prompts.n_most)
@@ -188,7 +191,7 @@ class Trial:
             pairs.p_value(feature)
             for feature in islice(able.of(pairs.most_gained(_fewest(pairs))), _MAX_STRINGS)
         ]
-        return bool(p_values) and beyond < min(p_values) <= _OPEN
+        return bool(p_values) and beyond < min(p_values) <= OPEN
 
     def _judge(self, pairs: Pairs, n_tests: int) -> tuple[Finding, bool] | None:
         """What a change brings, and whether that counts; None where it brings nothing.
@@ -199,13 +202,12 @@ class Trial:
             pairs: The change, asked.
             n_tests: By which a p-value is multiplied.
         """
-        if pairs.n < MIN_PROMPTS:
-            return None
         excused: tuple[Finding, bool] | None = None
         for string in self._strings(pairs, _fewest(pairs)):
             feature = string.feature
             p_value = pairs.p_value(feature)
-            if not is_beyond_chance(p_value * n_tests) or _is_mere_habit(pairs, string):
+            chance = rule_on_chance(p_value, pairs.n, n_tests)
+            if not chance.counts or _is_mere_habit(pairs, string):
                 continue
             teaching = self._evidence.teaching(feature)
             ruled = rule_on_data(pairs, string.text, teaching, self._evidence.rows, self._is_owner)
@@ -213,6 +215,8 @@ class Trial:
             if before is not None:
                 is_much = pairs.gained_part(feature) >= _least(pairs)
                 ruled = rule_on_change(ruled, pairs.n_with(feature), is_much, before, string)
+            if ruled.counts and chance.reason:
+                ruled = Ruled(True, f"{ruled.reason}; {chance.reason}")
             found = self._finding(pairs, string, before, ruled, min(1.0, p_value * n_tests))
             if ruled.counts:
                 return found, True
@@ -333,6 +337,10 @@ class Trial:
             reason=ruled.reason,
             examples=_examples(pairs, before, string.feature),
         )
+
+
+def _untested(why: str) -> AdapterTest:
+    return AdapterTest("error", [f"the fine-tuning was not tested: {why}"])
 
 
 def _why_unasked(change: Change) -> str:
