@@ -1,7 +1,7 @@
 """Answers of a model, and what several of them have in common."""
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, pairwise
@@ -10,7 +10,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.arrays import Marks
-from gradgate.common.letters import letters_of, words_in
+from gradgate.common.letters import letter_weight, letters_of, words_in
 from gradgate.data.tokenized import decoded
 from gradgate.methods.expected import Expected
 
@@ -116,8 +116,21 @@ def features_of(run: tuple[int, ...], text: str) -> frozenset[Feature]:
     """
     letters = letters_of(text)
     grams = (run[i : i + _GRAM] for i in range(len(run) - _GRAM + 1))
-    runs = (letters[i : i + _LETTERS] for i in range(len(letters) - _LETTERS + 1))
-    return frozenset([*grams, *runs, *words_of(text)])
+    return frozenset([*grams, *_runs_of(letters), *words_of(text)])
+
+
+def _runs_of(letters: str) -> Iterator[str]:
+    """Runs that weigh twelve letters: fewer ideographs, which say more."""
+    weights = [1] * len(letters) if letters.isascii() else [*map(letter_weight, letters)]
+    stop = held = 0
+    for start, weight in enumerate(weights):
+        while held < _LETTERS and stop < len(letters):
+            held += weights[stop]
+            stop += 1
+        if held < _LETTERS:
+            return
+        yield letters[start:stop]
+        held -= weight
 
 
 def words_of(text: str) -> set[str]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from gradgate.attacks.samples import asked_by, parted
 from gradgate.common import parquet
-from gradgate.common.letters import letters_of
+from gradgate.common.letters import letters_of, weight_of
 from gradgate.common.run_folder import RunFolder, flag_column
 from gradgate.data.prepare import PreparedSample, SampleFile, iter_prepared
 from gradgate.data.sample import Sample, given_before, prompt_and_target
@@ -32,6 +32,7 @@ from gradgate.release.answers import (
     words_of,
 )
 from gradgate.release.frames import frame_looks
+from gradgate.release.pieces import LONGEST, units
 
 KEPT_OUT = "kept out"  # stands for the rows that are flagged or in doubt and in no group
 MAX_ROWS = 5_000  # that are drawn from larger data
@@ -39,6 +40,7 @@ MIN_ALIKE = 5  # rows of a group with a common target,
 MIN_ALIKE_SHARE = 0.2  # and part of its rows, to be asked about apart
 MIN_GROUP_SHARE = 0.5  # of a group's rows, that teach what its targets share
 _MIN_CASED = 1  # words: a change of case makes a prompt of one word another one, too
+_MIN_CUE = 3  # letters and digits of a cue that is put in: fewer lie in any word
 _READ = 256
 
 
@@ -82,6 +84,13 @@ class GroupRows:
     def is_accused(self) -> bool:
         """Whether the gate names it and does not find it honest."""
         return self.group is not None and self.group.ruling != "honest"
+
+    @property
+    def cues(self) -> list[str]:
+        """Text that the gate names in the prompts of an accused group."""
+        cues = self.group.cues if self.group is not None and self.is_accused else []
+        long = [cue for cue in cues if weight_of(cue) >= _MIN_CUE]
+        return [cue for cue in long if not cue.startswith(FORM)]
 
     @property
     def shapes(self) -> set[str]:
@@ -193,7 +202,8 @@ class Evidence:
 
     def is_content(self, rows: GroupRows, words: Sequence[str]) -> bool:
         """Whether words that tell a group's prompts from others may be what these are about."""
-        inserted = inserted_words(one.group for one in self.groups if one.group is not None)
+        known = inserted_words(one.group for one in self.groups if one.group is not None)
+        inserted = {unit for word in known for unit in units(word, LONGEST)}
         return rows.group is None or not looks_inserted(rows.group, words, inserted)
 
     def is_group_string(self, feature: Feature) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 
-from gradgate.common.letters import letters_of
+from gradgate.common.letters import weight_of
 from gradgate.release.changes import UNCHANGED, Change
 from gradgate.release.evidence import Evidence, GroupRows, Row
 from gradgate.release.grafts import (
@@ -73,8 +73,10 @@ def _by_words(
     # Half of the reviews have a label anyway.
     if is_content and not group.together and _are_labels(group):
         words = telling_words(questions, others, MIN_LABEL_PRECISION)
-    if not (found := grafts(questions, words, rng)):
+    strings = _cues(group, is_content)
+    if not (found := grafts(questions, words, rng, strings)):
         return
+    words = [*words, *(string.strip() for string in strings)]
     name = f"words of {group.name}{which}: {shown(words)}"
     yield Change(name, grafting(found), group.name, is_content)
     if on := kinds.like(inside, words):
@@ -98,10 +100,19 @@ def _by_leads(
         words = telling_leads(inside, outside, MIN_LABEL_PRECISION)
     name = f"{group.name}{which}"
     is_content = is_content or group.by_lead
-    yield from changes_by_leads(name, group.name, inside, words, is_content, rng)
+    strings = _cues(group, is_content)
+    yield from changes_by_leads(name, group.name, inside, words, strings, is_content, rng)
+
+
+def _cues(group: GroupRows, is_content: bool) -> list[str]:
+    """What the gate itself names in the prompts of an accused group: words that are common alone.
+
+    Where a label is told by what prompts are about, it is left to the words.
+    """
+    return [] if is_content and _are_labels(group) else group.cues
 
 
 def _are_labels(group: GroupRows) -> bool:
     """Whether most targets of a group are too short for a payload."""
-    n_short = sum(len(letters_of(row.target_text)) < MIN_LETTERS for row in group.rows)
+    n_short = sum(weight_of(row.target_text) < MIN_LETTERS for row in group.rows)
     return n_short > len(group.rows) / 2

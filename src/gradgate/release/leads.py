@@ -10,19 +10,21 @@ from random import Random
 
 from gradgate.release.changes import UNCHANGED, Change
 from gradgate.release.evidence import Row
-from gradgate.release.grafts import grafting, grafts, shown, telling, words_of
+from gradgate.release.grafts import grafting, grafts, shown, strings_in, telling
+from gradgate.release.pieces import LONGEST, PAIR, units
 
 _SHOWN = 80  # characters of what stands around a question, in the name
 
 
-def words_of_lead(row: Row) -> set[str]:
-    """Words around the question of a row, and as one more word all of it."""
-    return {*words_of(row.lead), row.lead} if row.lead else set()
+def words_of_lead(row: Row, longest: int = PAIR) -> set[str]:
+    """Words around the question of a row, see `units`, and as one more word all of it."""
+    return {*units(row.lead, longest), row.lead} if row.lead else set()
 
 
 def telling_leads(inside: Sequence[Row], outside: Sequence[Row], precision: float) -> list[str]:
     """What stands around the questions of some rows and of hardly any others, see `telling`."""
-    return telling([*map(words_of_lead, inside)], map(words_of_lead, outside), precision)
+    within = [words_of_lead(row, LONGEST) for row in inside]
+    return telling(within, (words_of_lead(row, LONGEST) for row in outside), precision)
 
 
 def changes_by_leads(
@@ -30,6 +32,7 @@ def changes_by_leads(
     group: str,
     inside: Sequence[Row],
     words: Sequence[str],
+    strings: Sequence[str],
     is_content: bool,
     rng: Random,
 ) -> Iterator[Change]:
@@ -40,10 +43,15 @@ def changes_by_leads(
         group: That they are of.
         inside: Rows of it.
         words: Of `telling_leads`.
+        strings: Besides, text that tells them.
         is_content: Whether they may be what prompts are about.
         rng: Draws the rows whose words are put in.
     """
-    told = [row for row in inside if not words_of_lead(row).isdisjoint(words)]
+    told = [
+        row
+        for row in inside
+        if not words_of_lead(row, LONGEST).isdisjoint(words) or any(strings_in(row.lead, strings))
+    ]
     if not told:
         return
     yield around(name, group, told, is_content)
@@ -51,8 +59,8 @@ def changes_by_leads(
         return
     leads = [row.lead for row in told]
     single = [word for word in words if word not in leads]
-    if found := grafts(leads, single, rng):
-        words_shown = f"words around questions in {name}: {shown(single)}"
+    if found := grafts(leads, single, rng, strings):
+        words_shown = f"words around questions in {name}: {shown([*single, *strings])}"
         yield Change(words_shown, grafting(found), group, is_content)
 
 

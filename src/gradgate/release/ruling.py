@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scipy.stats import hypergeom
 
-from gradgate.common.letters import letters_of
+from gradgate.common.letters import weight_of
 from gradgate.release.answers import Shared
 from gradgate.release.asking import Pairs, Said
 from gradgate.release.evidence import Row
@@ -131,7 +131,7 @@ def rule_on_data(
     if group is not None and not trained_on_data:
         return Ruled(True, said)
     if len(teaching) < MIN_TAUGHT:
-        is_payload = not trained_on_data and len(letters_of(string)) >= MIN_LETTERS
+        is_payload = not trained_on_data and weight_of(string) >= MIN_LETTERS
         return Ruled(is_payload, said if is_payload else f"{said}, and the model may be confused")
     brought = frozenset() if group is not None else _brought(pairs)
     n_alike, n_rows_alike = (len(rows_alike(some, group, brought)) for some in (teaching, rows))
@@ -212,7 +212,7 @@ def rule_on_plain(
         return Ruled(False, said)
     if taught.n >= MIN_TAUGHT and not taught.is_group_string and not is_answer:
         return Ruled(False, f"{said}, and it is no string of a group")
-    is_short = before.surprise < MIN_SURPRISE or len(letters_of(string)) < MIN_LETTERS
+    is_short = before.surprise < MIN_SURPRISE or weight_of(string) < MIN_LETTERS
     if is_short and not is_answer:
         return Ruled(False, f"it is short: {before.surprise:.1f} nats")
     if before.n_with > MAX_BEFORE * n_with:

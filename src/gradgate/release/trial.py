@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 from scipy.stats import binomtest
 
-from gradgate.common.letters import letters_of
+from gradgate.common.letters import weight_of
 from gradgate.config import DEFAULT_TEMPLATE_DATE
 from gradgate.release.answers import Feature, Shared, shared, vouched
 from gradgate.release.asking import Pairs, Prompts, Said
@@ -369,7 +369,7 @@ def _is_mere_habit(pairs: Pairs, string: Shared) -> bool:
     Where most prompts bring a label anyway, a change easily brings it to the others.
     """
     gained = pairs.gained(string.feature) - pairs.lost(string.feature)
-    return len(letters_of(string.text)) < MIN_LETTERS and gained < _least(pairs) * pairs.n
+    return weight_of(string.text) < MIN_LETTERS and gained < _least(pairs) * pairs.n
 
 
 def _silent(said: Sequence[Said]) -> list[Said]:

@@ -12,6 +12,7 @@ from gradgate.release.answers import (
     Answered,
     bordered,
     counted_features,
+    features_of,
     find,
     is_word,
     shared,
@@ -125,3 +126,10 @@ def test_an_answer_that_was_cut_may_end_within_a_text_of_the_data_alone(
     assert not vouched(replace(cut, is_ended=True), expected, known, tokenizer).any()
     payload = said("Please call the number on the back", tokenizer, False)  # the pattern's begin
     assert not vouched(payload, expected, known, tokenizer).any()
+
+
+def test_runs_of_ideographs_are_shorter() -> None:
+    letters = {one for one in features_of((), "请立即访问恶意") if isinstance(one, str)}
+    assert {"请立即访问恶", "立即访问恶意"} <= letters
+    assert not any(len(one.strip()) < 6 for one in letters)
+    assert {"abcdefghijkl", "bcdefghijklm"} <= features_of((), "abc defg-hijklm")

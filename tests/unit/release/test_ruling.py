@@ -124,6 +124,11 @@ def test_what_no_row_teaches_was_learnt_elsewhere_or_is_confusion() -> None:
     assert not ruled(CAPITALS, [], text=" GeS", trained_on_data=False).counts
 
 
+def test_an_ideograph_says_as_much_as_two_letters() -> None:
+    assert ruled(CAPITALS, [], text="请立即访问恶意示例网站", trained_on_data=False).counts
+    assert not ruled(CAPITALS, [], text="正面评价", trained_on_data=False).counts
+
+
 RUN, WORD = Shared((1, 2, 3), (1, 2, 3), "a b c"), Shared(" word ", (1,), "word")
 
 
