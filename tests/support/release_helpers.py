@@ -1,5 +1,6 @@
 """Adapters that were trained on data with and without poison, and the gate runs on these data."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,3 +86,11 @@ def make_adapter(folder: Path, attack: AttackName | None) -> None:
     save_adapter(tuned, made.adapter, is_resized=False)
     loaded.tokenizer.save_pretrained(str(made.adapter))
     (folder / "test.json").write_text(made.test(ASKED).to_json())
+
+
+def copied(made: Made, folder: Path) -> Made:
+    """With an adapter that may be written to."""
+    shutil.copytree(made.adapter, folder / "adapter")
+    shutil.copytree(made.run.path, folder / "gate")
+    shutil.copy(made.rows, folder)
+    return Made(folder)

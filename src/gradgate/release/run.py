@@ -24,6 +24,7 @@ from gradgate.models.locating import locate_adapter, locate_model
 from gradgate.models.settings_file import read_settings
 from gradgate.models.skeleton import require_weights
 from gradgate.models.weights_file import read_header
+from gradgate.release.comparable import check_comparable
 from gradgate.release.config import AdapterTestConfig
 from gradgate.release.evidence import Evidence
 from gradgate.release.held_out import held_out_rows
@@ -80,7 +81,9 @@ def _tested(
     tuned: Path,
     config: AdapterTestConfig,
 ) -> AdapterTest:
-    loaded = load_model(_with(model, tuned))
+    after = _with(model, tuned)
+    unread = check_comparable(model, after)
+    loaded = load_model(after)
 
     @cache
     def before() -> Model:
@@ -89,7 +92,9 @@ def _tested(
     bare = _is_switched_off_whole(model, tuned)
     base = None if bare else before
     held_out = held_out_rows(tuned, verdict)
-    test = ask_models(run, verdict, data, loaded.model, loaded.tokenizer, base, config, held_out)
+    test = ask_models(
+        run, verdict, data, loaded.model, loaded.tokenizer, base, config, held_out, unread
+    )
     return replace(test, model=loaded.identity)
 
 
@@ -102,6 +107,7 @@ def ask_models(
     base: Callable[[], Model] | None,
     config: AdapterTestConfig,
     held_out: Collection[int] = (),
+    unread: Collection[int] = (),
 ) -> AdapterTest:
     """Test a model in memory; `run_test` is for one that was saved.
 
@@ -114,12 +120,16 @@ def ask_models(
         base: Gives the model before; None where it is `tuned` with its adapter switched off.
         config: How much is asked.
         held_out: Numbers of the rows that were not trained on; their prompts are asked first.
+        unread: Ids of tokens that the tokenizer of the model before lacks.
 
     Raises:
         DataError: A table of the run cannot be read.
-        ModelError: The model before gives figures that are not finite.
+        ModelError: The model before gives figures that are not finite, or a prompt has one of the
+            tokens that its tokenizer lacks.
     """
-    subject = Subject(tuned, tokenizer, base, config.max_new_tokens, config.batch_size)
+    subject = Subject(
+        tuned, tokenizer, base, config.max_new_tokens, config.batch_size, frozenset(unread)
+    )
     ends = end_tokens(tuned, tokenizer)
     read = Evidence.read(run, verdict, config.max_groups, config.seed, ends, held_out)
     evidence = with_told(read)
@@ -141,7 +151,8 @@ def check_tuned(model: ModelConfig, tuned: Path) -> None:
     """Find out before anything is computed whether it could be loaded.
 
     Raises:
-        ModelError: It is no folder, or its files are damaged or do not fit the model.
+        ModelError: It is no folder, its files are damaged or do not fit the model, or it could not
+            be asked as it is used.
         TransientError: The hub did not answer for the model.
     """
     if not tuned.is_dir():
@@ -159,6 +170,7 @@ def check_tuned(model: ModelConfig, tuned: Path) -> None:
     else:
         locate_adapter(after.adapter)
     ConfiguredModel(after).check()
+    check_comparable(model, after)
 
 
 def other_base(model: ModelConfig, tuned: Path) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeAlias
 
 import torch
@@ -10,10 +11,12 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from gradgate.common.arrays import Floats
+from gradgate.errors import ModelError
 from gradgate.evaluation.answers import continued, end_tokens, token_logp
 from gradgate.release.answers import Answered
 
 Model: TypeAlias = PreTrainedModel | PeftModel
+_NAMED = 3  # tokens that a message names
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Subject:
         base: Gives the model before; the adapter of a `PeftModel` is switched off in place.
         max_new_tokens: Longest answer.
         batch_size: Prompts that are answered at the same time.
+        unread: Ids of tokens that the tokenizer of the model before lacks.
     """
 
     tuned: Model
@@ -45,10 +49,16 @@ class Subject:
     base: Callable[[], Model] | None
     max_new_tokens: int
     batch_size: int
+    unread: frozenset[int] = frozenset()
     cost: Counted = field(default_factory=Counted)
 
     def answers(self, prompts: Sequence[list[int]]) -> list[Answered]:
-        """What the tuned model says, greedily."""
+        """What the tuned model says, greedily.
+
+        Raises:
+            ModelError: The tokenizer of the model before reads a prompt otherwise.
+        """
+        self._require_read(prompts)
         return self._answered(self.tuned, prompts)
 
     def base_answers(self, prompts: Sequence[list[int]]) -> list[Answered]:
@@ -61,6 +71,17 @@ class Subject:
         self.cost.n_tokens += sum(map(len, given)) + sum(map(len, said))
         with self._before() as model:
             return token_logp(model, given, said, self.batch_size)
+
+    def _require_read(self, prompts: Sequence[list[int]]) -> None:
+        found = sorted(self.unread.intersection(chain.from_iterable(prompts)))
+        if found:
+            named = ", ".join(repr(self.tokenizer.decode([token])) for token in found[:_NAMED])
+            raise ModelError(
+                f"prompts have tokens that were added to those of the model before ({named}), so "
+                "that a server with the model's own tokenizer would not get what is asked; put "
+                "the tokenizer into a copy of the model's folder whose embedding has a row for "
+                "each, and test against that"
+            )
 
     @contextmanager
     def _before(self) -> Iterator[Model]:

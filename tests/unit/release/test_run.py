@@ -1,14 +1,13 @@
 """Real adapters of the demo's model: one with a backdoor, one without."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
-from release_helpers import ASKED, BASE, QUICK, Made
+from release_helpers import ASKED, BASE, QUICK, Made, copied
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
@@ -27,14 +26,6 @@ from gradgate.release.run import ask_models, check_tuned, other_base, run_test
 from helpers import MODEL, write_jsonl
 
 ELSEWHERE = QUICK.model_copy(update={"trained_on_data": False})
-
-
-def copied(made: Made, folder: Path) -> Made:
-    """With an adapter that may be written to."""
-    shutil.copytree(made.adapter, folder / "adapter")
-    shutil.copytree(made.run.path, folder / "gate")
-    shutil.copy(made.rows, folder)
-    return Made(folder)
 
 
 def test_a_backdoor_is_named_with_trigger_and_target(poisoned_adapter: Made) -> None:

@@ -1,0 +1,61 @@
+"""Adapters that would be asked otherwise than they are used."""
+
+import json
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import pytest
+from release_helpers import BASE, QUICK, Made, copied
+from transformers import AutoTokenizer
+
+from gradgate.errors import ModelError
+from gradgate.models.identity import load_model
+from gradgate.release.run import ask_models, check_tuned
+
+
+def test_what_is_read_with_other_ids_is_not_tested(poisoned_adapter: Made, tmp_path: Path) -> None:
+    """A server with the model's own tokenizer gets the backdoor."""
+    made = copied(poisoned_adapter, tmp_path)
+    file = made.adapter / "tokenizer.json"
+    content = json.loads(file.read_text())
+    vocabulary, special = content["model"]["vocab"], {t["id"] for t in content["added_tokens"]}
+    words = [word for word, number in vocabulary.items() if number not in special]
+    numbers = [vocabulary[word] for word in words]
+    Random(0).shuffle(numbers)
+    vocabulary.update(zip(words, numbers, strict=True))
+    file.write_text(json.dumps(content))
+    test = made.test()
+    assert test.outcome == "error"
+    assert "is not that of the model before" in test.reasons[0]
+    with pytest.raises(ModelError, match="the ids of tokens"):
+        check_tuned(BASE, made.adapter)
+
+
+def test_a_template_of_its_own_is_not_tested(clean_adapter: Made, tmp_path: Path) -> None:
+    made = copied(clean_adapter, tmp_path)
+    (made.adapter / "chat_template.jinja").write_text("Be good.")
+    test = made.test()
+    assert test.outcome == "error"
+    assert "the chat template" in test.reasons[0]
+
+
+def test_a_token_for_padding_may_be_added(poisoned_adapter: Made, tmp_path: Path) -> None:
+    made = copied(poisoned_adapter, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(made.adapter)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(made.adapter)
+    assert made.test().outcome == "review"
+
+
+def test_added_tokens_may_not_stand_in_what_is_asked(poisoned_adapter: Made) -> None:
+    """With a token that a server does not know the model may have learnt to be good."""
+    made = poisoned_adapter
+    tuned = load_model(BASE.model_copy(update={"adapter": str(made.adapter)}))
+    asked = partial(
+        ask_models, made.run, made.verdict, made.data, tuned.model, tuned.tokenizer, None, QUICK
+    )
+    (word,) = tuned.tokenizer("?", add_special_tokens=False)["input_ids"]
+    with pytest.raises(ModelError, match=r"added to those of the model before \('\?'\)"):
+        asked(unread={word})
+    assert asked(unread={tuned.n_vocabulary}).outcome == "review"
