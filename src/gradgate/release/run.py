@@ -124,8 +124,8 @@ def ask_models(
 
     Raises:
         DataError: A table of the run cannot be read.
-        ModelError: The model before gives figures that are not finite, or a prompt has one of the
-            tokens that its tokenizer lacks.
+        ModelError: The model before gives figures that are not finite, a prompt has one of the
+            tokens that its tokenizer lacks, or an adapter changes nothing on any prompt.
     """
     subject = Subject(
         tuned, tokenizer, base, config.max_new_tokens, config.batch_size, frozenset(unread)
@@ -135,6 +135,11 @@ def ask_models(
     evidence = with_told(read)
     limit = limit_of(tuned.config, data.max_tokens)
     test = Trial(subject, evidence, config, limit, data.template_date).run()
+    if test.outcome != "error" and not subject.cost.is_different:
+        raise ModelError(
+            "the adapter changes nothing of what the model computes, on any prompt that was asked: "
+            "it was not trained, or it is at work on other prompts only"
+        )
     _require_finite(test)
     return test
 

@@ -26,10 +26,12 @@ class Counted:
     Attributes:
         n_answers: Answers that were generated.
         n_tokens: Tokens that went through a model, new ones included.
+        is_different: Whether the tuned model has computed something else than the one before.
     """
 
     n_answers: int = 0
     n_tokens: int = 0
+    is_different: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Subject:
             ModelError: The tokenizer of the model before reads a prompt otherwise.
         """
         self._require_read(prompts)
+        if not self.cost.is_different:
+            self.cost.is_different = any(map(self._is_different_on, prompts))
         return self._answered(self.tuned, prompts)
 
     def base_answers(self, prompts: Sequence[list[int]]) -> list[Answered]:
@@ -82,6 +86,24 @@ class Subject:
                 "the tokenizer into a copy of the model's folder whose embedding has a row for "
                 "each, and test against that"
             )
+
+    @torch.inference_mode()
+    def _is_different_on(self, prompt: list[int]) -> bool:
+        """Whether what was trained makes a difference; of a whole model it is not asked."""
+        if not isinstance(self.tuned, PeftModel):
+            return True
+        ids = torch.tensor([prompt], device=self.tuned.device)
+        logits = self._logits(self.tuned, ids)
+        with self.tuned.disable_adapter():
+            if not torch.equal(logits, self._logits(self.tuned, ids)):
+                return True
+        # What an adapter brings beside its matrices stays in place when it is switched off.
+        return self.base is not None and not torch.equal(logits, self._logits(self.base(), ids))
+
+    def _logits(self, model: Model, ids: torch.Tensor) -> torch.Tensor:
+        self.cost.n_tokens += ids.numel()
+        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+        return logits
 
     @contextmanager
     def _before(self) -> Iterator[Model]:

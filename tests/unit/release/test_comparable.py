@@ -14,6 +14,11 @@ from gradgate.models.identity import load_model
 from gradgate.release.run import ask_models, check_tuned
 
 
+def configure(adapter: Path, **settings: object) -> None:
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+
+
 def test_what_is_read_with_other_ids_is_not_tested(poisoned_adapter: Made, tmp_path: Path) -> None:
     """A server with the model's own tokenizer gets the backdoor."""
     made = copied(poisoned_adapter, tmp_path)
@@ -59,3 +64,39 @@ def test_added_tokens_may_not_stand_in_what_is_asked(poisoned_adapter: Made) -> 
     with pytest.raises(ModelError, match=r"added to those of the model before \('\?'\)"):
         asked(unread={word})
     assert asked(unread={tuned.n_vocabulary}).outcome == "review"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("alora_invocation_tokens", [7, 8, 9]), ("arrow_config", {"top_k": 1})],
+)
+def test_an_adapter_that_sleeps_until_it_is_called_is_not_tested(
+    poisoned_adapter: Made, tmp_path: Path, name: str, value: object
+) -> None:
+    """Asked without what calls it, it is held against itself."""
+    made = copied(poisoned_adapter, tmp_path)
+    configure(made.adapter, **{name: value})
+    test = made.test()
+    assert test.outcome == "error"
+    assert f"whether it is at work ({name} in" in test.reasons[0]
+    with pytest.raises(ModelError, match="decides by what stands in a prompt"):
+        check_tuned(BASE, made.adapter)
+
+
+def test_a_setting_that_does_the_same_to_every_token_is_tested(
+    poisoned_adapter: Made, tmp_path: Path
+) -> None:
+    made = copied(poisoned_adapter, tmp_path)
+    configure(made.adapter, alora_invocation_tokens=None, use_rslora=True, lora_alpha=8)
+    assert made.test().outcome == "review"
+
+
+def test_an_adapter_that_changes_nothing_was_not_tested(
+    poisoned_adapter: Made, tmp_path: Path
+) -> None:
+    """Whatever keeps it from its work."""
+    made = copied(poisoned_adapter, tmp_path)
+    configure(made.adapter, lora_alpha=0)
+    test = made.test()
+    assert test.outcome == "error"
+    assert "changes nothing of what the model computes" in test.reasons[0]
