@@ -3,15 +3,14 @@
 Loading never runs code from a model repository and reads safetensors only.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import transformers
 from peft import PeftModel
-from peft.utils import get_peft_model_state_dict
 from torch import nn
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import (
@@ -22,15 +21,14 @@ from transformers.utils.logging import (
 
 from gradgate.config import ModelConfig
 from gradgate.errors import ModelError
+from gradgate.models.attaching import attach, require_all
 from gradgate.models.errors import translated_errors
-from gradgate.models.folder import ADAPTER_WEIGHTS
 from gradgate.models.head import find_head, linear_of, logit_transform
 from gradgate.models.locating import Located, locate_adapter, locate_model, options
 from gradgate.models.skeleton import load_settings
 from gradgate.models.tokenizers import load_located_tokenizer
 from gradgate.models.transform import LogitTransform
-from gradgate.models.vocabulary import check_ids, fit_vocabulary, n_embedded
-from gradgate.models.weights_file import read_header
+from gradgate.models.vocabulary import check_ids, n_embedded
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ class LoadedModel:
         transform: What the model does to the head's output before the softmax.
         identity: path, revision and digest of model and adapter, for the record.
         is_resized: Whether the adapter brings an embedding of another size than the base model's.
+        is_base_changed: Whether the base model is another one since its adapter was loaded.
     """
 
     model: transformers.PreTrainedModel | PeftModel
@@ -57,6 +56,7 @@ class LoadedModel:
     transform: LogitTransform
     identity: dict[str, str | None]
     is_resized: bool = False
+    is_base_changed: bool = False
 
     @property
     def head_device(self) -> torch.device:
@@ -75,9 +75,10 @@ def load_located(
 ) -> LoadedModel:
     """Load a model that was located and identified; errors as for `load_model`."""
     tokenizer = load_located_tokenizer(config, located, adapter)
-    model, is_resized = _load_weights(config, located, dtype), False
+    load, attached = partial(_load_weights, config, located, dtype), None
     if config.adapter is not None and adapter is not None:
-        model, is_resized = _with_adapter(model, config.adapter, adapter)
+        attached = attach(load, config.adapter, adapter)
+    model = load() if attached is None else attached.model
     check_ids(tokenizer, n_embedded(model), repr(config.path))
     if config.device_map is None:
         with translated_errors(f"model {config.path!r}", f"move to {device}"):
@@ -87,7 +88,9 @@ def load_located(
     model = model.eval().requires_grad_(False)
     loaded = assemble(model, tokenizer, device, dtype, identity)
     _check_runs(loaded, config)
-    return replace(loaded, is_resized=is_resized)
+    if attached is None:
+        return loaded
+    return replace(loaded, is_resized=attached.is_resized, is_base_changed=attached.is_base_changed)
 
 
 def assemble(
@@ -149,7 +152,7 @@ def _load_weights(
             **({} if config.device_map is None else {"device_map": config.device_map}),
             **options(located),
         )
-    _require_all(f"model {config.path!r}", set(report["missing_keys"]))
+    require_all(f"model {config.path!r}", set(report["missing_keys"]))
     return model
 
 
@@ -169,22 +172,6 @@ def _input_device(model: transformers.PreTrainedModel, device: torch.device) -> 
     """Where tokens go into a model that is spread; `device` if its embedding is on the disk."""
     weight = model.get_input_embeddings().weight
     return device if weight.is_meta else weight.device
-
-
-def _with_adapter(
-    model: transformers.PreTrainedModel, adapter: str, located: Located
-) -> tuple[PeftModel, bool]:
-    """The model with its adapter, and whether that brings an embedding of another size."""
-    pinned = {"revision": located.commit} if located.commit else {}
-    with translated_errors(f"adapter {adapter!r}"), warnings.catch_warnings():
-        # peft 0.21 asks transformers 5 by a name that it will drop in version 6.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        header = read_header(located.folder / ADAPTER_WEIGHTS)
-        is_resized = fit_vocabulary(model, header)
-        adapted = PeftModel.from_pretrained(model, adapter, **pinned)
-        needed = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    _require_all(f"adapter {adapter!r}", set(needed) - set(header.shapes))
-    return adapted, is_resized
 
 
 @torch.inference_mode()
@@ -217,12 +204,6 @@ def _refuse_nan(loaded: LoadedModel, config: ModelConfig) -> None:
             f"{more}; the training that made them diverged, or the file is damaged: take an "
             "earlier checkpoint, or download it again"
         )
-
-
-def _require_all(subject: str, missing: set[str]) -> None:
-    """Refuse weights that libraries would make up: random weights give random scores."""
-    if missing:
-        raise ModelError(f"{subject} lacks weights: {', '.join(sorted(missing)[:5])}")
 
 
 def _max_positions(config: transformers.PretrainedConfig) -> int | None:

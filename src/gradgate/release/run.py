@@ -89,7 +89,7 @@ def _tested(
     def before() -> Model:
         return load_model(model).model
 
-    bare = _is_switched_off_whole(model, tuned)
+    bare = _is_switched_off_whole(model, tuned) and not loaded.is_base_changed
     base = None if bare else before
     held_out = held_out_rows(tuned, verdict)
     test = ask_models(
@@ -208,7 +208,7 @@ def _is_switched_off_whole(model: ModelConfig, tuned: Path) -> bool:
     """Whether the model before is what is left when the adapter is switched off in place.
 
     It is not where an adapter was trained further, and where one brings weights that take the
-    place of others: an embedding, a bias.
+    place of others: an embedding, a bias. Whether peft changed others shows when it is loaded.
     """
     if model.adapter is not None or not _is_adapter(tuned):
         return False

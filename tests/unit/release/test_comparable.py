@@ -4,14 +4,20 @@ import json
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import peft
 import pytest
+import torch
+from peft import PeftModel
 from release_helpers import BASE, QUICK, Made, copied
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gradgate.errors import ModelError
 from gradgate.models.identity import load_model
-from gradgate.release.run import ask_models, check_tuned
+from gradgate.release.result import AdapterTest
+from gradgate.release.run import ask_models, check_tuned, run_test
+from helpers import MODEL
 
 
 def configure(adapter: Path, **settings: object) -> None:
@@ -100,3 +106,25 @@ def test_an_adapter_that_changes_nothing_was_not_tested(
     test = made.test()
     assert test.outcome == "error"
     assert "changes nothing of what the model computes" in test.reasons[0]
+
+
+@torch.no_grad()
+def test_an_adapter_that_changes_the_model_is_held_against_the_model_before(
+    clean_adapter: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Switched off, one of PiSSA leaves another model."""
+    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32)
+    settings = peft.LoraConfig(r=8, target_modules=["q_proj"], init_lora_weights="pissa")
+    peft.get_peft_model(model, settings).save_pretrained(str(tmp_path))
+    compared = []
+
+    def asked(run: object, verdict: object, data: object, tuned: PeftModel, *more: Any) -> Any:
+        ids = torch.tensor([[5, 9, 33, 12]])
+        compared.append(more[1]()(input_ids=ids).logits - tuned(input_ids=ids).logits)
+        return AdapterTest("review", ["compared"])
+
+    monkeypatch.setattr("gradgate.release.run.ask_models", asked)
+    made = clean_adapter
+    test = run_test(made.run, made.verdict, made.data, BASE, tmp_path, QUICK)
+    assert test.reasons == ["compared"]
+    assert compared[0].abs().max() < 1e-3  # untrained
