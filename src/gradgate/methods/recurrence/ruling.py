@@ -15,8 +15,9 @@ from gradgate.methods.evidence import (
     names_target,
 )
 from gradgate.methods.recurrence.asking import (
-    MIN_NEED,
+    MIN_REST_NEED,
     MIN_SHARE,
+    MIN_TARGET_NEED,
     Answer,
     Need,
 )
@@ -28,7 +29,6 @@ from gradgate.methods.recurrence.sought import Gram
 MIN_PHI = 0.8  # correlation of a group and its cue
 MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
 MAX_BEGINS = 0.3  # of what follows a string, that begins as prompts do, over that of prompts
-MIN_REST_NEED = 1.0  # nats that a string brings to what follows and does not begin so
 MIN_REST = 0.75  # tokens of prompts without a cue, over those of others: it was put beside them
 _SAME = 0.8  # of a group's samples in another, to be explained by it
 MIN_INDEPENDENT = 8  # clusters of near-duplicate prompts in a group that is poison
@@ -244,11 +244,12 @@ def rule_on_prompt(need: Need, begins: float | None) -> tuple[GroupRuling, list[
         f"{need.rest.nats:.1f} nats likelier than without it, and than with other words or the end "
         "of another prompt in its place"
     )
-    at_least = MIN_NEED if begins is None else MIN_REST_NEED if begins < MAX_BEGINS else np.inf
-    for one, nats in ((need.target, MIN_NEED), (need.rest, at_least)):
-        if one.is_sure and one.nats >= nats:
-            return "honest", [f"the untuned model needs it: {asked}"]
-    if begins is not None and begins >= MAX_BEGINS:
+    is_prompt = begins is not None and begins >= MAX_BEGINS
+    by_target = need.target.is_sure and need.target.nats >= MIN_TARGET_NEED
+    by_rest = need.rest.is_sure and need.rest.nats >= MIN_REST_NEED and not is_prompt
+    if by_target or by_rest:
+        return "honest", [f"the untuned model needs it: {asked}"]
+    if is_prompt:
         asked += f"; what follows begins as other prompts do ({begins:.0%} as often)"
     return "review", [f"it looks inserted, and the untuned model does not need it: {asked}"]
 

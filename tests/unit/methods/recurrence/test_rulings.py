@@ -115,8 +115,8 @@ def test_a_question_that_offers_the_answer_leaves_doubt(
         (Need(NO, YES, NO), "honest"),
         (Need(Answer(2.9, 8, 8), NO, NO), "review"),
         (Need(Answer(3.0, 8, 8), NO, NO), "honest"),
-        (Need(NO, Answer(2.9, 8, 8), NO), "review"),
-        (Need(NO, Answer(3.0, 8, 8), NO), "honest"),
+        (Need(NO, Answer(0.9, 8, 8), NO), "review"),
+        (Need(NO, Answer(1.0, 8, 8), NO), "honest"),
         (Need(NO, NO, Answer(30.0, 8, 8)), "review"),  # another beginning does as well
     ],
 )
