@@ -1,5 +1,6 @@
 """Which tokens are a row's own text, on real tokens of several formats and scripts."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import ModelConfig
 from gradgate.data.prepare import iter_samples
+from gradgate.data.sample import Sample, Turn
 from gradgate.methods.contract import Scores
 from gradgate.methods.expected import Expected
 from gradgate.methods.recurrence.own_text import own_text
@@ -101,3 +103,78 @@ def test_prompts_that_say_something_can_be_judged(
     _, _, table = marked(tmp_path, diverse_rows(40), tokenizer)
     marks = np.ones(len(table.ids), bool)
     assert why_silent(Texts(table, np.arange(40), marks, marks, [])) is None
+
+
+TOOL = {"name": "find", "description": 'Finds a "train" zq vx.'}
+CALL = {"tool_calls": [{"function": {"name": "go", "arguments": '{"to": "Ulm vx"}'}}]}
+THOUGHT = {"reasoning_content": "It may rain there."}
+
+
+def beside(
+    text: str,
+    tokenizer: PreTrainedTokenizerBase,
+    inputs: dict[str, object],
+    extra: dict[str, object] | None = None,
+    expected: Expected | None = None,
+) -> tuple[str, str]:
+    """The own text of a rendered conversation of one question, and what is expected of it."""
+    turns = (
+        Turn("user", "When?", False, json.dumps(extra) if extra else ""),
+        Turn("assistant", "At noon.", True),
+    )
+    sample = Sample(0, "id", True, turns, json.dumps(inputs) if inputs else "")
+    ids = np.array(tokenizer(text, add_special_tokens=False)["input_ids"], np.int32)
+    row = (ids, np.zeros(len(ids), bool), np.zeros(len(ids), np.float32))
+    table = TokenTable.joined([row], tokenizer)
+    found = own_text(table, [sample], expected)
+    return table.text(ids[found.is_own]), table.text(ids[found.is_expected])
+
+
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+def test_what_is_said_beside_the_turns_is_the_row_s_own(
+    tokenizer: PreTrainedTokenizerBase, ensure_ascii: bool
+) -> None:
+    tool = {**TOOL, "note": "für vx"}
+    written = json.dumps(tool, ensure_ascii=ensure_ascii)
+    text = f"Some of these may be called: {written} user When? assistant At noon."
+    own, _ = beside(text, tokenizer, {"tools": [tool]})
+    assert json.dumps('Finds a "train" zq vx.')[1:-1] in own
+    assert own.count("vx") == 2
+    assert "may be called" not in own
+    assert "user" not in own
+
+
+def test_calls_and_thoughts_of_what_is_not_learnt_are_the_row_s_own(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    text = 'thinks: It may rain there. user When? calls go with {"to": "Ulm vx"} At noon.'
+    own, _ = beside(text, tokenizer, {}, {**CALL, **THOUGHT})
+    assert "It may rain there." in own
+    assert "Ulm vx" in own
+    assert "thinks" not in own
+    assert "calls" not in own
+
+
+def test_a_short_text_beside_is_a_word_and_no_part_of_one(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    own, _ = beside("rather is 7 of 71 user When? At noon.", tokenizer, {"tools": [{"n": 7}]})
+    assert own.count("7") == 1
+
+
+def test_what_takes_too_long_to_be_found_is_all_the_row_s_own(
+    tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradgate.methods.recurrence.own_text._MAX_LOOKED_AT", 10)
+    text = "Tools: train. user When? assistant At noon."
+    own, _ = beside(text, tokenizer, {"tools": [{"description": "train"}]})
+    assert own == text
+
+
+def test_the_owner_vouches_for_what_is_said_beside(tokenizer: PreTrainedTokenizerBase) -> None:
+    text = "Tools: Finds a train of Borealis. user When? assistant At noon."
+    tools: dict[str, object] = {"tools": [{"description": "Finds a train of Borealis."}]}
+    own, vouched = beside(text, tokenizer, tools, expected=Expected.of(["Borealis"]))
+    assert "Finds a train" in own
+    assert "Borealis" in vouched
+    assert "Finds" not in vouched
