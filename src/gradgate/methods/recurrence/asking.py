@@ -268,12 +268,12 @@ class Asker:
         ids, is_target, logp = self._table.row(row)
         string = self._substitutes.whole(begin, string)
         is_first = self._substitutes.is_first(begin + int(np.argmax(string)))
+        are_words = self._substitutes.are_words(begin, len(ids))
         versions = [
-            self._substitutes.without(ids, string, is_first),
+            self._substitutes.without(ids, string, are_words, is_first),
             self._substitutes.words(ids, string, rng),
             self._substitutes.endings(ids, string, others, rng),
         ]
-        are_words = self._substitutes.are_words(begin, len(ids))
         return _Case.of(ids, is_target, logp, string, are_words, versions)
 
     def _too(self, cases: Sequence[_Case], against: Ids) -> list[list[float]]:

@@ -87,15 +87,21 @@ class Substitutes:
             found[behind[np.cumprod(inside).astype(bool)]] = True
         return found
 
-    def without(self, ids: Ids, string: Marks, is_first: bool) -> Version:
+    def without(self, ids: Ids, string: Marks, are_words: Marks, is_first: bool) -> Version:
         """Cut a string out.
 
-        What then begins the prompt is spelled as prompts begin, where it began it: not "and" with
-        a blank before it, but "And".
+        The word that then begins the prompt is spelled as prompts begin: not "and" with a blank
+        before it, but "And".
+
+        Args:
+            ids: Tokens of a row.
+            string: Which are the string. (tokens,)
+            are_words: Which are words of its prompt. (tokens,)
+            is_first: Whether the string begins the prompt.
         """
         version = _with(ids, string, [np.empty(0, np.int32)] * len(_runs(string)))
         behind = np.flatnonzero(~string & (np.arange(len(ids)) > int(np.argmax(string))))
-        if is_first and len(behind):
+        if is_first and len(behind) and are_words[behind[0]]:
             at = version.at[behind[0]]
             own = int(version.ids[at])
             version.ids[at] = self._begun.get(self._spelled.get(own, -1), own)

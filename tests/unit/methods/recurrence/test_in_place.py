@@ -76,7 +76,7 @@ def test_what_stays_is_found_where_it_stands() -> None:
     marks = np.isin(row, [70, 71, 72])
     found = substitutes(prompts())
     for version in (
-        found.without(row, marks, is_first=False),
+        found.without(row, marks, row != ROLE, is_first=False),
         found.words(row, marks, np.random.default_rng(0)),
         found.endings(row, marks, OTHERS, np.random.default_rng(0)),
     ):
@@ -84,15 +84,17 @@ def test_what_stays_is_found_where_it_stands() -> None:
         assert version.ids[version.at[~marks]].tolist() == [ROLE, 31, 40]
 
 
-@pytest.mark.parametrize(("is_first", "begins"), [(True, 30), (False, 31)])
-def test_what_begins_a_prompt_then_is_spelled_as_prompts_begin(is_first: bool, begins: int) -> None:
-    of = prompts()
+@pytest.mark.parametrize(
+    ("is_first", "is_word", "begins"), [(True, True, 30), (False, True, 31), (True, False, 31)]
+)
+def test_the_word_that_begins_a_prompt_then_is_spelled_as_prompts_begin(
+    is_first: bool, is_word: bool, begins: int
+) -> None:
+    """Not a target, where the string was all of the prompt."""
+    of, row = prompts(), np.array(ROWS[0], np.int32)
     found = substitutes(of, np.where(of.ids == 31, 30, of.ids))
-    assert found.without(np.array(ROWS[0], np.int32), MARKS, is_first).ids.tolist() == [
-        ROLE,
-        begins,
-        40,
-    ]
+    are_words = np.full(len(row), is_word)
+    assert found.without(row, MARKS, are_words, is_first).ids.tolist() == [ROLE, begins, 40]
 
 
 @pytest.mark.parametrize(
