@@ -159,6 +159,15 @@ def test_many_long_strings_of_most_prompts_are_templates() -> None:
     assert of_templates([*long[:2], short], 100) == []
 
 
+@pytest.mark.parametrize(("n", "is_many"), [(40, True), (39, False)])
+def test_long_strings_of_fewer_than_four_tenths_of_the_prompts_are_judged(
+    n: int, is_many: bool
+) -> None:
+    carriers = np.array_split(np.arange(n), 4)
+    long = [Trigger(np.arange(9), 30.0, some, np.zeros((1, 2), np.int64), 10) for some in carriers]
+    assert of_templates(long, 100) == (long if is_many else [])
+
+
 def test_near_duplicates_share_a_cluster_and_a_template_dissolves_it() -> None:
     one = list(range(30))
     rows = [one, [*one[:29], 99], list(range(100, 130))]
