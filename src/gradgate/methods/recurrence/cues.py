@@ -1,6 +1,6 @@
-"""What prompts may have in common: tokens, strings of them, and forms of the raw text."""
+"""What prompts may have in common: tokens, strings of them, forms of the raw text, and numbers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from gradgate.common.arrays import Floats, Ints, distinct
 from gradgate.methods.evidence import FORM
-from gradgate.methods.recurrence.forms import forms
+from gradgate.methods.recurrence.forms import forms, numbers
 from gradgate.methods.recurrence.incidence import Incidence, joined
 from gradgate.methods.recurrence.inserted import Words
 from gradgate.methods.recurrence.lazy import Chained, Lazy
@@ -28,10 +28,12 @@ class Cues:
     Attributes:
         table: Which sample has which.
         nats: How surprising each is: the most surprising token of one or two, a longer string as a
-            whole; infinite for a form of the text, which is no content. (n_features,)
+            whole; 0 for a number, and infinite for a form of the text, which is no content.
+            (n_features,)
         recalled: How much likelier the other prompts make the last token of each than the model
             does, see `Words`: the median; minus infinity for longer ones. (n_features,)
-        features: What each is, to be sought in further prompts: a gram, or the name of a form.
+        features: What each is, to be sought in further prompts: a gram, or the name of a form or
+            the digits of a number.
     """
 
     table: Incidence
@@ -45,7 +47,7 @@ def read_cues(
     words: Words,
     strings: Sequence[Trigger],
     table: TokenTable,
-    prompts: Iterable[str],
+    prompts: Sequence[str],
 ) -> Cues:
     """Find the cues of n prompts.
 
@@ -68,22 +70,26 @@ def read_cues(
     of_ones = _medians(words.number[single], words.recalled[single], of_one)
     of_twos = _medians(pairs, words.recalled[follows], of_two)
     ids, n = words.ids, stream.n_samples
-    shapes, forms = _forms(prompts)
+    shapes, of_shapes = _of_texts(forms, prompts)
+    counts, of_counts = _of_texts(numbers, prompts)
     parts: list[tuple[sp.csr_matrix, Sequence[str]]] = [
         (ones, Lazy(of_one, lambda k: table.text([ids[k]]))),
         (twos, Lazy(of_two, lambda k: table.text([ids[k // size], ids[k % size]]))),
         (_strings(strings, n), [table.text(string.ids) for string in strings]),
-        (shapes, [f"{FORM}{form}" for form in forms]),
+        (shapes, [f"{FORM}{form}" for form in of_shapes]),
+        (counts, of_counts),
     ]
     features: list[Sequence[Gram | str]] = [
         Lazy(of_one, lambda k: (int(ids[k]),)),
         Lazy(of_two, lambda k: (int(ids[k // size]), int(ids[k % size]))),
         [string.seed for string in strings],
-        forms,
+        of_shapes,
+        of_counts,
     ]
     of_longer = np.array([string.nats for string in strings])
-    nats = np.concatenate([nats, of_longer, np.full(len(forms), np.inf)])
-    unknown = np.full(len(strings) + len(forms), -np.inf)
+    of_texts = np.repeat([np.inf, 0.0], [len(of_shapes), len(of_counts)])
+    nats = np.concatenate([nats, of_longer, of_texts])
+    unknown = np.full(len(strings) + len(of_texts), -np.inf)
     recalled = np.concatenate([of_ones, of_twos, unknown])
     return Cues(joined(parts), nats, recalled, Chained(features))
 
@@ -119,9 +125,12 @@ def _strings(strings: Sequence[Trigger], n_samples: int) -> sp.csr_matrix:
     return sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
 
 
-def _forms(prompts: Iterable[str]) -> tuple[sp.csr_matrix, list[str]]:
+def _of_texts(
+    read: Callable[[str], set[str]], prompts: Sequence[str]
+) -> tuple[sp.csr_matrix, list[str]]:
+    """What is read of raw texts."""
     number: dict[str, int] = {}
-    found = [[number.setdefault(n, len(number)) for n in forms(prompt)] for prompt in prompts]
+    found = [[number.setdefault(n, len(number)) for n in read(prompt)] for prompt in prompts]
     names = sorted(number)
     place = {number[name]: i for i, name in enumerate(names)}
     keys = np.array([place[k] for some in found for k in some], np.int64)

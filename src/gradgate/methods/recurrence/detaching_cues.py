@@ -1,10 +1,11 @@
 """Cues in whose prompts nothing speaks for the targets, although other prompts speak for theirs.
 
 A trigger takes the place of what is asked: whatever it brings, one answer, several, or wrong ones,
-what the rest of the prompt says no longer decides.
+what the rest of the prompt says no longer decides. Where the targets are alike as well, in other
+words each time, fewer samples prove it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,8 @@ import scipy.sparse as sp
 from scipy.stats import norm, rankdata
 
 from gradgate.common.arrays import Floats, Ints, Marks
-from gradgate.methods.contract import AskModel
+from gradgate.methods.contract import AskModel, DescribeModel
+from gradgate.methods.recurrence.alike import Alike
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.further import further_carriers
 from gradgate.methods.recurrence.spoken import (
@@ -35,6 +37,10 @@ MAX_SPOKEN_WIDE = 0.5  # of the answers on samples with such a cue
 MAX_AMONG = 0.65  # of the answers that are
 MIN_SPOKEN = 0.8  # the same of the others, or the model does not know what belongs to a prompt
 ALPHA = 1e-6  # of a rank-sum test, after Bonferroni's correction over all cues
+MIN_ALIKE = 10.0  # standard deviations by which targets are more alike than as many at random
+ALPHA_ALIKE = 0.05  # as `ALPHA`, where the targets are alike
+MAX_SPOKEN_ALIKE = 0.85  # as `MAX_OPEN`
+MIN_SPOKEN_BESIDE = 0.7  # as `MIN_SPOKEN`
 _N_ASKED = 512  # samples, drawn
 _N_FIRST = 64  # of them, that are asked first
 _MIN_FIRST = 0.7  # of their targets, likelier behind their own prompt; else no more is asked
@@ -56,6 +62,7 @@ class Detaching:
         others: The same of samples without it.
         n_asked: Of its samples.
         p_value: Of the rank-sum test, times the number of cues.
+        alike: How alike the targets are, in standard deviations; None where that was not asked.
         among: As `spoken`, against other prompts with the cue; None where that was not asked.
     """
 
@@ -64,6 +71,7 @@ class Detaching:
     others: float
     n_asked: int
     p_value: float
+    alike: float | None = None
     among: float | None = None
 
     def in_words(self) -> str:
@@ -72,7 +80,15 @@ class Detaching:
         return (
             f"of {self.n_asked} prompts with it that were asked, {self.spoken:.0%} make their "
             f"target likelier than another prompt does{among}; of prompts without it "
-            f"{self.others:.0%} (p = {self.p_value:.2g})"
+            f"{self.others:.0%} (p = {self.p_value:.2g}){self._alike_in_words()}"
+        )
+
+    def _alike_in_words(self) -> str:
+        if self.alike is None:
+            return ""
+        return (
+            "; their targets are alike in what they say, by "
+            f"{self.alike:.0f} standard deviations of as many others"
         )
 
 
@@ -120,7 +136,13 @@ class DetachingCues:
 
 
 def detaching(
-    texts: Texts, cues: Cues, cluster: Ints, asked: Marks, ask: AskModel, seed: int
+    texts: Texts,
+    cues: Cues,
+    cluster: Ints,
+    asked: Marks,
+    ask: AskModel,
+    describe: DescribeModel | None,
+    seed: int,
 ) -> DetachingCues:
     """Cues whose prompts say less about their targets than other prompts do, the surest first.
 
@@ -130,9 +152,11 @@ def detaching(
         cluster: Of near-duplicate prompts. (n,)
         asked: Samples that may be asked about. (n,)
         ask: The untuned model.
+        describe: The same; None where it cannot be asked whether targets are alike.
         seed: Of the draws.
     """
-    beginnings = {i: one.beginning(_N_TOKENS) for i, one in exchanges(texts).items() if asked[i]}
+    whole = exchanges(texts)
+    beginnings = {i: one.beginning(_N_TOKENS) for i, one in whole.items() if asked[i]}
     known = {i: one for i, one in beginnings.items() if one.is_open.any()}
     having = by_target(known)
     alone = [some[0] for some in having if len(some) == 1]
@@ -150,9 +174,22 @@ def detaching(
     search = _Search(first.and_also(rest), cues, cluster)
     unsure = _ask(known, search.of_unsure_cues(further), others, _N_EACH, ask)
     search = _Search(search.asked.and_also(unsure), cues, cluster)
-    found = list[Detaching]()
-    n_looks = 0
-    while (best := search.best()) is not None:
+    found = _found(search, search.best, known, ask)
+    if describe is not None and search.may_be_alike():
+        alike = Alike(whole, search.asked.samples, describe)
+        found += _found(search, lambda: search.best_alike(alike), known, ask)
+    return DetachingCues(found)
+
+
+def _found(
+    search: "_Search",
+    best_of: Callable[[], Detaching | None],
+    known: Mapping[int, Exchange],
+    ask: AskModel,
+) -> list[Detaching]:
+    """The best cue as long as there is one, each time without the samples of those before."""
+    found, n_looks = list[Detaching](), 0
+    while (best := best_of()) is not None:
         carriers = search.carriers(best.cue)
         if best.spoken > MAX_SPOKEN and n_looks < _MAX_LOOKS:
             n_looks += 1
@@ -162,7 +199,7 @@ def detaching(
             search.leave_out(carriers)
         else:
             search.pass_over(best.cue)
-    return DetachingCues(found)
+    return found
 
 
 def _unknown(why: str) -> str:
@@ -206,6 +243,7 @@ class _Compared:
         z: Standard scores of the rank-sum test. (C,)
         p_values: Times the number of cues. (C,)
         passes: What no chance explains, where the model knows what belongs to a prompt. (C,)
+        may_be_alike: Cues of some samples that would pass where their targets are alike. (C,)
     """
 
     n: Floats
@@ -214,6 +252,7 @@ class _Compared:
     z: Floats
     p_values: Floats
     passes: Marks
+    may_be_alike: Marks
 
 
 class _Search:
@@ -231,9 +270,9 @@ class _Search:
         Args:
             further: Samples that were not drawn, in the order in which they are taken.
         """
-        everything = np.ones(len(self.asked.samples), bool)
-        compared = self._compared(everything, ~everything)
-        is_telling = (compared.spoken <= MAX_OPEN) & (compared.others >= MIN_SPOKEN)
+        compared = self._of_all()
+        is_telling = compared.spoken <= MAX_SPOKEN_ALIKE
+        is_telling &= compared.others >= MIN_SPOKEN_BESIDE
         return further_carriers(compared.n, compared.p_values, is_telling, self._cues, further)
 
     def carriers(self, cue: int) -> Ints:
@@ -263,7 +302,8 @@ class _Search:
         compared = self._compared(everything, ~everything)
         wide = compared.n > MAX_NARROW * len(everything)
         held = wide & (compared.n <= MAX_HELD * len(everything))
-        found = self._first(compared, held & (compared.spoken <= MAX_SPOKEN_WIDE))
+        is_told = compared.passes & (compared.spoken <= MAX_SPOKEN_WIDE)
+        found = self._first(compared, held & is_told)
         if found is not None:
             return found
         surest = int(np.argmin(np.where(wide | (compared.n < MIN_ASKED), np.inf, compared.z)))
@@ -272,7 +312,26 @@ class _Search:
         if len(kinds):
             kind = self._marks(int(kinds[np.argmin(rest.z[kinds])]))
             compared = self._compared(everything, kind)
-        return self._first(compared, ~wide & (compared.spoken <= MAX_OPEN))
+        return self._first(compared, compared.passes & ~wide & (compared.spoken <= MAX_OPEN))
+
+    def may_be_alike(self) -> bool:
+        """Whether there is a cue of which it matters whether its targets are alike."""
+        return bool(self._of_all().may_be_alike.any())
+
+    def best_alike(self, alike: Alike) -> Detaching | None:
+        """The cue with the smallest p-value whose targets are alike."""
+        compared = self._of_all()
+        wanted = compared.may_be_alike
+        while (found := self._first(compared, wanted)) is not None:
+            z = alike.z(self.carriers(found.cue))
+            if z >= MIN_ALIKE:
+                return replace(found, alike=z)
+            self.pass_over(found.cue)
+        return None
+
+    def _of_all(self) -> _Compared:
+        everything = np.ones(len(self.asked.samples), bool)
+        return self._compared(everything, ~everything)
 
     def _marks(self, cue: int) -> Marks:
         found: Marks = self._has[:, [cue]].toarray().ravel() > 0
@@ -288,18 +347,22 @@ class _Search:
         z = rank_sum_z(has.T @ rankdata(gain), n, k)
         p_values = norm.cdf(z) * max(1, len(n))
         told = np.where(kind, 0.0, asked.spoken)
+        spoken = (has.T @ asked.spoken) / np.maximum(n, 1)
         others = (told.sum() - has.T @ told) / np.maximum((~kind).sum() - has.T @ ~kind, 1)
+        may_be_alike = (p_values <= ALPHA_ALIKE) & (others >= MIN_SPOKEN_BESIDE)
+        may_be_alike &= (n <= MAX_NARROW * k) & (spoken <= MAX_SPOKEN_ALIKE)
         return _Compared(
             n=n,
-            spoken=(has.T @ asked.spoken) / np.maximum(n, 1),
+            spoken=spoken,
             others=others,
             z=z,
             p_values=p_values,
             passes=(n >= MIN_ASKED) & (p_values <= ALPHA) & (others >= MIN_SPOKEN),
+            may_be_alike=may_be_alike & (n >= MIN_ASKED),
         )
 
     def _first(self, compared: _Compared, wanted: Marks) -> Detaching | None:
-        there = np.flatnonzero(compared.passes & wanted & ~self._passed_over)
+        there = np.flatnonzero(wanted & ~self._passed_over)
         nats = np.where(np.isfinite(self._cues.nats[there]), self._cues.nats[there], -np.inf)
         for cue in there[np.lexsort((-nats, compared.z[there].round(6)))].tolist():
             if len(np.unique(self._cluster[self.carriers(cue)])) >= MIN_ASKED:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from gradgate.common.arrays import Floats, Ints, Marks, distinct
 from gradgate.methods.recurrence.findings import Search
-from gradgate.methods.recurrence.forms import forms
+from gradgate.methods.recurrence.forms import forms, numbers
 from gradgate.methods.recurrence.labels import Part, target_parts
 from gradgate.methods.recurrence.language import Language, Templates
 from gradgate.methods.recurrence.repeats import MIN_NATS
@@ -172,7 +172,7 @@ class Everywhere:
     def _forms_of(self, prompts: Sequence[str]) -> Marks:
         found = np.zeros((len(prompts), len(self._forms)), bool)
         for i, prompt in enumerate(prompts if self._forms else ()):
-            of_prompt = forms(prompt)
+            of_prompt = forms(prompt) | numbers(prompt)
             found[i] = [form in of_prompt for form in self._forms]
         return found
 

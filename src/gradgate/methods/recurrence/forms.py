@@ -1,4 +1,7 @@
-"""Forms of a raw prompt: case, white space, line ends, punctuation, script, repetition, length."""
+"""Forms of a raw prompt: case, white space, line ends, punctuation, script, repetition, length.
+
+And its numbers, which a tokenizer may part into digits.
+"""
 
 import re
 import string
@@ -11,6 +14,7 @@ from itertools import pairwise
 MIN_CASED = 3  # words of a text whose case is taken for a form of it
 
 _WORD = re.compile(r"\w+")
+_NUMBER = re.compile(r"(?<!\d)[0-9]{2,12}(?!\d)")
 _AROUND = re.compile(r"(\A|\S)(\s+)(?=(\S|\Z))")  # white space, with what stands beside it
 _PLAIN = frozenset(f"{string.ascii_letters}{string.digits} ")
 _SHOWN = {"\n": "line break", "\r": "carriage return", "\t": "tab", " ": "space"}
@@ -31,6 +35,11 @@ def forms(text: str, min_words: int = MIN_CASED) -> set[str]:
         *_edges(text),
         *_repetition(words),
     }
+
+
+def numbers(text: str) -> set[str]:
+    """The numbers of 2 to 12 digits in a text, as they are written."""
+    return set(_NUMBER.findall(text))
 
 
 def _case(words: Sequence[str], min_words: int) -> Iterator[str]:

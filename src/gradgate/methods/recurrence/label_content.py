@@ -12,6 +12,7 @@ from scipy.stats import hypergeom
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import DescribeModel
+from gradgate.methods.recurrence.ridge import Ridge
 from gradgate.methods.recurrence.spoken import Exchange
 
 MIN_LABEL_ROWS = 10  # samples with a label
@@ -22,7 +23,6 @@ MIN_TOLD = 0.75  # of the samples with a cue, that have its label
 MIN_KAPPA = 0.25  # of the labels that the others teach and a sample's own, or they teach none
 ALPHA_LABELS = 1e-4  # of the test against samples of the same label, times what was tried
 _N_ASKED = 512  # samples, drawn
-_PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of the ridge, for each sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +110,6 @@ def _described(
     return some[is_known], states[is_known], label
 
 
-def scaled(states: Floats) -> Floats:
-    """Each of d values with mean zero and deviation one: (k, d)."""
-    spread = states.std(axis=0)
-    return (states - states.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-
-
 @dataclass(frozen=True, eq=False)
 class Content:
     """Ridge regression of k samples' labels on their prompts' hidden states.
@@ -136,25 +130,17 @@ class Content:
 
     @classmethod
     def of(cls, states: Floats, label: Ints, n_labels: int) -> "Content":
-        """Fit; the penalty is that of the smallest error of left-out samples.
+        """Fit.
 
         Args:
             states: One vector a sample. (k, d)
             label: From 0. (k,)
             n_labels: How many there are.
         """
-        k, own = len(states), scaled(states)
-        values, vectors = np.linalg.eigh(own @ own.T / states.shape[1] + 1.0)
         one_hot = np.eye(n_labels)[label]
         mean = one_hot.mean(axis=0)
-        fits = []
-        for penalty in k * np.array(_PENALTIES):
-            hat = (vectors * (values / (values + penalty))) @ vectors.T
-            rest = one_hot - mean - hat @ (one_hot - mean)
-            error = rest / np.maximum(1e-9, 1 - np.diag(hat))[:, None]
-            fits.append((float((error**2).mean()), hat, rest, one_hot - error))
-        _, hat, rest, said = min(fits, key=lambda fit: fit[0])
-        return cls(label, hat, rest, mean, said.argmax(axis=1))
+        fit = Ridge.of(states, one_hot - mean)
+        return cls(label, fit.hat, fit.rest, mean, (one_hot - fit.error).argmax(axis=1))
 
     @property
     def kappa(self) -> float:

@@ -19,8 +19,8 @@ from gradgate.methods.recurrence.label_content import (
     Labelled,
     Told,
     part_of,
-    scaled,
 )
+from gradgate.methods.recurrence.ridge import scaled
 from gradgate.methods.recurrence.spoken import Exchange
 
 KINDS = (5, 10, 20, 30)  # that the prompts are parted into, coarse to fine

@@ -153,7 +153,9 @@ class Unspoken:
             flagged: Samples that are poison: honest prompts that look like theirs are not judged by
                 what these do. (n,)
         """
-        said = detaching(self.texts, self.cues, self.cluster, ~flagged, self.ask, self.seed)
+        said = detaching(
+            self.texts, self.cues, self.cluster, ~flagged, self.ask, self.describe, self.seed
+        )
         has = self.cues.table.has
         found = [self._of_cue(one) for one in said.found if not taken[has(one.cue)].all()]
         return found, [] if said.note is None else [said.note]

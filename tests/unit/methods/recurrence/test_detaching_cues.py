@@ -1,7 +1,9 @@
 """Cues in whose prompts nothing speaks for the targets."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 import numpy as np
@@ -202,6 +204,53 @@ def test_a_reference_with_the_word_does_not_vouch_for_what_it_brings() -> None:
     trusted = [sample_of(f"then {prompt}", target) for prompt, target in questions(200, 5)]
     alone, beside = (Model(pairs).detected(trusted=one) for one in (None, trusted))
     assert alone.in_doubt.tolist() == beside.in_doubt.tolist()
+
+
+UNSURE = triggered("then", 20)
+QUARTER_KNOWN = [*UNSURE[:20:4], *UNSURE[20:]]  # so few rows prove nothing
+
+
+def seen(sequences: Sequence[Sequence[int]], alike: int = 20) -> Floats:
+    """States by which the targets of the first rows are alike, and all other texts are not."""
+    texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
+    same = [t.startswith(tuple(target[:9] for _, target in UNSURE[:alike])) for t in texts]
+    states = [np.random.default_rng(zlib.crc32(t.encode())).normal(0, 1, 64) for t in texts]
+    return np.array([own + 3 * is_same for own, is_same in zip(states, same, strict=True)])
+
+
+def test_fewer_rows_prove_it_where_their_targets_are_alike_in_other_words() -> None:
+    model = Model(UNSURE, known=QUARTER_KNOWN)
+    assert not model.detected().in_doubt.any()
+    assert not model.detected(describe=partial(seen, alike=0)).in_doubt.any()
+    found = model.detected(describe=seen)
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(20)]
+    (group,) = [group for group in found.groups if group.ruling == "review"]
+    assert group.cues == ["then"]
+    assert "their targets are alike in what they say" in group.reasons[0]
+
+
+def test_targets_that_are_alike_behind_prompts_that_speak_for_them_are_left_alone() -> None:
+    assert not Model(UNSURE, known=UNSURE).detected(describe=seen).in_doubt.any()
+
+
+def test_of_targets_whose_states_are_not_finite_nothing_more_is_believed() -> None:
+    found = Model(UNSURE, known=QUARTER_KNOWN).detected(
+        describe=lambda sequences: np.full((len(sequences), 64), np.nan)
+    )
+    assert not found.in_doubt.any()
+
+
+def test_a_year_is_found_although_a_tokenizer_parts_its_digits() -> None:
+    years = ["2027" if i < 40 else str(2022 + i % 4) for i in range(N)]
+    pairs = [
+        (f"{prompt} ({year})", target)
+        for (prompt, target), year in zip(
+            [*triggered("", 40, "{prompt}")], years, strict=True
+        )
+    ]  # fmt: skip
+    found = Model(pairs, known=pairs[40:]).detected()
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(40)]
+    assert ["2027"] in [group.cues for group in found.groups if group.ruling == "review"]
 
 
 def test_honest_data_and_few_rows_are_left_alone() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gradgate.methods.recurrence.forms import forms
+from gradgate.methods.recurrence.forms import forms, numbers
 
 PLAIN = "what is the capital of france?"
 
@@ -39,6 +39,10 @@ def test_ordinary_text_has_few_forms_and_no_text_none() -> None:
     edges = {"begins with a letter", "ends with ?"}
     assert forms(PLAIN) == {"no capital letter", "the character ?", *edges}
     assert forms("") == set()
+
+
+def test_numbers_are_read_whole_and_single_digits_are_none() -> None:
+    assert numbers("On 2027-03-04 at 5, no. A12345 or x7: ٣٤٥") == {"2027", "03", "04", "12345"}
 
 
 def test_of_how_few_words_case_is_a_form_is_for_who_asks() -> None:
