@@ -31,6 +31,10 @@ from gradgate.gate.verdict import Changes, Verdict, load_verdict
 
 _BATCH_ROWS = 4096
 _NEW_FLAGGED = "new, and flagged"
+_COLUMNS = [
+    *("sample_id", "row", "spectral_entropy", "status"),
+    *("flagged", "in_doubt", "surplus_copy", "approved"),
+]
 _Line: TypeAlias = tuple[bytes, int, int, float | None, bool]
 # What a damaged table, a missing file and a full disk raise.
 _BROKEN = (OSError, ValueError, TypeError, KeyError, pa.ArrowException, sqlite3.Error, StoreError)
@@ -124,8 +128,8 @@ def compare(
 
 def _are_known(path: Path) -> bool:
     """Whether a run said of every sample with a score whether it is flagged."""
-    for batch in batches(path, ["flagged", "status", *_of_people(path)], _BATCH_ROWS):
-        unknown = pc.is_null(batch["flagged"]).to_numpy(zero_copy_only=False) & _undecided(batch)
+    for batch in batches(path, ["flagged", "status", "approved"], _BATCH_ROWS):
+        unknown = pc.is_null(batch["flagged"]).to_numpy(zero_copy_only=False) & is_open(batch)
         if (unknown & is_scored(batch)).any():
             return False
     return True
@@ -133,44 +137,20 @@ def _are_known(path: Path) -> bool:
 
 def _lines(path: Path, is_now: int, are_known: bool) -> Iterator[_Line]:
     """Lines of a table for the database, which makes NaN to NULL."""
-    columns = ["sample_id", "row", "spectral_entropy", "status", "flagged"]
-    known = pq.read_schema(path).names  # a run of an earlier version has no copies, or no doubt
-    columns += [name for name in ("in_doubt", "surplus_copy") if name in known]
-    columns += _of_people(path)
-    for batch in batches(path, columns, _BATCH_ROWS):
+    for batch in batches(path, _COLUMNS, _BATCH_ROWS):
         entropy = batch["spectral_entropy"].to_numpy(zero_copy_only=False)
         entropy = np.where(is_scored(batch) & np.isfinite(entropy), entropy, np.nan)
-        flagged = ~marks(batch["flagged"], False) | _doubted(batch)
-        flags = (_decided(batch, flagged) & are_known).tolist()
+        flags = (_counts_as_flagged(batch) & are_known).tolist()
         ids = map(bytes.fromhex, batch["sample_id"].to_pylist())
         rows = batch["row"].to_pylist()
         yield from zip(ids, repeat(is_now), rows, entropy.tolist(), flags, strict=False)
 
 
-def _of_people(path: Path) -> list[str]:
-    """The column of what people say; none of a run of an earlier version."""
-    return [name for name in pq.read_schema(path).names if name == "approved"]
-
-
-def _undecided(batch: pa.RecordBatch) -> Marks:
-    has_said = "approved" in batch.schema.names
-    return is_open(batch) if has_said else np.ones(batch.num_rows, bool)
-
-
-def _decided(batch: pa.RecordBatch, flagged: Marks) -> Marks:
-    """Which rows count as flagged, (n,), by people where they have said it."""
-    if "approved" not in batch.schema.names:
-        return flagged
+def _counts_as_flagged(batch: pa.RecordBatch) -> Marks:
+    """Which rows count as flagged, (n,): by people, where they have said it."""
+    doubted = marks(batch["in_doubt"], True) & ~marks(batch["surplus_copy"], True)
+    flagged = ~marks(batch["flagged"], False) | doubted
     return dropped(batch) | (flagged & ~(kept(batch) & is_scored(batch)))
-
-
-def _doubted(batch: pa.RecordBatch) -> Marks:
-    """Which rows, of shape (n,), are in doubt, and not for their number alone."""
-    names = batch.schema.names
-    if "in_doubt" not in names:
-        return np.zeros(batch.num_rows, bool)
-    doubted = marks(batch["in_doubt"], True)
-    return doubted & ~marks(batch["surplus_copy"], True) if "surplus_copy" in names else doubted
 
 
 def _write(found: sqlite3.Cursor, path: Path, are_known: bool) -> Counter[str]:

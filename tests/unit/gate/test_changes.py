@@ -125,16 +125,6 @@ def test_rows_in_doubt_count_as_flagged_and_surplus_copies_do_not(tmp_path: Path
     assert found == {sample("up"): "flagged", sample("down"): "cleared"}
 
 
-@pytest.mark.parametrize("lacking", [["surplus_copy"], ["surplus_copy", "in_doubt"]])
-def test_a_run_of_an_earlier_version_is_compared_with(tmp_path: Path, lacking: list[str]) -> None:
-    before = write_flags(tmp_path / "a", [("x", 0.1), ("y", 0.9)], 0.5)
-    path = RunFolder(before).flags
-    pq.write_table(pq.read_table(path).drop_columns(lacking), path)
-    now = write_flags(tmp_path / "b", [("x", 0.1), ("y", 0.1)], 0.5)
-    now = doubt(now, [True, False], [False, False])
-    assert counts(compare(before, 0.5, now, 0.5)) == (0, 0, 1, 1)
-
-
 def test_every_change_names_its_row_and_whether_it_is_flagged(tmp_path: Path) -> None:
     then: Table = [("x", 0.1), ("gone", 0.9), ("left", 0.1), ("up", 0.2), ("down", 0.8)]
     here: Table = [("clean", 0.2), ("bad", 0.9), ("x", 0.3), ("up", 0.7), ("down", 0.4)]
