@@ -1,17 +1,18 @@
 """`gradgate compare`: methods side by side on the same rows."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from gradgate.cli.comparison import render
 from gradgate.cli.lines import give, say, say_phase
-from gradgate.cli.output import check_output, make_folder, quiet_libraries
-from gradgate.cli.phases import of_scoring, progress
+from gradgate.cli.output import (
+    check_output,
+    inputs_of,
+    publish_rejected,
+    quiet_libraries,
+    scratch_beside,
+)
+from gradgate.cli.phases import of_rows, of_scoring, progress
 from gradgate.cli.rejections import all_rejected, first_rejected
-from gradgate.common.files import written_whole
 from gradgate.common.run_folder import RunFolder
 from gradgate.compare.config import CompareConfig
 from gradgate.compare.result import Comparison, MethodResult
@@ -24,8 +25,8 @@ from gradgate.errors import ConfigError
 def run_compare(config: CompareConfig, output: Path) -> int:
     """Compare methods, print the table, and write it; 0, whatever the methods say."""
     quiet_libraries()
-    more = filter(None, (config.model.adapter, config.detection.reference))
-    with _workspace(output, [config.data.source, config.model.path, *more]) as folder:
+    _check(output, inputs_of(config))
+    with scratch_beside(output) as folder:
         comparison = _compare(config, RunFolder(folder), output)
         output.mkdir(exist_ok=True)
         write(comparison, output)
@@ -39,12 +40,9 @@ def run_compare(config: CompareConfig, output: Path) -> int:
 def _compare(config: CompareConfig, run: RunFolder, output: Path) -> Comparison:
     fetched = fetch(config, run)
     prepared = fetched.prepared
-    _publish_rejected(prepared, output)
+    publish_rejected(prepared, RunFolder(output).rejected)
     columns = ", ".join(fetched.labels.columns) or "none"
-    say_phase(
-        f"fetched {prepared.n_rows:,} rows: {prepared.n_samples:,} samples, "
-        f"{prepared.n_rejected:,} rejected; labels: {columns}"
-    )
+    say_phase(f"fetched {of_rows(prepared)}; labels: {columns}")
     if prepared.n_rejected:
         say(f"{prepared.n_rejected:,} rows rejected:")
         shown = first_rejected(prepared.rejected_path, config.data.source)
@@ -72,24 +70,8 @@ def _of_method(found: MethodResult) -> str:
     return f"{found.method}: {found.verdict}, {found.flagged.k:,} of {found.flagged.n:,} flagged"
 
 
-def _publish_rejected(prepared: Prepared, output: Path) -> None:
-    path = RunFolder(output).rejected
-    if not prepared.n_rejected:
-        path.unlink(missing_ok=True)  # of an earlier run
-        return
-    output.mkdir(exist_ok=True)
-    with written_whole(path) as part:
-        shutil.copyfile(prepared.rejected_path, part)
-
-
-@contextmanager
-def _workspace(output: Path, inputs: list[str]) -> Iterator[Path]:
-    """A folder for the tables, beside the output folder.
-
-    Raises:
-        ConfigError: The output is a file or has the ending of one, or would be written into what
-            is read.
-    """
+def _check(output: Path, inputs: list[str]) -> None:
+    """Refuse an output that is a file, has the ending of one, or lies in what is read."""
     if output.exists() and not output.is_dir():
         raise ConfigError(f"the output {output} is no folder; name one, or one that is not there")
     if output.suffix.lower() in {Path(name).suffix for name in FILES}:
@@ -98,12 +80,3 @@ def _workspace(output: Path, inputs: list[str]) -> Iterator[Path]:
             f"{output.stem}"
         )
     check_output([output / name for name in FILES], inputs)
-    make_folder(output)
-    try:
-        folder = tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent)
-    except OSError as error:
-        raise ConfigError(f"cannot write {output}: {error.strerror}") from error
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder)

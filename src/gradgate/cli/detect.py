@@ -16,6 +16,7 @@ from gradgate.cli.output import (
     check_output,
     check_rows_folder,
     earlier_aside,
+    inputs_of,
     make_folder,
     quiet_libraries,
     require_file,
@@ -56,8 +57,7 @@ def run_detect(config: GateConfig, wanted: Wanted) -> int:
     quiet_libraries()
     if wanted.no_power:
         config = _without_power(config)
-    more = (config.model.adapter, config.detection.reference, config.safety.probes)
-    inputs = [config.data.source, config.model.path, *filter(None, more)]
+    inputs = inputs_of(config)
     if wanted.report is not None:
         _prepare_report(wanted.report, wanted.output, inputs)
     require_file(wanted.output, *TABLE)

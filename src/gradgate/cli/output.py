@@ -15,6 +15,8 @@ from gradgate.cli.lines import say
 from gradgate.common.files import aside, sync, written_whole
 from gradgate.data.prepare import Prepared
 from gradgate.errors import ConfigError
+from gradgate.gate.config import GateConfig
+from gradgate.scoring.config import ScoreConfig
 
 TABLE, LINES, RECORD, PAGE = (
     (".parquet", ".pq"),
@@ -51,26 +53,42 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def inputs_of(config: ScoreConfig) -> list[str]:
+    """What a command with this configuration reads."""
+    named = [config.data.source, config.model.path, config.model.adapter]
+    if isinstance(config, GateConfig):
+        named += [config.detection.reference, config.safety.probes]
+    return [*filter(None, named)]
+
+
 @contextmanager
 def workspace(output: Path, beside: list[Path], inputs: list[str]) -> Iterator[Path]:
     """A folder beside the output, so that the table gets its name in one step.
 
     Args:
-        output: The table.
+        output: The table; `require_file` has let it through.
         beside: Other files that are written.
         inputs: What is read.
     """
-    require_file(output)
     check_output([output, *beside], inputs)
+    with scratch_beside(output) as folder:
+        yield folder
+
+
+@contextmanager
+def scratch_beside(output: Path) -> Iterator[Path]:
+    """A folder beside an output, which is gone at the end.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
     make_folder(output)
     try:
-        folder = Path(
-            tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent)
-        )
+        folder = tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent)
     except OSError as error:
         raise ConfigError(f"cannot write {output}: {error.strerror}") from error
     try:
-        yield folder
+        yield Path(folder)
     finally:
         shutil.rmtree(folder)
 
@@ -133,12 +151,12 @@ def attestation_path(output: Path) -> Path:
     return output.with_name(output.name.removesuffix(".parquet") + ".attestation.json")
 
 
-def publish_rejected(prepared: Prepared, output: Path) -> None:
-    """Put the rejected rows beside the output."""
-    path = rejected_path(output)
+def publish_rejected(prepared: Prepared, path: Path) -> None:
+    """Put the rejected rows where they are looked for; its folder is made when missing."""
     if not prepared.n_rejected:
         path.unlink(missing_ok=True)  # of an earlier run
         return
+    path.parent.mkdir(exist_ok=True)
     with written_whole(path) as part:
         shutil.copyfile(prepared.rejected_path, part)
 

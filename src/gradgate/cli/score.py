@@ -6,6 +6,7 @@ from gradgate.cli.lines import say
 from gradgate.cli.output import (
     TABLE,
     earlier_aside,
+    inputs_of,
     publish_rejected,
     quiet_libraries,
     rejected_path,
@@ -29,13 +30,12 @@ def run_score(config: ScoreConfig, output: Path) -> int:
         GradgateError: Not a single one could, or a step broke.
     """
     quiet_libraries()
-    inputs = [config.data.source, config.model.path, *filter(None, [config.model.adapter])]
     require_file(output, *TABLE)
     outputs = [output, rejected_path(output)]
-    with workspace(output, outputs[1:], inputs) as folder, earlier_aside(outputs):
+    with workspace(output, outputs[1:], inputs_of(config)) as folder, earlier_aside(outputs):
         run = RunFolder(folder)
         prepared = fetch(config, run, keep_rows=False)
-        publish_rejected(prepared, output)
+        publish_rejected(prepared, rejected_path(output))
         if prepared.n_samples == 0:
             raise DataError(
                 f"none of the {prepared.n_rows} rows of {prepared.source} can be scored: "

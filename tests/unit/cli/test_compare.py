@@ -234,3 +234,11 @@ def test_the_output_is_a_folder_outside_of_what_is_read(tmp_path: Path) -> None:
     done = run("compare", tmp_path, "--model", MODEL, "--output", tmp_path / "out")
     assert done.exit_code == 2
     assert "would be written into the input" in done.stderr
+    (tmp_path / "probed").mkdir()
+    probes = tmp_path / "probed" / "compare.json"
+    probes.write_text("{}")
+    options = ["--methods", "compliance,gradsentry", "--safety.probes", probes]
+    done = compare(source, probes.parent, *options)
+    assert done.exit_code == 2
+    assert "would be written into the input" in done.stderr
+    assert probes.read_text() == "{}"
