@@ -1,16 +1,14 @@
 """`gradgate cache`: what the score store holds, whether it is whole, and how it gets smaller."""
 
 import math
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gradgate.cli.lines import one_line, tell
+from gradgate.cli.lines import give_table, one_line, tell
 from gradgate.common.state import score_store
 from gradgate.errors import ConfigError, StoreError
 from gradgate.scoring.store.file import StoreFile, files_set_aside
@@ -20,7 +18,6 @@ from gradgate.scoring.store.upkeep import ContextRows, PruneRules, compact, prun
 app = App(help="The store of scores that were computed before.")
 
 _MIB = 2**20
-_WIDE = 240  # columns of the table where nothing says how wide the output is
 
 Store = Annotated[
     Path | None, Parameter(help="Score store; scores.db in the state folder when absent.")
@@ -42,8 +39,7 @@ def show(*, store: Store = None) -> int:
     with StoreFile(path) as opened:
         found = summarise(opened)
     if found:
-        console = Console(width=None if sys.stdout.isatty() else _WIDE)
-        console.print(_table(found))
+        give_table(_table(found))
     n_rows = sum(line.rows for line in found)
     tell(f"{n_rows} rows, {_mib(opened.path):.1f} MiB: {path}")
     for file in files_set_aside(opened.path):

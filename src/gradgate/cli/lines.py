@@ -2,8 +2,15 @@
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
+
+from rich.console import Console
+from rich.table import Table
 
 from gradgate.common.escaping import printable
+
+_WIDE = 240  # columns of a table where nothing says how wide the output is
 
 
 def one_line(text: object) -> str:
@@ -42,6 +49,22 @@ def give(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError:  # Python would try once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def give_table(table: Table) -> None:
+    """Write a table to stdout, as wide as the terminal."""
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
+
+
+def under(name: str, texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Several lines under one name, for `say_named`."""
+    return zip(chain([name], repeat("")), texts, strict=False)
+
+
+def say_named(lines: Iterable[tuple[str, str]]) -> None:
+    """Say the last lines of a run: names, and texts beside them."""
+    for name, text in lines:
+        say(f"{name:<11} {text}")
 
 
 def say_phase(text: str) -> None:

@@ -2,26 +2,23 @@
 
 import json
 import re
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from gradgate.attest.verification import Trust
-from gradgate.cli.lines import give, one_line, say, tell
+from gradgate.cli.lines import give, give_table, one_line, say, tell
 from gradgate.common.state import state_dir
 from gradgate.errors import ConfigError
 from gradgate.retention.holds import Entry
 from gradgate.retention.pruning import Removal, Rules, clean_up, entries, old, removal_of, remove
 
 _MIB = 2**20
-_WIDE = 240  # columns of the table where nothing says how wide the output is
 _DAYS = re.compile(r"(\d{1,5})d")
 _NAMES = ("name", "date", "gate", "source", "verdict", "accepted", "MiB", "signature", "held by")
 
@@ -33,8 +30,7 @@ def run_list(revoked: Path | None, as_json: bool) -> int:
         give(json.dumps([_record(entry) for entry in found], indent=2) + "\n")
         return 0
     if found:
-        console = Console(width=None if sys.stdout.isatty() else _WIDE)
-        console.print(_table(found))
+        give_table(_table(found))
     tell(f"{_mib(sum(entry.found.n_bytes for entry in found))}: {_counted(found)} in {state_dir()}")
     return 0
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain, repeat
 from pathlib import Path
 
-from gradgate.cli.lines import say
+from gradgate.cli.lines import say_named, under
 from gradgate.cli.rejections import all_rejected
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.report.facts import sums
@@ -40,15 +39,14 @@ class Written:
 
 def say_summary(verdict: Verdict, written: Written) -> None:
     """Say what a run found."""
-    for name, text in _lines(verdict, written):
-        say(f"{name:<11} {text}")
+    say_named(_lines(verdict, written))
 
 
 def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
     yield "rows", f"{verdict.n_rows:,} ({verdict.n_rejected:,} rejected)"
     if written.first_rejected:
         listed = all_rejected(written.first_rejected, verdict.n_rejected, written.rejected)
-        yield from zip(_once("rejected"), listed, strict=False)
+        yield from under("rejected", listed)
     for answer in verdict.answers:
         yield from _answer(answer, verdict.n_open)
     if verdict.approvals:
@@ -56,8 +54,8 @@ def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
     if verdict.accounts is not None:
         yield "accounts", sums(verdict.accounts)
     yield "verdict", verdict.decision.upper()
-    yield from zip(_once("because"), verdict.reasons, strict=False)
-    yield from zip(_once("evidence"), map(str, written.paths), strict=False)
+    yield from under("because", verdict.reasons)
+    yield from under("evidence", map(str, written.paths))
     yield "next", _next(verdict, written)
 
 
@@ -96,8 +94,3 @@ def _mend(verdict: Verdict, written: Written) -> str:
     if all(answer.decision != "error" for answer in verdict.answers):
         return f"mend what is named above; in {written.table}, `reason` says why a row has no score"
     return "mend what is named above, and run it again"
-
-
-def _once(name: str) -> Iterator[str]:
-    """A name for the first of several lines."""
-    return chain([name], repeat(""))

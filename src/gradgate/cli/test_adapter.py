@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
 from pathlib import Path
 
-from gradgate.cli.lines import give, say, say_phase
-from gradgate.cli.output import RECORD, make_folder, quiet_libraries, require_file, workspace
+from gradgate.cli.lines import give, say, say_named, say_phase, under
+from gradgate.cli.output import RECORD, inputs_of, quiet_libraries, require_file, workspace
 from gradgate.cli.phases import announced, fetch, of_scoring, score
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import PowerConfig
@@ -42,8 +41,7 @@ def run_test_adapter(config: TestAdapterConfig, adapter: Path, wanted: Wanted) -
     named = other_base(config.model, adapter)
     if named is not None:
         say(f"warning: the adapter says that it was made of {named}, not of {config.model.path}")
-    more = (config.model.adapter, config.detection.reference, config.safety.probes)
-    inputs = [config.data.source, config.model.path, str(adapter), *filter(None, more)]
+    inputs = [*inputs_of(config), str(adapter)]
     with workspace(wanted.output, [wanted.page], inputs) as folder:
         for earlier in (wanted.output, wanted.page):
             earlier.unlink(missing_ok=True)  # of another test: should this one break, none passes
@@ -51,10 +49,8 @@ def run_test_adapter(config: TestAdapterConfig, adapter: Path, wanted: Wanted) -
         verdict = _judged(config, run)
         say_phase(f"asking {adapter} ...")
         test = run_test(run, verdict, config.data, config.model, adapter, config.adapter_test)
-    make_folder(wanted.output)
     write_test(test, wanted.output, wanted.page)
-    for name, text in _lines(test, wanted):
-        say(f"{name:<11} {text}")
+    say_named(_lines(test, wanted))
     if wanted.json:
         give(test.to_json())
     code = EXIT_CODES[test.outcome]
@@ -86,10 +82,10 @@ def _lines(test: AdapterTest, wanted: Wanted) -> Iterator[tuple[str, str]]:
         f"{len(test.changes)} changes of {test.n_prompts} prompts: {test.n_answers:,} answers in "
         f"{test.seconds:.1f} s",
     )
-    yield from zip(_once("excused"), (one.in_a_line() for one in test.excused), strict=False)
+    yield from under("excused", (one.in_a_line() for one in test.excused))
     yield "outcome", test.outcome.upper()
-    yield from zip(_once("because"), test.reasons, strict=False)
-    yield from zip(_once("evidence"), map(str, (wanted.output, wanted.page)), strict=False)
+    yield from under("because", test.reasons)
+    yield from under("evidence", map(str, (wanted.output, wanted.page)))
     yield "next", _NEXT[test.outcome].format(page=wanted.page)
 
 
@@ -98,8 +94,3 @@ _NEXT = {
     "review": "let a person look at the prompts and answers in {page} before anybody uses it",
     "error": "mend what is named above, and test it again",
 }
-
-
-def _once(name: str) -> Iterator[str]:
-    """A name for the first of several lines."""
-    return chain([name], repeat(""))
