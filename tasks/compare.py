@@ -4,13 +4,11 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from prefect import task
 from prefect.artifacts import create_table_artifact
 
 import gradgate.compare.steps
 from gradgate.common.escaping import escape
-from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import state_dir
 from gradgate.compare.config import CompareConfig
@@ -18,11 +16,10 @@ from gradgate.compare.result import Comparison, metrics, table
 from gradgate.compare.steps import Fetched, Judged, SharedScores, draw_up
 from gradgate.compare.writing import FILES, write
 from gradgate.data.prepare import Prepared
-from gradgate.errors import ConfigError
 from tasks import tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
-from tasks.run import run_folder, save_tracked
+from tasks.run import make_run_folder, run_folder
 from tasks.score import progress_artifact
 from tasks.tracking import TrackedRun
 
@@ -55,14 +52,7 @@ def open_comparison(
     close_dead_runs(config)
     tracked = tracking.start_run(config, "compare", name)
     folder = RunFolder(comparison_folder(flow_run_id, attempt))
-    try:
-        folder.path.mkdir(parents=True)
-        save_tracked(folder, tracked)
-        plain = redacted(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-        folder.config.write_text(plain, encoding="utf-8")
-    except OSError as error:
-        tracking.end_run(tracked, ok=False)
-        raise ConfigError(f"the folder {folder.path} cannot be made: {error}") from error
+    make_run_folder(folder, tracked, config, "the folder")
     return ComparisonRun(folder, tracked)
 
 

@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import yaml
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 
@@ -22,7 +21,7 @@ from gradgate.drill.data import CLEAN, POISONED, DrillData, make_data, read_ques
 from gradgate.drill.models import Arm, Asking, Tester, Trained, run_arm
 from gradgate.drill.plot import plot_drill
 from gradgate.drill.report import DrillResult, draw_up, metrics, to_csv, to_markdown
-from gradgate.errors import ConfigError, DataError
+from gradgate.errors import DataError
 from gradgate.gate.acceptance import accepted
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import run_gate
@@ -35,7 +34,7 @@ from gradgate.release.subject import Model
 from tasks import tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
-from tasks.run import GateRun, run_folder, save_tracked
+from tasks.run import GateRun, make_run_folder, run_folder
 from tasks.tracking import TrackedRun
 
 logger = logging.getLogger("gradgate.tasks")
@@ -91,14 +90,7 @@ def open_drill(config: DrillConfig, flow_run_id: str, attempt: int, name: str) -
     close_dead_runs(config)
     tracked = tracking.start_run(config, "drill", name)
     folder = drill_folder(flow_run_id, attempt)
-    try:
-        folder.mkdir(parents=True)
-        save_tracked(RunFolder(folder), tracked)
-        plain = redacted(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-        (folder / "config.yaml").write_text(plain, encoding="utf-8")
-    except OSError as error:
-        tracking.end_run(tracked, ok=False)
-        raise ConfigError(f"the drill's folder {folder} cannot be made: {error}") from error
+    make_run_folder(RunFolder(folder), tracked, config, "the drill's folder")
     return DrillRun(folder, tracked)
 
 

@@ -5,12 +5,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+import yaml
+
 from gradgate.common.processes import Process
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import state_dir
-from gradgate.errors import DataError
-from tasks.tracking import TrackedRun
+from gradgate.errors import ConfigError, DataError
+from gradgate.gate.config import GateConfig
+from tasks.tracking import TrackedRun, end_run
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,27 @@ def run_folder(flow_run_id: str, attempt: int = 1) -> Path:
     return runs_dir() / (flow_run_id if attempt == 1 else f"{flow_run_id}-{attempt}")
 
 
-def save_run(run: GateRun) -> None:
-    """Write run.json, the first file of a run."""
-    save_tracked(run.folder.part, run.tracked)
+def make_run_folder(folder: RunFolder, tracked: TrackedRun, config: GateConfig, what: str) -> None:
+    """Make the folder of a run; run.json is the first file in it, and config.yaml the second.
+
+    Args:
+        folder: It must not be there.
+        tracked: The run in MLflow, which is closed where the folder cannot be made.
+        config: Of the run.
+        what: What the folder is called in the error.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        folder.path.mkdir(parents=True)
+        save_tracked(folder, tracked)
+        plain = config.model_dump(mode="json")
+        resolved = redacted(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        folder.config.write_text(resolved, encoding="utf-8")
+    except OSError as error:
+        end_run(tracked, ok=False)
+        raise ConfigError(f"{what} {folder.path} cannot be made: {error}") from error
 
 
 def save_tracked(folder: RunFolder, tracked: TrackedRun) -> None:
@@ -54,7 +75,7 @@ def save_tracked(folder: RunFolder, tracked: TrackedRun) -> None:
 
 
 def tracked_id(folder: RunFolder) -> str:
-    """The id in MLflow of the run that a folder is of, which `save_run` wrote down.
+    """The id in MLflow of the run that a folder is of, which `save_tracked` wrote down.
 
     Raises:
         DataError: It cannot be read.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import yaml
 from prefect import task
 
 from gradgate.attest.issuing import Facts, write_attestation
@@ -18,7 +17,7 @@ from gradgate.common.files import put_in_place
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
-from gradgate.errors import ConfigError, DataError, GradgateError
+from gradgate.errors import DataError, GradgateError
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import ScoredRun
 from gradgate.gate.verdict import Decision, TrustedReference, Verdict, load_verdict
@@ -34,7 +33,7 @@ from tasks.dead_runs import close_dead_runs
 from tasks.links import artifact_fragment
 from tasks.report import report
 from tasks.retries import OPTIONS
-from tasks.run import GateRun, run_folder, save_run, tracked_id
+from tasks.run import GateRun, make_run_folder, run_folder, tracked_id
 from tasks.signing import signer_of
 
 logger = logging.getLogger("gradgate.tasks")
@@ -53,15 +52,7 @@ def open_run(config: GateConfig, flow_run_id: str, attempt: int, name: str) -> G
     tracked = tracking.start_run(config, "gate", name)
     run = GateRun(RunFolder(run_folder(flow_run_id, attempt)), tracked, flow_run_id)
     part = run.folder.part
-    try:
-        part.path.mkdir(parents=True)
-        save_run(run)
-        plain = config.model_dump(mode="json")
-        resolved = redacted(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-        part.config.write_text(resolved, encoding="utf-8")
-    except OSError as error:
-        tracking.end_run(tracked, ok=False)
-        raise ConfigError(f"the run's folder {part.path} cannot be made: {error}") from error
+    make_run_folder(part, tracked, config, "the run's folder")
     try:
         tracking.log_files(tracked, part.config)  # a store of artifacts that refuses, does so now
     except GradgateError:

@@ -29,7 +29,7 @@ from gradgate.config import TrackingConfig
 from gradgate.errors import ConfigError
 from helpers import MODEL, question_rows, write_jsonl
 from tasks.dead_runs import close_dead_runs
-from tasks.run import GateRun, run_folder, save_run, save_tracked
+from tasks.run import GateRun, run_folder, save_tracked
 from tasks.tracking import end_run, set_tags, start_run
 
 Found = TypeVar("Found")
@@ -42,15 +42,15 @@ from tracking_helpers import config
 from flows.outcome import as_the_signal
 from gradgate.common.processes import Process
 from gradgate.common.run_folder import RunFolder
-from tasks.run import GateRun, run_folder, save_run
+from tasks.run import run_folder, save_tracked
 from tasks.tracking import start_run
 name = sys.argv[1]
 settings = config(sys.argv[2] or None)
-run = GateRun(RunFolder(run_folder(name)), start_run(settings, "gate", name))
-run.folder.part.path.mkdir(parents=True)
-save_run(run)
-nested = start_run(settings, "finetune", f"{name}, nested", run.tracked)
-print(run.tracked.run_id, nested.run_id, flush=True)
+part, run = RunFolder(run_folder(name)).part, start_run(settings, "gate", name)
+part.path.mkdir(parents=True)
+save_tracked(part, run)
+nested = start_run(settings, "finetune", f"{name}, nested", run)
+print(run.run_id, nested.run_id, flush=True)
 signal.pause()
 """
 
@@ -70,10 +70,12 @@ print("closed")
 DIE = """
 import os, signal, sys
 from flow_helpers import config
+import tasks.run
 import tasks.track
 from gradgate.config import TrackingConfig
 from gradgate.gate.pipeline import run_gate
-setattr(tasks.track, sys.argv[1], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+module, name = sys.argv[1].split(".")
+setattr(getattr(tasks, module), name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 settings = config(sys.argv[2], tracking=TrackingConfig(experiment="exp"))
 run = tasks.track.open_run.fn(settings, "killed", 1, "killed")
 tasks.track.publish.fn(run, settings, run_gate(settings, run.folder.part))
@@ -98,7 +100,7 @@ def hold(flow_processes: Forker, tmp_path: Path) -> Iterator[Hold]:
 
 
 def killed_at(flow_processes: Forker, function: str, folder: Path) -> None:
-    """A process that is killed when it comes to a function of `tasks.track`."""
+    """A process that is killed when it comes to a function of `tasks`: `run.save_tracked`."""
     source = write_jsonl(folder / "rows.jsonl", question_rows(60))
     done = flow_processes.run(DIE, function, source)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -159,7 +161,7 @@ def test_a_killed_fine_tuning_loses_its_part_and_the_gate_keeps_its_evidence(
 def test_a_verdict_whose_folder_did_not_get_its_name_is_taken_back(
     state: Path, tmp_path: Path, flow_processes: Forker
 ) -> None:
-    killed_at(flow_processes, "put_in_place", tmp_path)
+    killed_at(flow_processes, "track.put_in_place", tmp_path)
     client = MlflowClient(f"sqlite:///{state}/mlflow.db")
     (run_id,) = statuses(state)
     before = client.get_run(run_id)
@@ -174,7 +176,7 @@ def test_a_verdict_whose_folder_did_not_get_its_name_is_taken_back(
 def test_a_folder_that_names_no_process_goes_when_it_is_old_and_empty(
     state: Path, tmp_path: Path, flow_processes: Forker
 ) -> None:
-    killed_at(flow_processes, "save_run", tmp_path)
+    killed_at(flow_processes, "run.save_tracked", tmp_path)
     earlier = state / "runs" / "earlier.part"
     earlier.mkdir()
     (earlier / "run.json").write_text('{"run_id": "of an earlier version"}')
@@ -243,7 +245,7 @@ def test_a_killed_drill_or_comparison_leaves_no_folder(
 def test_a_folder_of_another_host_is_left_alone(state: Path) -> None:
     run = GateRun(RunFolder(run_folder("other")), start_run(config(), "gate", "other"))
     run.folder.part.path.mkdir(parents=True)
-    save_run(run)
+    save_tracked(run.folder.part, run.tracked)
     for host, is_left in (("another host", True), (Process.this().host, False)):
         record = json.loads(run.folder.part.tracked.read_text())
         record["owner"] = {"host": host, "pid": 999_999_999, "started": 1.0}
@@ -267,7 +269,7 @@ def test_a_run_that_is_not_known_to_be_dead_is_left_alone(
 ) -> None:
     run = GateRun(RunFolder(run_folder("other")), start_run(config(), "gate", "other"))
     run.folder.part.path.mkdir(parents=True)
-    save_run(run)
+    save_tracked(run.folder.part, run.tracked)
     set_tags(run.tracked, tags)
     close_dead_runs(config())
     assert read(run.tracked).info.status == "RUNNING"
