@@ -35,16 +35,8 @@ def approve(request: ApproveRequest) -> State[Any]:
         revoked = None if request.revoked is None else Path(request.revoked)
         earlier = earlier_run(request.run, revoked)
         config = config_of(earlier)
-        if request.action is not None:
-            record_decision(
-                request.run,
-                revoked,
-                request.choice,
-                request.action,
-                request.by,
-                request.reason,
-                request.pattern,
-            )
+        if (decided := request.decided) is not None:
+            record_decision(request.run, revoked, decided)
         return _gone_on(earlier, config)
     except GradgateError as error:
         return broken(error)

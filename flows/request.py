@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from gradgate.attest.approving import Choice
+from gradgate.attest.approving import Decided
 from gradgate.config import Section
 from gradgate.gate.ranges import read_ranges
 
@@ -52,9 +52,16 @@ class ApproveRequest(Section):
     )
 
     @property
-    def choice(self) -> Choice:
-        """What is decided on."""
-        return Choice(self.groups, read_ranges([self.rows]) if self.rows.strip() else ())
+    def decided(self) -> Decided | None:
+        """What is decided; None for nothing.
+
+        Raises:
+            ConfigError: The rows are no numbers and ranges.
+        """
+        if self.action is None:
+            return None
+        rows = read_ranges([self.rows]) if self.rows.strip() else ()
+        return Decided(self.by, self.reason, self.action, self.groups, rows, self.pattern)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

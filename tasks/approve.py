@@ -7,8 +7,7 @@ from pathlib import Path
 from prefect import task
 from securesystemslib.signer import CryptoSigner
 
-from gradgate.approvals.record import Action
-from gradgate.attest.approving import Choice, EarlierRun, find_run, open_run, record
+from gradgate.attest.approving import Decided, EarlierRun, find_run, open_run, record
 from gradgate.attest.verification import revoked_by_operator
 from gradgate.common.redaction import HIDDEN
 from gradgate.common.run_folder import RunFolder
@@ -53,17 +52,9 @@ def config_of(earlier: EarlierRun) -> GateConfig:
 
 
 @task(**OPTIONS)
-def record_decision(
-    run: str,
-    revoked: Path | None,
-    choice: Choice,
-    action: Action,
-    by: str,
-    reason: str,
-    pattern: bool,
-) -> None:
+def record_decision(run: str, revoked: Path | None, decided: Decided) -> None:
     """Write a decision into the log."""
-    for entry, digest in record(earlier_run(run, revoked), choice, action, by, reason, pattern):
+    for entry, digest in record(earlier_run(run, revoked), decided):
         logger.info("%s %s by %s: entry %s", entry.action, entry.chosen, entry.by, digest)
 
 

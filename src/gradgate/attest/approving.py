@@ -79,11 +79,22 @@ class EarlierRun:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What is decided on: groups, or rows by their numbers, or both."""
+class Decided:
+    """What a person decides: on groups, or on rows by their numbers, or on both.
 
+    Attributes:
+        by: Who.
+        reason: Why.
+        groups: Such as `poisoned:1`.
+        pattern: Whether new rows of such groups are kept, too.
+    """
+
+    by: str
+    reason: str
+    action: Action
     groups: Sequence[str] = ()
     rows: Sequence[Range] = ()
+    pattern: bool = False
 
 
 def find_run(name: str) -> RunFolder:
@@ -180,18 +191,8 @@ def _require_decidable(run: EarlierRun) -> None:
         raise ConfigError(f"{run.folder.path} was made by an earlier version; {_AGAIN}")
 
 
-def record(
-    run: EarlierRun, choice: Choice, action: Action, by: str, reason: str, pattern: bool
-) -> list[tuple[Entry, str]]:
-    """Write decisions of a person into the log, one for each group, and one for rows.
-
-    Args:
-        run: That the decisions are about.
-        choice: Groups such as `poisoned:1`, and rows.
-        action: What is decided.
-        by: Who decides.
-        reason: Why.
-        pattern: Whether to keep new rows of such groups, too.
+def record(run: EarlierRun, decided: Decided) -> list[tuple[Entry, str]]:
+    """Write what a person decides on a run into the log: a line for each group, and one for rows.
 
     Returns:
         The entries with their digests.
@@ -200,22 +201,22 @@ def record(
         ConfigError: The person may not decide, or a choice fits no row that was judged.
         DataError: The log is broken.
     """
-    _require_may(run, by)
-    _require_words(by, reason)
-    if not choice.groups and not choice.rows:
+    _require_may(run, decided.by)
+    _require_words(decided)
+    if not decided.groups and not decided.rows:
         raise ConfigError("nothing is chosen: name a group (--group poisoned:1) or rows (--rows 3)")
-    if pattern and (action != "keep" or choice.rows or not choice.groups):
+    if decided.pattern and (decided.action != "keep" or decided.rows or not decided.groups):
         raise ConfigError(
             "--pattern says that new rows of a group are yours, too: it goes with --keep and "
             "--group, and without --rows"
         )
-    groups = [_group_of(run, name) for name in dict.fromkeys(choice.groups)]
+    groups = [_group_of(run, name) for name in dict.fromkeys(decided.groups)]
     honest = ", ".join(one.name for one in groups if one.ruling == "honest")
-    if action == "keep" and honest:
+    if decided.action == "keep" and honest:
         raise ConfigError(f"no row is kept out for {honest}: the gate finds it honest")
-    drafts = [_draft(run, action, by, reason, pattern, evidence, None) for evidence in groups]
-    if choice.rows:
-        drafts.append(_draft(run, action, by, reason, False, None, choice.rows))
+    drafts = [_draft(run, decided, evidence) for evidence in groups]
+    if decided.rows:
+        drafts.append(_draft(run, decided, None))
     return append(audit_folder(), drafts, run.signer, run.keys)
 
 
@@ -232,12 +233,12 @@ def _require_may(run: EarlierRun, by: str) -> None:
         )
 
 
-def _require_words(by: str, reason: str) -> None:
-    if not reason.strip() or len(reason) > _MAX_REASON:
+def _require_words(decided: Decided) -> None:
+    if not decided.reason.strip() or len(decided.reason) > _MAX_REASON:
         raise ConfigError(
             f"the reason (--reason) is what an auditor reads: 1 to {_MAX_REASON:,} characters"
         )
-    if len(by) > _MAX_NAME:
+    if len(decided.by) > _MAX_NAME:
         raise ConfigError(f"a name has at most {_MAX_NAME} characters")
 
 
@@ -254,25 +255,18 @@ def _group_of(run: EarlierRun, name: str) -> GroupEvidence:
     return found[name]
 
 
-def _draft(
-    run: EarlierRun,
-    action: Action,
-    by: str,
-    reason: str,
-    pattern: bool,
-    group: GroupEvidence | None,
-    rows: Sequence[Range] | None,
-) -> Draft:
-    ids = _of_group(run, group) if group is not None else _of_rows(run, rows or ())
+def _draft(run: EarlierRun, decided: Decided, group: GroupEvidence | None) -> Draft:
+    """What is recorded of a group; without one, of the rows."""
+    ids = _of_rows(run, decided.rows) if group is None else _of_group(run, group)
     return Draft(
         run=run.folder.path.resolve().name,
         verdict_sha256=run.verdict_sha256,
-        by=by,
-        reason=reason,
-        action=action,
+        by=decided.by,
+        reason=decided.reason,
+        action=decided.action,
         group=group,
-        rows=None if rows is None else as_said(rows),
-        pattern=pattern,
+        rows=as_said(decided.rows) if group is None else None,
+        pattern=decided.pattern,
         questions=[a.question for a in run.verdict.answers] if group is None else [group.question],
         n_rows=len(ids),
         sample_ids=ids,

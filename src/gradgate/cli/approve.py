@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from gradgate.approvals.record import Entry
-from gradgate.attest.approving import Choice, EarlierRun, find_run, open_run, record
+from gradgate.attest.approving import Decided, EarlierRun, find_run, open_run, record
 from gradgate.attest.resuming import preview
 from gradgate.attest.verification import revoked_by_operator
 from gradgate.cli.lines import say, tell
@@ -20,12 +20,13 @@ from gradgate.signing.keys import operator_signer
 def run_approve(name: str, said: Said, key: Path | None, revoked: Path | None) -> int:
     """Record a decision, and say what it changes."""
     quiet_libraries()
-    action, choice = said.action, Choice(said.groups, read_ranges(said.rows))
+    action, rows = said.action, read_ranges(said.rows)
     if action is None:
         raise ConfigError("say what is decided: --keep, --drop or --withdraw")
     find_revoked = partial(revoked_by_operator, key=key, revoked=revoked)
     run = open_run(find_run(name), partial(operator_signer, key=key), find_revoked)
-    for entry, digest in record(run, choice, action, said.by, said.reason, said.pattern):
+    decided = Decided(said.by, said.reason, action, said.groups, rows, said.pattern)
+    for entry, digest in record(run, decided):
         tell(f"recorded: {in_a_line(entry)}; entry {digest}")
     if run.signer is None:
         say("UNSIGNED: the gate has no key, so that anybody could have written it")

@@ -19,7 +19,7 @@ from shared import made_once
 
 import gradgate
 from gradgate.approvals.log import read_log
-from gradgate.attest.approving import Choice, EarlierRun, find_run, open_run, record
+from gradgate.attest.approving import Decided, EarlierRun, find_run, open_run, record
 from gradgate.attest.envelope import read_envelope, seal
 from gradgate.attest.issuing import Facts, run_attested_gate, write_attestation
 from gradgate.attest.resuming import go_on, preview
@@ -77,8 +77,8 @@ def opened(run: RunFolder) -> EarlierRun:
 
 
 def keep(run: RunFolder, *groups: str, by: str = "Ada", **changes: Any) -> Any:
-    given = {"action": "keep", "reason": "our closing line", "pattern": False, **changes}
-    return record(opened(run), Choice(groups), by=by, **given)
+    given = {"action": "keep", "reason": "our closing line", **changes}
+    return record(opened(run), Decided(by, groups=groups, **given))
 
 
 def gone_on(run: RunFolder, folder: Path) -> Verdict:
@@ -116,7 +116,7 @@ def test_a_review_is_approved_and_goes_on(reviewed: RunFolder, made: Path, tmp_p
     assert found.predicate.audit_log.model_dump() == {"n": 1, "sha256": digest}
     # What came of it is a run as any other, and can be decided on again.
     new.verdict.write_text(verdict.to_json(), encoding="utf-8")
-    record(opened(new), Choice(rows=[(3, 4)]), "drop", "Bob", "spam", False)
+    record(opened(new), Decided("Bob", "spam", "drop", rows=[(3, 4)]))
     again = gone_on(new, tmp_path / "again")
     assert (again.decision, again.n_accepted, again.n_dropped) == ("pass", 110, 2)
 
@@ -148,11 +148,11 @@ REFUSED: dict[str, tuple[Callable[[RunFolder], Any], str]] = {
         "goes with --keep and --group",
     ),
     "a row beyond": (
-        lambda run: record(opened(run), Choice(rows=[(0, 113)]), "keep", "Ada", "why", False),
+        lambda run: record(opened(run), Decided("Ada", "why", "keep", rows=[(0, 113)])),
         "there is no row 113; the rows are 0 to 112",
     ),
     "a rejected row": (
-        lambda run: record(opened(run), Choice(rows=[(112, 112)]), "keep", "Ada", "why", False),
+        lambda run: record(opened(run), Decided("Ada", "why", "keep", rows=[(112, 112)])),
         "row 112 is no sample that was judged",
     ),
 }
@@ -320,7 +320,7 @@ def test_a_group_that_is_honest_is_not_kept(reviewed: RunFolder) -> None:
     groups = [replace(group, ruling="honest") for group in answer.groups]
     verdict = replace(run.verdict, answers=[replace(answer, groups=groups)])
     with pytest.raises(ConfigError, match="no row is kept out for poisoned:1: the gate finds it"):
-        record(replace(run, verdict=verdict), Choice(["poisoned:1"]), "keep", "Ada", "ours", False)
+        record(replace(run, verdict=verdict), Decided("Ada", "ours", "keep", ["poisoned:1"]))
 
 
 def say_in_attestation(run: RunFolder, made: Path, **changes: Any) -> None:
