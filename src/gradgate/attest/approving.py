@@ -1,6 +1,5 @@
 """A person decides on groups or rows of a run, whose files are what its verdict was about."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -161,7 +160,7 @@ def _checked(folder: RunFolder, find_signer: FindSigner, find_revoked: FindRevok
     refusals = [*refused_by_time(predicate), *refused_by_list(sealed, signed_by, revoked)]
     if refusals:
         raise NotVerifiedError(refusals)
-    digest = hashlib.sha256(folder.verdict.read_bytes()).hexdigest()
+    digest = file_sha256(folder.verdict)
     if digest != predicate.verdict_sha256:
         raise NotVerifiedError(["verdict.json is another one than it says"])
     verdict = load_verdict(folder.verdict)

@@ -16,7 +16,7 @@ from gradgate.models.errors import translated_errors
 from gradgate.models.folder import ADAPTER_WEIGHTS
 from gradgate.models.locating import Located
 from gradgate.models.vocabulary import fit_vocabulary
-from gradgate.models.weights_file import WeightsHeader, read_header
+from gradgate.models.weights_file import Shapes, read_shapes
 
 Prints: TypeAlias = dict[str, int]
 
@@ -78,25 +78,25 @@ def _attached(model: PreTrainedModel, adapter: str, located: Located) -> Attache
     with translated_errors(f"adapter {adapter!r}"), warnings.catch_warnings():
         # peft 0.21 asks transformers 5 by a name that it will drop in version 6.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        header = read_header(located.folder / ADAPTER_WEIGHTS)
-        is_resized = fit_vocabulary(model, header)
+        brought = read_shapes(located.folder / ADAPTER_WEIGHTS)
+        is_resized = fit_vocabulary(model, brought)
         own = list(model.named_parameters())
         before = _prints(model)
         adapted = PeftModel.from_pretrained(model, adapter, **pinned)
         needed = get_peft_model_state_dict(adapted, save_embedding_layers=False)
-    require_all(f"adapter {adapter!r}", set(needed) - set(header.shapes))
-    return Attached(adapted, is_resized, any(_changed(own, before, adapted, header)))
+    require_all(f"adapter {adapter!r}", set(needed) - set(brought))
+    return Attached(adapted, is_resized, any(_changed(own, before, adapted, brought)))
 
 
 def _changed(
-    own: list[tuple[str, nn.Parameter]], before: Prints, adapted: PeftModel, header: WeightsHeader
+    own: list[tuple[str, nn.Parameter]], before: Prints, adapted: PeftModel, brought: Shapes
 ) -> Iterator[str]:
     """Names of the model's own weights that are others now, and that the adapter does not bring."""
-    brought = {_bare(name) for name in header.shapes}
+    bare = {_bare(name) for name in brought}
     left = {id(weight) for weight in adapted.parameters()}
     for name, weight in own:
         is_same = id(weight) in left and _print(weight) == before[name]
-        if not is_same and _bare(name) not in brought:
+        if not is_same and _bare(name) not in bare:
             yield name
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from gradgate.common.files import file_sha256
 from gradgate.models.folder import indexed_files
 
 DECISIVE = (
@@ -20,9 +21,7 @@ def folder_digest(folder: Path) -> str:
     """
     total = hashlib.sha256()
     for file in _decisive_files(folder):
-        with (folder / file).open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        total.update(f"{file} {digest}\n".encode())
+        total.update(f"{file} {file_sha256(folder / file)}\n".encode())
     return total.hexdigest()
 
 

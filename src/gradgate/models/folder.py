@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gradgate.models.settings_file import read_settings
-from gradgate.models.weights_file import WeightsHeader, read_header, require_content
+from gradgate.models.weights_file import read_shapes, require_content
 
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -54,8 +54,8 @@ def check_weights(folder: Path) -> None:
     _check_layers(check_config(folder), len(_tensors(folder)))
 
 
-def check_adapter_folder(folder: Path) -> WeightsHeader:
-    """Check an adapter; what its weights are. Errors as for `check_config`."""
+def check_adapter_folder(folder: Path) -> None:
+    """Check an adapter; errors as for `check_config`."""
     if not (folder / ADAPTER_CONFIG).exists():
         raise ValueError(f"it has no {ADAPTER_CONFIG}; {_contents(folder)}")
     read_settings(folder / ADAPTER_CONFIG)
@@ -64,7 +64,7 @@ def check_adapter_folder(folder: Path) -> WeightsHeader:
             f"it has no {ADAPTER_WEIGHTS}; {_contents(folder)}; pickled weights are not read: "
             "load it with peft and save it again by save_pretrained"
         )
-    return read_header(folder / ADAPTER_WEIGHTS)
+    read_shapes(folder / ADAPTER_WEIGHTS)
 
 
 def has_vocabulary(folder: Path) -> bool:
@@ -126,7 +126,7 @@ def _tensors(folder: Path) -> set[str]:
         raise ValueError(
             f"it is half downloaded: {_some(missing)}, which the index names, is not there"
         )
-    return {name for file in files for name in read_header(file).shapes}
+    return {name for file in files for name in read_shapes(file)}
 
 
 def _check_layers(config: Mapping[str, Any], n_tensors: int) -> None:

@@ -4,7 +4,7 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.errors import ModelError
-from gradgate.models.weights_file import WeightsHeader
+from gradgate.models.weights_file import Shapes
 
 _NAMED = 3  # tokens that a message names
 
@@ -41,7 +41,7 @@ def check_ids(tokenizer: PreTrainedTokenizerBase, n_rows: int, subject: str) -> 
         )
 
 
-def fit_vocabulary(model: transformers.PreTrainedModel, adapter: WeightsHeader) -> bool:
+def fit_vocabulary(model: transformers.PreTrainedModel, adapter: Shapes) -> bool:
     """Give a model as many rows as the embedding that its adapter brings; whether it had others.
 
     The rows that are new have no meaning until the adapter's weights are in place.
@@ -76,10 +76,10 @@ def _name_of(model: transformers.PreTrainedModel, module: object) -> str:
     return next((name for name, m in model.named_modules() if m is module), "")
 
 
-def _rows_of(name: str, adapter: WeightsHeader) -> int | None:
+def _rows_of(name: str, adapter: Shapes) -> int | None:
     """Rows of the weight that an adapter has for a module of its base model."""
     for inner in ("", ".base_layer", ".modules_to_save", ".original_module"):
-        shape = adapter.shapes.get(f"base_model.model.{name}{inner}.weight")
+        shape = adapter.get(f"base_model.model.{name}{inner}.weight")
         if name and shape:
             return shape[0]
     return None

@@ -4,28 +4,18 @@ The format: 8 bytes with the header's length (little-endian), the header (JSON),
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
+
+Shapes: TypeAlias = dict[str, tuple[int, ...]]  # of tensors, by their names
 
 _LENGTH_BYTES = 8
 _MAX_HEADER = 100 * 10**6  # bytes; the safetensors library reads no longer one
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
-@dataclass(frozen=True)
-class WeightsHeader:
-    """What a safetensors file holds.
-
-    Attributes:
-        shapes: Of each tensor, by its name.
-    """
-
-    shapes: dict[str, tuple[int, ...]]
-
-
-def read_header(file: Path) -> WeightsHeader:
-    """Read the header, and hold the size of the file against it.
+def read_shapes(file: Path) -> Shapes:
+    """The shapes of the tensors by the header, against which the size of the file is held.
 
     Raises:
         ValueError: The file is a pointer, is not all there, or is damaged; the message names it.
@@ -54,7 +44,7 @@ def read_header(file: Path) -> WeightsHeader:
             f"{file.name} is {state}: it has {size:,} bytes, and its header tells of {whole:,}; "
             "download it again"
         )
-    return WeightsHeader(shapes)
+    return shapes
 
 
 def _shape(entry: dict[str, Any]) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ from gradgate.models.loading import limit_of
 from gradgate.models.locating import locate_adapter, locate_model
 from gradgate.models.settings_file import read_settings
 from gradgate.models.skeleton import require_weights
-from gradgate.models.weights_file import read_header
+from gradgate.models.weights_file import read_shapes
 from gradgate.release.comparable import check_comparable
 from gradgate.release.config import AdapterTestConfig
 from gradgate.release.evidence import Evidence
@@ -212,4 +212,4 @@ def _is_switched_off_whole(model: ModelConfig, tuned: Path) -> bool:
     """
     if model.adapter is not None or not _is_adapter(tuned):
         return False
-    return all(".lora_" in name for name in read_header(tuned / ADAPTER_WEIGHTS).shapes)
+    return all(".lora_" in name for name in read_shapes(tuned / ADAPTER_WEIGHTS))
