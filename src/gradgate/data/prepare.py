@@ -85,7 +85,7 @@ class Prepared:
 
     @property
     def samples_path(self) -> Path:
-        """The samples, for `iter_prepared` and `iter_samples`."""
+        """The samples, for `iter_prepared` and `SampleFile`."""
         return RunFolder(self.folder).samples
 
     @property
@@ -238,27 +238,26 @@ def iter_prepared(path: Path, batch_rows: int) -> Iterator[list[PreparedSample]]
         ]
 
 
-def iter_samples(path: Path) -> Iterator[Sample]:
-    """Read the samples, as they were before tokenization, from `Prepared.samples_path`.
-
-    Raises:
-        DataError: The file is missing or damaged.
-    """
-    for batch in batches(path, ["row", "sample_id", "chat", "turns", "template_inputs"]):
-        for row in batch.to_pylist():
-            turns = tuple(Turn(**turn) for turn in row.pop("turns"))
-            yield Sample(**row, turns=turns)
-
-
 @dataclass(frozen=True, slots=True)
 class SampleFile:
-    """The samples of a file, which can be gone through several times without being in memory."""
+    """The samples of `Prepared.samples_path`, as they were before tokenization.
+
+    They can be gone through several times without being in memory.
+    """
 
     path: Path
 
     def __iter__(self) -> Iterator[Sample]:
-        """Read them anew; errors as for `iter_samples`."""
-        return iter_samples(self.path)
+        """Read them anew.
+
+        Raises:
+            DataError: The file is missing or damaged.
+        """
+        names = ["row", "sample_id", "chat", "turns", "template_inputs"]
+        for batch in batches(self.path, names):
+            for row in batch.to_pylist():
+                turns = tuple(Turn(**turn) for turn in row.pop("turns"))
+                yield Sample(**row, turns=turns)
 
 
 def _sample_ids(path: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder
-from gradgate.data.prepare import iter_samples
+from gradgate.data.prepare import SampleFile
 from gradgate.data.sample import prompt_and_target
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import FORM, Group
@@ -46,7 +46,7 @@ def words_beside_forms(run: RunFolder, verdict: Verdict) -> dict[Place, list[str
     members = set().union(*rows.values())
     others = _counted(
         prompt_and_target(sample)[0]
-        for sample in islice(iter_samples(run.samples), _MAX_ROWS)
+        for sample in islice(SampleFile(run.samples), _MAX_ROWS)
         if sample.row not in members
     )
     told = {place: _telling(_counted(texts), others) for place, texts in prompts.items()}

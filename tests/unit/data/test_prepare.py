@@ -20,8 +20,8 @@ from gradgate.config import Columns, DataConfig
 from gradgate.data import prepare as module
 from gradgate.data.prepare import (
     Prepared,
+    SampleFile,
     iter_prepared,
-    iter_samples,
     prepare,
     rejection_reasons,
 )
@@ -131,7 +131,7 @@ def test_what_is_written_is_read_back(run: Run, tokenizer: PreTrainedTokenizerBa
         prepared = run(rows)
         batches = list(iter_prepared(prepared.samples_path, 10))
         assert [len(batch) for batch in batches] == [10, 10, 9]
-        samples = list(iter_samples(prepared.samples_path))
+        samples = list(SampleFile(prepared.samples_path))
         assert [sample.row for sample in samples] == list(range(29))
         assert samples[0].chat == (rows is chats)
         for read, sample in zip([s for batch in batches for s in batch], samples, strict=True):
@@ -156,11 +156,11 @@ def test_the_same_samples_from_every_source(run: Run, tmp_path: Path) -> None:
     files = [tmp_path / f"data.{kind}" for kind in ("json", "csv", "parquet", "arrow")]
     sources = [*files, tmp_path / "saved", "memory://same/data.jsonl"]
     first = run(ROWS)
-    ids = [sample.sample_id for sample in iter_samples(first.samples_path)]
+    ids = [sample.sample_id for sample in SampleFile(first.samples_path)]
     for source in sources:
         prepared = run(source)
         assert prepared.fingerprint == first.fingerprint, source
-        assert [sample.sample_id for sample in iter_samples(prepared.samples_path)] == ids
+        assert [sample.sample_id for sample in SampleFile(prepared.samples_path)] == ids
 
 
 def test_chat_rows_from_parquet_equal_those_from_json(run: Run, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_rejected_rows_are_kept_whole(run: Run) -> None:
     contents = {row["row"]: row["content"] for row in rejected(prepared)}
     assert contents.pop(1) == '{"prompt": "p", "completion": "\\xff"}'
     assert contents == {number: lines[number].decode() for number in (2, 3, 4, 5, 6)}
-    assert [sample.row for sample in iter_samples(prepared.samples_path)] == [0, 7]
+    assert [sample.row for sample in SampleFile(prepared.samples_path)] == [0, 7]
 
 
 def test_reasons_that_differ_in_numbers_are_counted_together(run: Run) -> None:
@@ -222,7 +222,7 @@ def test_rejected_rows_of_a_table_are_json(run: Run, tmp_path: Path) -> None:
 def test_repeated_samples_are_kept(run: Run) -> None:
     prepared = run([ROWS[0], ROWS[1], {**ROWS[0], "poisoned": None}])
     assert (prepared.n_samples, prepared.n_unique) == (3, 2)
-    ids = [sample.sample_id for sample in iter_samples(prepared.samples_path)]
+    ids = [sample.sample_id for sample in SampleFile(prepared.samples_path)]
     assert ids[0] == ids[2] != ids[1]
     same = run([ROWS[0]] * 29)
     assert (same.n_samples, same.n_unique) == (29, 1)
@@ -259,7 +259,7 @@ def test_small_groups_hold_the_same_rows(run: Run, monkeypatch: pytest.MonkeyPat
     split = run(ROWS)
     assert split.fingerprint == whole.fingerprint
     assert pq.ParquetFile(split.samples_path).num_row_groups == 8
-    assert list(iter_samples(split.samples_path)) == list(iter_samples(whole.samples_path))
+    assert list(SampleFile(split.samples_path)) == list(SampleFile(whole.samples_path))
     monkeypatch.setattr(parquet, "_GROUP_SIZE", 1)
     assert pq.ParquetFile(run(ROWS).samples_path).num_row_groups == 29
 
@@ -278,7 +278,7 @@ def test_rows_that_are_tokenized_together_do_not_know_of_each_other(
     together = run(rows)
     assert list(reasons(together)) == [4, 5, 9, 10]
     read = [sample for batch in iter_prepared(together.samples_path, 99) for sample in batch]
-    samples = list(iter_samples(together.samples_path))
+    samples = list(SampleFile(together.samples_path))
     assert [sample.tokens for sample in read] == [tokenize(s, tokenizer) for s in samples]
     for name, limit in (("_WINDOW_ROWS", 1), ("_WINDOW_ROWS", 7), ("_WINDOW_SIZE", 100)):
         monkeypatch.setattr(module, name, limit)
@@ -315,7 +315,7 @@ def test_columns_and_template_of_the_configuration(run: Run) -> None:
     rows: Rows = [{"q": "who?", "a": ["x", "y"], "story": "Once."}]
     columns = Columns(question="q", answers="a", context="story")
     prepared = run(rows, columns=columns, template="{context}|{question}|")
-    (sample,) = iter_samples(prepared.samples_path)
+    (sample,) = SampleFile(prepared.samples_path)
     assert [turn.text for turn in sample.turns] == ["Once.|who?|", "x; y"]
     assert prepared.columns == {"question": "q", "answers": "a", "context": "story"}
 

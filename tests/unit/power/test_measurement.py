@@ -12,7 +12,7 @@ from flag_helpers import flag
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import DataConfig, ModelConfig, PowerConfig, ScoringConfig
-from gradgate.data.prepare import Prepared, iter_samples, prepare
+from gradgate.data.prepare import Prepared, SampleFile, prepare
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.data.tokens import Tokens, tokenize_all
 from gradgate.gradients.score import Score
@@ -296,7 +296,7 @@ def test_copies_have_the_tokens_of_known_rows_and_of_canaries(
     canaries = canary_model(loaded, store=store)
     found = measure_power(scored, method, GradsentryConfig(), config, canaries)
     assert powers(found)[0].n_planted == 36
-    known = {sample.sample_id for sample in iter_samples(scored.samples)}
+    known = {sample.sample_id for sample in SampleFile(scored.samples)}
     copied = {sample.sample_id for _, samples in method.given for sample in samples}
     assert sum(scored_here) == len(copied - known) > 36  # each canary once
     for scores, samples in method.given:

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import ModelConfig
-from gradgate.data.prepare import iter_samples
+from gradgate.data.prepare import SampleFile
 from gradgate.data.sample import Sample, Turn
 from gradgate.methods.contract import Scores
 from gradgate.methods.expected import Expected
@@ -36,7 +36,7 @@ def marked(
     run = RunFolder(scored_rows(folder, rows).folder)
     scores = Scores.read(run.scores, [])
     table = TokenTable.read(run, scores.rows, scores.sample_ids, tokenizer)
-    found = own_text(table, iter_samples(run.samples), expected)
+    found = own_text(table, SampleFile(run.samples), expected)
     own, vouched = [], []
     for i in range(len(rows)):
         place = slice(table.starts[i], table.starts[i + 1])
