@@ -17,6 +17,7 @@ from gradgate.data.files import read_files
 from gradgate.data.limits import TableBounds
 from gradgate.data.rows import RawRow
 from gradgate.data.source_errors import hub_error
+from gradgate.data.splits import one_split
 from gradgate.data.table_rows import read_table
 from gradgate.errors import DataError
 
@@ -34,7 +35,7 @@ def read_saved_splits(config: DataConfig, store: Any, path: str) -> Iterator[Raw
         splits = [_within(str(split)) for split in splits]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{redacted(config.source)}: dataset_dict.json is damaged") from error
-    return read_saved(config, store, f"{path}/{_one_split(splits, config)}")
+    return read_saved(config, store, f"{path}/{one_split(splits, config)}")
 
 
 def _within(name: str) -> str:
@@ -87,17 +88,6 @@ def _stated_rows(store: Any, path: str, split: str | None) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _one_split(splits: list[str], config: DataConfig) -> str:
-    names = ", ".join(map(str, splits))
-    if config.split is None and len(splits) != 1:
-        raise DataError(f"{redacted(config.source)} has the splits {names}; name one in data.split")
-    if config.split is not None and config.split not in splits:
-        raise DataError(
-            f"{redacted(config.source)} has no split {config.split!r}; data.split is one of {names}"
-        )
-    return config.split or splits[0]
-
-
 def read_hub(config: DataConfig) -> Iterator[RawRow]:
     """Read a dataset of the hub.
 
@@ -115,7 +105,7 @@ def read_hub(config: DataConfig) -> Iterator[RawRow]:
     except Exception as error:  # load_dataset names no closed set of errors
         raise hub_error(error, source) from error
     if isinstance(loaded, datasets.DatasetDict):
-        loaded = loaded[_one_split(list(loaded), config)]
+        loaded = loaded[one_split(list(loaded), config)]
     return dataset_rows(loaded, config.limits)
 
 

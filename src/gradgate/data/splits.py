@@ -70,7 +70,7 @@ def chosen_split(config: DataConfig, store: Any, folder: str, paths: list[str]) 
         return Split(paths)
     if config.split == _ALL and _ALL not in splits:
         return Split(paths)
-    split = _one(list(splits), config, shown)
+    split = one_split(list(splits), config, f", or {_ALL} for every file")
     is_told = config.split is not None or name is not None  # in the configuration or README.md
     left = [] if is_told else sorted(set(paths) - set(splits[split]))
     if left:
@@ -81,12 +81,15 @@ def chosen_split(config: DataConfig, store: Any, folder: str, paths: list[str]) 
     return Split(splits[split], _stated(card, name, split))
 
 
-def _one(names: list[str], config: DataConfig, shown: str) -> str:
-    listed = ", ".join(names)
-    if config.split is None and len(names) > 1:
-        raise DataError(
-            f"{shown} has the splits {listed}; name one in data.split, or {_ALL} for every file"
-        )
+def one_split(names: list[str], config: DataConfig, besides: str = "") -> str:
+    """The split that `data.split` chooses, or the only one; `besides`: what it may name as well.
+
+    Raises:
+        DataError: It is missing or unknown.
+    """
+    shown, listed = redacted(config.source), ", ".join(names)
+    if config.split is None and len(names) != 1:
+        raise DataError(f"{shown} has the splits {listed}; name one in data.split{besides}")
     if config.split is not None and config.split not in names:
         raise DataError(f"{shown} has no split {config.split!r}; data.split is one of {listed}")
     return config.split or names[0]

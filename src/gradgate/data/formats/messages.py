@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from gradgate.data.formats import exchange
 from gradgate.data.formats.content import content_text
 from gradgate.data.formats.control import is_learnt
 from gradgate.data.formats.fields import (
@@ -151,8 +152,5 @@ MESSAGES = Format(
     ("messages",),
     ("system",),
     _read,
-    {
-        "messages": ("messages", "conversations", "conversation"),
-        "system": ("system", "system_prompt"),
-    },
+    {**exchange.NAMES, "messages": ("messages", "conversations", "conversation")},
 )

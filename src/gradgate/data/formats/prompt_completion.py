@@ -4,19 +4,14 @@ from gradgate.data.formats import exchange
 from gradgate.data.formats.fields import Fields, Format, Parts, Reading, text_of, wrong_type
 from gradgate.data.formats.messages import turns_of, with_system
 
-NAMES = {
+_NAMES = {
     **exchange.NAMES,
     "prompt": ("prompt", "input"),
     "completion": ("completion", "response", "output", "answer"),
 }
 
 
-def read_pair(fields: Fields, reading: Reading) -> Parts:
-    """The turns of a prompt and its completion.
-
-    Raises:
-        RejectedRowError: They are not two strings, nor two lists of messages.
-    """
+def _read(fields: Fields, reading: Reading) -> Parts:
     if not isinstance(fields.get("prompt"), list):
         prompt = text_of(fields, "prompt")
         return exchange.exchange(fields, prompt, prompt, text_of(fields, "completion"))
@@ -28,5 +23,5 @@ def read_pair(fields: Fields, reading: Reading) -> Parts:
 
 
 PROMPT_COMPLETION = Format(
-    "prompt_completion", ("prompt", "completion"), ("system", "history"), read_pair, NAMES
+    "prompt_completion", ("prompt", "completion"), ("system", "history"), _read, _NAMES
 )
