@@ -21,7 +21,7 @@ from gradgate.data.prepare import Prepared
 from gradgate.errors import DataError
 from gradgate.gate.acceptance import accepted
 from gradgate.gate.quarantine import COPY, DROPPED, IN_DOUBT
-from gradgate.gate.row_files import Own, Row, RowKind, RowWriter
+from gradgate.gate.row_files import Own, Row, RowKind
 from gradgate.gate.verdict import Accounts, Verdict
 from gradgate.methods.evidence import Question
 
@@ -50,6 +50,13 @@ class Account:
     reasons: list[str]
     groups: list[str]
     sample_id: str | None = None
+
+    @property
+    def own(self) -> Own | None:
+        """What the file of its state says of it; None of an accepted row."""
+        if self.state == "accepted":
+            return None
+        return Own(self.row, self.why, self.reasons, self.groups)
 
 
 def settle(run: RunFolder, prepared: Prepared, verdict: Verdict) -> Verdict:
@@ -92,7 +99,7 @@ def settle_rows(
                 raise DataError(f"row {why.total()} of the source is not accounted for; run again")
             why[account.why] += 1
             listed.add(asdict(account))
-            _write(files[account.state], row, account)
+            files[account.state].add(row, account.own)
         counts = _counted(why)
         _require_sums(counts, prepared, verdict)
     return counts
@@ -127,12 +134,6 @@ def read_accounts(path: Path) -> Iterator[Account]:
     for batch in batches(path, ACCOUNT_SCHEMA):
         for line in batch.to_pylist():
             yield Account(**line)
-
-
-def _write(file: RowWriter, row: Any, account: Account) -> None:
-    is_accepted = account.state == "accepted"
-    own = None if is_accepted else Own(account.row, account.why, account.reasons, account.groups)
-    file.add(row, own)
 
 
 def _counted(why: Counter[str]) -> Accounts:

@@ -328,7 +328,7 @@ class Steps:
 STEPS = Steps()
 
 
-def run_gate(config: GateConfig, run: RunFolder, steps: Steps = Steps()) -> Verdict:
+def run_gate(config: GateConfig, run: RunFolder, steps: Steps = STEPS) -> Verdict:
     """From the source to the verdict; the tables and the rows lie in `run` afterwards.
 
     Raises:
@@ -352,7 +352,7 @@ def judge(
     scored: Scored,
     config: GateConfig,
     run: RunFolder,
-    steps: Steps = Steps(),
+    steps: Steps = STEPS,
 ) -> Verdict:
     """From the score table to the verdict."""
     detected = steps.detect(prepared, config, run)
@@ -369,7 +369,7 @@ def judge_again(
     findings: Findings,
     config: GateConfig,
     run: RunFolder,
-    steps: Steps = Steps(),
+    steps: Steps = STEPS,
 ) -> Verdict:
     """From what an earlier run has found to a verdict, with what people have decided since."""
     detected = Detected([*findings.flaggings], findings.reference)

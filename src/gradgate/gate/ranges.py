@@ -23,6 +23,14 @@ def as_said(ranges: Sequence[Range]) -> str:
     return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
 
 
+def extend(ranges: list[Range], row: int) -> None:
+    """Add a row that comes behind those of some ranges."""
+    if ranges and ranges[-1][1] == row - 1:
+        ranges[-1] = (ranges[-1][0], row)
+    else:
+        ranges.append((row, row))
+
+
 def _range(text: str) -> Range:
     found = _RANGE.fullmatch(text)
     if found is None:

@@ -31,8 +31,8 @@ from gradgate.gate.accounts import (
     row_file,
 )
 from gradgate.gate.quarantine import IN_DOUBT
-from gradgate.gate.ranges import Range, as_said
-from gradgate.gate.row_files import Line, Own, Row, RowKind
+from gradgate.gate.ranges import Range, as_said, extend
+from gradgate.gate.row_files import Line, Row, RowKind
 
 _UNJUDGED = (REJECTED, NO_SCORE, NOT_JUDGED)
 _NAMED = 3  # rows or reasons in an error
@@ -137,7 +137,7 @@ def restore(folder: Path, chosen: Chosen, output: Path, by: str, reason: str) ->
             has the wrong ending or is there already.
         DataError: The files of the folder are damaged, or do not belong together.
     """
-    kind = _kind(folder)
+    kind = RowKind.of_file(accepted_file(folder))
     for path in (output, record_path(output)):
         if path.exists():
             raise _taken(path)
@@ -210,10 +210,7 @@ class _Tally:
         self.n_not_judged += account.why in _UNJUDGED
         if isinstance(row, Line) and not row.is_json:
             self.unfit.append(account.row)
-        if self.ranges and self.ranges[-1][1] == account.row - 1:
-            self.ranges[-1] = (self.ranges[-1][0], account.row)
-        else:
-            self.ranges.append((account.row, account.row))
+        extend(self.ranges, account.row)
 
 
 def _copy(folder: Path, kind: RowKind, chosen: Chosen, part: Path) -> _Tally:
@@ -261,7 +258,7 @@ def read_rows(folder: Path, kind: RowKind) -> Iterator[tuple[Account, Row]]:
     }
     for account in read_accounts(folder / ACCOUNTS):
         row, own = next(files[account.state], (None, None))
-        if row is None or (own is not None and own != _own(account)):
+        if row is None or own != account.own:
             raise DataError(
                 f"{folder}: row {account.row} is not in the file of its state; the files do not "
                 "belong together, so run the gate again"
@@ -270,14 +267,6 @@ def read_rows(folder: Path, kind: RowKind) -> Iterator[tuple[Account, Row]]:
     for state, rows in files.items():
         if next(rows, None) is not None:
             raise DataError(f"{folder}: {ACCOUNTS} lacks rows of {state}; run the gate again")
-
-
-def _own(account: Account) -> Own:
-    return Own(account.row, account.why, account.reasons, account.groups)
-
-
-def _kind(folder: Path) -> RowKind:
-    return RowKind.of_file(accepted_file(folder))
 
 
 def _facts(folder: Path) -> dict[str, str]:

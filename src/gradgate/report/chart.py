@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from gradgate.common.arrays import Floats, Marks
 
 BINS = 80
 HEIGHT = 100  # of the highest bar, in units of the drawing
@@ -55,16 +54,14 @@ class Chart:
     threshold: Mark | None
 
 
-def entropy_chart(
-    entropies: Floats, flagged: npt.NDArray[np.bool_], tau: float | None
-) -> Chart | None:
+def entropy_chart(entropies: Floats, flagged: Marks, tau: float | None) -> Chart | None:
     """Spectral entropies in [0, 1]; None when no row has one."""
     title = "Spectral entropy of the gradient"
     explanation = "High: the gradient of the sample has many directions of like strength."
     return _chart(title, explanation, entropies, flagged, (0.0, 1.0), tau)
 
 
-def recurrence_chart(recurrences: Floats, flagged: npt.NDArray[np.bool_]) -> Chart | None:
+def recurrence_chart(recurrences: Floats, flagged: Marks) -> Chart | None:
     """Gradient recurrences in [-1, 1]; None when no row has one."""
     known = recurrences[np.isfinite(recurrences)]
     low = np.floor(5 * known.min(initial=0.0)) / 5
@@ -74,7 +71,7 @@ def recurrence_chart(recurrences: Floats, flagged: npt.NDArray[np.bool_]) -> Cha
 
 
 def _chart(
-    title: str, explanation: str, values: Floats, flagged: npt.NDArray[np.bool_],
+    title: str, explanation: str, values: Floats, flagged: Marks,
     ends: tuple[float, float], tau: float | None,
 ) -> Chart | None:  # fmt: skip
     there = np.isfinite(values)

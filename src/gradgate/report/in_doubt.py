@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pyarrow import compute as pc
 
 from gradgate.common import parquet
+from gradgate.common.arrays import Ints
 from gradgate.common.run_folder import RunFolder
 from gradgate.gate.quarantine import COPY, DROPPED, IN_DOUBT
+from gradgate.gate.ranges import Range, as_said, extend
 from gradgate.gate.verdict import Verdict
 
 MAX_PILES, MAX_ROWS = 7, 5  # shown, and rows of each
@@ -96,7 +97,7 @@ class _Tally:
     n: int = 0
     n_new: int = 0
     top: list[tuple[bool, float, int]] = field(default_factory=list)
-    ranges: list[list[int]] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
 
     def add(self, row: int, is_new: bool, suspicion: float | None) -> None:
         self.n += 1
@@ -104,19 +105,14 @@ class _Tally:
         is_known = suspicion is not None and math.isfinite(suspicion)
         insort(self.top, (not is_new, -(suspicion or 0.0) if is_known else math.inf, row))
         del self.top[MAX_ROWS:]
-        if self.ranges and self.ranges[-1][1] == row - 1:
-            self.ranges[-1][1] = row
-        elif len(self.ranges) <= _MAX_RANGES:
-            self.ranges.append([row, row])
+        if len(self.ranges) <= _MAX_RANGES:
+            extend(self.ranges, row)
 
     @property
     def rows(self) -> str | None:
-        if len(self.ranges) > _MAX_RANGES:
-            return None
-        return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in self.ranges)
+        return as_said(self.ranges) if len(self.ranges) <= _MAX_RANGES else None
 
 
-Rows = npt.NDArray[np.int64]
 _Key = tuple[str | None, int | None, str]
 _Place = tuple[str | None, int | None]
 
@@ -228,12 +224,12 @@ def _order(verdict: Verdict) -> Any:
     return lambda key: (key[2] == COPY, order.get(key[:2], len(order)), str(key))
 
 
-def _new_rows(run: RunFolder) -> Rows:
+def _new_rows(run: RunFolder) -> Ints:
     """Rows that are new, or newly in doubt or flagged, since the last run: (k,)."""
     if not run.changes.exists():
         return np.empty(0, np.int64)
     lines = parquet.table(run.changes, ["row"], filters=pc.field("change").isin(_SINCE))
-    rows: Rows = lines["row"].to_numpy()
+    rows: Ints = lines["row"].to_numpy()
     return rows
 
 

@@ -4,17 +4,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from gradgate.common.arrays import Floats, Marks
 from gradgate.methods.gradsentry.threshold import MIN_SAMPLES, density
 
 INK, DENSITY, ACCEPTED, FLAGGED = "#1f2933", "#e08e0b", "#4c78a8", "#d1495b"
 
 
 def plot_entropies(
-    entropies: npt.NDArray[np.float64],
-    flagged: npt.NDArray[np.bool_],
+    entropies: Floats,
+    flagged: Marks,
     tau: float | None,
     title: str,
     output: Path,
