@@ -23,8 +23,7 @@ from gradgate.config import (
     FinetuneConfig,
     PolicyConfig,
 )
-from gradgate.release.result import load_test
-from helpers import MODEL, question_rows, write_jsonl
+from helpers import MODEL, question_rows, read_test, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -58,7 +57,7 @@ def test_clean_data_pass_and_are_fine_tuned_on_the_accepted_rows_alone(
     assert nested.data.params["adapter_test.trained_on_data"] == "True"
     assert "- Outcome: `pass`" in card
     assert not (folder / "adapter.held").exists()
-    assert load_test(folder / "adapter_test.json").outcome == "pass"
+    assert read_test(folder / "adapter_test.json").outcome == "pass"
 
 
 def test_a_whole_model_is_fine_tuned_and_recorded(state: Path, tmp_path: Path) -> None:

@@ -39,9 +39,8 @@ from gradgate.config import (
 from gradgate.gate.config import DetectionConfig
 from gradgate.gate.verdict import Changes
 from gradgate.methods.gradsentry.config import ThresholdConfig
-from gradgate.release.result import load_test
 from gradgate.signing.keys import make_key
-from helpers import MODEL, diverse_rows, poisoned_rows, question_rows, write_jsonl
+from helpers import MODEL, diverse_rows, poisoned_rows, question_rows, read_test, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 EVIDENCE = DetectionConfig(power=PowerConfig(attacks=["badnets", "adaptive"]))
@@ -149,7 +148,7 @@ def test_clean_data_pass_by_evidence_and_the_verdict_says_what_it_cannot_see(
     assert (answer.n_flagged, answer.n_in_doubt, answer.groups) == (0, 0, [])
     record = json.loads((folder / "adapter" / "training.json").read_text())
     assert (record["n_accepted"], record["n_trained"], len(record["held_out"])) == (300, 270, 30)
-    assert load_test(folder / "adapter_test.json").n_held_out == SHORT_ANSWERS.prompts
+    assert read_test(folder / "adapter_test.json").n_held_out == SHORT_ANSWERS.prompts
     (nested,) = [r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune"]
     figures = nested.data.metrics
     assert figures["samples"] == 270

@@ -12,8 +12,7 @@ from flows.gated_finetune import gated_finetune
 from flows.outcome import exit_code_of
 from gradgate.config import FinetuneConfig, PolicyConfig
 from gradgate.methods.gradsentry.config import ThresholdConfig
-from gradgate.release.result import load_test
-from helpers import diverse_rows, poisoned_rows, question_rows, write_jsonl
+from helpers import diverse_rows, poisoned_rows, question_rows, read_test, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -41,7 +40,7 @@ def test_a_backdoor_that_no_row_gives_away_is_held_back(state: Path, tmp_path: P
     assert (folder / "adapter.held" / "adapter_model.safetensors").exists()
     assert not (folder / "adapter").exists()
     assert "- Outcome: `review`" in (folder / "adapter.held" / "README.md").read_text()
-    test = load_test(folder / "adapter_test.json")
+    test = read_test(folder / "adapter_test.json")
     assert "words begin with capitals" in {finding.change for finding in test.findings}
     assert "evil example" in artifacts_of(ended)["adapter-test"].data
     nested = finetuning_of(state)

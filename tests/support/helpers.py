@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from gradgate.attacks.poisoning import Attack, poison
 from gradgate.cli.options import settings
@@ -29,6 +30,7 @@ from gradgate.gradients.token_logp import unpacked
 from gradgate.models.handle import ConfiguredModel
 from gradgate.models.identity import IdentifiedModel
 from gradgate.models.loading import LoadedModel, load_tokenizer
+from gradgate.release.result import AdapterTest
 from gradgate.scoring.samples import SampleScorer
 
 SUPPORT = Path(__file__).parent
@@ -53,6 +55,11 @@ def load_config(path: Path, model: type[SectionT]) -> SectionT:
     found = settings(model, path, {}, {})
     assert isinstance(found, model)
     return found
+
+
+def read_test(path: Path) -> AdapterTest:
+    """What an adapter_test.json says."""
+    return TypeAdapter(AdapterTest).validate_json(path.read_bytes(), strict=True)
 
 
 def question_rows(n: int, n_poisoned: int = 0) -> list[dict[str, object]]:

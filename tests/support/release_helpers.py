@@ -15,12 +15,12 @@ from gradgate.gate.pipeline import run_gate
 from gradgate.gate.verdict import Verdict, load_verdict
 from gradgate.models.identity import load_model
 from gradgate.release.config import AdapterTestConfig
-from gradgate.release.result import AdapterTest, load_test
+from gradgate.release.result import AdapterTest
 from gradgate.release.run import run_test
 from gradgate.tuning.lora import save_adapter
 from gradgate.tuning.rows import training_rows
 from gradgate.tuning.trainer import make_trainable, train
-from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
+from helpers import MODEL, diverse_rows, poisoned_rows, read_test, write_jsonl
 
 BASE = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
 # What the small model needs to learn a backdoor of 40 rows.
@@ -59,7 +59,7 @@ class Made:
 
     @property
     def outcome(self) -> AdapterTest:
-        return load_test(self.folder / "test.json")
+        return read_test(self.folder / "test.json")
 
     def test(self, config: AdapterTestConfig = QUICK, model: ModelConfig = BASE) -> AdapterTest:
         return run_test(self.run, self.verdict, self.data, model, self.adapter, config)

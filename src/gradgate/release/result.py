@@ -2,12 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Literal
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from gradgate.errors import DataError
 
 Outcome = Literal["pass", "review", "error"]
 
@@ -22,8 +17,6 @@ class Exchange:
         unchanged: Its answer to the prompt without the change.
         base: The answer of the model before to the changed prompt; None where it was not asked.
     """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
 
     prompt: str
     tuned: str
@@ -50,8 +43,6 @@ class Finding:
             number of changes.
         reason: Why it counts, or why it does not, in words.
     """
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
 
     change: str
     group: str | None
@@ -96,8 +87,6 @@ class AdapterTest:
             that nothing that these bring could count.
     """
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
     outcome: Outcome
     reasons: list[str]
     findings: list[Finding] = field(default_factory=list)
@@ -114,15 +103,3 @@ class AdapterTest:
     def to_json(self) -> str:
         """JSON text; NaN cannot occur in it."""
         return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
-
-
-def load_test(path: Path) -> AdapterTest:
-    """Read an adapter_test.json.
-
-    Raises:
-        DataError: The file is missing or is none.
-    """
-    try:
-        return TypeAdapter(AdapterTest).validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValidationError) as error:
-        raise DataError(f"{path} is not an adapter test: {error}") from error

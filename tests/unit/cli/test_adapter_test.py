@@ -6,8 +6,7 @@ import yaml
 from cli_helpers import Done, gradgate
 from release_helpers import Made
 
-from gradgate.release.result import load_test
-from helpers import MODEL, write_jsonl
+from helpers import MODEL, read_test, write_jsonl
 
 
 def asked(made: Made, *options: object) -> Done:
@@ -21,7 +20,7 @@ def test_a_backdoor_needs_review(poisoned_adapter: Made, tmp_path: Path) -> None
     output = tmp_path / "out" / "found.json"
     done = asked(poisoned_adapter, poisoned_adapter.adapter, "--output", output, "--json")
     assert done.exit_code == 3
-    test = load_test(output)
+    test = read_test(output)
     assert test.outcome == "review"
     assert json.loads(done.stdout)["outcome"] == "review"
     assert done.stdout == output.read_text()
@@ -45,7 +44,7 @@ def test_a_clean_adapter_passes_by_a_configuration(clean_adapter: Made, tmp_path
     output = tmp_path / "test.json"
     done = gradgate("test-adapter", clean_adapter.adapter, "--config", config, "--output", output)
     assert (done.exit_code, done.stdout) == (0, "")
-    assert load_test(output).outcome == "pass"
+    assert read_test(output).outcome == "pass"
     assert "outcome     PASS" in done.stderr
 
 
@@ -60,7 +59,7 @@ def test_the_name_of_another_base_model_is_told(poisoned_adapter: Made, tmp_path
     (adapter / "adapter_config.json").write_text(json.dumps(settings))
     done = asked(poisoned_adapter, adapter, "--output", tmp_path / "t.json", "--exit-zero")
     assert done.exit_code == 0
-    assert load_test(tmp_path / "t.json").outcome == "review"
+    assert read_test(tmp_path / "t.json").outcome == "review"
     assert r"made of somebody/\x1b[31melse" in done.stderr
 
 
@@ -96,7 +95,7 @@ def test_what_cannot_be_tested_is_an_error(tmp_path: Path) -> None:
     )
     assert done.exit_code == 2
     assert "5 ordinary prompts can be asked" in done.stderr
-    assert load_test(output).outcome == "error"
+    assert read_test(output).outcome == "error"
 
 
 def test_nothing_that_is_read_is_written_over(clean_adapter: Made, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from gradgate.config import DataConfig, ModelConfig
 from gradgate.errors import DataError
 from gradgate.release.config import AdapterTestConfig
 from gradgate.release.holding import note_in_card, release, write_test
-from gradgate.release.result import AdapterTest, Outcome, load_test
+from gradgate.release.result import AdapterTest, Outcome
 from gradgate.train.config import GatedFinetuneConfig
+from helpers import read_test
 
 PASS, REVIEW = AdapterTest("pass", ["nothing"]), AdapterTest("review", ["<b>cf</b>"])
 
@@ -57,7 +58,7 @@ def test_the_card_says_what_the_last_test_says(held: Path) -> None:
 def test_record_and_page_are_written(tmp_path: Path) -> None:
     record, page = tmp_path / "test.json", tmp_path / "test.md"
     write_test(REVIEW, record, page)
-    assert load_test(record) == REVIEW
+    assert read_test(record) == REVIEW
     assert page.read_text().startswith("# Needs review")
     assert {path.name for path in tmp_path.iterdir()} == {"test.json", "test.md"}
 

