@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from gradgate.cli.lines import tell
-from gradgate.config import check_config, read_config
+from gradgate.config import load_config
 from gradgate.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _test(file: Path) -> int:
 def _read(file: Path) -> "AlertsConfig":
     from tasks.alerts.config import AlertsConfig
 
-    return check_config(read_config(file), AlertsConfig, str(file))
+    return load_config(file, AlertsConfig)
 
 
 @contextmanager

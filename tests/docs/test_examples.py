@@ -15,11 +15,10 @@ import yaml
 from markdown_helpers import ROOT, Document
 
 import gradgate.methods.registry
-from gradgate.config import Section
+from gradgate.config import Section, load_config
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.config import GateConfig
 from gradgate.train.config import GatedFinetuneConfig
-from helpers import load_config
 
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 NEEDED = {"data": {"source": "x"}, "model": {"path": "m"}}

@@ -7,7 +7,7 @@ import yaml
 from markdown_helpers import ROOT
 
 from flows.outcome import STATE_NAMES
-from gradgate.config import Section, check_config, read_config
+from gradgate.config import Section, check_config, load_config
 from gradgate.errors import ConfigError
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.report.brief import in_figures
@@ -32,7 +32,7 @@ def refusal(content: Any) -> str:
 
 
 def test_the_example_is_right_and_shows_every_field() -> None:
-    shown = check_config(read_config(EXAMPLE), AlertsConfig, str(EXAMPLE))
+    shown = load_config(EXAMPLE, AlertsConfig)
     assert shown.told(None) == ["team", "mail", "hook"]
     text = EXAMPLE.read_text(encoding="utf-8")
     sections: list[type[Section]] = [

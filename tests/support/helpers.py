@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,6 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from gradgate.attacks.poisoning import Attack, poison
-from gradgate.cli.options import settings
 from gradgate.common.run_folder import (
     FAILED,
     FLAG_FIELDS,
@@ -22,7 +20,7 @@ from gradgate.common.run_folder import (
     SCORED,
     RunFolder,
 )
-from gradgate.config import AttackName, DataConfig, ModelConfig, ScoringConfig, Section
+from gradgate.config import AttackName, DataConfig, ModelConfig, ScoringConfig
 from gradgate.data.formats.mapping import RowMapping
 from gradgate.data.prepare import Prepared, PreparedSample, iter_prepared, prepare
 from gradgate.data.tokens import content_digest
@@ -45,16 +43,6 @@ FLAG_SCHEMA = pa.schema(
         *FLAG_FIELDS,
     ]
 )
-
-
-SectionT = TypeVar("SectionT", bound=Section)
-
-
-def load_config(path: Path, model: type[SectionT]) -> SectionT:
-    """A configuration file, read as the commands read it."""
-    found = settings(model, path, {}, {})
-    assert isinstance(found, model)
-    return found
 
 
 def read_test(path: Path) -> AdapterTest:

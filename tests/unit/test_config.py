@@ -3,13 +3,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gradgate.config import FinetuneConfig, PolicyConfig, PowerConfig
+from gradgate.config import FinetuneConfig, PolicyConfig, PowerConfig, load_config
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig
 from gradgate.methods.rehearsal.config import RehearsalConfig
 from gradgate.train.config import GatedFinetuneConfig
-from helpers import load_config
 
 EXAMPLE = Path(__file__).parents[2] / "gate.example.yaml"
 BASE = "data: {source: x}\nmodel: {path: m}\n"

@@ -164,9 +164,7 @@ def settings(
     Raises:
         ConfigError: The file cannot be read, or a field is missing, unknown or out of bounds.
     """
-    content = (content if file is None else read_config(file)) or {}
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{file} holds no sections but {type(content).__name__}")
+    content = (content or {}) if file is None else read_config(file)
     try:
         content = (beside or model).with_todays_keys(content)
     except ValueError as error:

@@ -15,7 +15,13 @@ from gradgate.config.data import (
     Limits,
     Preference,
 )
-from gradgate.config.reading import check_config, parse_yaml, read_config, section_in
+from gradgate.config.reading import (
+    check_config,
+    load_config,
+    parse_yaml,
+    read_config,
+    section_in,
+)
 from gradgate.config.section import Fraction, Section
 
 __all__ = [
@@ -41,6 +47,7 @@ __all__ = [
     "Section",
     "TrackingConfig",
     "check_config",
+    "load_config",
     "parse_yaml",
     "read_config",
     "section_in",

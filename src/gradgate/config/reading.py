@@ -1,6 +1,6 @@
 """A configuration is read from YAML and checked; what is wrong with it is said in words."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -40,17 +40,25 @@ def parse_yaml(text: str) -> Any:
     return yaml.load(text, _UniqueKeys)  # noqa: S506 - a SafeLoader
 
 
-def read_config(path: Path) -> Any:
-    """The content of a YAML file, before it is checked.
+def load_config(path: Path, model: type[SectionT]) -> SectionT:
+    """Read a YAML file and check it; errors as for `read_config` and `check_config`."""
+    return check_config(read_config(path), model, str(path))
+
+
+def read_config(path: Path) -> Mapping[str, Any]:
+    """The sections of a YAML file, before they are checked.
 
     Raises:
-        ConfigError: The file is missing or not YAML, or says a key twice.
+        ConfigError: The file is missing or not YAML, says a key twice, or holds something else.
     """
     try:
-        return parse_yaml(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise ConfigError(f"cannot read the configuration {path}: {why}") from error
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path} holds no sections but {type(content).__name__}")
+    return content
 
 
 def check_config(

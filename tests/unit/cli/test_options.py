@@ -8,11 +8,11 @@ from pydantic import BaseModel
 
 from gradgate.cli.options import ALIASES, configured
 from gradgate.cli.running import run
+from gradgate.config import load_config
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.config import GateConfig
 from gradgate.scoring.config import ScoreConfig
 from gradgate.train.config import GatedFinetuneConfig
-from helpers import load_config
 
 REQUIRED = ["--data.source", "x", "--model.path", "m"]
 

@@ -14,9 +14,10 @@ from cli_helpers import gradgate, gradgate_process
 from forked import COMMAND as COMMAND_CODE
 from forked import Forker
 
+from gradgate.config import load_config
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
-from helpers import MODEL, diverse_rows, load_config, question_rows, write_jsonl
+from helpers import MODEL, diverse_rows, question_rows, write_jsonl
 
 COMMAND = Path(sys.executable).parent / "gradgate"
 QUICK = ("--model", MODEL, "--no-power", "--no-store")

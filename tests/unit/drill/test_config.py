@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from gradgate.config import load_config
 from gradgate.drill.config import DrillConfig
 from gradgate.errors import ConfigError
-from helpers import load_config
 
 
 def test_a_drill_configuration_is_checked(tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ import yaml
 from pydantic import ValidationError
 
 import gradgate
-from gradgate.config import PowerConfig
+from gradgate.config import PowerConfig, load_config
 from gradgate.errors import ConfigError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from gradgate.methods.recurrence.config import RecurrenceConfig
-from helpers import load_config
 
 FIXED = {"method": "fixed", "value": 0.5}
 

@@ -15,7 +15,7 @@ from method_helpers import LONG, Longest, LongestConfig, registered, some_rows
 import gradgate
 from benchmarks.matrix.methods import ScoredRows, all_methods, detect_rows
 from gradgate.common.run_folder import RunFolder
-from gradgate.config import Section, check_config
+from gradgate.config import Section, check_config, load_config
 from gradgate.errors import ConfigError, MethodError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.decide import NO_HARMFUL_CANARIES, Scored
@@ -30,7 +30,7 @@ from gradgate.methods.registry import (
     method_names,
     register_method,
 )
-from helpers import MODEL, load_config, scored_rows
+from helpers import MODEL, scored_rows
 
 BUILT_IN = ["gradsentry", "recurrence", "compliance", "gradshield", "gradshield_published"]
 BUILT_IN += ["graceful", "cube", "spectral_signatures", "activation_clustering", "spectre"]
