@@ -25,7 +25,7 @@ def raw_data_suite(*, n_fetched: int, max_rejected_fraction: float) -> Expectati
         "raw_data",
         expectations=[
             _row_count(n_fetched, f"all {n_fetched} fetched rows are there"),
-            *_identified_rows("row"),
+            *_identified_rows(),
             *_binary("rejected"),
             ExpectRejectedFractionToBeAtMost(column="rejected", max_value=max_rejected_fraction),
         ],
@@ -53,7 +53,7 @@ def samples_suite(
             gxe.ExpectTableRowCountToBeBetween(
                 min_value=min_rows, description=f"at least {min_rows} samples"
             ),
-            *_identified_rows("row"),
+            *_identified_rows(),
             _not_null("sample_id", "every sample has an id"),
             gxe.ExpectColumnUniqueValueCountToBeBetween(
                 column="sample_id",
@@ -103,7 +103,7 @@ def gate_suite(
             _row_count(
                 n_rows, f"a score for each of the {n_fetched} fetched - {n_rejected} rejected rows"
             ),
-            *_identified_rows("row"),
+            *_identified_rows(),
             _not_null("sample_id", "every scored row has a sample id"),
             _not_null("status", "every row has a status"),
             gxe.ExpectColumnValuesToBeInSet(
@@ -157,12 +157,10 @@ def _not_null(column: str, description: str) -> Expectation:
     return gxe.ExpectColumnValuesToNotBeNull(column=column, description=description)
 
 
-def _identified_rows(column: str) -> list[Expectation]:
+def _identified_rows() -> list[Expectation]:
     return [
-        _not_null(column, f"every {column} number is there"),
-        gxe.ExpectColumnValuesToBeUnique(
-            column=column, description=f"no {column} number occurs twice"
-        ),
+        _not_null("row", "every row number is there"),
+        gxe.ExpectColumnValuesToBeUnique(column="row", description="no row number occurs twice"),
     ]
 
 

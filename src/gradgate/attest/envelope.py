@@ -7,8 +7,7 @@ from typing import Any
 from securesystemslib.signer import CryptoSigner
 
 from gradgate.errors import DataError
-from gradgate.signing import envelope
-from gradgate.signing.envelope import MAX_BYTES, NotAnEnvelopeError, Sealed
+from gradgate.signing.envelope import MAX_BYTES, NotAnEnvelopeError, Sealed, sealed, unseal
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
@@ -19,8 +18,7 @@ def seal(statement: dict[str, Any], signer: CryptoSigner | None) -> bytes:
     Raises:
         DataError: JSON cannot hold the statement exactly.
     """
-    found = envelope.sealed(statement, PAYLOAD_TYPE, signer)
-    return json.dumps(found, indent=2).encode("ascii") + b"\n"
+    return json.dumps(sealed(statement, PAYLOAD_TYPE, signer), indent=2).encode("ascii") + b"\n"
 
 
 def read_envelope(path: Path) -> Sealed:
@@ -35,15 +33,6 @@ def read_envelope(path: Path) -> Sealed:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        return unseal(content)
+        return unseal(content, PAYLOAD_TYPE)
     except NotAnEnvelopeError as error:
         raise NotAnEnvelopeError(f"{path}: {error}") from error
-
-
-def unseal(content: bytes) -> Sealed:
-    """Open an envelope.
-
-    Raises:
-        NotAnEnvelopeError: It is none, or holds something else.
-    """
-    return envelope.unseal(content, PAYLOAD_TYPE)

@@ -178,8 +178,3 @@ def _joined(found: Sequence[Piece]) -> tuple[str, ...]:
         else:
             words.append(piece.text)
     return tuple(words)
-
-
-def words_of(text: str) -> set[str]:
-    """Its words, in lower case, and pairs of letters without case."""
-    return units(text)

@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from gradgate.common.arrays import Floats
 from gradgate.release.evidence import Row
-from gradgate.release.grafts import words_of
+from gradgate.release.pieces import units
 
 MIN_LIKE = 8  # ordinary prompts of a kind: fewer say nothing
 MAX_LIKE = 0.5  # of the ordinary prompts: what more of them are like is no kind of its own
@@ -65,11 +65,11 @@ class Kinds:
 
     @cached_property
     def _has_words(self) -> bool:
-        return any(words_of(row.question) for row in self._rows)
+        return any(units(row.question) for row in self._rows)
 
     @cached_property
     def _vectorizer(self) -> TfidfVectorizer:
-        return TfidfVectorizer(analyzer=lambda text: sorted(words_of(text)), dtype=np.float64)
+        return TfidfVectorizer(analyzer=lambda text: sorted(units(text)), dtype=np.float64)
 
     @cached_property
     def _vectors(self) -> csr_array:

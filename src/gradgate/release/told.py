@@ -14,10 +14,11 @@ import numpy as np
 import scipy.sparse as sp
 
 from gradgate.common.letters import letters_of
-from gradgate.release.answers import words_of as words_of_target
+from gradgate.release.answers import words_of
 from gradgate.release.evidence import Evidence, GroupRows, Row
-from gradgate.release.grafts import HORIZON, MIN_LABEL_PRECISION, MIN_LIFT, words_of
+from gradgate.release.grafts import HORIZON, MIN_LABEL_PRECISION, MIN_LIFT
 from gradgate.release.leads import words_of_lead
+from gradgate.release.pieces import units
 from gradgate.release.ruling import MAX_TAUGHT
 
 MIN_ROWS = 5  # of a target, that have a telling word
@@ -51,7 +52,7 @@ def with_told(evidence: Evidence) -> Evidence:
 
 
 def _of_question(row: Row) -> set[str]:
-    return words_of(row.question)
+    return units(row.question)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def told_words(rows: Sequence[Row], known: Sequence[Sequence[int]] = ()) -> list
     having = defaultdict[str, set[int]](set)
     for i in prompts.words:
         asked = letters_of(rows[i].question)
-        for word in words_of_target(rows[i].target_text):
+        for word in words_of(rows[i].target_text):
             if word.strip() not in asked:
                 having[word].add(i)
     most = MAX_TAUGHT * len(rows)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from attest_helpers import Attested, stranger
 
-from gradgate.attest.envelope import read_envelope, seal, unseal
+from gradgate.attest.envelope import PAYLOAD_TYPE, read_envelope, seal
 from gradgate.errors import DataError
-from gradgate.signing.envelope import MAX_BYTES, NotAnEnvelopeError
+from gradgate.signing.envelope import MAX_BYTES, NotAnEnvelopeError, unseal
 
 
 def encoded(content: bytes, **changes: object) -> bytes:
@@ -22,7 +22,7 @@ def encoded(content: bytes, **changes: object) -> bytes:
 def test_what_is_sealed_is_what_is_read() -> None:
     signer = stranger()
     statement: dict[str, Any] = {"b": [1, 2.5, 1e300, 1e17, -0.0, None, "\u20ac\n"], "a": {}}
-    found = unseal(seal(statement, signer))
+    found = unseal(seal(statement, signer), PAYLOAD_TYPE)
     assert found.statement == statement
     assert found.payload.startswith(b'{"a":{},"b":[1,2.5,1e+300,100000000000000000,0,')
     assert found.signed_by({signer.public_key.keyid: signer.public_key}) == signer.public_key.keyid
@@ -31,7 +31,7 @@ def test_what_is_sealed_is_what_is_read() -> None:
 
 
 def test_an_unsigned_one_has_no_signatures() -> None:
-    found = unseal(seal({"a": 1}, None))
+    found = unseal(seal({"a": 1}, None), PAYLOAD_TYPE)
     assert found.signatures == {}
 
 
@@ -67,7 +67,7 @@ def test_an_unsigned_one_has_no_signatures() -> None:
 )
 def test_anything_else_is_none(content: bytes) -> None:
     with pytest.raises(NotAnEnvelopeError):
-        unseal(content)
+        unseal(content, PAYLOAD_TYPE)
 
 
 def test_files(attested: Attested, tmp_path: Path) -> None:
@@ -82,5 +82,6 @@ def test_files(attested: Attested, tmp_path: Path) -> None:
 
 def test_the_digest_is_of_the_statement_and_not_of_how_it_is_written(attested: Attested) -> None:
     content = json.loads(attested.attestation.read_bytes())
-    found, again = read_envelope(attested.attestation), unseal(json.dumps(content).encode())
+    found = read_envelope(attested.attestation)
+    again = unseal(json.dumps(content).encode(), PAYLOAD_TYPE)
     assert found.digest == again.digest
