@@ -147,6 +147,11 @@ class Gated:
         return finetune(**{**asked, **changes})
 
 
+def assert_nothing_kept(gated: Gated) -> None:
+    """Nothing lies beside the run but the run itself."""
+    assert [path.name for path in gated.output.parent.iterdir()] == ["run"]
+
+
 def passing_run(folder: Path, model_folder: Path) -> Gated:
     """A passing run in `folder`, where its adapter is to be written too."""
     model = ModelConfig(path=str(model_folder), device="cpu", dtype="float32")

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset
-from lora_helpers import FAILED, FLAGGED, QUICK, Gated, passing_run, write_models, write_run
+from lora_helpers import FAILED, FLAGGED, QUICK, Gated, passing_run, write_run
 from peft import AutoPeftModelForCausalLM, PeftModel
 from safetensors.torch import load_file
 
@@ -22,16 +22,6 @@ from gradgate.tuning import trainer as trainer_module
 from gradgate.tuning.trainer import collate
 
 Row: TypeAlias = dict[str, list[int]]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def gated(folders: Path, tmp_path: Path) -> Gated:
-    return passing_run(tmp_path, folders / "llama")
 
 
 def loss_on(model: torch.nn.Module, rows: list[Row]) -> float:

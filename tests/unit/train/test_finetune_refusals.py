@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from lora_helpers import QUICK, Gated, passing_run, write_models
+from lora_helpers import QUICK, Gated, assert_nothing_kept
 
 from gradgate.common.run_folder import SAMPLE_SCHEMA
 from gradgate.config import ModelConfig
@@ -18,20 +18,6 @@ from gradgate.gate.verdict import Decision
 from gradgate.models.identity import load_model
 from gradgate.train import finetune as finetune_module
 from helpers import FLAG_SCHEMA
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def gated(folders: Path, tmp_path: Path) -> Gated:
-    return passing_run(tmp_path, folders / "llama")
-
-
-def assert_nothing_kept(gated: Gated) -> None:
-    assert [path.name for path in gated.output.parent.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize("decision", ["fail", "review", "error"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from lora_helpers import Gated, passing_run, write_models
+from lora_helpers import Gated, assert_nothing_kept, passing_run
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -20,26 +20,12 @@ from gradgate.train import finetune as finetune_module
 FULL = FinetuneConfig(kind="full", learning_rate=1e-3, epochs=2, batch_size=4)
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def gated(folders: Path, tmp_path: Path) -> Gated:
-    return passing_run(tmp_path, folders / "llama")
-
-
 def digests(folder: Path) -> dict[str, str]:
     """By file name; with the time of the last change, so that a rewrite shows as well."""
     return {
         path.name: f"{path.stat().st_mtime_ns} {hashlib.sha256(path.read_bytes()).hexdigest()}"
         for path in folder.iterdir()
     }
-
-
-def assert_nothing_kept(gated: Gated) -> None:
-    assert [path.name for path in gated.output.parent.iterdir()] == ["run"]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])

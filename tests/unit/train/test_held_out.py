@@ -2,24 +2,18 @@
 
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from lora_helpers import FAILED, FLAGGED, Gated, passing_run, write_models
+from lora_helpers import FAILED, FLAGGED, Gated
 
 from gradgate.errors import ModelError
 from gradgate.models.identity import load_model
 from gradgate.release.held_out import MAX_HELD_OUT
 from gradgate.train.held_out import MIN_HELD_OUT, draw_held_out, mean_loss, prompts_of
 from gradgate.tuning.trainer import collate
-
-
-@pytest.fixture
-def gated(tmp_path: Path) -> Gated:
-    return passing_run(tmp_path, write_models(tmp_path / "models") / "llama")
 
 
 def prompts(n: int) -> list[np.ndarray]:
