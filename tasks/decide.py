@@ -1,7 +1,6 @@
 """Decide, and draw what the decision rests on."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +8,13 @@ import pyarrow.parquet as pq
 from prefect import task
 
 from gradgate.common.run_folder import RunFolder, is_scored
-from gradgate.config import PolicyConfig
 from gradgate.data.prepare import Prepared
-from gradgate.gate.approved import NOTHING_APPROVED, Approved
-from gradgate.gate.decide import Checked, Scored
-from gradgate.gate.flags import Flagging
-from gradgate.gate.pipeline import STEPS
+from gradgate.gate.config import GateConfig
+from gradgate.gate.decide import Checked
+from gradgate.gate.findings import Findings
+from gradgate.gate.pipeline import STEPS, Detected
 from gradgate.gate.quarantine import is_open, marks
-from gradgate.gate.verdict import TrustedReference, Verdict
-from gradgate.power.measurement import Measured
+from gradgate.gate.verdict import Verdict
 from gradgate.report.plots import plot_entropies
 from tasks.retries import OPTIONS
 
@@ -26,20 +23,15 @@ logger = logging.getLogger("gradgate.tasks")
 
 @task(**OPTIONS)
 def decide(
-    folder: RunFolder,
     prepared: Prepared,
-    scored: Scored,
-    flaggings: Sequence[Flagging],
+    findings: Findings,
+    honoured: Detected,
     checked: Checked,
-    measured: Measured,
-    policy: PolicyConfig,
-    reference: TrustedReference | None,
-    approved: Approved = NOTHING_APPROVED,
+    config: GateConfig,
+    folder: RunFolder,
 ) -> Verdict:
     """The verdict, with histogram.png beside it."""
-    verdict = STEPS.decide(
-        folder, prepared, scored, flaggings, checked, measured, policy, reference, approved
-    )
+    verdict = STEPS.decide(prepared, findings, honoured, checked, config, folder)
     _plot(folder, verdict, f"{Path(prepared.source).name}: {verdict.decision}")
     logger.info("verdict: %s", verdict.decision)  # the flow says why when it ends
     return verdict

@@ -1,6 +1,6 @@
 """The steps that lead to a verdict, once, for whoever runs them.
 
-`run` is what the flow, the command line, the library and the benchmarks call. An orchestrator
+`run_gate` is what the flow, the command line, the library and the benchmarks call. An orchestrator
 replaces single steps by its own, which do the same and record it; the order is said here alone.
 """
 
@@ -25,7 +25,8 @@ from gradgate.gate.accounts import settle
 from gradgate.gate.approved import NOTHING_APPROVED, Approved
 from gradgate.gate.approved import honour as honour_approvals
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Checked, Scored, decide, refuse_raw_data
+from gradgate.gate.decide import Checked, Scored, refuse_raw_data
+from gradgate.gate.decide import decide as verdict_of
 from gradgate.gate.findings import Findings, files_taken_over
 from gradgate.gate.flags import Asked, Flagging, expected_by, flag
 from gradgate.gate.preflight import check_inputs, check_room
@@ -134,14 +135,12 @@ def score(
     )
 
 
-def _spread(
-    config: ScoreConfig, model: ModelHandle | None, probes: ProbeSource | None
-) -> Spread | None:
+def _spread(config: ScoreConfig, model: ModelHandle, probes: ProbeSource | None) -> Spread | None:
     """The workers that score; None where this process does."""
     scoring = config.scoring
     if scoring.backend == "local":
         return None
-    if not isinstance(model, ConfiguredModel | None):
+    if not isinstance(model, ConfiguredModel):
         raise ConfigError(
             "scoring.backend ray has workers load the model, and one that is loaded here cannot be "
             "sent to them; give the model's path, or set scoring.backend to local"
@@ -311,6 +310,28 @@ def measure(
         )
 
 
+def decide(
+    prepared: Prepared,
+    findings: Findings,
+    honoured: Detected,
+    checked: Checked,
+    config: GateConfig,
+    run: RunFolder,
+) -> Verdict:
+    """The verdict on what was found and what people have decided, see `decide.decide`."""
+    return verdict_of(
+        run,
+        prepared,
+        findings.scored,
+        honoured.flaggings,
+        checked,
+        findings.measured,
+        config.policy,
+        findings.reference,
+        honoured.approved,
+    )
+
+
 @dataclass(frozen=True)
 class Steps:
     """The steps; each may be replaced by one that does the same and more."""
@@ -322,7 +343,9 @@ class Steps:
     honour: Callable[[Detected, GateConfig, RunFolder], Detected] = honour
     check_flags: Callable[[Prepared, Detected, GateConfig, RunFolder], Checked] = check_flags
     measure: Callable[[Detected, GateConfig, RunFolder], Measured] = measure
-    decide: Callable[..., Verdict] = decide
+    decide: Callable[[Prepared, Findings, Detected, Checked, GateConfig, RunFolder], Verdict] = (
+        decide
+    )
 
 
 STEPS = Steps()
@@ -348,11 +371,7 @@ def _settled(run: RunFolder, prepared: Prepared, verdict: Verdict) -> Verdict:
 
 
 def judge(
-    prepared: Prepared,
-    scored: Scored,
-    config: GateConfig,
-    run: RunFolder,
-    steps: Steps = STEPS,
+    prepared: Prepared, scored: Scored, config: GateConfig, run: RunFolder, steps: Steps = STEPS
 ) -> Verdict:
     """From the score table to the verdict."""
     detected = steps.detect(prepared, config, run)
@@ -361,7 +380,7 @@ def judge(
     measured = steps.measure(detected, config, run)
     findings = Findings(detected.flaggings, scored, measured, detected.reference)
     findings.save(run)
-    return _decided(run, prepared, findings, honoured, checked, config, steps)
+    return steps.decide(prepared, findings, honoured, checked, config, run)
 
 
 def judge_again(
@@ -375,26 +394,4 @@ def judge_again(
     detected = Detected([*findings.flaggings], findings.reference)
     honoured = steps.honour(detected, config, run)
     checked = steps.check_flags(prepared, honoured, config, run)
-    return _decided(run, prepared, findings, honoured, checked, config, steps)
-
-
-def _decided(
-    run: RunFolder,
-    prepared: Prepared,
-    findings: Findings,
-    detected: Detected,
-    checked: Checked,
-    config: GateConfig,
-    steps: Steps,
-) -> Verdict:
-    return steps.decide(
-        run,
-        prepared,
-        findings.scored,
-        detected.flaggings,
-        checked,
-        findings.measured,
-        config.policy,
-        detected.reference,
-        detected.approved,
-    )
+    return steps.decide(prepared, findings, honoured, checked, config, run)
