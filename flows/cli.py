@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 from flows.automations import app as automations_app
 from gradgate.cli.options import FILE, configured
 from gradgate.cli.running import run as run_app
-from gradgate.cli.said import Said
+from gradgate.cli.said import action_of
 from gradgate.common.escaping import printable
 from gradgate.common.run_folder import RunFolder
 from gradgate.compare.config import CompareConfig
@@ -113,12 +113,11 @@ def _approve(
     from flows.outcome import end_not_on_console
     from flows.request import ApproveRequest
 
-    said = Said(by, reason, group or [], rows or [], keep, drop, withdraw, pattern)
     given = {
         "run": run,
-        "action": said.action,
-        "groups": said.groups,
-        "rows": ",".join(said.rows),
+        "action": action_of(keep, drop, withdraw),
+        "groups": group or [],
+        "rows": ",".join(rows or []),
         "by": by,
         "reason": reason,
         "pattern": pattern,

@@ -10,22 +10,15 @@ from gradgate.attest.resuming import preview
 from gradgate.attest.verification import revoked_by_operator
 from gradgate.cli.lines import say, tell
 from gradgate.cli.output import quiet_libraries
-from gradgate.cli.said import Said
-from gradgate.errors import ConfigError
-from gradgate.gate.ranges import read_ranges
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.signing.keys import operator_signer
 
 
-def run_approve(name: str, said: Said, key: Path | None, revoked: Path | None) -> int:
+def run_approve(name: str, decided: Decided, key: Path | None, revoked: Path | None) -> int:
     """Record a decision, and say what it changes."""
     quiet_libraries()
-    action, rows = said.action, read_ranges(said.rows)
-    if action is None:
-        raise ConfigError("say what is decided: --keep, --drop or --withdraw")
     find_revoked = partial(revoked_by_operator, key=key, revoked=revoked)
     run = open_run(find_run(name), partial(operator_signer, key=key), find_revoked)
-    decided = Decided(said.by, said.reason, action, said.groups, rows, said.pattern)
     for entry, digest in record(run, decided):
         tell(f"recorded: {in_a_line(entry)}; entry {digest}")
     if run.signer is None:

@@ -324,11 +324,16 @@ def approve(
         revoked: File with digests of attestations and ids of keys that no longer hold; the one
             beside the gate's key that ends in .revoked when absent.
     """
+    from gradgate.attest.approving import Decided
     from gradgate.cli.approve import run_approve
-    from gradgate.cli.said import Said
+    from gradgate.cli.said import action_of
+    from gradgate.gate.ranges import read_ranges
 
-    said = Said(by, reason, group or [], rows or [], keep, drop, withdraw, pattern)
-    return run_approve(run, said, key, revoked)
+    action, ranges = action_of(keep, drop, withdraw), read_ranges(rows or [])
+    if action is None:
+        raise ConfigError("say what is decided: --keep, --drop or --withdraw")
+    decided = Decided(by, reason, action, group or [], ranges, pattern)
+    return run_approve(run, decided, key, revoked)
 
 
 @app.command
