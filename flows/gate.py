@@ -18,15 +18,10 @@ from gradgate.gate.verdict import Verdict
 from gradgate.report.brief import in_figures
 from tasks.alerts.messages import label_run
 from tasks.changes import compare, remember
-from tasks.decide import decide
-from tasks.detect import detect
-from tasks.fetch import fetch
 from tasks.flow_runs import close_dead_flow_runs
-from tasks.honour import honour
-from tasks.measure import measure
 from tasks.report import report
 from tasks.run import GateRun
-from tasks.score import score
+from tasks.steps import decide, detect, fetch, honour, measure, score
 from tasks.track import errors_recorded, log_scoring, open_run, publish
 from tasks.validate import check_flags, check_raw_data
 

@@ -20,7 +20,7 @@ from tasks import tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
 from tasks.run import make_run_folder, run_folder
-from tasks.score import progress_artifact
+from tasks.steps import progress_artifact
 from tasks.tracking import TrackedRun
 
 logger = logging.getLogger("gradgate.tasks")

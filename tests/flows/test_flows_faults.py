@@ -36,9 +36,9 @@ from gradgate.gate.acceptance import NotAcceptedError, accept, require_passing
 from gradgate.gate.verdict import load_verdict
 from helpers import MODEL, question_rows, write_jsonl
 from tasks import tracking
-from tasks.fetch import fetch
 from tasks.retries import OPTIONS
 from tasks.run import GateRun
+from tasks.steps import fetch
 from tasks.track import open_run
 from tasks.tracking import TrackedRun
 
