@@ -24,7 +24,7 @@ from tasks.signing import signer_of
 logger = logging.getLogger("gradgate.tasks")
 
 
-def earlier_run(name: str, revoked: Path | None = None) -> EarlierRun:
+def earlier_run(name: str, revoked: Path | None) -> EarlierRun:
     """A run whose files are those of its verdict; no task, for it holds the gate's key."""
     find_revoked = partial(revoked_by_operator, key=None, revoked=revoked)
     return open_run(find_run(name), _signer, find_revoked)

@@ -68,7 +68,7 @@ def test_from_a_review_to_the_next_night(
     before = digests(earlier)
 
     # Credentials are in no record, so that such a run cannot go on.
-    run = earlier_run(earlier.name)
+    run = earlier_run(earlier.name, None)
     hidden = {**run.settings["tracking"], "uri": redacted("postgresql://ada:secret@db/mlflow")}
     with pytest.raises(ConfigError, match=r"had credentials, .* nothing was recorded"):
         config_of(replace(run, settings={**run.settings, "tracking": hidden}))

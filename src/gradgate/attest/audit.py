@@ -28,7 +28,7 @@ class Audit:
     unheard: list[Path] = field(default_factory=list)
 
 
-def audit(folder: Path, keys: Keys, runs: Path, named: Sequence[Path] = ()) -> Audit:
+def audit(folder: Path, keys: Keys, runs: Path, named: Sequence[Path]) -> Audit:
     """Check the log from its first entry to its last, with the lists of rows that it names.
 
     A chain alone does not show that its end was cut off. Each attestation says where the log ended

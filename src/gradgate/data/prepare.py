@@ -190,8 +190,8 @@ def prepare(
     return prepared
 
 
-def rejection_reasons(prepared: Prepared, n_reasons: int = 3) -> str:
-    """The commonest reasons, with their counts; those that differ in numbers alone are one.
+def rejection_reasons(prepared: Prepared) -> str:
+    """The three commonest reasons, with their counts; those that differ in numbers alone are one.
 
     Where they differ, the smallest and the largest number stand there, as in `600 to 2048 tokens`.
     """
@@ -200,7 +200,7 @@ def rejection_reasons(prepared: Prepared, n_reasons: int = 3) -> str:
         for reason in batch["reason"].to_pylist():
             shown = reason.replace("\0", " ")  # of a column's name
             kinds[_NUMBER.sub("\0", shown)].add([int(n) for n in _NUMBER.findall(shown)])
-    commonest = sorted(kinds.items(), key=lambda kind: -kind[1].n_reasons)[:n_reasons]
+    commonest = sorted(kinds.items(), key=lambda kind: -kind[1].n_reasons)[:3]
     return ", ".join(f"{found.n_reasons} x {found.put_into(kind)}" for kind, found in commonest)
 
 

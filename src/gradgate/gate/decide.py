@@ -32,7 +32,7 @@ from gradgate.gate.verdict import (
 )
 from gradgate.methods.contract import Question
 from gradgate.power.blind_spots import blind_spots
-from gradgate.power.measurement import NOT_MEASURED, Measured
+from gradgate.power.measurement import Measured
 
 
 class DisagreementError(GradgateError):
@@ -66,7 +66,6 @@ class Checked:
     within: Mapping[Question, Within] = field(default_factory=dict)
 
 
-NOT_CHECKED = Checked()
 # Backdoors are no question of harm, and what harm a method finds is its own to try.
 NO_HARMFUL_CANARIES = Measured(
     None,
@@ -202,9 +201,9 @@ def answer_of(
     flagging: Flagging,
     n_open: int,
     policy: PolicyConfig,
-    checked: Checked = NOT_CHECKED,
-    measured: Measured = NOT_MEASURED,
-    approved: Approved = NOTHING_APPROVED,
+    checked: Checked,
+    measured: Measured,
+    approved: Approved,
 ) -> Answer:
     """What the policy makes of what a method says of rows that nobody has decided on.
 

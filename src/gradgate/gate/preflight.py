@@ -19,9 +19,7 @@ _SAMPLE_BYTES = 2 * 640
 _TOKEN_BYTES = 2 * 2
 
 
-def check_inputs(
-    config: ScoreConfig, run: RunFolder, model: ModelHandle, is_read: bool = True
-) -> None:
+def check_inputs(config: ScoreConfig, run: RunFolder, model: ModelHandle, is_read: bool) -> None:
     """Check source, model, reference and room on the disk before any row is read.
 
     Args:

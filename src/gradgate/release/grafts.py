@@ -82,7 +82,7 @@ def telling_words(
 def telling(
     inside: Sequence[Collection[str]],
     outside: Iterable[Collection[str]],
-    precision: float = MIN_PRECISION,
+    precision: float,
 ) -> list[str]:
     """The same of words that were found already."""
     least = max(MIN_ROWS, MIN_SHARE * len(inside))

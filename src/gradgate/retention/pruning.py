@@ -44,7 +44,7 @@ class Removal:
     n_bytes: int
 
 
-def entries(state: Path, revoked: frozenset[str] = frozenset()) -> list[Entry]:
+def entries(state: Path, revoked: frozenset[str]) -> list[Entry]:
     """Everything in the state folder that may be listed, the newest first."""
     around = references(state)
     return [Entry(found, around, revoked) for found in find(state)]

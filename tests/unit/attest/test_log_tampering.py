@@ -301,7 +301,7 @@ def test_the_end_of_a_log_is_known_by_attestations_alone(
     case = Case(attested, whole, tmp_path / "case", Random(0))
     cut_entries(case)
     key = case.signer.public_key
-    assert audit(case.audit, {key.keyid: key}, tmp_path / "nothing").refusals == []
+    assert audit(case.audit, {key.keyid: key}, tmp_path / "nothing", []).refusals == []
     assert "its end was cut off" in "; ".join(case.heard().refusals)
 
 
@@ -314,7 +314,7 @@ def test_a_damaged_witness_is_a_refusal(attested: Attested, whole: Path, tmp_pat
     case.attestations[0].write_text(texts[0] + "x")
     other = ("A" if payload[40] != "A" else "B").join((payload[:40], payload[41:]))
     case.attestations[1].write_text(texts[1].replace(payload, other))
-    found = audit(case.audit, {key.keyid: key}, case.runs)
+    found = audit(case.audit, {key.keyid: key}, case.runs, [])
     assert len(found.refusals) == len(case.attestations)
     assert found.unheard == []
 
@@ -327,7 +327,7 @@ def test_a_witness_of_an_earlier_version_says_nothing(
     key, earlier = case.signer.public_key, case.attestations[0]
     statement = {**read_envelope(earlier).statement, "predicateType": "urn:gradgate:earlier:v0"}
     earlier.write_bytes(seal(statement, case.signer))
-    found = audit(case.audit, {key.keyid: key}, case.runs)
+    found = audit(case.audit, {key.keyid: key}, case.runs, [])
     assert found.refusals == []
     assert found.unheard == [earlier]
     assert found.n_witnesses == len(case.attestations) - 1
@@ -382,4 +382,4 @@ def test_the_command(
     (state / "audit" / "log.jsonl").write_bytes(b"{}\n")
     assert main(["audit", "show", *key]) == 1
     with pytest.raises(ConfigError):
-        audit(whole / "audit", {}, tmp_path)
+        audit(whole / "audit", {}, tmp_path, [])

@@ -21,11 +21,12 @@ from gradgate.gate.acceptance import NotAcceptedError, accept, require_passing
 from gradgate.gate.approved import Approved
 from gradgate.gate.changes import compare
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Scored, answer_of
+from gradgate.gate.decide import Checked, Scored, answer_of
 from gradgate.gate.findings import Findings
 from gradgate.gate.flags import Flagging
 from gradgate.gate.pipeline import judge, judge_again
 from gradgate.gate.verdict import Verdict, load_verdict
+from gradgate.power.measurement import NOT_MEASURED
 from helpers import MODEL, diverse_rows, one_subject, scored_rows
 
 N, N_DOUBTED = 100, 12
@@ -228,7 +229,7 @@ def test_an_error_is_no_pass_though_all_rows_are_decided() -> None:
     flagging = Flagging(
         "harmful", "words", None, 0, undecided_because="no model", undecided_means="error"
     )
-    answer = answer_of(flagging, 0, config().policy, approved=Approved(n_kept=9))
+    answer = answer_of(flagging, 0, config().policy, Checked(), NOT_MEASURED, Approved(n_kept=9))
     assert answer.decision == "error"
 
 
