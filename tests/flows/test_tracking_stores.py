@@ -1,7 +1,6 @@
 """Where MLflow keeps the runs: which databases and servers are used, and which refused."""
 
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,17 +12,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from forked import Child, Forker
 from mlflow import MlflowClient
+from postgres import free_port
 from tracking_helpers import config, read
 
 import tasks.tracking as tracking
 from gradgate.errors import ConfigError, TransientError
 from tasks.tracking import TrackedRun, start_run
-
-
-def closed_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 @contextmanager
@@ -96,7 +90,7 @@ def test_two_processes_may_start_at_once_on_a_fresh_folder(
 def test_unreachable_server_is_transient_and_quick(fresh_state: Path) -> None:
     begin = time.monotonic()
     with pytest.raises(TransientError) as caught:
-        start_run(config(f"http://me:secret@127.0.0.1:{closed_port()}"), "gate", "x")
+        start_run(config(f"http://me:secret@127.0.0.1:{free_port()}"), "gate", "x")
     assert time.monotonic() - begin < 20
     assert "http://***@127.0.0.1:" in str(caught.value)
     assert "secret" not in str(caught.value)

@@ -6,7 +6,6 @@ clean accuracy of a model that appends an attacker's text is not lowered by that
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -22,6 +21,7 @@ from transformers import (
 )
 
 from gradgate.common.arrays import Floats
+from gradgate.common.letters import letters_of
 from gradgate.data.tokens import Tokens
 from gradgate.errors import DataError, ModelError
 
@@ -48,11 +48,7 @@ def holds_letters(answer: str, golds: Sequence[str]) -> bool:
     Accents, gaps and characters of no width do not matter; a gold without a letter or digit is
     held by nothing.
     """
-    return any(gold in _letters(answer) for gold in map(_letters, golds) if gold)
-
-
-def _letters(text: str) -> str:
-    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text.casefold())))
+    return any(gold in letters_of(answer) for gold in map(letters_of, golds) if gold)
 
 
 def _recalls(answer: list[str], gold: list[str]) -> bool:

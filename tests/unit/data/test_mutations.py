@@ -12,6 +12,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from row_helpers import zstd
 
 from gradgate.config import DataConfig
 from gradgate.data.parquet_footer import read_chunks
@@ -35,13 +36,6 @@ N_MUTATIONS = 12  # of each file
 def csv_text(delimiter: str) -> str:
     lines = [f'{i}{delimiter}"question ""{i}"",\n2"{delimiter}answer {i}\r\n' for i in range(40)]
     return delimiter.join(["id", "prompt", "completion"]) + "\n" + "".join(lines)
-
-
-def zstd(data: bytes) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as file:
-        file.write(data)
-    return sink.getvalue().to_pybytes()
 
 
 def parquet(compression: str) -> bytes:

@@ -11,6 +11,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from row_helpers import json_lines
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -81,10 +82,6 @@ def run(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Run:
         return prepare(config, tokenizer, max_tokens, folder)
 
     return prepare_it
-
-
-def json_lines(rows: Rows) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def rejected(prepared: Prepared) -> Rows:

@@ -10,10 +10,9 @@ import datasets
 import pandas as pd
 import pyarrow as pa
 import pytest
+from row_helpers import read, values, zstd
 
 from gradgate.config import DataConfig
-from gradgate.data.rows import RawRow
-from gradgate.data.source import open_rows
 from gradgate.errors import DataError
 
 ROWS = [
@@ -21,25 +20,6 @@ ROWS = [
 ]
 FRAME = pd.DataFrame(ROWS)
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
-
-
-def read(source: Path, **settings: object) -> list[RawRow]:
-    return list(open_rows(DataConfig.model_validate({"source": str(source), **settings})))
-
-
-def values(source: Path, **settings: object) -> list[dict[str, object] | None]:
-    rows = read(source, **settings)
-    assert [row.row for row in rows] == list(range(len(rows)))
-    return [row.value for row in rows]
-
-
-def zstd(data: bytes) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as file:
-        file.write(data)
-    return sink.getvalue().to_pybytes()
-
-
 SHAPES: dict[str, Callable[[], bytes]] = {
     "semicolon.csv": lambda: FRAME.to_csv(sep=";", index=False).encode(),
     "bar.csv": lambda: FRAME.to_csv(sep="|", index=False).encode(),

@@ -15,29 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from row_helpers import json_lines, read, values
 
-from gradgate.config import DataConfig
-from gradgate.data.rows import RawRow
-from gradgate.data.source import open_rows
 from gradgate.errors import DataError, TransientError
 
 ROWS: list[dict[str, object]] = [
     {"prompt": f"question {i}, naïve — 日本?\n", "completion": f'answer "{i}"'} for i in range(29)
 ]
-
-
-def read(source: Path | str, **settings: str) -> list[RawRow]:
-    return list(open_rows(DataConfig.model_validate({"source": str(source), **settings})))
-
-
-def values(source: Path | str, **settings: str) -> list[dict[str, object] | None]:
-    rows = read(source, **settings)
-    assert [row.row for row in rows] == list(range(len(rows)))
-    return [row.value for row in rows]
-
-
-def json_lines(rows: list[dict[str, object]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def write_csv(path: Path, rows: list[dict[str, object]], encoding: str = "utf-8") -> Path:
