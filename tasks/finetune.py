@@ -18,6 +18,7 @@ from gradgate.release.result import AdapterTest
 from gradgate.train.config import GatedFinetuneConfig
 from gradgate.train.finetune import FinetuneResult
 from gradgate.train.finetune import finetune as finetune_accepted
+from gradgate.train.model_card import Course
 from gradgate.train.preflight import check_finetuning as check_before
 from tasks import tracking
 from tasks.retries import OPTIONS
@@ -101,25 +102,25 @@ def record_finetuning(
         result: Its folder is where it lies now, so that what is held back is logged as such.
         test: None when there was none.
     """
-    prepared = Prepared.load(run.folder.path)
+    prepared, course = Prepared.load(run.folder.path), result.course
     tracking.log_dataset(
         nested,
         name=f"accepted rows of {run.folder.path.name}",
         source=prepared.source,
         fingerprint=str(verdict.accepted_fingerprint),
         sample=pq.read_schema(prepared.samples_path).empty_table().to_pandas(),
-        n_rows=result.n_samples,
+        n_rows=course.n_trained,
         context="training",
     )
     tracking.log_metrics(
         nested,
         {
-            "train_loss": result.train_loss,
-            "train_seconds": result.seconds,
-            "steps": result.steps,
-            "samples": result.n_samples,
-            "trainable_parameters": result.n_parameters,
-            **_held_out(result),
+            "train_loss": course.train_loss,
+            "train_seconds": course.seconds,
+            "steps": course.steps,
+            "samples": course.n_trained,
+            "trainable_parameters": course.n_parameters,
+            **_held_out(course),
         },
     )
     tracking.log_files(nested, result.folder, result.folder.name)
@@ -131,9 +132,9 @@ def record_finetuning(
     tracking.end_run(nested, ok=outcome != "error")
 
 
-def _held_out(result: FinetuneResult) -> dict[str, float]:
+def _held_out(course: Course) -> dict[str, float]:
     """The losses on samples that were not trained on, where there are such."""
-    before, after = result.held_out_loss_before, result.held_out_loss
+    before, after = course.held_out_loss_before, course.held_out_loss
     if before is None or after is None:
         return {}
     return {"held_out_loss_before": before, "held_out_loss": after}

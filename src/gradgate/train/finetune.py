@@ -11,7 +11,6 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import transformers
@@ -32,7 +31,7 @@ from gradgate.models.identity import load_model
 from gradgate.models.loading import LoadedModel
 from gradgate.release.held_out import TRAINING_RECORD
 from gradgate.train.held_out import draw_held_out, mean_loss, prompts_of
-from gradgate.train.model_card import CardFacts, build_card
+from gradgate.train.model_card import CardFacts, Course, build_card
 from gradgate.tuning.full import save_model
 from gradgate.tuning.lora import modules_of, save_adapter
 from gradgate.tuning.trainer import Tuned, make_trainable, train, trained_parameters
@@ -44,26 +43,10 @@ LIBRARIES = ("gradgate", "torch", "transformers", "peft", "datasets", "safetenso
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What a fine-tuning run did.
-
-    Attributes:
-        folder: With the adapter, or with the whole model.
-        n_samples: Accepted samples that were trained on, each seen once an epoch.
-        held_out_loss: Mean loss on those that were held out, in nats a token; None where none were.
-        held_out_loss_before: The same of the model before.
-        train_loss: Mean loss over all steps, in nats.
-        seconds: Time of the training loop; loading and saving not included.
-        n_parameters: Trainable parameters.
-    """
+    """What a fine-tuning run made: a folder with the adapter, or with the whole model."""
 
     folder: Path
-    n_samples: int
-    steps: int
-    train_loss: float
-    seconds: float
-    n_parameters: int
-    held_out_loss: float | None
-    held_out_loss_before: float | None
+    course: Course
 
 
 def finetune(
@@ -113,19 +96,13 @@ def finetune(
     with folder_written_whole(output) as part:
         (work := part / "work").mkdir()
         tuned, course = _trained(loaded, model, tuning, work, run_dir, verdict, held_out)
-        facts = CardFacts(
-            model=model,
-            finetune=tuning,
-            verdict=verdict,
-            source=source,
-            gate_run=gate_run,
-            attestation=attestation,
-            **course,
-        )
+        facts = CardFacts(model, tuning, verdict, source, gate_run, attestation, course)
         _save(tuned, loaded, facts, part)
         shutil.rmtree(work)
         _seal(RunFolder(run_dir), part, attestation, model_key)
-    return _result(output, facts)
+    n, steps, loss = course.n_trained, course.steps, course.train_loss
+    logger.info("fine-tuned on %d samples in %d steps, loss %.4f", n, steps, loss)
+    return FinetuneResult(output, course)
 
 
 def _require_trainable(
@@ -167,8 +144,8 @@ def _trained(
     run_dir: Path,
     verdict: Verdict,
     part: float,
-) -> tuple[Tuned, dict[str, Any]]:
-    """The model, trained on the accepted rows but for a part, and the facts of its course."""
+) -> tuple[Tuned, Course]:
+    """The model, trained on the accepted rows but for a part, and its course."""
     write_accepted(run_dir, verdict, work / "accepted.arrow")
     transformers.set_seed(tuning.seed)
     tuned = make_trainable(loaded, model, tuning)
@@ -179,32 +156,17 @@ def _trained(
     before = mean_loss(tuned, held_out, tuning.batch_size) if out else None
     trained = train(tuned, loaded, rest, tuning, work)
     after = mean_loss(tuned, held_out, tuning.batch_size) if out else None
-    return tuned, {
-        "n_accepted": len(rows),
-        "n_trained": len(rest),
-        "held_out": held_out["row"][:],
-        "held_out_loss": after,
-        "held_out_loss_before": before,
-        "n_parameters": sum(p.numel() for p in trained_parameters(tuned)),
-        "steps": trained.global_step,
-        "train_loss": trained.training_loss,
-        "seconds": trained.metrics["train_runtime"],
-        "versions": {name: version(name) for name in LIBRARIES},
-    }
-
-
-def _result(folder: Path, facts: CardFacts) -> FinetuneResult:
-    n, steps, loss = facts.n_trained, facts.steps, facts.train_loss
-    logger.info("fine-tuned on %d samples in %d steps, loss %.4f", n, steps, loss)
-    return FinetuneResult(
-        folder=folder,
-        n_samples=facts.n_trained,
-        steps=facts.steps,
-        train_loss=facts.train_loss,
-        seconds=facts.seconds,
-        n_parameters=facts.n_parameters,
-        held_out_loss=facts.held_out_loss,
-        held_out_loss_before=facts.held_out_loss_before,
+    return tuned, Course(
+        n_accepted=len(rows),
+        n_trained=len(rest),
+        held_out=held_out["row"][:],
+        held_out_loss=after,
+        held_out_loss_before=before,
+        n_parameters=sum(p.numel() for p in trained_parameters(tuned)),
+        steps=trained.global_step,
+        train_loss=trained.training_loss,
+        seconds=trained.metrics["train_runtime"],
+        versions={name: version(name) for name in LIBRARIES},
     )
 
 
@@ -227,7 +189,9 @@ def _save(tuned: Tuned, loaded: LoadedModel, facts: CardFacts, folder: Path) -> 
         **asdict(facts),
         "model": facts.model.model_dump(),
         "finetune": facts.finetune.model_dump(),
+        **asdict(facts.course),
     }
+    del record["course"]
     if isinstance(tuned, PeftModel):
         save_adapter(tuned, folder, loaded.is_resized)
         record["target_modules"] = modules_of(tuned.peft_config[tuned.active_adapter])

@@ -17,30 +17,21 @@ METHOD_URL = "https://arxiv.org/abs/2605.26574"
 
 
 @dataclass(frozen=True)
-class CardFacts:
-    """What a card states.
+class Course:
+    """How a training went.
 
     Attributes:
-        source: Where the data came from, in words of the configuration.
-        gate_run: Id of the gate run, as MLflow or Prefect knows it.
-        attestation: Digest of the attestation of the verdict; None where there is none.
         n_accepted: Accepted samples.
-        n_trained: Those that were trained on.
+        n_trained: Those that were trained on, each seen once an epoch.
         held_out: Numbers of the rows that were held out, in the tables of the gate run.
         held_out_loss: Mean loss on these, in nats a token; None where there are none.
         held_out_loss_before: The same of the model before.
         train_loss: Mean loss over all steps, in nats.
-        seconds: Time of the training loop.
+        seconds: Time of the training loop; loading and saving not included.
         n_parameters: Trainable parameters.
         versions: Version of each library by its name.
     """
 
-    model: ModelConfig
-    finetune: FinetuneConfig
-    verdict: Verdict
-    source: str
-    gate_run: str
-    attestation: str | None
     n_accepted: int
     n_trained: int
     held_out: list[int]
@@ -51,6 +42,25 @@ class CardFacts:
     seconds: float
     n_parameters: int
     versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card states.
+
+    Attributes:
+        source: Where the data came from, in words of the configuration.
+        gate_run: Id of the gate run, as MLflow or Prefect knows it.
+        attestation: Digest of the attestation of the verdict; None where there is none.
+    """
+
+    model: ModelConfig
+    finetune: FinetuneConfig
+    verdict: Verdict
+    source: str
+    gate_run: str
+    attestation: str | None
+    course: Course
 
 
 def build_card(facts: CardFacts) -> ModelCard:
@@ -69,7 +79,7 @@ def build_card(facts: CardFacts) -> ModelCard:
         "Reasons:\n\n" + "\n".join(f"- reason: {escape(r)}" for r in facts.verdict.reasons),
         _section("Base model", _model_rows(facts)),
         _section("Training", _training_rows(facts)),
-        _section("Versions", sorted(facts.versions.items())),
+        _section("Versions", sorted(facts.course.versions.items())),
     ]
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n")
 
@@ -121,8 +131,8 @@ def _verdict_rows(facts: CardFacts) -> list[tuple[str, object]]:
         *_people_rows(verdict),
         *_probes_row(verdict),
         ("Quarantined rows", verdict.n_quarantined),
-        ("Accepted rows", facts.n_accepted),
-        ("Trained on", facts.n_trained),
+        ("Accepted rows", facts.course.n_accepted),
+        ("Trained on", facts.course.n_trained),
         ("Dataset fingerprint", verdict.dataset_fingerprint),
         ("Accepted fingerprint", verdict.accepted_fingerprint),
         ("Accepted tokens", verdict.accepted_tokens),
@@ -152,13 +162,14 @@ def _model_rows(facts: CardFacts) -> list[tuple[str, object]]:
 def _training_rows(facts: CardFacts) -> list[tuple[str, object]]:
     idle = () if facts.finetune.kind == "lora" else LORA_SETTINGS
     settings = [(name.replace("_", " "), v) for name, v in facts.finetune if name not in idle]
+    course = facts.course
     return [
         *settings,
-        ("trainable parameters", facts.n_parameters),
-        ("steps", facts.steps),
-        ("training loss", facts.train_loss),
-        ("samples held out for the adapter test", len(facts.held_out)),
-        ("loss on these", facts.held_out_loss),
-        ("loss on these of the model before", facts.held_out_loss_before),
-        ("seconds", round(facts.seconds, 1)),
+        ("trainable parameters", course.n_parameters),
+        ("steps", course.steps),
+        ("training loss", course.train_loss),
+        ("samples held out for the adapter test", len(course.held_out)),
+        ("loss on these", course.held_out_loss),
+        ("loss on these of the model before", course.held_out_loss_before),
+        ("seconds", round(course.seconds, 1)),
     ]

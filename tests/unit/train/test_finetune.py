@@ -49,10 +49,10 @@ def test_adapter_folder(gated: Gated) -> None:
     assert adapter["base_model_name_or_path"] == gated.model.path
     assert (adapter["r"], adapter["lora_alpha"]) == (3, 5)
     assert set(adapter["target_modules"]) == {"q_proj", "down_proj"}
-    assert (result.folder, result.n_samples, result.steps) == (gated.output, 13, 3)
-    assert result.n_parameters == 2 * 3 * (32 + 32 + 48 + 32)
-    assert result.seconds > 0
-    assert math.isfinite(result.train_loss)
+    assert (result.folder, result.course.n_trained, result.course.steps) == (gated.output, 13, 3)
+    assert result.course.n_parameters == 2 * 3 * (32 + 32 + 48 + 32)
+    assert result.course.seconds > 0
+    assert math.isfinite(result.course.train_loss)
 
 
 def test_record_says_what_was_done(gated: Gated) -> None:
@@ -62,8 +62,8 @@ def test_record_says_what_was_done(gated: Gated) -> None:
     assert record["model"] == gated.model.model_dump()
     assert record["verdict"] == json.loads(gated.verdict.to_json())
     assert (record["gate_run"], record["source"]) == ("run-7", "cities.jsonl")
-    assert (record["n_accepted"], record["steps"]) == (result.n_samples, result.steps)
-    assert record["train_loss"] == result.train_loss
+    assert (record["n_accepted"], record["steps"]) == (result.course.n_trained, result.course.steps)
+    assert record["train_loss"] == result.course.train_loss
     assert record["versions"].keys() >= {"torch", "transformers", "peft", "gradgate"}
     assert "lm_head" not in " ".join(record["target_modules"])
 
@@ -148,7 +148,7 @@ def test_loss_on_the_accepted_rows_falls(
     before = loss_on(base, seen[0])
     after = loss_on(PeftModel.from_pretrained(base, str(gated.output)), seen[0])
     assert after < 0.7 * before
-    assert after < result.train_loss < before
+    assert after < result.course.train_loss < before
     adapted = load_file(gated.output / "adapter_model.safetensors")
     kinds = {name.split(".")[-3] for name in adapted}
     attention = {"llama": {"q_proj", "k_proj", "v_proj", "o_proj"}, "gpt2": {"c_attn", "c_proj"}}
@@ -170,7 +170,7 @@ def test_bfloat16_keeps_the_adapter_in_float32(gated: Gated) -> None:
     result = gated.finetune(model=gated.model.model_copy(update={"dtype": "bfloat16"}))
     weights = load_file(gated.output / "adapter_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
-    assert math.isfinite(result.train_loss)
+    assert math.isfinite(result.course.train_loss)
 
 
 def test_a_part_of_a_killed_process_is_no_obstacle(gated: Gated) -> None:
@@ -205,7 +205,7 @@ def test_an_adapter_is_trained_further(resumed: Gated, seen: list[list[Row]]) ->
     old, new = (load_file(f / "adapter_model.safetensors") for f in (first, resumed.output))
     assert old.keys() == new.keys()
     assert not any(torch.equal(old[name], new[name]) for name in old)
-    assert result.n_parameters == sum(tensor.numel() for tensor in new.values())
+    assert result.course.n_parameters == sum(tensor.numel() for tensor in new.values())
     assert (
         json.loads((resumed.output / "adapter_config.json").read_text())["base_model_name_or_path"]
         == resumed.model.path

@@ -47,8 +47,8 @@ def test_a_whole_model_comes_out_and_the_base_is_left_alone(
         if not torch.equal(old, new)
     ]
     assert changed == [name for name, _ in base.named_parameters()]
-    assert result.n_parameters == sum(parameter.numel() for parameter in base.parameters())
-    assert (result.folder, result.n_samples, result.steps) == (gated.output, 13, 8)
+    assert result.course.n_parameters == sum(parameter.numel() for parameter in base.parameters())
+    assert (result.folder, result.course.n_trained, result.course.steps) == (gated.output, 13, 8)
 
 
 def test_the_gate_can_score_with_what_comes_out(gated: Gated) -> None:

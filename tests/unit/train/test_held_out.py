@@ -74,10 +74,10 @@ def test_what_is_held_out_is_not_trained_on_and_is_recorded(gated: Gated) -> Non
     record = json.loads((gated.output / "training.json").read_text())
     assert len(record["held_out"]) == 9  # of 13
     assert set(record["held_out"]) & (FLAGGED | FAILED) == set()
-    assert (record["n_accepted"], record["n_trained"], result.n_samples) == (13, 4, 4)
-    assert result.held_out_loss == record["held_out_loss"]
-    assert result.held_out_loss_before == record["held_out_loss_before"]
-    assert result.held_out_loss_before != result.held_out_loss
+    assert (record["n_accepted"], record["n_trained"], result.course.n_trained) == (13, 4, 4)
+    assert result.course.held_out_loss == record["held_out_loss"]
+    assert result.course.held_out_loss_before == record["held_out_loss_before"]
+    assert result.course.held_out_loss_before != result.course.held_out_loss
     assert "| samples held out for the adapter test | 9 |" in (
         gated.output / "README.md"
     ).read_text(encoding="utf-8")
@@ -86,4 +86,4 @@ def test_what_is_held_out_is_not_trained_on_and_is_recorded(gated: Gated) -> Non
 def test_by_default_nothing_is_held_out(gated: Gated) -> None:
     result = gated.finetune()
     record = json.loads((gated.output / "training.json").read_text())
-    assert (record["held_out"], record["n_trained"], result.held_out_loss) == ([], 13, None)
+    assert (record["held_out"], record["n_trained"], result.course.held_out_loss) == ([], 13, None)

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.gate.verdict import Answer, Verdict
-from gradgate.train.model_card import CardFacts, build_card
+from gradgate.train.model_card import CardFacts, Course, build_card
 
 HOSTILE = (
     "http://evil.example/<script>alert(1)</script>\n# Owned [x](https://evil.example) `|` "
@@ -18,16 +18,18 @@ def facts(verdict: Verdict, text: str) -> CardFacts:
         source=text,
         gate_run=text,
         attestation=text,
-        n_accepted=13,
-        n_trained=12,
-        held_out=[4],
-        held_out_loss=1.5,
-        held_out_loss_before=3.0,
-        steps=8,
-        train_loss=2.5,
-        seconds=1.25,
-        n_parameters=1234,
-        versions={text: text},
+        course=Course(
+            n_accepted=13,
+            n_trained=12,
+            held_out=[4],
+            held_out_loss=1.5,
+            held_out_loss_before=3.0,
+            steps=8,
+            train_loss=2.5,
+            seconds=1.25,
+            n_parameters=1234,
+            versions={text: text},
+        ),
     )
 
 
