@@ -1,5 +1,6 @@
 """The drill: poison a dataset, and see what fine-tuning without and with the gate makes of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from tasks.drill import (
     open_drill,
     publish_drill,
     rehearse,
-    same_rows,
     train_clean,
     train_poisoned,
 )
@@ -69,7 +69,7 @@ def run_drill(run: DrillRun, config: DrillConfig) -> DrillResult:
         train_poisoned(run, config, data, GATED, gate_folder, flags),
     ]
     if rehearsed is not None and np.array_equal(rehearsed, flags):
-        arms.append(same_rows(arms[1], REHEARSED))
+        arms.append(replace(arms[1], name=REHEARSED))  # it was trained on the same rows
     elif rehearsed is not None:
         arms.append(train_poisoned(run, config, data, REHEARSED, gate_folder, rehearsed))
     if config.drill.reference:

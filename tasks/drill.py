@@ -1,7 +1,7 @@
 """The steps of a drill: its data, the flags that the gate gave, its models, and its report."""
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -151,11 +151,6 @@ def train_poisoned(
 ) -> Arm:
     """Fine-tune on the rows that the gate read and did not keep out; all where nothing is out."""
     return _arm(run, config, data, name, gate, RunFolder(gate).samples, ~flags)
-
-
-def same_rows(arm: Arm, name: str) -> Arm:
-    """The model that was trained on the same rows, under another name."""
-    return replace(arm, name=name)
 
 
 @task(**OPTIONS)
