@@ -94,7 +94,8 @@ def fetch(
 def check_raw_data(prepared: Prepared, config: GateConfig, run: RunFolder) -> list[str]:
     """Why the dataset is not fit to be scored; nothing when it is."""
     data, failures = config.data, []
-    if prepared.n_rejected > data.max_rejected_fraction * prepared.n_rows:
+    # Divided as the flow's check divides: 0.29 * 100 is less than 29.
+    if prepared.n_rejected and prepared.n_rejected / prepared.n_rows > data.max_rejected_fraction:
         failures.append(
             f"{prepared.n_rejected} of {prepared.n_rows} rows are rejected, more than "
             f"data.max_rejected_fraction {data.max_rejected_fraction:.2%}"

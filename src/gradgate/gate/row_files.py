@@ -60,6 +60,9 @@ class Line:
     is_json: bool = True
 
 
+# What reading a file raises that is none of the gate's.
+_BROKEN = (OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException)
+
 Row: TypeAlias = Any  # a `Line`; or of a table, a `pyarrow.Table` of one row
 
 
@@ -138,7 +141,7 @@ class RowKind:
         try:
             read = _read_lines if self.schema is None else _read_tables
             yield from read(path, self.schema, kept_out)
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        except _BROKEN as error:
             raise DataError(f"{path} is no file of the gate's rows: {error}") from error
 
 
@@ -229,6 +232,8 @@ def _read_lines(path: Path, _: Any, kept_out: bool) -> Iterator[tuple[Row, Own |
             if not text.startswith(_HEAD):
                 raise ValueError(f"a line without {OWN_COLUMN}")
             said, end = decoder.raw_decode(text, len(_HEAD))
+            if not isinstance(said, dict):
+                raise ValueError(f"{OWN_COLUMN} is no object")
             raw = said.pop("raw", None)
             rest = text[end:]
             row = Line("{" + rest.removeprefix(", ")) if raw is None else Line(raw, is_json=False)

@@ -72,7 +72,7 @@ def last_run(series: Series, state: Path) -> str | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{pointer} does not name a run: {error}") from error
-    if not isinstance(name, str) or Path(name).name != name:
+    if not isinstance(name, str) or name in ("", "..") or Path(name).name != name:
         raise DataError(f"{pointer} does not name a run: {name!r}")
     return name
 

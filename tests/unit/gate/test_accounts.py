@@ -20,6 +20,7 @@ from gradgate.errors import DataError
 from gradgate.gate.accounts import ACCOUNTS, accepted_rows, read_accounts, settle
 from gradgate.gate.config import GateConfig
 from gradgate.gate.pipeline import run_gate
+from gradgate.gate.row_files import RowKind
 from gradgate.gate.verdict import Accounts, Verdict
 from gradgate.models.loading import load_tokenizer
 from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
@@ -229,3 +230,11 @@ def test_a_row_that_is_lost_or_there_twice_is_an_error(tmp_path: Path, table: st
     shutil.rmtree(run.source_rows)
     with pytest.raises(DataError, match="row 0 of the source is not accounted for"):
         settle(run, prepared, VERDICT)
+
+
+@pytest.mark.parametrize("own", ["[1]", "5", '{"row": 1}', "[" * 100_000])
+def test_what_the_gate_did_not_write_is_no_row_of_it(tmp_path: Path, own: str) -> None:
+    path = tmp_path / "quarantine.jsonl"
+    path.write_text(f'{{"gradgate": {own}\n')
+    with pytest.raises(DataError, match="is no file of the gate's rows"):
+        list(RowKind().read(path, kept_out=True))

@@ -326,7 +326,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     assert "verdict.json is not a verdict" in problem()
     earlier.rename(tmp_path / "moved")
     assert problem() == f"one: there is no folder {earlier}"
-    for content in ("", "[]", "{}", '{"run": 5}', '{"run": "../one"}'):
+    for content in ("", "[]", "{}", '{"run": 5}', '{"run": "../one"}', '{"run": ""}'):
         series.pointer(tmp_path).write_text(content)
         assert "does not name a run" in problem()
 

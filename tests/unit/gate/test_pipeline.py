@@ -164,6 +164,9 @@ def test_raw_data_within_the_limits_are_fit(tmp_path: Path) -> None:
     fit = replace(prepared, n_rows=100, n_rejected=1)
     assert check_raw_data(fit, config(), run) == []  # 1 % is within 1 %
     assert check_raw_data(replace(fit, n_rows=99), config(), run) != []
+    settings = config(data={"source": "rows.jsonl", "max_rejected_fraction": 0.29})
+    assert check_raw_data(replace(fit, n_rejected=29), settings, run) == []
+    assert check_raw_data(replace(fit, n_rejected=30), settings, run) != []
 
 
 # What a method is given
