@@ -14,14 +14,13 @@ from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import gradgate
-from gradgate.attest.envelope import read_envelope
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
-from gradgate.errors import GradgateError
 from gradgate.gate.accounts import accepted_file
 from gradgate.gate.config import GateConfig
 from gradgate.gate.verdict import Answer, Verdict
 from tasks.run import GateRun
+from tasks.signing import attestation_of
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent
@@ -180,7 +179,7 @@ def _facts(folder: RunFolder, verdict: Verdict) -> dict[str, Any]:
         "answers": [_answer(answer) for answer in verdict.answers],
         "datasetFingerprint": verdict.dataset_fingerprint,
         "acceptedFingerprint": verdict.accepted_fingerprint,
-        "attestation": _attestation(folder),
+        "attestation": attestation_of(folder),
     }
 
 
@@ -193,12 +192,3 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "inDoubt": answer.n_in_doubt,
         "limit": answer.limit,
     }
-
-
-def _attestation(folder: RunFolder) -> dict[str, Any] | None:
-    """Digest of the attestation, and the key that it says has signed it; None without one."""
-    try:
-        sealed = read_envelope(folder.attestation)
-    except GradgateError:
-        return None
-    return {"sha256": sealed.digest, "key": sealed.statement["predicate"]["key"]}

@@ -1,12 +1,14 @@
-"""Who signs a flow's attestations: a file, the environment, or a Secret block of Prefect."""
+"""Who signs the attestations of flows: a file, the environment, or a Secret block of Prefect."""
 
 from typing import Any, cast
 
 from prefect.blocks.system import Secret
 from securesystemslib.signer import CryptoSigner
 
+from gradgate.attest.envelope import read_envelope
+from gradgate.common.run_folder import RunFolder
 from gradgate.config import AttestationConfig
-from gradgate.errors import ConfigError
+from gradgate.errors import ConfigError, GradgateError
 from gradgate.signing.keys import PREFECT, signer_from
 from gradgate.signing.keys import signer_of as signer_of_core
 
@@ -28,3 +30,12 @@ def signer_of(config: AttestationConfig) -> CryptoSigner | None:
             "page (Blocks, Secret) with the PEM of the private key"
         ) from error
     return signer_from(str(pem), f"attestation.key {config.key}")
+
+
+def attestation_of(folder: RunFolder) -> dict[str, Any] | None:
+    """Digest of the attestation, and the key that it says has signed it; None without one."""
+    try:
+        sealed = read_envelope(folder.attestation)
+    except GradgateError:
+        return None
+    return {"sha256": sealed.digest, "key": sealed.statement["predicate"]["key"]}

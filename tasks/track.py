@@ -34,7 +34,7 @@ from tasks.links import artifact_fragment
 from tasks.report import report
 from tasks.retries import OPTIONS
 from tasks.run import GateRun, make_run_folder, run_folder, tracked_id
-from tasks.signing import signer_of
+from tasks.signing import attestation_of, signer_of
 
 logger = logging.getLogger("gradgate.tasks")
 
@@ -54,6 +54,7 @@ def open_run(config: GateConfig, flow_run_id: str, attempt: int, name: str) -> G
     part = run.folder.part
     make_run_folder(part, tracked, config, "the run's folder")
     try:
+        tracking.set_tags(tracked, {"gradgate.run": run.folder.path.name})
         tracking.log_files(tracked, part.config)  # a store of artifacts that refuses, does so now
     except GradgateError:
         shutil.rmtree(part.path, ignore_errors=True)  # a retry makes it anew
@@ -124,7 +125,7 @@ def publish(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
             tracking.log_files(run.tracked, path, path.name if path.is_dir() else None)
     name = f"{verdict.decision}: {Path(source).name}"
     tags = {"mlflow.note.content": _note(run, verdict, about), "mlflow.runName": name}
-    tags |= _compared_with(run, verdict)
+    tags |= _attested(part) | _compared_with(run, verdict)
     if config.tracking.gate is not None:
         tags["gradgate.gate"] = config.tracking.gate
     tracking.set_tags(run.tracked, tags)
@@ -144,6 +145,17 @@ def _attest(run: GateRun, config: GateConfig, verdict: Verdict) -> None:
         if verdict.decision != "error":
             raise
         logger.exception("the error is recorded without an attestation")
+
+
+def _attested(part: RunFolder) -> dict[str, str]:
+    """What the attestation is revoked by, and the key that signed it."""
+    found = attestation_of(part)
+    if found is None:
+        return {}
+    return {
+        "gradgate.attestation": found["sha256"],
+        "gradgate.signed_by": found["key"] or "nobody",
+    }
 
 
 def _about(run: GateRun, config: GateConfig, verdict: Verdict) -> About:

@@ -3,6 +3,7 @@
 MLflow's active run is thread-local, and a task submitted by Prefect would open a stray one.
 """
 
+import getpass
 import json
 import math
 import subprocess
@@ -31,6 +32,8 @@ Kind = Literal["gate", "finetune", "drill", "compare"]
 _MAX_PARAM = 6_000
 _MAX_TAG = 8_000
 _CUT = " ... [cut]"
+# What a run executes, as git names it: modules anywhere, pages and lists of the package, suites.
+_CODE = (":(top)*.py", ":(top)src", ":(top)expectations")
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,7 @@ def _start_tags(config: GateConfig, kind: Kind, parent: TrackedRun | None) -> di
         "gradgate.model": redacted(config.model.path),
         "gradgate.model_revision": config.model.revision or "",
         "mlflow.parentRunId": parent.run_id if parent else "",
+        "mlflow.user": _account(),
         "gradgate.host": this.host,
         "gradgate.pid": str(this.pid),
         "gradgate.process_started": str(this.started),
@@ -233,11 +237,22 @@ def _start_tags(config: GateConfig, kind: Kind, parent: TrackedRun | None) -> di
     return {key: _cut(value, _MAX_TAG) for key, value in tags.items() if value}
 
 
+def _account() -> str:
+    """The account that this process runs under, which MLflow shows as `Created by`."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, in a container
+        return ""
+
+
 def _git_sha() -> str:
-    """Commit of the repository that holds this file, `-dirty` when it was changed."""
+    """Commit of the repository that holds this file, `-dirty` when code of it was changed.
+
+    Settings such as prefect.yaml are not code: a run has its own in its parameters.
+    """
     try:
         _git("ls-files", "--error-unmatch", Path(__file__).name)  # not some repository around it
-        changed = _git("status", "--porcelain", "--untracked-files=no")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", *_CODE)
         return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -59,6 +59,9 @@ def test_a_key_in_a_secret_block(state: Path, tmp_path: Path) -> None:
         "mlflow": gate_run.info.run_id,
         "prefect": str(ended.state_details.flow_run_id),
     }
+    tags = gate_run.data.tags
+    assert tags["gradgate.run"] == folder.name
+    assert (tags["gradgate.attestation"], tags["gradgate.signed_by"]) == (found.digest, found.key)
     assert f"| Attestation | {found.digest} |" in (folder / "adapter" / "README.md").read_text()
     client = MlflowClient(f"sqlite:///{state}/mlflow.db")
     names = {artifact.path for artifact in client.list_artifacts(gate_run.info.run_id)}
@@ -91,6 +94,8 @@ def test_an_error_is_attested_too(
     ended = gate(config(tmp_path / "nothing.jsonl"), return_state=True)
     assert ended.name == "Failed"
     sealed = read_envelope(folder_of(state, ended) / "attestation.json")
+    (run,) = mlflow_runs(state)
+    assert run.data.tags["gradgate.attestation"] == sealed.digest
     (subject,) = sealed.statement["subject"]
     assert subject["name"] == "configuration"
     assert sealed.statement["predicate"]["decision"] == "error"

@@ -1,5 +1,6 @@
 """What a run in MLflow says of the configuration, the data and the verdict."""
 
+import getpass
 import json
 import os
 import pickle
@@ -46,12 +47,16 @@ def test_tags(state: Path) -> None:
     assert tags["gradgate.model"] == "org/model"
     assert tags["gradgate.model_revision"] == "abc"
     assert tags["gradgate.git_sha"]
+    assert tags["mlflow.user"] == getpass.getuser()
     assert "mlflow.parentRunId" not in tags
 
 
 def test_git_sha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = tmp_path / "tracking.py"
-    module.write_text("1")
+    settings, page = tmp_path / "prefect.yaml", tmp_path / "src" / "page.html"
+    page.parent.mkdir()
+    for path in (module, settings, page):
+        path.write_text("1")
     monkeypatch.setattr(tracking, "__file__", str(module))
     assert tracking._git_sha() == "unknown"
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path)]
@@ -61,8 +66,20 @@ def test_git_sha(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([*git, "commit", "-qm", "x"], check=True)
     clean = tracking._git_sha()
     assert len(clean) == 40
+    settings.write_text("2")
+    assert tracking._git_sha() == clean  # the guide has everybody write into prefect.yaml
     module.write_text("2")
     assert tracking._git_sha() == f"{clean}-dirty"
+    subprocess.run([*git, "checkout", "-q", "."], check=True)
+    page.write_text("2")
+    assert tracking._git_sha() == f"{clean}-dirty"
+
+
+def test_an_account_without_a_name(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_242_424)  # a container's, which no file names
+    assert "mlflow.user" not in read(start_run(config(), "gate", "nobody")).data.tags
 
 
 def test_nested_run_is_linked(state: Path) -> None:
