@@ -3,8 +3,10 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from gradgate.common.run_folder import RunFolder
 from gradgate.config import ApprovalsConfig
 from gradgate.gate.verdict import Verdict
 from gradgate.report.in_doubt import Pile
@@ -29,6 +31,18 @@ class Deciding:
     target: str
     suffix: str = ".jsonl"
     approvals: ApprovalsConfig = field(default_factory=ApprovalsConfig)
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether the run's tables are left, and not its rows alone."""
+        return self.by == "approve"
+
+    def file_of(self, table: str) -> str:
+        """What has the rows of a table: the table, or the file of the rows of their state."""
+        if self.has_tables:
+            return table
+        state = "rejected" if table == RunFolder(Path()).rejected.name else "quarantine"
+        return f"{Path(self.target).name}/{state}{self.suffix}"
 
 
 @dataclass(frozen=True)

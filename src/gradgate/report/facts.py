@@ -5,6 +5,7 @@ from pathlib import Path
 from gradgate.common.run_folder import RunFolder
 from gradgate.gate.verdict import Accounts, Answer, Approval, Changes, Decision, Verdict
 from gradgate.report import wording
+from gradgate.report.deciding import Deciding
 
 _QUARANTINED = RunFolder(Path()).quarantined.name
 HEADLINE: dict[Decision, str] = {
@@ -15,7 +16,7 @@ HEADLINE: dict[Decision, str] = {
 }
 
 
-def facts(verdict: Verdict, source: str) -> list[tuple[str, str]]:
+def facts(verdict: Verdict, source: str, deciding: Deciding) -> list[tuple[str, str]]:
     """Name and value of each figure; the values may come from outside."""
     return [
         ("Dataset", source),
@@ -24,7 +25,7 @@ def facts(verdict: Verdict, source: str) -> list[tuple[str, str]]:
         ("Scored", f"{verdict.n_scored:,}"),
         *(fact for answer in verdict.answers for fact in _of_answer(answer)),
         *_of_people(verdict),
-        *_of_rows(verdict),
+        *_of_rows(verdict, deciding),
         ("Dataset fingerprint", verdict.dataset_fingerprint or "none"),
         *_of_reference(verdict),
         *_of_probes(verdict),
@@ -53,15 +54,18 @@ def decision_text(found: Approval) -> str:
     return f"{which}{new}; {found.at}: {found.reason}"
 
 
-def _of_rows(verdict: Verdict) -> list[tuple[str, str]]:
-    """How many rows are kept out and how many are left."""
+def _of_rows(verdict: Verdict, deciding: Deciding) -> list[tuple[str, str]]:
+    """How many rows are left, and where all others went.
+
+    `n_quarantined` leaves out the flagged rows, and all others of a dataset that does not pass: it
+    is shown only where nothing says how many are in quarantine.
+    """
     out, accepted = verdict.n_quarantined, verdict.n_accepted
-    listed = f" (listed in {_QUARANTINED})" if out else ""
-    return [
-        ("Quarantined", "not counted" if out is None else f"{out:,}{listed}"),
-        ("Accepted", "none" if accepted is None else f"{accepted:,}"),
-        *([] if verdict.accounts is None else [("Accounts", sums(verdict.accounts))]),
-    ]
+    listed = f" (listed in {deciding.file_of(_QUARANTINED)})" if out else ""
+    left = ("Accepted", "none" if accepted is None else f"{accepted:,}")
+    if verdict.accounts is not None:
+        return [left, ("Accounts", sums(verdict.accounts) + listed)]
+    return [("Quarantined", "not counted" if out is None else f"{out:,}{listed}"), left]
 
 
 def sums(found: Accounts) -> str:
@@ -144,9 +148,9 @@ def describe_changes(changes: Changes, tau: float | None, last: Decision | None 
         return "first run of this dataset with this model"
     new, flags = f"{changes.n_new:,} new", "flags not compared, for one of the runs has none"
     if changes.n_flagged_since is not None:
-        new += f", {changes.n_new_flagged:,} of them flagged"
+        new += f", {changes.n_new_flagged:,} of them flagged or in doubt"
         flags = (
-            f"of the others {changes.n_flagged_since:,} newly flagged, "
+            f"of the others {changes.n_flagged_since:,} newly so, "
             f"{changes.n_cleared_since:,} cleared"
         )
     causes = [f"other {name}" for name in changes.changed_settings]

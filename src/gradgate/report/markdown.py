@@ -12,7 +12,7 @@ _SHORT, _SHORT_LINE = 3, 200  # reasons of a short description, and characters o
 
 def verdict_markdown(verdict: Verdict, source: str, about: About) -> str:
     """The verdict as a Markdown page; text from data and configuration is escaped."""
-    rows = facts(verdict, source)
+    rows = facts(verdict, source, about.deciding)
     table = "\n".join(f"| {escape(name)} | {escape(value)} |" for name, value in rows)
     opened = "\n".join(f"- {name}: {escape(value)}" for name, value in opening(verdict, about))
     parts = [

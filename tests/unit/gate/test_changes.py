@@ -159,7 +159,8 @@ def test_new_rows_that_are_all_flagged_are_said_to_be(tmp_path: Path) -> None:
     changes = compare(before, 0.5, now, 0.5)
     assert (changes.n_new, changes.n_new_flagged, changes.n_flagged_since) == (60, 60, 0)
     assert describe_changes(changes, 0.5) == (
-        "since run a: 60 new, 60 of them flagged; 0 gone; of the others 0 newly flagged, 0 cleared"
+        "since run a: 60 new, 60 of them flagged or in doubt; 0 gone; "
+        "of the others 0 newly so, 0 cleared"
     )
     found = lines_of(now)
     assert [found[sample(f"new {i}")]["row"] for i in range(60)] == list(range(40, 100))
@@ -244,8 +245,8 @@ def test_what_scored_differently_is_named(tmp_path: Path) -> None:
     changes = compare(before, 0.5, now, 0.5)
     assert changes.changed_settings == ["model", "adapter", "method", "k"]
     assert describe_changes(changes, 0.5) == (
-        "since run a: 0 new, 0 of them flagged; 0 gone; of the others 0 newly flagged, 0 cleared "
-        "(other model, other adapter, other method, other k)"
+        "since run a: 0 new, 0 of them flagged or in doubt; 0 gone; of the others 0 newly so, "
+        "0 cleared (other model, other adapter, other method, other k)"
     )
 
 
@@ -349,8 +350,8 @@ def test_the_verdict_page_says_what_changed() -> None:
     changes = Changes("run_1", None, 1200, 60, 3, 1, 0, tau_before=0.5)
     page = verdict_markdown(by_gradsentry(0.6, changes), "data", about())
     assert (
-        "- Changes: since run run\\_1: 1,200 new, 60 of them flagged; 3 gone; of the others 1 "
-        "newly flagged, 0 cleared \\(threshold 0.5000 then and 0.6000 now\\)\n" in page
+        "- Changes: since run run\\_1: 1,200 new, 60 of them flagged or in doubt; 3 gone; "
+        "of the others 1 newly so, 0 cleared \\(threshold 0.5000 then and 0.6000 now\\)\n" in page
     )
     first = verdict_markdown(Verdict("pass", ["fine"], changes=Changes()), "data", about())
     assert "- Changes: first run of this dataset with this model\n" in first

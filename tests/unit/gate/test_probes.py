@@ -22,6 +22,7 @@ from gradgate.gate.verdict import ProbingSet, Verdict, load_verdict
 from gradgate.gradients.score import SAFETY
 from gradgate.methods import registry
 from gradgate.methods.contract import Detection, Method, Question, Scores
+from gradgate.report.deciding import Deciding
 from gradgate.report.facts import facts
 from gradgate.safety.probes import ProbeSet
 from helpers import MODEL, diverse_rows, write_jsonl
@@ -103,12 +104,12 @@ def test_the_samples_are_held_against_the_probes_and_the_verdict_says_which(
     assert np.argmax(flags["fihs_all"]) == np.flatnonzero(flags["harmful_flagged"])[0]
     RunFolder(with_it).verdict.write_text(verdict.to_json())
     assert load_verdict(RunFolder(with_it).verdict) == verdict
-    assert ("Probing set", probes) in facts(verdict, "x")
+    assert ("Probing set", probes) in facts(verdict, "x", Deciding("approve", "run"))
 
     alone = judged(without, ["recurrence"])
     assert alone.probes is None
     assert pq.read_table(RunFolder(without).scores)["fihs_all"].null_count == N
-    assert "Probing set" not in dict(facts(alone, "x"))
+    assert "Probing set" not in dict(facts(alone, "x", Deciding("approve", "run")))
     assert alone.answers[0].n_flagged == verdict.answers[0].n_flagged
     changed = compare(without, None, with_it, None).changed_settings
     assert changed == ["method", "probing set"]

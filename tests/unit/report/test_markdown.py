@@ -8,6 +8,7 @@ from report_helpers import about
 
 from gradgate.gate.verdict import (
     EXIT_CODES,
+    Accounts,
     Answer,
     Changes,
     Decision,
@@ -90,6 +91,15 @@ def test_the_page_says_everything() -> None:
     assert (found["Accepted"], found["Expected"]) == ("none", "Yours, \\`Ada\\` \\(12 rows\\)")
     passed = verdict_markdown(replace(VERDICT, n_quarantined=0, n_accepted=97), "train", about())
     assert (cells(passed)["Quarantined"], cells(passed)["Accepted"]) == ("0", "97")
+
+
+def test_no_two_lines_count_the_quarantine() -> None:
+    """A dataset that fails has all its rows there, and none of them is in doubt."""
+    accounts = Accounts(100, 0, 3, 0, 0, 97, 0, 0)
+    failed = replace(VERDICT, decision="fail", n_quarantined=0, accounts=accounts)
+    found = cells(verdict_markdown(failed, "train", about()))
+    assert found["Accounts"].startswith("0 accepted + 100 in quarantine \\(3 flagged, 97 not")
+    assert "Quarantined" not in found
 
 
 def test_what_the_gate_would_have_caught_stands_in_a_table_of_its_own() -> None:

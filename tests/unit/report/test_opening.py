@@ -11,7 +11,7 @@ import pytest
 from report_helpers import Page, about, answer, check_is_inert, content, pile, verdict
 
 from gradgate.config import ApprovalsConfig, PolicyConfig
-from gradgate.gate.verdict import Changes, Decision, Verdict
+from gradgate.gate.verdict import Accounts, Changes, Decision, Verdict
 from gradgate.report.about import asked, choices_of_all, opening, policy_text
 from gradgate.report.deciding import Deciding
 from gradgate.report.markdown import short_markdown, verdict_markdown
@@ -38,8 +38,8 @@ def test_it_opens_with_date_run_policy_and_changes() -> None:
         ),
         (
             "Changes",
-            "since run a-run (pass): 3 new, 1 of them flagged; 2 gone; of the others 1 newly "
-            "flagged, 0 cleared",
+            "since run a-run (pass): 3 new, 1 of them flagged or in doubt; 2 gone; "
+            "of the others 1 newly so, 0 cleared",
         ),
     ]
     same = replace(REVIEW, changes=Changes("a-run", None, 0, 0, 0, 0, 0))
@@ -197,3 +197,23 @@ def test_rows_that_are_rejected_are_shown_with_their_reason() -> None:
     check_is_inert(page)
     for said in ("Row 4", "empty prompt", "and 6 more rejected rows, in rejected.parquet"):
         assert said in Page(page).text(), said
+
+
+def test_where_there_is_no_run_its_tables_are_not_named() -> None:
+    """`gradgate detect` leaves the rows by their states, and no quarantined.parquet."""
+    shown = about(
+        deciding=Deciding("restore", "/x/flags.rows"),
+        in_doubt=[pile(), pile(None, "copy", question=None, n=3)],
+    )
+    rejected = [(4, "empty prompt", "{}")]
+    verdict = replace(REVIEW, n_rejected=7, accounts=Accounts(107, 0, 0, 12, 0, 88, 7, 0))
+    text = Page(render(content(verdict=verdict, about=shown, rejected=rejected))).text()
+    for said in (
+        "and 8 more rows, in flags.rows/quarantine.jsonl (groups: poisoned:2)",
+        "and 2 more rows, in flags.rows/quarantine.jsonl (why: copy)",
+        "more flagged samples, in flags.rows/quarantine.jsonl",
+        "and 6 more rejected rows, in flags.rows/rejected.jsonl",
+        "107 rows (listed in flags.rows/quarantine.jsonl)",
+    ):
+        assert said in text, said
+    assert not re.search("(quarantined|flagged|rejected).parquet", text)

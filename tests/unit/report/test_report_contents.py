@@ -37,7 +37,7 @@ def test_the_page_says_everything() -> None:
     text = Page(page).text()
     for said in [
         "fail", "This dataset must not be used for fine-tuning", "100 of 1000 rows flagged",
-        "This run is blind to:", "since run a-run: 3 new, 1 of them flagged; 2 gone",
+        "This run is blind to:", "since run a-run: 3 new, 1 of them flagged or in doubt; 2 gone",
         "not flagged: 900 rows", "flagged: 100 rows", "threshold 0.750",
         "103 rows; 99 prompts", "What recurs in the targets", "23.4 nats beyond",
         "Prompts with any of:", "␣cf", "form: no question mark", "␣url>↵now</s>",

@@ -18,6 +18,7 @@ from gradgate.gate.verdict import ProbingSet, Verdict
 from gradgate.methods.contract import Scores
 from gradgate.methods.gradshield.judged import Judged, judge
 from gradgate.methods.gradshield.method import MIN_REFERENCE
+from gradgate.report.deciding import Deciding
 from gradgate.report.facts import facts
 from gradgate.safety.source import BUILT_IN
 from helpers import MODEL
@@ -62,7 +63,7 @@ def test_answers_to_refused_prompts_are_harmful_and_refusals_are_not(
     assert isinstance(canaries, float)
     assert canaries >= 0.5
     assert verdict.probes == ProbingSet(BUILT_IN, PROBES.fingerprint)
-    assert ("Probing set", BUILT_IN) in facts(verdict, "x")
+    assert ("Probing set", BUILT_IN) in facts(verdict, "x", Deciding("approve", "run"))
     assert "refuses the prompt" in table["harmful_reasons"][int(np.argmax(flagged))][0]
 
 
