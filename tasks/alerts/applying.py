@@ -4,14 +4,16 @@ Automations that others made are neither read nor touched.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
-from gradgate.errors import ConfigError
+from gradgate.errors import ConfigError, TransientError
 from tasks.alerts.automations import OWNER, automations_of
 from tasks.alerts.channels import block_of, id_of, remove_unused, secrets_of
 from tasks.alerts.config import AlertsConfig
@@ -59,14 +61,28 @@ def send_test(config: AlertsConfig) -> Iterator[str]:
     Raises:
         ConfigError: As for `apply`.
         NotificationError: A receiver refused.
+        TransientError: A receiver did not answer, or not as it should.
     """
     secrets = secrets_of(config.channels)
     with _client() as client:
         for name, channel in config.channels.items():
             block: Any = block_of(client, name, channel, secrets)  # its types say that it is async
-            with block.raise_on_failure():
+            with _told(name), block.raise_on_failure():
                 block.notify("This is how alerts of gradgate arrive.", "gradgate: a test")
             yield name
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Say of which channel a fault is; its address stays out, for it may be a secret."""
+    try:
+        yield
+    except httpx.HTTPStatusError as error:
+        why = f"answers {error.response.status_code}"
+        raise TransientError(f"channels.{name}: the receiver {why}") from error
+    except (httpx.HTTPError, OSError) as error:
+        why = f"does not answer from here ({type(error).__name__}: {error})"
+        raise TransientError(f"channels.{name}: the receiver {why}") from error
 
 
 def read(client: SyncPrefectClient) -> list[Automation]:

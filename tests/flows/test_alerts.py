@@ -235,6 +235,29 @@ def test_every_channel_can_be_tried(
     assert "error: " in capsys.readouterr().err
 
 
+def test_a_receiver_that_does_not_answer_is_named(
+    file: Path,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is not Prefect's server, and its address may be a secret."""
+    write(file, channels=HOOK, **QUIET)
+    receiver.status = 503
+    assert run(app, ["automations", "test", str(file)]) == 2
+    refused = capsys.readouterr().err
+    monkeypatch.setenv("ALERTS_URL", "http://127.0.0.1:1/secret")
+    assert run(app, ["automations", "test", str(file)]) == 2
+    silent = capsys.readouterr().err
+    assert silent.startswith(
+        "error: channels.hook: the receiver does not answer from here (Connect"
+    )
+    for said in (refused, silent):
+        assert "channels.hook" in said
+        assert "secret" not in said
+        assert "PREFECT_API_URL" not in said
+
+
 def test_what_is_missing_is_named(
     file: Path, receiver: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -173,7 +173,7 @@ def _read_line(line: bytes, before: Head, keys: Keys) -> tuple[Entry, str]:
     if found.signatures and not keys:
         raise ConfigError(
             f"entry {number} of the log is signed, and there is no key to check that by; name the "
-            "gate's key"
+            "gate's public key (--key), or to a gate its own (GRADGATE_SIGNING_KEY)"
         )
     if keys and found.signed_by(dict(keys)) is None:
         raise BrokenLogError(

@@ -121,6 +121,7 @@ def configured(
     own = dict(defaults or {})
     short = ALIASES | dict(aliases or {})
     fields = {".".join(path): info for path, info, _ in _fields(model)}
+    typed = short | {positional: f"{short.get(positional, positional)}, or the first argument,"}
 
     def decorate(command: Command) -> Command:
         signature = _signature(command, model, positional, own, short)
@@ -133,7 +134,7 @@ def configured(
             texts = {path: text for path, text in given.items() if text is not None}
             options = {path: _value(path, text, fields[path]) for path, text in texts.items()}
             content = instead(values) if file is None else None
-            return command(settings(model, file, options, own, beside, content), **values)
+            return command(settings(model, file, options, own, beside, content, typed), **values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
         run.__signature__ = signature  # type: ignore[attr-defined]
@@ -156,10 +157,11 @@ def settings(
     defaults: Mapping[str, object],
     beside: type[Section] | None = None,
     content: Mapping[str, Any] | None = None,
+    typed: Mapping[str, str] | None = None,
 ) -> Section:
     """Put file and options together; sections that only `beside` has are left out of the file.
 
-    Without a file, `content` stands for what it says.
+    Without a file, `content` stands for what it says. `typed` says how a missing field is said.
 
     Raises:
         ConfigError: The file cannot be read, or a field is missing, unknown or out of bounds.
@@ -175,7 +177,7 @@ def settings(
         content = _put(content, path, value)
     for path, value in defaults.items():
         content = _put(content, path, value, over=False)
-    return check_config(content, model, None if file is None else str(file), options)
+    return check_config(content, model, None if file is None else str(file), options, typed)
 
 
 def _put(

@@ -30,6 +30,7 @@ def run(app: App, arguments: Sequence[str] | None = None) -> int:
     except (GradgateError, ValidationError, OSError) as error:
         say(f"error: {error}")
     except KeyboardInterrupt:
+        say("stopped, without a result")
         return INTERRUPTED
     except SystemExit as error:
         if error.code == 1:  # rich ends so when nobody reads the help any more

@@ -1,5 +1,6 @@
 """A configuration is read from YAML and checked; what is wrong with it is said in words."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -16,6 +17,7 @@ _QUOTED = 80  # characters of a value in a message
 
 SectionT = TypeVar("SectionT", bound="Section")
 
+_NO_SECTION = ("model_type", "model_attributes_type")  # pydantic's words name Python classes
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -53,8 +55,10 @@ def read_config(path: Path) -> Mapping[str, Any]:
     """
     try:
         content = parse_yaml(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        why = " ".join(str(error).split())
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        why = re.sub('in "<unicode string>",', "at", " ".join(str(error).split()))
         raise ConfigError(f"cannot read the configuration {path}: {why}") from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path} holds no sections but {type(content).__name__}")
@@ -62,7 +66,11 @@ def read_config(path: Path) -> Mapping[str, Any]:
 
 
 def check_config(
-    content: object, model: type[SectionT], origin: str | None, options: Collection[str] = ()
+    content: object,
+    model: type[SectionT],
+    origin: str | None,
+    options: Collection[str] = (),
+    typed: Mapping[str, str] | None = None,
 ) -> SectionT:
     """Check a configuration.
 
@@ -71,6 +79,7 @@ def check_config(
         model: What it must be.
         origin: Where it comes from, for the message; None where all of it was typed.
         options: Dotted names of the fields that were given on the command line instead.
+        typed: How fields are said on the command line, by dotted name, for those that are missing.
 
     Raises:
         ConfigError: A field is missing, unknown or out of bounds; the message is one line.
@@ -79,7 +88,8 @@ def check_config(
         return model.model_validate(content)
     except ValidationError as error:
         where = "" if origin is None else f"{origin}: "
-        faults = [_fault(fault, model, origin is None, options) for fault in error.errors()]
+        said = (typed or {}) if origin is None else {}
+        faults = [_fault(fault, model, origin is None, options, said) for fault in error.errors()]
         raise ConfigError(where + "; ".join(faults)) from error
 
 
@@ -92,7 +102,11 @@ def section_in(annotation: Any) -> type[Section] | None:
 
 
 def _fault(
-    error: ErrorDetails, model: type[Section], is_typed: bool, options: Collection[str]
+    error: ErrorDetails,
+    model: type[Section],
+    is_typed: bool,
+    options: Collection[str],
+    typed: Mapping[str, str],
 ) -> str:
     """What is wrong with a field, in a line."""
     loc, given = [str(part) for part in error["loc"]], error["input"]
@@ -102,10 +116,16 @@ def _fault(
     if error["type"] == "missing":
         inner = section_in(section.model_fields[loc[-1]].annotation)
         needed = inner.model_fields.items() if inner else []
-        names = [f"{shown}.{field}" for field, info in needed if info.is_required()]
-        return f"{' and '.join(names) or shown} {'are' if len(names) > 1 else 'is'} missing"
+        paths = [f"{name}.{field}" for field, info in needed if info.is_required()] or [name]
+        names = [typed.get(path, f"--{path}" if is_typed else path) for path in paths]
+        return f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} missing"
     if error["type"] == "extra_forbidden":
         return f"{shown} is unknown; the known ones there are {', '.join(section.model_fields)}"
+    inner = _section_at(model, loc) if error["type"] in _NO_SECTION else None
+    if loc and inner is not None:
+        first = next((n for n, i in inner.model_fields.items() if i.is_required()), None)
+        such = f"{name}.{first or next(iter(inner.model_fields))}"
+        return f"{shown} is a section, and not {_quoted(given)}; its settings stand in it: {such}"
     message = " ".join(error["msg"].removeprefix("Value error, ").split())
     if not loc and error["type"] == "value_error":  # of several sections, which it names itself
         return message

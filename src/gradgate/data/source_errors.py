@@ -99,7 +99,10 @@ def hub_error(error: Exception, source: str) -> GradgateError:
             f"unset it, or name a local copy ({problem})"
         )
     if not isinstance(error, datasets.exceptions.DatasetNotFoundError) and is_transient(error):
-        return TransientError(f"the hub did not answer for the dataset {source} ({problem})")
+        return TransientError(
+            f"{source} is no local file or folder, and the hub did not answer for a dataset of "
+            f"that name ({problem})"
+        )
     return DataError(
         f"{source} is no local file or folder, and the hub cannot give that dataset, name, split "
         f"or revision ({problem})"

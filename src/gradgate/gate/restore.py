@@ -195,6 +195,7 @@ class _Tally:
         ranges: Of the restored rows, with both ends.
         unfit: The chosen rows that are no rows but text.
         whys: Why rows were kept out, for those that nothing fits.
+        groups: In which groups.
     """
 
     n_rows: int = 0
@@ -203,6 +204,7 @@ class _Tally:
     ranges: list[Range] = field(default_factory=list)
     unfit: list[int] = field(default_factory=list)
     whys: set[str] = field(default_factory=set)
+    groups: set[str] = field(default_factory=set)
 
     def restored(self, account: Account, row: Row) -> None:
         """Count a row that is put back."""
@@ -223,6 +225,9 @@ def _copy(folder: Path, kind: RowKind, chosen: Chosen, part: Path) -> _Tally:
             is_restored = account.state != "accepted" and chosen.fits(account)
             if account.state != "accepted":
                 tally.whys.add(account.why)
+                tally.groups |= {
+                    group for group in account.groups if _is_shown_with(account, [group])
+                }
             if is_restored:
                 tally.restored(account, row)
             if is_restored or account.state == "accepted":
@@ -244,7 +249,10 @@ def _check(tally: _Tally, chosen: Chosen, last: int) -> None:
         )
     if not tally.n_restored:
         whys = ", ".join(sorted(tally.whys)) or "none: no row was kept out"
-        raise ConfigError(f"no row that was kept out fits the choice; they are kept out as: {whys}")
+        groups = f"; their groups are: {', '.join(sorted(tally.groups))}" if tally.groups else ""
+        raise ConfigError(
+            f"no row that was kept out fits the choice; they are kept out as: {whys}{groups}"
+        )
 
 
 def read_rows(folder: Path, kind: RowKind) -> Iterator[tuple[Account, Row]]:

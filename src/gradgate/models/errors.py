@@ -48,7 +48,8 @@ def _translated(error: Exception, subject: str, doing: str) -> GradgateError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, HUB_SILENT):
-            return TransientError(f"the hub did not answer for {subject}: {one_line(cause)}")
+            what = f"the hub did not answer for {subject}, and there is no such folder here"
+            return TransientError(f"{what}: {one_line(cause)}")
         cause = cause.__cause__ or cause.__context__
     return ModelError(f"cannot {doing} {subject}: {_reason(error)}")
 

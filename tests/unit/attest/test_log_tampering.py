@@ -369,7 +369,7 @@ def test_the_command(
     assert main(["audit", "verify", *key]) == 0
     assert "whole: 6 entries, held against 2 attestations" in capsys.readouterr().out
     assert main(["audit", "verify"]) == 2
-    assert "name the gate's key" in capsys.readouterr().err
+    assert "name the gate's public key (--key)" in capsys.readouterr().err
     assert main(["audit", "show", *key]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == 12

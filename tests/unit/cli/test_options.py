@@ -224,6 +224,10 @@ def test_what_is_wrong_is_one_line(
         ("scoring: {k: 8, k: 9}", "given twice: k"),
         ("- 1", "holds no sections but list"),
         ("scoring: 5", "scoring is no section but 5"),
+        ("policy: 5", "policy is a section, and not 5; its settings stand in it: policy.max_poiso"),
+        ("detection: {gradsentry: x}", "detection.gradsentry is a section, and not 'x'; its"),
+        ("policy: [", "gate.yaml: while parsing a flow node"),
+        ("policy:\n\tflagged: drop", "cannot start any token at line 2, column 1"),
         ("tracking: {uri: 1}", "gate.yaml: tracking.uri: Input should be a valid string, not 1"),
     ],
 )
@@ -244,9 +248,11 @@ def test_what_is_wrong_in_the_file_is_named_with_the_file(
 
 def test_what_is_missing_is_named(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command() == 2
-    assert capsys.readouterr().err == ("error: --data.source is missing; --model.path is missing\n")
+    assert capsys.readouterr().err == (
+        "error: --source, or the first argument, is missing; --model is missing\n"
+    )
     assert command("--device", "cpu") == 2
-    assert "--model.path is missing" in capsys.readouterr().err
+    assert "--model is missing" in capsys.readouterr().err
 
 
 def test_an_empty_file_says_nothing(command: Command, tmp_path: Path) -> None:
@@ -256,7 +262,8 @@ def test_an_empty_file_says_nothing(command: Command, tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(*REQUIRED, "--config", "none.yaml") == 2
-    assert "cannot read the configuration none.yaml" in capsys.readouterr().err
+    said = "error: cannot read the configuration none.yaml: No such file or directory\n"
+    assert capsys.readouterr().err == said
 
 
 def test_an_absent_section_of_the_file_takes_options(command: Command, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_rows_are_chosen_by_number_and_by_reason(
     ("options", "message"),
     [
         ([], "they are kept out as: flagged, rejected"),
-        (["--group", "harmful:1"], "they are kept out as: flagged, rejected"),
+        (["--group", "harmful:1"], "kept out as: flagged, rejected; their groups are: poisoned:1"),
         (["--rows", "301"], "could not be read, among them 301"),
         (["--rows", "302"], "there is no row 302; the rows are 0 to 301"),
         (["--rows", "7-3"], "7-3 ends before it begins"),
@@ -178,7 +178,8 @@ def test_a_record_is_never_there_without_its_rows(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("gradgate.common.files._put_first", killed)
-    assert restore(kept, output, "--kept-out-for", "flagged").exit_code == 130
+    done = restore(kept, output, "--kept-out-for", "flagged")
+    assert (done.exit_code, done.stderr) == (130, "stopped, without a result\n")
     assert list(tmp_path.iterdir()) == []
 
 
