@@ -1,5 +1,6 @@
 """`gradgate detect` as a user types it."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from cli_helpers import Done, gradgate
 from forked import COMMAND, Forker
 from pydantic import TypeAdapter
 
+from gradgate.attest.envelope import read_envelope
 from gradgate.common.run_folder import FLAG_FIELDS, REPEATED, SCORE_SCHEMA
 from gradgate.gate.verdict import Answer, Verdict
 from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
@@ -61,6 +63,8 @@ def test_poison_fails_with_all_evidence(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
         "flags.attestation.json", "flags.parquet", "flags.rows", "report.html",
     ]  # fmt: skip
+    attested = read_envelope(out / "flags.attestation.json").statement["predicate"]
+    assert attested["verdict_sha256"] == hashlib.sha256(done.stdout.encode()).hexdigest()
     table = pq.read_table(output)
     names = table.schema.names
     assert [name for name in names if name in SCORE_SCHEMA.names] == REPEATED
