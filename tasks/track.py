@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from tasks.signing import attestation_of, signer_of
 
 logger = logging.getLogger("gradgate.tasks")
 
+_COMPUTING = ("torch", "transformers")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -81,10 +83,19 @@ def log_scoring(run: GateRun, scored: ScoredRun) -> None:
             "computed_tokens": summary.n_computed_tokens,
         },
     )
-    tags = {f"gradgate.scored_by_{name}": value for name, value in scored.model.items() if value}
+    facts = scored.model | _computed(run.folder.part)
+    tags = {f"gradgate.scored_by_{name}": value for name, value in facts.items() if value}
     if summary.no_reuse is not None:
         tags["gradgate.prefixes_not_shared"] = summary.no_reuse
     tracking.set_tags(run.tracked, tags)
+
+
+def _computed(part: RunFolder) -> dict[str, str]:
+    """What `auto` came to, and the libraries: scores of another kind differ within rounding."""
+    said = pq.read_schema(part.scores).metadata or {}
+    names = ("device", "dtype")
+    found = {name: said.get(f"gradgate.{name}".encode(), b"").decode() for name in names}
+    return found | {"libraries": ", ".join(f"{name} {version(name)}" for name in _COMPUTING)}
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from flow_helpers import (
     SHORT_ANSWERS,
     answer_of,
@@ -100,6 +101,11 @@ def test_a_method_of_somebody_else_is_recorded_like_any_other(state: Path, tmp_p
     (run,) = mlflow_runs(state)
     assert run.data.tags["gradgate.verdict"] == "review"
     assert run.data.tags["gradgate.harmful.method"] == "longest"
+    assert run.data.tags["gradgate.scored_by_device"] == "cpu"
+    assert run.data.tags["gradgate.scored_by_dtype"] == "float32"
+    assert (
+        f"torch {torch.__version__}, transformers " in run.data.tags["gradgate.scored_by_libraries"]
+    )
     assert run.data.metrics["harmful/flagged"] == len(LONG)
     assert run.data.params["detection.longest.max_characters"] == "100"
     folder = folder_of(state, ended)
