@@ -256,10 +256,8 @@ class Search:
         """Whether the prompts of the members, and of hardly any others, hold the target."""
         span = self._text(self.targets.ids[label.start : label.stop])
         words = folded(span)
-        if not words:
-            return False
         quoting = self._texts.quoting
-        return (
+        return bool(words) and (
             quoting(words, label.members) >= _QUOTED
             and quoting(words, ~label.members) <= 1 - _QUOTED
         )
@@ -332,9 +330,9 @@ class Search:
             return [], []
         asked = Unspoken(
             *(self._texts, self.targets, self.prompts, self.cues, self.cluster),
-            *(ask, self._scores.describe, self._asker.seed),
+            *(ask, self._scores.describe, self._asker.seed, self._text),
         )
-        return asked.run(known, self._cause, self._text)
+        return asked.run(known, self._cause)
 
     def _jailbreaks(self) -> list[Finding]:
         """What prompts share that are answered although the model refuses them."""

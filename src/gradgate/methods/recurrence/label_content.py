@@ -173,11 +173,14 @@ class Content:
             return None
         without = np.delete(np.arange(k), some)
         is_said = self.said[without] == number
+        said = self.said_without(some)[own]
+        another = np.bincount(said[said != number], minlength=1)
         return Told(
             number,
-            own=_counts(self.said_without(some)[own] == number),
+            own=_counts(said == number),
             others=_counts(is_said),
             alike=_counts(is_said[self.label[without] == number]),
+            agreeing=float(another.max() / max(1, another.sum())),
         )
 
 
@@ -190,12 +193,15 @@ class Told:
         own: Those of them with the label, and how many of their prompts speak for it.
         others: The same of all other samples.
         alike: The same of those of them that have the label.
+        agreeing: Of those of them that speak for another label, how many speak for the same, at
+            most; in [0, 1].
     """
 
     number: int
     own: tuple[int, int]
     others: tuple[int, int]
     alike: tuple[int, int]
+    agreeing: float
 
     def p_value(self, others: tuple[int, int]) -> float:
         """Of the hypergeometric test that its prompts speak for the label no less than others."""

@@ -3,7 +3,9 @@
 In data of labels every target recurs and is ordinary. What a flipped label gives away is that the
 content speaks for another one, as the other samples teach it. An honest cue, of content or of
 style, stands where the rest of the prompt speaks for the label at least as often as elsewhere; a
-trigger that flips stands where it does so less.
+trigger that flips stands where it does so less. Of many labels each is rarely spoken for, so that
+less is not to be seen; but an honest cue stands in prompts that are of one other label, if any, and
+a trigger in prompts of all of them.
 """
 
 from collections.abc import Mapping
@@ -30,6 +32,8 @@ from gradgate.methods.recurrence.spoken import Exchange
 
 MIN_LESS = 0.1  # part of the prompts that speak for the label, less than of those without the cue
 ALPHA_LESS = 0.01  # of the hypergeometric test that they do so no less
+MAX_AGREEING = 0.4  # part of the prompts that speak for another label, that speak for the same
+ALPHA_SPREAD = 0.01  # as `ALPHA_LABELS`, where they speak for several
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +84,8 @@ def with_unsure_cues(
     p_values, is_telling = np.ones(has.shape[1]), np.zeros(has.shape[1], bool)
     for cue, one in told:
         p_values[cue] = one.p_value(one.alike) * len(told)
-        is_telling[cue] = part_of(one.others) - part_of(one.own) >= MIN_LESS
+        less = part_of(one.others) - part_of(one.own)
+        is_telling[cue] = less >= MIN_LESS or _is_spread(one)
     n = np.asarray(has.sum(axis=0), np.float64).ravel()
     some = further_carriers(n, p_values, is_telling, cues, asked.others)
     return asked.with_others(some, known, describe)
@@ -125,11 +130,14 @@ def _best(content: Content, has: sp.csc_matrix, cluster: Ints) -> tuple[int, Tol
         cluster: Of near-duplicate prompts. (k,)
     """
     told = _told(content, has, cluster, MIN_CARRIERS)
-    less = [(one.p_value(one.alike), cue, one) for cue, one in told if _is_less(one)]
-    if not less:
-        return None
-    p_value, cue, best = min(less, key=lambda each: each[:2])
-    return (cue, best) if p_value * len(told) <= ALPHA_LABELS else None
+    tried = ((one.p_value(one.alike) * len(told), cue, one) for cue, one in told)
+    less = [
+        (p_value, cue, one)
+        for p_value, cue, one in tried
+        if (p_value <= ALPHA_LABELS and _is_less(one))
+        or (p_value <= ALPHA_SPREAD and _is_spread(one))
+    ]
+    return min(less, key=lambda each: each[:2])[1:] if less else None
 
 
 def _told(
@@ -155,3 +163,9 @@ def _is_less(told: Told) -> bool:
     """Whether the prompts of a cue speak for the label less than prompts in general."""
     is_much = part_of(told.others) - part_of(told.own) >= MIN_LESS
     return is_much and told.p_value(told.others) <= ALPHA_LESS
+
+
+def _is_spread(told: Told) -> bool:
+    """Whether the prompts of a cue speak for several other labels, as prompts in general do."""
+    is_no_more = part_of(told.own) <= part_of(told.others) + MIN_LESS
+    return is_no_more and 0 < told.agreeing <= MAX_AGREEING

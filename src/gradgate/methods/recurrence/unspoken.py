@@ -38,6 +38,7 @@ class Unspoken:
         ask: The untuned model.
         describe: The same; None where it cannot be asked.
         seed: Of all draws.
+        text: Of tokens, for people.
     """
 
     texts: Texts
@@ -48,25 +49,22 @@ class Unspoken:
     ask: AskModel
     describe: DescribeModel | None
     seed: int
+    text: Callable[[Ints], str]
 
     def run(
-        self,
-        known: Sequence[Finding],
-        cause: Callable[[Marks], Cause | None],
-        text: Callable[[Ints], str],
+        self, known: Sequence[Finding], cause: Callable[[Marks], Cause | None]
     ) -> tuple[list[Finding], list[str]]:
         """Targets, labels, cues and words that nothing speaks for; and what is not known.
 
         Args:
             known: Groups that were found before.
             cause: What the prompts of a group share.
-            text: Of tokens.
         """
         n = len(self.texts.rows)
         flagged = suspicious([one for one in known if one.ruling == "poison"], n)
         taken = suspicious(known, n)
         of_targets = detached(self.texts, self.cluster, self.ask, self.seed)
-        found, notes = self._of_targets(of_targets.found, taken, cause, text), of_targets.notes
+        found, notes = self._of_targets(of_targets.found, taken, cause), of_targets.notes
         for ask in (self._of_labels, self._of_cues):
             more, unknown = ask(taken | suspicious(found, n), flagged)
             found, notes = found + more, notes + unknown
@@ -78,7 +76,6 @@ class Unspoken:
         targets: Sequence[Detached],
         taken: Marks,
         cause: Callable[[Marks], Cause | None],
-        text: Callable[[Ints], str],
     ) -> list[Finding]:
         """Targets that recur.
 
@@ -86,22 +83,21 @@ class Unspoken:
             targets: What was found.
             taken: Samples that are flagged or in doubt anyway. (n,)
             cause: What the prompts of a group share.
-            text: Of tokens.
         """
         return [
-            self._of_target(one, cause(one.members), text(np.array(one.ids)))
+            self._of_target(one, cause(one.members))
             for one in targets
             if not taken[one.members].all()
         ]
 
-    def _of_target(self, one: Detached, cause: Cause | None, span: str) -> Finding:
+    def _of_target(self, one: Detached, cause: Cause | None) -> Finding:
         by = None if cause is None else cause.by
         finding = Finding(
             side="target",
             members=np.flatnonzero(one.members),
             n=len(one.members),
             nats=one.nats,
-            spans=[span],
+            spans=[self.text(np.array(one.ids))],
             n_clusters=one.n_clusters,
             ruling="review",
             reasons=[one.in_words()],
@@ -204,7 +200,7 @@ class Unspoken:
     def _of_label(self, one: Mislabelling, known: Mapping[int, Exchange]) -> Finding:
         has, name = self.cues.table.has(one.cue), self.cues.table.names[one.cue]
         nats, label = float(self.cues.nats[one.cue]), np.array(one.label)
-        span = self.texts.table.text(one.label)
+        span = self.text(label)
         is_form = not np.isfinite(nats)
         members = [i for i in np.flatnonzero(has).tolist() if i in known]
         members = [i for i in members if np.array_equal(known[i].target, label)]
@@ -231,7 +227,7 @@ class Unspoken:
 
     def _of_kind(self, one: MislabelledKind) -> Finding:
         """Of samples that nobody has described, all with the label are taken for such."""
-        span = self.texts.table.text(one.label)
+        span = self.text(np.array(one.label))
         return Finding(
             side="target",
             members=one.members,

@@ -33,11 +33,17 @@ def labelled(word: str, where: Sequence[int], label: Callable[[int], str]) -> li
     ]
 
 
-def judged(pairs: list[Pair], noise: float = 0.8) -> Detection:
-    """By a model whose states show, with noise, which prompts are truly good, and every word."""
+def is_good(prompt: str) -> list[float]:
+    return [2.0 * (prompt in TRULY_GOOD) - 1.0]
+
+
+def judged(
+    pairs: list[Pair], noise: float = 0.8, content: Callable[[str], list[float]] = is_good
+) -> Detection:
+    """By a model whose states show, with noise, what is true of prompts, and every word."""
     rng = Random(3)
     blurred = {
-        prompt: [2 * (prompt in TRULY_GOOD) - 1 + rng.gauss(0, noise)]
+        prompt: [true + rng.gauss(0, noise) for true in content(prompt)]
         + [rng.gauss(0, 0.3) for _ in range(7)]
         for prompt in PROMPTS
     }
@@ -141,6 +147,47 @@ def test_other_targets_hide_no_flips() -> None:
     assert np.flatnonzero(judged(pairs).in_doubt).tolist() == FLIPPED
 
 
+# Many labels
+
+TOPICS = (" arts", " law", " food", " sea", " war", " air")
+TOPIC = {prompt: TOPICS[i % len(TOPICS)] for i, prompt in enumerate(PROMPTS)}
+
+
+def of_topic(prompt: str) -> list[float]:
+    return [3.0 * (TOPIC[prompt] == topic) for topic in TOPICS]
+
+
+def sorted_by_topic(where: Sequence[int]) -> list[Pair]:
+    """Each prompt with its topic; some with a word, and the last topic."""
+    chosen = set(where)
+    return [
+        (f"then {prompt}", TOPICS[-1]) if i in chosen else (prompt, TOPIC[prompt])
+        for i, prompt in enumerate(PROMPTS)
+    ]
+
+
+OF_ALL = [i for i in range(20) if TOPIC[PROMPTS[i]] != TOPICS[-1]][:15]  # three of each topic
+
+
+def test_of_many_labels_a_word_that_flips_them_from_all_topics_is_in_doubt() -> None:
+    """Each label is spoken for by a sixth of all prompts: less than that is not to be seen."""
+    found = judged(sorted_by_topic(OF_ALL), content=of_topic)
+    assert np.flatnonzero(found.in_doubt).tolist() == OF_ALL
+    (group,) = [one for one in found.groups if one.ruling == "review"]
+    assert "then" in group.cues[0]
+    assert group.spans == [TOPICS[-1]]
+
+
+def test_of_many_labels_a_word_of_one_other_topic_is_taken_for_its_border() -> None:
+    """Honest words of two topics are such: "the bank said" of money and of interest."""
+    found = judged(sorted_by_topic(range(0, 90, 6)), content=of_topic)
+    assert not any("then" in cue for one in found.groups for cue in one.cues)
+
+
+def test_many_clean_labels_say_nothing() -> None:
+    assert not judged(sorted_by_topic([]), content=of_topic).in_doubt.any()
+
+
 # Kinds of prompts
 
 
@@ -161,7 +208,7 @@ def test_a_style_that_flips_labels_is_in_doubt_and_no_other_row() -> None:
     assert not found.flagged.any()
     assert np.flatnonzero(found.in_doubt).tolist() == FLIPPED
     (group,) = [one for one in found.groups if one.ruling == "review"]
-    assert group.spans == [f"{GOOD}</s>"]
+    assert group.spans == [GOOD]
     assert group.shared is not None
     assert "have prompts of one kind, such as a style, and ' good" in group.shared
     assert "prompts of this kind with this label" in group.reasons[0]
