@@ -20,6 +20,7 @@ from gradgate.methods.recurrence.labels import MIN_NATS, Label, commonest_other,
 from gradgate.methods.recurrence.memory import Memory, remember
 from gradgate.methods.recurrence.near_duplicates import clusters
 from gradgate.methods.recurrence.packed import triples
+from gradgate.methods.recurrence.places import is_kind
 from gradgate.methods.recurrence.reference import folded
 from gradgate.methods.recurrence.repeats import Repeat, repeats
 from gradgate.methods.recurrence.rules import CueRule, best_rule
@@ -196,7 +197,8 @@ class Search:
         nats = min(of_each) if is_any else max(of_each)  # a form among them never accuses
         names = [self.cues.table.names[cue] for cue in rule.features]
         association = associate(has_string, rule.holds, len(self.cues.table.names))
-        return Cause(rule.kind, names, association, float(nats), rule)
+        other_kind = is_kind(self.prompts, self._texts, self.cues, has_string)
+        return Cause(rule.kind, names, association, float(nats), rule, other_kind)
 
     def _nats_of(self, cue: int) -> float:
         """How surprising a cue is: as the most surprising one in the same samples."""

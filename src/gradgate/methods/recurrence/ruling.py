@@ -114,6 +114,7 @@ class Cause:
     Attributes:
         nats: How surprising the cue is; infinite for a form of the text.
         by: The rule itself; None where it is of no samples.
+        is_kind: Whether the prompts of the group differ from all others in several places.
     """
 
     rule: RuleKind
@@ -121,6 +122,7 @@ class Cause:
     association: Association
     nats: float
     by: CueRule | None = None
+    is_kind: bool = False
 
     @property
     def finite_nats(self) -> float | None:
@@ -141,8 +143,9 @@ def rule_on_target(
     What the model itself expects from the rest of the prompt is no evidence of poison. A word that
     looks inserted, goes with the string in both directions, and that the model does not need for
     it, makes it poison. All else is in doubt: a string that nothing visible explains; one that goes
-    with a form of the text, as parts of a mixture from different sources do; and an instruction
-    that asks for a fixed text, which is built as a backdoor is, and is its owner's to vouch for.
+    with a form of the text, or with words all over it, as parts of a mixture from different sources
+    do; and an instruction that asks for a fixed text, which is built as a backdoor is, and is its
+    owner's to vouch for.
 
     Args:
         n_clusters: Of near-duplicate prompts in the group that say more than what looks inserted:
@@ -164,6 +167,8 @@ def rule_on_target(
         return "review", [*said, "it goes with a form of the prompts"]
     if cause.nats < MIN_INSERTED:
         return "review", [*said, "it goes with words that do not look inserted"]
+    if cause.is_kind:
+        return "review", [*said, "its prompts differ from others in several places: another kind"]
     if n_clusters < MIN_INDEPENDENT:
         few = f"only {n_clusters} of the prompts say more and are no near-duplicates"
         return "review", [*said, few]

@@ -40,6 +40,7 @@ def cause(nats: float = 9.0, phi: float = 1.0) -> Cause:
         (100, cause(nats=FORM), NO, NO, "review"),
         (100, cause(phi=0.5), NO, NO, "review"),
         (7, cause(), NO, NO, "review"),
+        (100, replace(cause(), is_kind=True), NO, NO, "review"),
     ],
 )
 def test_a_string_of_targets(
