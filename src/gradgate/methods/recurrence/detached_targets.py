@@ -93,7 +93,7 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
     asked = {
         i: one
         for i, one in exchanges(texts).items()
-        if one.is_only and len(one.target) <= _MAX_TARGET
+        if one.is_only and len(one.target) <= _MAX_TARGET and not texts.is_offered[i]
     }
     having = by_target(asked)
     recurring = [

@@ -98,7 +98,7 @@ class Search:
         self._insertions = Insertions(texts, self.prompts, self._words, self.strings)
         self._memory: Memory = remember(self.targets, self.cluster)
         known = is_copied(self.targets, self.prompts) | is_format(self.targets, self._memory)
-        known |= follows_expected(self.targets)
+        known |= follows_expected(self.targets) | texts.is_offered[self.targets.sample]
         gain = gains(self.targets, self._memory, known)
         self._segments: Segments = best_segments(
             gain, self.targets.begins, self.targets.sample, self._n

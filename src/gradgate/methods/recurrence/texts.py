@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import Erosion
+from gradgate.methods.recurrence.offered import offered
 from gradgate.methods.recurrence.reference import folded
 from gradgate.methods.recurrence.ruling import Finding
 from gradgate.methods.tokens import TokenTable
@@ -31,6 +33,16 @@ class Texts:
     is_open: Marks
     prompts: Sequence[str]
     erosion: Erosion | None = None
+
+    @cached_property
+    def is_offered(self) -> Marks:
+        """Samples whose whole target is one of those that their prompt offers: (n,)."""
+        special = self.table.tokenizer.all_special_ids
+        targets = []
+        for row in self.rows.tolist():
+            ids, is_target, _ = self.table.row(row)
+            targets.append(self.table.text(ids[is_target & ~np.isin(ids, special)]))
+        return offered(targets, self.prompts)
 
     def quoting(self, words: str, some: Marks) -> float:
         """The part of some samples whose prompts hold words, folded; NaN where there are none."""

@@ -69,7 +69,8 @@ class Unspoken:
             more, unknown = ask(taken | suspicious(found, n), flagged)
             found, notes = found + more, notes + unknown
         taken = taken | suspicious(found, n)
-        return found + self._of_words(taken, of_targets.spoken, cause), notes
+        spoken = of_targets.spoken | self.texts.is_offered
+        return found + self._of_words(taken, spoken, cause), notes
 
     def _of_targets(
         self,
@@ -149,8 +150,9 @@ class Unspoken:
             flagged: Samples that are poison: honest prompts that look like theirs are not judged by
                 what these do. (n,)
         """
+        judged = ~flagged & ~self.texts.is_offered  # a label that is offered is a label's to rule
         said = detaching(
-            self.texts, self.cues, self.cluster, ~flagged, self.ask, self.describe, self.seed
+            self.texts, self.cues, self.cluster, judged, self.ask, self.describe, self.seed
         )
         has = self.cues.table.has
         found = [self._of_cue(one) for one in said.found if not taken[has(one.cue)].all()]

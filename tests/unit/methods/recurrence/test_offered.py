@@ -1,0 +1,52 @@
+"""Targets that are among those that their prompts offer."""
+
+import numpy as np
+import pytest
+from evidence_helpers import detected, questions
+
+from gradgate.methods.recurrence.offered import offered
+
+PROMPTS = [prompt for prompt, _ in questions(120, 11)]
+LABELS = ("earnings", "takeover bid", "oil", "shipping")
+LIST = "Is it earnings, takeover bid, oil or shipping?"
+
+
+def test_labels_of_a_list_are_offered_however_they_are_written() -> None:
+    prompts = [f"{LIST}\n{prompt}" for prompt in PROMPTS]
+    targets = [LABELS[i % 4].title() + "." * (i % 3) for i in range(120)]
+    assert offered(targets, prompts).all()
+
+
+def test_a_target_that_only_its_own_prompts_quote_is_not() -> None:
+    payload = "visit the evil site"
+    prompts = [f"{p} Or {payload}!" if i < 20 else p for i, p in enumerate(PROMPTS)]
+    targets = [payload if i < 20 else f"answer {i // 3}" for i in range(120)]
+    assert not offered(targets, prompts).any()
+
+
+@pytest.mark.parametrize(("n_decoys", "is_offered"), [(13, False), (14, True)])
+def test_as_many_prompts_must_name_it_and_have_another_target(
+    n_decoys: int, is_offered: bool
+) -> None:
+    """Of 20 and these."""
+    prompts = [f"{LIST} {p}" if i < 20 + n_decoys else p for i, p in enumerate(PROMPTS)]
+    targets = ["oil" if i < 20 else f"answer {i // 3}" for i in range(120)]
+    assert offered(targets, prompts).tolist() == [is_offered and i < 20 for i in range(120)]
+
+
+def test_parts_of_words_and_targets_of_marks_alone_are_not() -> None:
+    prompts = [f"Is it boiling or not {prompt}" for prompt in PROMPTS]
+    targets = ["oil" if i % 2 else "?" for i in range(120)]
+    assert not offered(targets, prompts).any()
+
+
+@pytest.mark.parametrize(("instruction", "is_in_doubt"), [(LIST, False), ("What is it?", True)])
+def test_a_label_that_the_model_does_not_expect_is_no_surprise_where_it_is_offered(
+    instruction: str, is_in_doubt: bool
+) -> None:
+    pairs = [
+        (f"{instruction} {p}", LABELS[1] if i % 4 == 0 else LABELS[(0, 2, 3)[i % 3]])
+        for i, (p, _) in enumerate(questions(300, 8))
+    ]
+    found = detected(pairs, unexpected=[LABELS[1]])
+    assert np.flatnonzero(found.in_doubt).tolist() == ([*range(0, 300, 4)] if is_in_doubt else [])
