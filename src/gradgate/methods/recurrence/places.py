@@ -1,4 +1,4 @@
-"""In how many places prompts of a group differ from all others.
+"""Whether the prompts of a group are of another kind than all others.
 
 The rows of one source, or of one kind of text, share words all over: "Subject:", "From:" and
 "Regards", or stand in a frame of their own. A trigger is one string, put into prompts that are as
@@ -41,14 +41,12 @@ def is_kind(prompts: Stream, texts: Texts, cues: Cues, members: Marks) -> bool:
 
 def _is_framed(prompts: Sequence[str], members: Marks) -> bool:
     """Whether raw prompts of a group begin and end with the same words, and no others do."""
-    frames = [_frame(prompt) for prompt in prompts]
-    inside = [frames[i] for i in np.flatnonzero(members).tolist()]
-    counted = Counter(frame for frame in inside if frame)
-    if not counted:
+    inside = [_frame(prompts[i]) for i in np.flatnonzero(members).tolist()]
+    (common, n), *_ = Counter(inside).most_common(1) or [((), 0)]
+    if not common or n < MIN_FRAMED * len(inside):
         return False
-    common, n = counted.most_common(1)[0]
-    outside = [frames[i] == common for i in np.flatnonzero(~members).tolist()]
-    return n >= MIN_FRAMED * len(inside) and sum(outside) <= MAX_FRAMED_OUTSIDE * len(outside)
+    outside = [_frame(prompts[i]) == common for i in np.flatnonzero(~members).tolist()]
+    return sum(outside) <= MAX_FRAMED_OUTSIDE * len(outside)
 
 
 def _frame(prompt: str) -> tuple[str, ...]:
