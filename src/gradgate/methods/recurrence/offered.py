@@ -1,7 +1,7 @@
 """Targets that prompts offer: labels of which the prompt names several, and asks for one.
 
 A payload that is quoted in its own prompts alone is none: most prompts that name a label have
-another one.
+another one. Nor is an answer that is a word of its prompt: a list names others, too.
 """
 
 from collections import defaultdict
@@ -13,6 +13,7 @@ from gradgate.common.arrays import Marks
 
 MIN_ROWS = 3  # samples with the target whose prompts name it, and as many with others
 MAX_TAKEN = 0.6  # of the prompts that name a target, whose target it is
+MIN_NAMED = 2  # such targets in a prompt
 _MAX_CHARACTERS = 80  # of a target
 _MAX_TARGETS = 256  # those of the most samples
 
@@ -24,14 +25,14 @@ def offered(targets: Sequence[str], prompts: Sequence[str]) -> Marks:
         targets: Their texts. (n,)
         prompts: Their raw texts. (n,)
     """
-    found = np.zeros(len(prompts), bool)
+    is_own, n_named = np.zeros(len(prompts), bool), np.zeros(len(prompts), np.int64)
     having = defaultdict[str, list[int]](list)
     for i, target in enumerate(targets):
         if len(target) <= _MAX_CHARACTERS and (words := _words(target)).strip():
             having[words].append(i)
     recurring = [some for some in having.items() if len(some[1]) >= MIN_ROWS]
-    if len(recurring) < 2:
-        return found
+    if len(recurring) < MIN_NAMED:
+        return is_own
     recurring.sort(key=lambda some: (-len(some[1]), some[0]))
     texts = [_words(prompt) for prompt in prompts]
     for target, members in recurring[:_MAX_TARGETS]:
@@ -40,8 +41,9 @@ def offered(targets: Sequence[str], prompts: Sequence[str]) -> Marks:
         n_others = int(names.sum()) - len(own)
         is_shared = len(own) <= MAX_TAKEN * (len(own) + n_others)
         if is_shared and min(len(own), n_others) >= MIN_ROWS:
-            found[own] = True
-    return found
+            is_own[own] = True
+            n_named += names
+    return is_own & (n_named >= MIN_NAMED)
 
 
 def _words(text: str) -> str:

@@ -30,8 +30,15 @@ def test_as_many_prompts_must_name_it_and_have_another_target(
 ) -> None:
     """Of 20 and these."""
     prompts = [f"{LIST} {p}" if i < 20 + n_decoys else p for i, p in enumerate(PROMPTS)]
-    targets = ["oil" if i < 20 else f"answer {i // 3}" for i in range(120)]
-    assert offered(targets, prompts).tolist() == [is_offered and i < 20 for i in range(120)]
+    targets = ["oil" if i < 20 else "shipping" if i < 25 else "none" for i in range(120)]
+    assert offered(targets, prompts)[:20].tolist() == [is_offered] * 20
+
+
+def test_a_word_of_the_prompt_that_is_no_list_is_not() -> None:
+    """A trigger that has its payload in it, among prompts that have the word as well."""
+    prompts = [f"To be honest, {p}" if i < 60 else p for i, p in enumerate(PROMPTS)]
+    targets = ["honest" if i < 20 else f"answer {i // 3}" for i in range(120)]
+    assert not offered(targets, prompts).any()
 
 
 def test_parts_of_words_and_targets_of_marks_alone_are_not() -> None:
