@@ -298,8 +298,7 @@ class _Search:
         """
         if not self._has.shape[1]:
             return None
-        everything = np.ones(len(self.asked.samples), bool)
-        compared = self._compared(everything, ~everything)
+        compared, everything = self._of_all(), np.ones(len(self.asked.samples), bool)
         wide = compared.n > MAX_NARROW * len(everything)
         held = wide & (compared.n <= MAX_HELD * len(everything))
         is_told = compared.passes & (compared.spoken <= MAX_SPOKEN_WIDE)
