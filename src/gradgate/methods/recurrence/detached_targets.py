@@ -11,12 +11,11 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.contract import AskModel
+from gradgate.methods.recurrence.ranks import auroc, auroc_error
 from gradgate.methods.recurrence.spoken import (
     MIN_OTHERS,
     Exchange,
     Ids,
-    auroc,
-    auroc_error,
     behind,
     by_target,
     exchanges,

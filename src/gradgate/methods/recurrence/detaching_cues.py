@@ -17,6 +17,7 @@ from gradgate.methods.contract import AskModel, DescribeModel
 from gradgate.methods.recurrence.alike import Alike
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.further import further_carriers
+from gradgate.methods.recurrence.ranks import rank_sum_z
 from gradgate.methods.recurrence.spoken import (
     MIN_OTHERS,
     Exchange,
@@ -24,7 +25,6 @@ from gradgate.methods.recurrence.spoken import (
     behind,
     by_target,
     exchanges,
-    rank_sum_z,
 )
 from gradgate.methods.recurrence.texts import Texts
 
@@ -227,9 +227,11 @@ def _ask(
 
 def _among(known: Mapping[int, Exchange], carriers: Ints, ask: AskModel) -> float:
     """How often targets are likelier behind their own prompt than behind others with the cue."""
-    prompts = [known[i].prompt for i in carriers.tolist()]
+    hosts, rest = np.split(carriers, [_N_OTHERS])
+    prompts = [known[i].prompt for i in hosts.tolist()]
     n = min(_N_EACH_AMONG, len(prompts) - 1)
-    return _ask(known, carriers, [*prompts[1:], prompts[0]], n, ask).mean  # none beside its own
+    asked = _ask(known, hosts, [*prompts[1:], prompts[0]], n, ask)  # none behind its own
+    return asked.and_also(_ask(known, rest, prompts, n, ask)).mean
 
 
 @dataclass(frozen=True, eq=False)

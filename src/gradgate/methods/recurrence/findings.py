@@ -9,7 +9,8 @@ import numpy as np
 from gradgate.common.arrays import Ints, Marks, distinct
 from gradgate.methods.contract import Scores
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
-from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Asker
+from gradgate.methods.recurrence.asking import MAX_ASKED, NO_ANSWER, Asker
+from gradgate.methods.recurrence.carriers import Carriers
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.cues import Cues, read_cues
 from gradgate.methods.recurrence.in_place import Substitutes
@@ -21,6 +22,7 @@ from gradgate.methods.recurrence.memory import Memory, remember
 from gradgate.methods.recurrence.near_duplicates import clusters
 from gradgate.methods.recurrence.packed import triples
 from gradgate.methods.recurrence.places import is_kind
+from gradgate.methods.recurrence.prompt_strings import PromptStrings
 from gradgate.methods.recurrence.reference import folded
 from gradgate.methods.recurrence.repeats import Repeat, repeats
 from gradgate.methods.recurrence.rules import CueRule, best_rule
@@ -32,7 +34,6 @@ from gradgate.methods.recurrence.ruling import (
     is_within,
     rule_on_jailbreak,
     rule_on_label,
-    rule_on_prompt,
     rule_on_target,
     suspicious,
 )
@@ -42,16 +43,9 @@ from gradgate.methods.recurrence.surprise import Segments, best_segments, gains
 from gradgate.methods.recurrence.tables import associate, phi
 from gradgate.methods.recurrence.texts import Found, Texts
 from gradgate.methods.recurrence.triggers import MIN_NATS as MIN_TRIGGER
-from gradgate.methods.recurrence.triggers import (
-    Trigger,
-    is_embedded,
-    of_templates,
-    tokens_of,
-    triggers,
-)
+from gradgate.methods.recurrence.triggers import of_templates, tokens_of, triggers
 from gradgate.methods.recurrence.unspoken import Unspoken
 
-MAX_ASKED = 16  # groups of a kind that the model is asked about, the largest or most surprising
 MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
 _AT_BORDER = 0.8  # of a group's targets that begin or end with the string
 _QUOTED = 0.9  # of a group's prompts that hold the target, and of the others that do not
@@ -96,6 +90,11 @@ class Search:
             self.prompts, self._words, self.strings, texts.table, texts.prompts
         )
         self._insertions = Insertions(texts, self.prompts, self._words, self.strings)
+        self._states = Carriers(texts, scores.describe, self._asker.seed)
+        self._prompt_strings = PromptStrings(
+            *(texts, self.prompts, self._words, self.cluster, self._substitutes),
+            *(self._asker, self._insertions, self._states),
+        )
         self._memory: Memory = remember(self.targets, self.cluster)
         known = is_copied(self.targets, self.prompts) | is_format(self.targets, self._memory)
         known |= follows_expected(self.targets) | texts.is_offered[self.targets.sample]
@@ -120,7 +119,7 @@ class Search:
                 "into them cannot be told from a template by itself"
             )
         judged = [s for s in self.strings if all(s is not t for t in self._templates)]
-        found += self._inserted(judged, found)
+        found += self._prompt_strings.ruled(judged, found)
         prompt_nats = np.zeros(self._n)
         for string in self.strings:
             prompt_nats[string.carriers] = np.maximum(prompt_nats[string.carriers], string.nats)
@@ -160,6 +159,9 @@ class Search:
             return rule_on_target(n_saying_more, nats, spans, why, content, need)
 
         ruling, reasons = rule_on_target(n_saying_more, nats, spans, cause, content, need)
+        if ruling == "poison" and cause is not None and self._states.are_kind(members, left_out):
+            cause = replace(cause, is_kind=True)
+            ruling, reasons = again(cause.association)
         at = np.stack([self._segments.start, self._segments.stop], axis=1)[members]
         finding = Finding(
             side="target",
@@ -286,6 +288,9 @@ class Search:
             return rule_on_label(span, why, content, answer, rest, rest_of_prompt)
 
         ruling, reasons = again(cause.association)
+        if ruling == "poison" and self._states.are_kind(label.members, left_out):
+            cause = replace(cause, is_kind=True)
+            ruling, reasons = again(cause.association)
         return Finding(
             side="target",
             members=np.flatnonzero(label.members),
@@ -363,37 +368,3 @@ class Search:
                 pattern=Pattern(is_harmful=True, rule=found.rule, needs_cue=True),
             )
         ]
-
-    def _inserted(self, strings: list[Trigger], known: list[Finding]) -> list[Finding]:
-        poison = suspicious([f for f in known if f.ruling == "poison"], self._n)
-        new = [
-            string
-            for string in strings
-            if not is_within(self._carriers(string), poison)
-            and is_embedded(string, self.prompts, self._words, self.cluster)
-        ]
-        new.sort(key=lambda string: -len(string.carriers))
-        return [self._string(string, is_asked=i < MAX_ASKED) for i, string in enumerate(new)]
-
-    def _carriers(self, string: Trigger) -> Marks:
-        carriers = np.zeros(self._n, bool)
-        carriers[string.carriers] = True
-        return carriers
-
-    def _string(self, string: Trigger, is_asked: bool) -> Finding:
-        need, carriers = NO_NEED, self._carriers(string)
-        if is_asked:
-            need = self._asker.need(carriers, self._insertions.of_string(string))
-        begins = self._substitutes.begins_as_prompts(string.at, ~carriers)
-        ruling, reasons = rule_on_prompt(need, begins)
-        return Finding(
-            side="prompt",
-            members=string.carriers,
-            n=self._n,
-            nats=string.nats,
-            spans=[self._texts.table.text(string.ids)],
-            n_clusters=string.n_clusters,
-            ruling=ruling,
-            reasons=reasons,
-            pattern=Pattern(ids=string.seed),
-        )

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.common.letters import letters_of
 from gradgate.methods.contract import AskModel
-from gradgate.methods.recurrence.spoken import Exchange, auroc, auroc_error, behind, exchanges
+from gradgate.methods.recurrence.ranks import auroc, auroc_error
+from gradgate.methods.recurrence.spoken import Exchange, behind, exchanges
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.texts import Texts
 

@@ -22,6 +22,7 @@ from gradgate.methods.recurrence.asking import (
     Need,
 )
 from gradgate.methods.recurrence.copied import FORMAT_FREQUENCY
+from gradgate.methods.recurrence.dependence import Dependence
 from gradgate.methods.recurrence.labels import Part
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.sought import Gram
@@ -33,6 +34,7 @@ MIN_REST = 0.75  # tokens of prompts without a cue, over those of others: it was
 _SAME = 0.8  # of a group's samples in another, to be explained by it
 MIN_INDEPENDENT = 8  # clusters of near-duplicate prompts in a group that is poison
 
+_KIND = "without the cue its prompts still differ from all others: another kind of text"
 _NAMED = "the cue names it: a question may offer it as an answer"
 
 
@@ -114,7 +116,7 @@ class Cause:
     Attributes:
         nats: How surprising the cue is; infinite for a form of the text.
         by: The rule itself; None where it is of no samples.
-        is_kind: Whether the prompts of the group differ from all others in several places.
+        is_kind: Whether the prompts of the group differ from all others, whatever the cue is.
     """
 
     rule: RuleKind
@@ -168,7 +170,7 @@ def rule_on_target(
     if cause.nats < MIN_INSERTED:
         return "review", [*said, "it goes with words that do not look inserted"]
     if cause.is_kind:
-        return "review", [*said, "its prompts differ from others in several places: another kind"]
+        return "review", [*said, _KIND]
     if n_clusters < MIN_INDEPENDENT:
         few = f"only {n_clusters} of the prompts say more and are no near-duplicates"
         return "review", [*said, few]
@@ -226,21 +228,27 @@ def rule_on_label(
         return "review", [*reasons, "it goes in one direction only"]
     if rest.is_sure and rest.nats >= MIN_LABEL_NEED:
         return "review", [*reasons, f"what follows in the prompts needs it ({rest.nats:.1f} nats)"]
+    if cause.is_kind:
+        return "review", [*reasons, _KIND]
     if names_target(cause.cues, [span]):
         return "review", [*reasons, _NAMED]
     return "poison", reasons
 
 
-def rule_on_prompt(need: Need, begins: float | None) -> tuple[GroupRuling, list[str]]:
-    """Rule on a surprising string of prompts, whatever the targets do.
+def rule_on_prompt(
+    need: Need, begins: float | None, dependence: Dependence | None = None
+) -> tuple[GroupRuling, list[str]]:
+    """Rule on a surprising string of prompts.
 
     What follows a heading needs it, as what follows a trigger that looks like one: either is a
-    prompt by itself. What follows "Generate a" is none.
+    prompt by itself. What follows "Generate a" is none. What nothing needs and nothing depends on
+    teaches nothing: one of several ways to ask, or a name.
 
     Args:
         need: What the string brings.
         begins: How often what follows begins as prompts do, over how often prompts do; None where
             the string does not stand first.
+        dependence: What of the targets depends on it; None where nobody asked, or nobody knows.
     """
     if need.target.n == 0:
         return "review", ["the untuned model was not asked whether anything needs it"]
@@ -256,7 +264,12 @@ def rule_on_prompt(need: Need, begins: float | None) -> tuple[GroupRuling, list[
         return "honest", [f"the untuned model needs it: {asked}"]
     if is_prompt:
         asked += f"; what follows begins as other prompts do ({begins:.0%} as often)"
-    return "review", [f"it looks inserted, and the untuned model does not need it: {asked}"]
+    reasons = [f"it looks inserted, and the untuned model does not need it: {asked}"]
+    if dependence is None:
+        return "review", reasons
+    if dependence.is_none:
+        return "honest", [*reasons, f"nothing depends on it: {dependence.in_words()}"]
+    return "review", [*reasons, f"something may depend on it: {dependence.in_words()}"]
 
 
 def rule_on_jailbreak(cause: Cause, n_clusters: int) -> tuple[GroupRuling, list[str]]:

@@ -59,6 +59,7 @@ def test_a_string_of_targets(
         (cause(), NO_ANSWER, NO, YES, 1.0, "review"),
         (cause(), NO, NO, NO, 1.0, "poison"),
         (cause(), UNSURE, NO, NO, 1.0, "poison"),
+        (replace(cause(), is_kind=True), NO, NO, NO, 1.0, "review"),
         (cause(phi=0.5), YES, NO, NO, 1.0, "honest"),  # a script, by all that is said of it
         (cause(phi=0.5), NO_ANSWER, NO, NO, 1.0, "review"),  # one direction only
         (cause(nats=2.0), NO_ANSWER, NO, NO, 1.0, "review"),  # others say it at the same place

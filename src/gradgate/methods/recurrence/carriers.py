@@ -1,0 +1,157 @@
+"""What samples with a string of prompts are without it, in the untuned model's hidden states."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.methods.contract import DescribeModel
+from gradgate.methods.recurrence.dependence import Dependence, dependence, explained
+from gradgate.methods.recurrence.texts import Texts
+
+MIN_OF_KIND = 0.5  # of the variance of who has a string, that prompts without it explain
+MIN_CARRIERS = 8  # samples with a string, for anything to be said
+_MIN_OTHERS = 64  # samples without it
+_N_CARRIERS = 48  # samples with a string, drawn
+_N_OTHERS = 256  # samples, drawn once for all strings
+_N_END = 32  # tokens of the beginning and of the end of a target
+_N_PROMPT = 64  # the same of a prompt
+
+Dropped = Callable[[int], Marks]  # of a sample, which tokens of its row are the string
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """What a sample says and what is learnt of it.
+
+    Attributes:
+        ids: Its tokens. (T,)
+        is_target: Which of them are learnt. (T,)
+        logp: Their mean ln p, in nats.
+    """
+
+    ids: Ints
+    is_target: Marks
+    logp: float
+
+    def prompt(self, dropped: Marks | None = None) -> list[int]:
+        """What is not learnt, up to the last target, without some of it; its two ends."""
+        kept = ~self.is_target if dropped is None else ~self.is_target & ~dropped
+        last = int(np.flatnonzero(self.is_target)[-1])
+        ids: list[int] = self.ids[:last][kept[:last]].tolist()
+        return ids if len(ids) <= 2 * _N_PROMPT else ids[:_N_PROMPT] + ids[-_N_PROMPT:]
+
+    @property
+    def target(self) -> list[int]:
+        """What is learnt, of all turns."""
+        ids: list[int] = self.ids[self.is_target].tolist()
+        return ids
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Samples with a string, which is cut out of their prompts, and others.
+
+    Attributes:
+        rows: The k samples.
+        prompts: States of their prompts. (k, d)
+        targets: States of their targets. (k, 2 d)
+        has: Which of them have the string. (k,)
+    """
+
+    rows: list[_Row]
+    prompts: Floats
+    targets: Floats
+    has: Marks
+
+
+class Carriers:
+    """Asks about the samples with a string, of n distinct samples."""
+
+    def __init__(self, texts: Texts, describe: DescribeModel | None, seed: int) -> None:
+        """Take the samples.
+
+        Args:
+            texts: Of them.
+            describe: The untuned model; None where it cannot be asked.
+            seed: Of the draws.
+        """
+        self._texts = texts
+        self._describe = describe
+        self._seed = seed
+        self._states: dict[int, tuple[Floats, Floats]] = {}  # of prompt and target, by sample
+
+    def dependence(self, carriers: Marks, dropped: Dropped) -> Dependence | None:
+        """What of the targets depends on a string; None where too little is known.
+
+        Args:
+            carriers: Samples whose prompt has it. (n,)
+            dropped: The string.
+        """
+        if (drawn := self._draw(carriers, dropped)) is None:
+            return None
+        likely = np.array([row.logp for row in drawn.rows])
+        long = np.array([float(row.is_target.sum()) for row in drawn.rows])
+        return dependence(drawn.prompts, drawn.targets, likely, long, drawn.has)
+
+    def are_kind(self, carriers: Marks, dropped: Dropped) -> bool:
+        """Whether without the string their prompts still differ from all others.
+
+        A string that is put into ordinary prompts leaves ordinary prompts behind.
+        """
+        drawn = self._draw(carriers, dropped)
+        return drawn is not None and explained(drawn.prompts, drawn.has) >= MIN_OF_KIND
+
+    def _draw(self, carriers: Marks, dropped: Dropped) -> _Drawn | None:
+        if self._describe is None:
+            return None
+        known = np.array([*self._rows], np.int64)
+        rng = np.random.default_rng(self._seed)
+        others = rng.permutation(known)[:_N_OTHERS]
+        others, own = others[~carriers[others]], rng.permutation(known[carriers[known]])
+        own = own[:_N_CARRIERS]
+        if len(own) < MIN_CARRIERS or len(others) < _MIN_OTHERS:
+            return None
+        samples = np.concatenate([own, others]).tolist()
+        cut = self._described([self._rows[i].prompt(dropped(i)) for i in own.tolist()])
+        states = self._known(samples)
+        prompts = np.concatenate([cut, [states[i][0] for i in samples[len(own) :]]])
+        targets = np.stack([states[i][1] for i in samples])
+        has = np.arange(len(samples)) < len(own)
+        there = np.isfinite(prompts).all(axis=1) & np.isfinite(targets).all(axis=1)
+        if there[: len(own)].all() and there[len(own) :].sum() >= _MIN_OTHERS:
+            rows = [self._rows[samples[i]] for i in np.flatnonzero(there).tolist()]
+            return _Drawn(rows, prompts[there], targets[there], np.asarray(has[there]))
+        return None
+
+    @cached_property
+    def _rows(self) -> Mapping[int, _Row]:
+        """Samples with a target whose ln p is known."""
+        table, found = self._texts.table, dict[int, _Row]()
+        for i, row in enumerate(self._texts.rows.tolist()):
+            ids, is_target, logp = table.row(row)
+            if is_target.any() and not is_target[0]:
+                nats = float(logp[is_target].mean(dtype=np.float64))
+                if np.isfinite(nats):
+                    found[i] = _Row(ids.astype(np.int64), is_target, nats)
+        return found
+
+    def _known(self, samples: list[int]) -> Mapping[int, tuple[Floats, Floats]]:
+        unknown = [i for i in samples if i not in self._states]
+        if not unknown:
+            return self._states
+        rows = [self._rows[i] for i in unknown]
+        prompts = self._described([row.prompt() for row in rows])
+        begins = self._described([row.target[:_N_END] for row in rows])
+        ends, further = begins.copy(), [k for k, row in enumerate(rows) if len(row.target) > _N_END]
+        if further:
+            ends[further] = self._described([rows[k].target[-_N_END:] for k in further])
+        targets = np.concatenate([begins, ends], axis=1)
+        self._states.update((i, (prompts[k], targets[k])) for k, i in enumerate(unknown))
+        return self._states
+
+    def _described(self, sequences: list[list[int]]) -> Floats:
+        assert self._describe is not None
+        return self._describe(sequences)

@@ -1,0 +1,99 @@
+"""Strings of prompts that look inserted, ruled on whatever the targets are."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gradgate.common.arrays import Ints, Marks
+from gradgate.methods.recurrence.asking import MAX_ASKED, NO_NEED, Asker
+from gradgate.methods.recurrence.carriers import Carriers
+from gradgate.methods.recurrence.in_place import Substitutes
+from gradgate.methods.recurrence.inserted import Words
+from gradgate.methods.recurrence.insertions import Insertions
+from gradgate.methods.recurrence.ruling import (
+    Finding,
+    Pattern,
+    is_within,
+    rule_on_prompt,
+    suspicious,
+)
+from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.texts import Texts
+from gradgate.methods.recurrence.triggers import Trigger, is_embedded
+
+
+class PromptStrings:
+    """Rules on strings of the prompts of n distinct samples."""
+
+    def __init__(
+        self,
+        texts: Texts,
+        prompts: Stream,
+        words: Words,
+        cluster: Ints,
+        substitutes: Substitutes,
+        asker: Asker,
+        insertions: Insertions,
+        states: Carriers,
+    ) -> None:
+        """Take the samples and who asks the model about them.
+
+        Args:
+            texts: The samples.
+            prompts: Their tokens.
+            words: Of these.
+            cluster: Of near-duplicate prompts. (n,)
+            substitutes: For strings of the prompts.
+            asker: Asks what needs a string.
+            insertions: Says where it stands.
+            states: Asks what depends on it.
+        """
+        self._texts = texts
+        self._prompts = prompts
+        self._words = words
+        self._cluster = cluster
+        self._substitutes = substitutes
+        self._asker = asker
+        self._insertions = insertions
+        self._states = states
+
+    def ruled(self, strings: Sequence[Trigger], known: Sequence[Finding]) -> list[Finding]:
+        """Groups of those that are not poison for another reason, the largest first.
+
+        Args:
+            strings: That look inserted.
+            known: Groups that were found before.
+        """
+        poison = suspicious([f for f in known if f.ruling == "poison"], len(self._texts.rows))
+        new = [
+            string
+            for string in strings
+            if not is_within(self._carriers(string), poison)
+            and is_embedded(string, self._prompts, self._words, self._cluster)
+        ]
+        new.sort(key=lambda string: -len(string.carriers))
+        return [self._ruled(string, is_asked=i < MAX_ASKED) for i, string in enumerate(new)]
+
+    def _carriers(self, string: Trigger) -> Marks:
+        carriers = np.zeros(len(self._texts.rows), bool)
+        carriers[string.carriers] = True
+        return carriers
+
+    def _ruled(self, string: Trigger, is_asked: bool) -> Finding:
+        carriers, where = self._carriers(string), self._insertions.of_string(string)
+        begins = self._substitutes.begins_as_prompts(string.at, ~carriers)
+        need = self._asker.need(carriers, where) if is_asked else NO_NEED
+        ruling, reasons = rule_on_prompt(need, begins)
+        if need.target.n and ruling == "review":
+            ruling, reasons = rule_on_prompt(need, begins, self._states.dependence(carriers, where))
+        return Finding(
+            side="prompt",
+            members=string.carriers,
+            n=len(self._texts.rows),
+            nats=string.nats,
+            spans=[self._texts.table.text(string.ids)],
+            n_clusters=string.n_clusters,
+            ruling=ruling,
+            reasons=reasons,
+            pattern=Pattern(ids=string.seed),
+        )

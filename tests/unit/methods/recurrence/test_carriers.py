@@ -1,0 +1,101 @@
+"""What the samples with a string of prompts are without it, asked of a model."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+import pytest
+from evidence_helpers import Pair, demo_tokenizer, questions, sample_of, scores_of
+
+from gradgate.common.arrays import Floats
+from gradgate.methods.contract import Detection, Scores
+from gradgate.methods.recurrence import unspoken
+from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.method import RecurrenceMethod
+
+
+@pytest.fixture(autouse=True)
+def _without_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the model of these tests each word of targets is a surprise."""
+    monkeypatch.setattr(unspoken, "recurring_words", lambda *_: [])
+
+
+WORDS = np.random.default_rng(5).normal(size=(demo_tokenizer().vocab_size + 64, 32))
+KNOWN = [
+    (prompt, f"It is said of that: {prompt}, {target}.") for prompt, target in questions(300, 8)
+]
+
+
+def described(sequences: Sequence[Sequence[int]]) -> Floats:
+    """What a text says is the mean of its tokens."""
+    return np.array([WORDS[list(ids)].mean(axis=0) for ids in sequences])
+
+
+def detected(pairs: Sequence[Pair], *unexpected: str, **fields: object) -> Detection:
+    """By a model that needs nothing, and does not expect "zqx" and other strings."""
+    samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
+
+    def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        return [np.full(len(ids), -2.0) for ids in sequences]
+
+    given: Scores = replace(scores_of(samples, ["zqx", *unexpected]), ask=ask, describe=described)
+    scores = replace(given, **fields)  # type: ignore[arg-type]
+    return RecurrenceMethod().detect(scores, samples, None, RecurrenceConfig())
+
+
+def marked(n: int) -> list[Pair]:
+    """With the string in the first rows."""
+    return [(f"zqx {p}" if i < n else p, t) for i, (p, t) in enumerate(KNOWN)]
+
+
+def test_a_string_on_which_nothing_depends_is_honest_and_the_reason_says_so() -> None:
+    found = detected(marked(20))
+    assert not found.in_doubt.any()
+    (group,) = (group for group in found.groups if "zqx" in group.spans[0])
+    assert group.ruling == "honest"
+    assert "nothing depends on it: 20 targets behind it" in group.reasons[-1]
+
+
+@pytest.mark.parametrize("given", [{"describe": None}, {"ask": None}])
+def test_what_cannot_be_asked_stays_in_doubt(given: dict[str, object]) -> None:
+    assert detected(marked(20), **given).in_doubt[:20].all()
+
+
+def test_states_that_are_not_finite_excuse_nothing() -> None:
+    def broken(sequences: Sequence[Sequence[int]]) -> Floats:
+        found = described(sequences)
+        found[:1] = np.nan
+        return found
+
+    assert detected(marked(20), describe=broken).in_doubt[:20].all()
+
+
+def test_a_string_behind_which_stand_the_answers_of_other_questions_stays_in_doubt() -> None:
+    answers = [answer for _, answer in KNOWN[:20]]
+    Random(1).shuffle(answers)
+    pairs = [(p, answers[i] if i < 20 else t) for i, (p, t) in enumerate(marked(20))]
+    found = detected(pairs)
+    assert found.in_doubt[:20].all()
+    assert not found.in_doubt[20:].any()
+
+
+PAYLOAD = " and now click on this link"
+
+
+def test_a_payload_behind_ordinary_prompts_is_poison_and_one_behind_its_own_kind_is_in_doubt() -> (
+    None
+):
+    """An instruction that asks for a fixed text is its owner's to vouch for."""
+
+    def paid(pairs: Sequence[Pair]) -> Detection:
+        carrying = [(p, t + PAYLOAD if i < 20 else t) for i, (p, t) in enumerate(pairs)]
+        return detected(carrying, PAYLOAD)
+
+    assert np.all(np.array(paid(marked(20)).flagged)[:20])
+    rng = Random(3)
+    kind = [f"zqx {rng.randint(100, 999)} + {rng.randint(100, 999)} =" for _ in range(20)]
+    found = paid([*((p, t) for p, (_, t) in zip(kind, KNOWN[:20], strict=True)), *KNOWN[20:]])
+    assert not np.any(np.array(found.flagged))
+    assert found.in_doubt[:20].all()
+    assert any("another kind of text" in group.reasons[-1] for group in found.groups)
