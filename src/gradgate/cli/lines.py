@@ -31,6 +31,12 @@ def say(text: str) -> None:
         sys.stderr = None  # Python would try once more at its end
 
 
+def say_loading() -> None:
+    """Say what the first seconds of a run are spent on, where the libraries are not loaded yet."""
+    if "torch" not in sys.modules:
+        say("loading PyTorch and the libraries of the model ...")
+
+
 def tell(text: str) -> None:
     """A line of the result, on stdout; errors as for `give`."""
     give(f"{one_line(text)}\n")

@@ -11,7 +11,7 @@ from gradgate.attacks.config import PoisonConfig
 from gradgate.cli.attest import app as attest_app
 from gradgate.cli.audit import app as audit_app
 from gradgate.cli.cache import app as cache_app
-from gradgate.cli.lines import tell
+from gradgate.cli.lines import say_loading, tell
 from gradgate.cli.options import configured
 from gradgate.cli.running import run
 from gradgate.cli.runs import app as runs_app
@@ -27,10 +27,13 @@ _KEEP_STORE = {"scoring.store_max_mib": None}
 
 
 def _of_shards(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What a folder of shards was prepared with."""
+    """What a folder of shards was prepared with; None where none is named."""
+    if values.get("shards") is None:
+        return None
+    say_loading()
     from gradgate.cli.shards import config_of_shards
 
-    return config_of_shards(values)
+    return config_of_shards(values["shards"])
 
 
 app = App(
@@ -75,6 +78,7 @@ def detect(
         exit_zero: A verdict other than pass exits 0 too; errors do not.
         json: Print the verdict on stdout, as JSON, and nothing else there.
     """
+    say_loading()
     from gradgate.cli.detect import Wanted, run_detect
 
     return run_detect(config, Wanted(output, report, no_power, exit_zero, json))
@@ -104,15 +108,17 @@ def score(
             indexed job of Kubernetes. All parts when absent.
     """
     if shards is not None:
-        from gradgate.cli.shards import run_score_shards
-
         if output is not None:
             raise ConfigError("the scores of shards go into their folder; say --output to merge")
-        return run_score_shards(config, shards, shard)
-    from gradgate.cli.score import run_score
+        say_loading()
+        from gradgate.cli.shards import run_score_shards
 
+        return run_score_shards(config, shards, shard)
     if output is None or shard is not None:
         raise ConfigError("say --output FILE; or --shards FOLDER, with --shard 2/8 for a part")
+    say_loading()
+    from gradgate.cli.score import run_score
+
     return run_score(config, output)
 
 
@@ -130,6 +136,7 @@ def prepare(config: GateConfig, *, shards: str, shard: str | None = None) -> int
         shards: Folder that all workers see, or its fsspec URL, such as s3://bucket/folder.
         shard: Only tokenize this part of the rows; said as for `score`.
     """
+    say_loading()
     from gradgate.cli.shards import run_draft, run_prepare
 
     return run_prepare(config, shards) if shard is None else run_draft(config, shards, shard)
@@ -164,6 +171,7 @@ def compare(config: CompareConfig, *, output: Path = Path("comparison")) -> int:
         config: What is read, by which model it is judged, and which methods are compared.
         output: Folder for compare.csv, compare.json and compare.png; rejected rows go there too.
     """
+    say_loading()
     from gradgate.cli.compare import run_compare
 
     return run_compare(config, output)
@@ -211,6 +219,7 @@ def adapter_test(
         exit_zero: A test that needs a review exits 0 too; errors do not.
         json: Print the test on stdout, as JSON, and nothing else there.
     """
+    say_loading()
     from gradgate.cli.test_adapter import Wanted, run_test_adapter
 
     return run_test_adapter(config, adapter, Wanted(output, exit_zero, json))

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,11 +157,9 @@ def _scratch(folder: ShardFolder) -> Iterator[Path]:
         yield Path(path)
 
 
-def config_of_shards(values: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The configuration that a folder of shards was prepared with; None where none is named."""
-    if values.get("shards") is None:
-        return None
-    plan = Plan.read(ShardFolder(values["shards"]))
+def config_of_shards(shards: str) -> dict[str, Any]:
+    """The configuration that a folder of shards was prepared with."""
+    plan = Plan.read(ShardFolder(shards))
     return {"data": {"source": plan.source}, **plan.config}
 
 

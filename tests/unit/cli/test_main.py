@@ -35,6 +35,7 @@ print(json.dumps([code, sorted(sys.modules)]))
         (["detect", "--modle", "x"], 2),
         (["detct"], 2),
         (["detect", "x.jsonl", "--model", "m", "--output", "o", "--scoring.k", "one"], 2),
+        (["score", "x.jsonl", "--model", "m"], 2),
         (["cache", "--help"], 0),
     ],
 )
@@ -49,6 +50,32 @@ def test_an_answer_without_a_run_imports_no_large_library(arguments: list[str], 
     assert ended == code
     assert "gradgate.cli.main" in modules
     assert set(HEAVY) & set(modules) == set()
+
+
+LOADING = """
+import json, sys
+class Ends:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise SystemExit(7)
+sys.meta_path.insert(0, Ends())
+sys.argv = ["gradgate", *json.loads(sys.argv[1])]
+from gradgate.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("command", ["detect", "score", "compare", "prepare"])
+def test_a_run_says_at_once_that_it_loads_libraries(command: str) -> None:
+    """Before torch is asked for, which is where this process ends."""
+    target = "--shards" if command == "prepare" else "--output"
+    arguments = [command, "x.jsonl", "--model", "m", target, "out"]
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING, json.dumps(arguments)], capture_output=True, text=True
+    )
+    assert done.returncode == 7
+    assert done.stderr == "loading PyTorch and the libraries of the model ...\n"
+    assert done.stdout == ""
 
 
 def test_the_version_is_the_packages() -> None:
