@@ -129,10 +129,15 @@ def read_accounts(path: Path) -> Iterator[Account]:
     """The lines of accounts.parquet.
 
     Raises:
-        DataError: The file is missing or damaged.
+        DataError: The file is missing or damaged, or a state in it is none.
     """
     for batch in batches(path, ACCOUNT_SCHEMA):
         for line in batch.to_pylist():
+            if line["state"] not in STATES:
+                raise DataError(
+                    f"{path} cannot be read: row {line['row']} is {line['state']!r}, and not one "
+                    f"of {', '.join(STATES)}; run the gate again"
+                )
             yield Account(**line)
 
 

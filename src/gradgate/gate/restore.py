@@ -278,7 +278,11 @@ def read_rows(folder: Path, kind: RowKind) -> Iterator[tuple[Account, Row]]:
 
 
 def _facts(folder: Path) -> dict[str, str]:
-    """Decision and fingerprint, as accounts.parquet has them."""
+    """Decision and fingerprint, as accounts.parquet has them.
+
+    Raises:
+        DataError: The file is damaged, or what it says of itself is no text.
+    """
     with parquet.data_errors(folder / ACCOUNTS):
         found = pq.read_schema(folder / ACCOUNTS).metadata or {}
-    return {name.decode(): value.decode() for name, value in found.items()}
+        return {name.decode(): value.decode() for name, value in found.items()}

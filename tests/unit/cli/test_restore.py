@@ -193,11 +193,25 @@ def _add(folder: Path) -> None:
         file.write('{"question": "slipped in", "answers": "yes"}\n')
 
 
+def _foreign_metadata(folder: Path) -> None:
+    table = pq.read_table(folder / ACCOUNTS)
+    pq.write_table(table.replace_schema_metadata({b"\xff": b"\xfe"}), folder / ACCOUNTS)
+
+
+def _foreign_state(folder: Path) -> None:
+    table = pq.read_table(folder / ACCOUNTS)
+    at = table.schema.get_field_index("state")
+    states = pa.array(["lost"] * table.num_rows, table.schema.field(at).type)
+    pq.write_table(table.set_column(at, table.schema.field(at), states), folder / ACCOUNTS)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         _swap,
         _add,
+        _foreign_metadata,
+        _foreign_state,
         lambda folder: (folder / "rejected.jsonl").unlink(),
         lambda folder: (folder / "accepted.jsonl").unlink(),
         lambda folder: (folder / "quarantine.jsonl").write_text("{}\n"),
