@@ -1,5 +1,6 @@
 """A person decides on groups or rows of a run, whose files are what its verdict was about."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +28,7 @@ from gradgate.gate.config import GateConfig
 from gradgate.gate.findings import TABLES
 from gradgate.gate.pipeline import keys_of
 from gradgate.gate.ranges import Range, as_said
-from gradgate.gate.verdict import Verdict, load_verdict
+from gradgate.gate.verdict import Verdict, parse_verdict
 
 _AGAIN = "run the gate again"
 _MAX_NAME, _MAX_REASON = 200, 4_000  # characters
@@ -160,10 +161,11 @@ def _checked(folder: RunFolder, find_signer: FindSigner, find_revoked: FindRevok
     refusals = [*refused_by_time(predicate), *refused_by_list(sealed, signed_by, revoked)]
     if refusals:
         raise NotVerifiedError(refusals)
-    digest = file_sha256(folder.verdict)
+    content = folder.verdict.read_bytes()  # once: it may be changed meanwhile
+    digest = hashlib.sha256(content).hexdigest()
     if digest != predicate.verdict_sha256:
         raise NotVerifiedError(["verdict.json is another one than it says"])
-    verdict = load_verdict(folder.verdict)
+    verdict = parse_verdict(content, folder.verdict)
     keys, expires = keys_of(config, signer), predicate.expires
     return EarlierRun(folder, config, predicate.settings, verdict, digest, signer, keys, expires)
 

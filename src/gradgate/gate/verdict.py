@@ -306,6 +306,19 @@ def load_verdict(path: Path) -> Verdict:
         DataError: The file is missing or is not a verdict.
     """
     try:
-        return TypeAdapter(Verdict).validate_json(path.read_bytes(), strict=True)
-    except (OSError, ValidationError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} is not a verdict: {error}") from error
+    return parse_verdict(content, path)
+
+
+def parse_verdict(content: bytes, path: Path) -> Verdict:
+    """The verdict that the content of a file says; `path` is for the message.
+
+    Raises:
+        DataError: It is not a verdict.
+    """
+    try:
+        return TypeAdapter(Verdict).validate_json(content, strict=True)
+    except ValidationError as error:
         raise DataError(f"{path} is not a verdict: {error}") from error

@@ -1,6 +1,7 @@
 """A person decides on a run whose files are those of its attested verdict, and it goes on."""
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -87,6 +88,27 @@ def gone_on(run: RunFolder, folder: Path) -> Verdict:
     attestation = by_operator(earlier.config.attestation)
     config = earlier.config.model_copy(update={"attestation": attestation})
     return go_on(earlier, RunFolder(folder), config, STEPS)
+
+
+def test_a_verdict_that_changes_while_it_is_checked_is_not_taken(
+    reviewed: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was held against the attestation is what is decided on."""
+    content, really = reviewed.verdict.read_bytes(), io.open
+    reads: list[object] = []
+
+    def opening(file: Any, *arguments: Any, **named: Any) -> Any:
+        if str(file) == str(reviewed.verdict):
+            if reads:
+                with really(file, "wb") as other:
+                    other.write(content.replace(b'"n_rows": 113', b'"n_rows": 114'))
+            reads.append(file)
+        return really(file, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "open", opening)
+        assert opened(reviewed).verdict.n_rows == 113
+    assert len(reads) == 1
 
 
 def test_a_review_is_approved_and_goes_on(reviewed: RunFolder, made: Path, tmp_path: Path) -> None:
