@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from gradgate.common.json_values import parse_json
 from gradgate.common.processes import Process
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
@@ -81,6 +82,6 @@ def tracked_id(folder: RunFolder) -> str:
         DataError: It cannot be read.
     """
     try:
-        return str(json.loads(folder.tracked.read_text(encoding="utf-8"))["run_id"])
+        return str(parse_json(folder.tracked.read_text(encoding="utf-8"))["run_id"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{folder.tracked} does not name a run in MLflow: {error}") from error

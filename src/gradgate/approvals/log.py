@@ -5,7 +5,6 @@ that an entry covers lie beside the log, in a file that is named by its digest.
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from gradgate.approvals.record import Action, Entry, GroupEvidence
 from gradgate.common.files import sync, written_whole
+from gradgate.common.json_values import TooDeepError, parse_json
 from gradgate.errors import ConfigError, DataError
 from gradgate.methods.evidence import Question
 from gradgate.signing.envelope import NotAnEnvelopeError, sealed, unseal
@@ -261,11 +261,20 @@ def _cut_unfinished(path: Path) -> None:
     """Take away what a killed writer has left of an entry, which nobody was told of.
 
     One that is whole but for the end of its line stays: it may be older, and the end lost since.
+
+    Raises:
+        BrokenLogError: The end is nested more deeply than any entry is; it stays.
     """
     content = _content(path)
     if content and not content.endswith(b"\n"):
         whole = content.rfind(b"\n") + 1
-        is_entry = _is_json(content[whole:])
+        try:
+            is_entry = _is_json(content[whole:])
+        except TooDeepError as error:
+            raise BrokenLogError(
+                f"{path} ends in JSON that is nested too deeply, which no writer of entries has "
+                "left; find out who has, and take it away"
+            ) from error
         with path.open("r+b") as file:
             if is_entry:
                 file.seek(0, os.SEEK_END)
@@ -277,7 +286,9 @@ def _cut_unfinished(path: Path) -> None:
 
 def _is_json(line: bytes) -> bool:
     try:
-        json.loads(line)
+        parse_json(line)
+    except TooDeepError:
+        raise
     except ValueError:
         return False
     return True

@@ -1,7 +1,6 @@
 """Which process a run belongs to, and whether that process still lives."""
 
 import hashlib
-import json
 import os
 import re
 import socket
@@ -11,6 +10,7 @@ from typing import Self
 
 import psutil
 
+from gradgate.common.json_values import parse_json
 from gradgate.common.run_folder import RunFolder
 
 # Of every kernel's first processes, so that a machine is told by what outlives its restart.
@@ -75,7 +75,7 @@ class Process:
 def owner_of(folder: RunFolder) -> Process | None:
     """The process that builds a folder, as its run.json says; None when it is not known."""
     try:
-        owner = json.loads(folder.tracked.read_text(encoding="utf-8"))["owner"]
+        owner = parse_json(folder.tracked.read_text(encoding="utf-8"))["owner"]
         return Process(str(owner["host"]), int(owner["pid"]), float(owner["started"]))
     except (OSError, ValueError, KeyError, TypeError):  # or a folder of an earlier version
         return None

@@ -13,6 +13,7 @@ from typing import Self, TypeAlias
 from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.files import aside, put_in_place
+from gradgate.common.json_values import parse_json
 from gradgate.common.parquet import GROUP_ROWS, GroupWriter, batches
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import REJECTED_SCHEMA, SAMPLE_SCHEMA, RunFolder
@@ -108,7 +109,7 @@ class Prepared:
         """
         path = RunFolder(folder).dataset
         try:
-            return cls(folder=folder, **json.loads(path.read_text(encoding="utf-8")))
+            return cls(folder=folder, **parse_json(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{path} is no result of prepare: {error}") from error
 

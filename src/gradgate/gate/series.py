@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gradgate.common.files import written_whole
+from gradgate.common.json_values import parse_json
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import DataError
@@ -67,7 +68,7 @@ def last_run(series: Series, state: Path) -> str | None:
     """
     pointer = series.pointer(state)
     try:
-        name = json.loads(pointer.read_text(encoding="utf-8"))["run"]
+        name = parse_json(pointer.read_text(encoding="utf-8"))["run"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:

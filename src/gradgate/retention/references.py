@@ -1,12 +1,12 @@
 """Which runs are referred to from outside of their folders: by the series, and by approvals."""
 
 import base64
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradgate.common.json_values import parse_json
 from gradgate.errors import DataError
 
 _DEPTH = 64  # of JSON within JSON
@@ -54,7 +54,7 @@ def run_in(pointer: Path) -> str:
         DataError: It names none.
     """
     try:
-        return str(json.loads(pointer.read_text(encoding="utf-8"))["run"])
+        return str(parse_json(pointer.read_text(encoding="utf-8"))["run"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{pointer} does not name a run; delete it, and the next run of its series is the first"
@@ -70,7 +70,7 @@ def _texts_of(log: Path) -> Iterator[str]:
     try:
         lines = log.read_text(encoding="utf-8").splitlines()
         for line in filter(str.strip, lines):
-            yield from _texts(json.loads(line), _DEPTH)
+            yield from _texts(parse_json(line), _DEPTH)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{log} cannot be read ({error}); `gradgate audit verify`") from error
 
@@ -90,4 +90,4 @@ def _texts(value: Any, depth: int) -> Iterator[str]:
             yield from _texts(one, depth - 1)
         if "payloadType" in value:
             payload = base64.b64decode(value["payload"], validate=True)
-            yield from _texts(json.loads(payload), depth - 1)
+            yield from _texts(parse_json(payload), depth - 1)

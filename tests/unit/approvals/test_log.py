@@ -85,6 +85,19 @@ def test_a_killed_writer_leaves_no_entry(tmp_path: Path) -> None:
     assert log.digests[0] == whole.head.sha256
 
 
+@pytest.mark.parametrize("end", [b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000])
+def test_an_end_that_is_nested_too_deeply_is_refused_and_stays(tmp_path: Path, end: bytes) -> None:
+    said(tmp_path, [draft("Ada", "keep", IDS)])
+    whole = log_path(tmp_path).read_bytes()
+    for content in (whole + end, whole + end + b"\n"):
+        log_path(tmp_path).write_bytes(content)
+        with pytest.raises(
+            BrokenLogError, match=r"nested too deeply|entry 2 of the log is damaged"
+        ):
+            said(tmp_path, [draft("Bob", "drop", IDS)])
+        assert log_path(tmp_path).read_bytes() == content
+
+
 def test_an_entry_that_has_lost_the_end_of_its_line_stays(tmp_path: Path) -> None:
     said(tmp_path, [draft("Ada", "keep", IDS), draft("Bob", "drop", IDS)])
     path = log_path(tmp_path)

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradgate.common.files import file_sha256
+from gradgate.common.json_values import parse_json
 from gradgate.common.parquet import GROUP_ROWS, GroupWriter, batches
 from gradgate.common.run_folder import REJECTED_SCHEMA
 from gradgate.common.scratch import count_distinct
@@ -101,7 +102,7 @@ class Draft:
         if not folder.has(name):
             return None
         try:
-            content = json.loads(folder.read(name))
+            content = parse_json(folder.read(name))
             refuse_other_format(content["format"], FORMAT, folder.shown(name))
             found = cls(**content)
         except (ValueError, TypeError, KeyError) as error:

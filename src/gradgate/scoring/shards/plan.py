@@ -10,6 +10,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradgate.common.json_values import parse_json
 from gradgate.data.tokens import Tokens, content_digest
 from gradgate.errors import ConfigError, StoreError
 from gradgate.gradients.signals import SIGNALS
@@ -121,7 +122,7 @@ class Plan:
                 "say `gradgate prepare DATA --model MODEL --shards FOLDER` first"
             )
         try:
-            content = json.loads(folder.read(PLAN))
+            content = parse_json(folder.read(PLAN))
             refuse_other_format(content["format"], FORMAT, folder.shown(PLAN))
             return cls(**content)
         except (ValueError, TypeError, KeyError) as error:

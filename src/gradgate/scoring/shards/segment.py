@@ -17,6 +17,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gradgate.common.json_values import parse_json
 from gradgate.data.source_errors import is_transient
 from gradgate.errors import StoreError
 from gradgate.gradients.score import Score
@@ -175,7 +176,7 @@ def _about(file: pq.ParquetFile) -> tuple[About, str]:
     text = metadata.get(_ABOUT)
     if text is None or metadata[_ABOUT_DIGEST] != _begun(text).hexdigest():
         raise ValueError("it does not say of what")
-    content = json.loads(text)
+    content = parse_json(text)
     if content["format"] != FORMAT:
         raise StoreError(
             f"a segment has format {content['format']}, this gradgate knows {FORMAT}; "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gradgate.common.json_values import parse_json
 from gradgate.errors import StoreError
 from gradgate.scoring.store.failures import BUSY_SECONDS, DamagedError, not_a_store
 from gradgate.scoring.store.row import ScoreContext
@@ -147,7 +148,7 @@ def contexts(connection: sqlite3.Connection) -> dict[int, ScoreContext]:
     found = {}
     for number, fields in connection.execute("SELECT id, fields FROM contexts"):
         try:
-            context = ScoreContext(**json.loads(fields))
+            context = ScoreContext(**parse_json(fields))
         except (TypeError, ValueError):
             continue
         if context.id == number:

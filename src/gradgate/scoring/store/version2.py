@@ -6,7 +6,6 @@ salvage's, where the line that describes their context is lost. They are rewritt
 context is opened.
 """
 
-import json
 import logging
 import sqlite3
 import struct
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gradgate.common.json_values import parse_json
 from gradgate.scoring.store.failures import DamagedError
 from gradgate.scoring.store.record import Entries, Record
 from gradgate.scoring.store.row import ScoreContext, decode, digest_of, encode, id_of, unsealed
@@ -78,7 +78,7 @@ def old_contexts(connection: sqlite3.Connection) -> dict[int, OldContext]:
     found = {}
     for number, fields in connection.execute("SELECT id, fields FROM contexts"):
         try:
-            values = json.loads(fields)
+            values = parse_json(fields)
             del values["maths"]
             old = OldContext(ScoreContext(**values))
         except (TypeError, ValueError, KeyError):
