@@ -1,5 +1,6 @@
 """The jobs of docs/ci, with their own shell lines in a folder as a job has it."""
 
+import hashlib
 import json
 import os
 import shlex
@@ -11,6 +12,7 @@ import yaml
 from cli_helpers import gradgate
 from markdown_helpers import ROOT
 
+from gradgate.attest.verification import opened
 from gradgate.signing.keys import VARIABLE, make_key
 from helpers import MODEL, diverse_rows, write_jsonl
 
@@ -64,9 +66,15 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_lines(lines: Lines, program: str) -> list[int]:
-    """Exit codes of the lines that call gradgate; variables are put in as a shell does."""
-    found = [words for words in lines if words[0] == program]
-    return [gradgate(*map(os.path.expandvars, words[1:])).exit_code for words in found]
+    """Exit codes of the lines that call gradgate; variables and `> FILE` are as in a shell."""
+    codes = []
+    for words in (words for words in lines if words[0] == program):
+        typed, into = (words[:-2], words[-1]) if ">" in words else (words, None)
+        done = gradgate(*map(os.path.expandvars, typed[1:]))
+        if into is not None:
+            Path(into).write_text(done.stdout, encoding="utf-8")
+        codes.append(done.exit_code)
+    return codes
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,8 +87,11 @@ def test_a_job_gates_and_another_one_verifies(
     assert run_lines(gate, "gradgate") == [0]
     kept = {path: (job / path).read_bytes() for path in kept_by(name)}
     assert {Path(path).name for path in kept} == {
-        *("report.html", "flags.attestation.json", "accepted.jsonl")
+        *("report.html", "verdict.json", "flags.attestation.json", "accepted.jsonl")
     }
+    said = opened(job / "flags.attestation.json").payload
+    digest = hashlib.sha256(kept["verdict.json"]).hexdigest()
+    assert json.loads(said)["predicate"]["verdict_sha256"] == digest
     monkeypatch.delenv(VARIABLE)  # the training has no private key
     shutil.rmtree(job / "flags.rows")
     for path, content in kept.items():  # as artifacts come
