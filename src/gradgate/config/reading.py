@@ -15,6 +15,16 @@ from gradgate.errors import ConfigError
 
 _QUOTED = 80  # characters of a value in a message
 
+# Sections that not every command takes, with those that do.
+_TAKEN_BY = {
+    "adapter_test": "`gradgate test-adapter` and `python -m flows gated-finetune`",
+    "finetune": "`python -m flows gated-finetune`",
+    "lora": "`python -m flows gated-finetune`",
+    "compare": "`gradgate compare`",
+    "poison": "`gradgate poison`",
+    "drill": "`python -m flows drill`",
+}
+
 SectionT = TypeVar("SectionT", bound="Section")
 
 _NO_SECTION = ("model_type", "model_attributes_type")  # pydantic's words name Python classes
@@ -120,7 +130,9 @@ def _fault(
         names = [typed.get(path, f"--{path}" if is_typed else path) for path in paths]
         return f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} missing"
     if error["type"] == "extra_forbidden":
-        return f"{shown} is unknown; the known ones there are {', '.join(section.model_fields)}"
+        takes = f"; it is for {_TAKEN_BY[name]}" if name in _TAKEN_BY else ""
+        known = ", ".join(section.model_fields)
+        return f"{shown} is unknown{takes}; the known ones there are {known}"
     inner = _section_at(model, loc) if error["type"] in _NO_SECTION else None
     if loc and inner is not None:
         first = next((n for n, i in inner.model_fields.items() if i.is_required()), None)

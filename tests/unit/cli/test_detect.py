@@ -346,7 +346,8 @@ def test_a_section_for_the_fine_tuning_alone_is_refused(tmp_path: Path, clean: P
     done = run(clean, tmp_path / "out.parquet", "--config", tmp_path / "gate.yaml")
     assert done.exit_code == 2
     assert done.stderr == (
-        f"error: {tmp_path / 'gate.yaml'}: lora is unknown; the known ones there are data, model, "
+        f"error: {tmp_path / 'gate.yaml'}: lora is unknown; it is for "
+        "`python -m flows gated-finetune`; the known ones there are data, model, "
         "scoring, safety, detection, policy, approvals, attestation, tracking\n"
     )
 

@@ -6,11 +6,15 @@ import pytest
 from cyclopts import App
 from pydantic import BaseModel
 
+from gradgate.attacks.config import PoisonConfig
+from gradgate.cli.main import main
 from gradgate.cli.options import ALIASES, configured
 from gradgate.cli.running import run
-from gradgate.config import load_config
+from gradgate.compare.config import CompareConfig
+from gradgate.config import Section, load_config
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.config import GateConfig
+from gradgate.release.config import TestAdapterConfig as AskedConfig
 from gradgate.scoring.config import ScoreConfig
 from gradgate.train.config import GatedFinetuneConfig
 
@@ -244,6 +248,34 @@ def test_what_is_wrong_in_the_file_is_named_with_the_file(
     assert message in err
     assert str(tmp_path / "gate.yaml") in err or "no section" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "taker", "takes"),
+    [
+        ("finetune", "`python -m flows gated-finetune`", GatedFinetuneConfig),
+        ("adapter_test", "`python -m flows gated-finetune`", GatedFinetuneConfig),
+        ("adapter_test", "`gradgate test-adapter`", AskedConfig),
+        ("compare", "`gradgate compare`", CompareConfig),
+        ("poison", "`gradgate poison`", PoisonConfig),
+        ("drill", "`python -m flows drill`", DrillConfig),
+    ],
+)
+def test_a_section_of_another_command_names_that(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    section: str,
+    taker: str,
+    takes: type[Section],
+) -> None:
+    file = tmp_path / "gate.yaml"
+    file.write_text(f"data: {{source: x}}\nmodel: {{path: m}}\n{section}: {{}}\n")
+    assert main(["detect", "--config", str(file), "--output", str(tmp_path / "flags")]) == 2
+    err = capsys.readouterr().err
+    assert f"{section} is unknown; it is for " in err
+    assert taker in err
+    assert err.count("\n") == 1
+    assert section in takes.model_fields
 
 
 def test_what_is_missing_is_named(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
