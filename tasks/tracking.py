@@ -6,7 +6,6 @@ MLflow's active run is thread-local, and a task submitted by Prefect would open 
 import getpass
 import json
 import math
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from gradgate import __version__
+from gradgate.common.commit import code_commit
 from gradgate.common.processes import Process
 from gradgate.common.redaction import redacted
 from gradgate.gate.config import GateConfig
@@ -33,7 +33,6 @@ _MAX_PARAM = 6_000
 _MAX_TAG = 8_000
 _CUT = " ... [cut]"
 # What a run executes, as git names it: modules anywhere, pages and lists of the package, suites.
-_CODE = (":(top)*.py", ":(top)src", ":(top)expectations")
 
 
 @dataclass(frozen=True)
@@ -246,28 +245,8 @@ def _account() -> str:
 
 
 def _git_sha() -> str:
-    """Commit of the repository that holds this file, `-dirty` when code of it was changed.
-
-    Settings such as prefect.yaml are not code: a run has its own in its parameters.
-    """
-    try:
-        _git("ls-files", "--error-unmatch", Path(__file__).name)  # not some repository around it
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", *_CODE)
-        return _git("rev-parse", "HEAD") + ("-dirty" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments],
-        cwd=Path(__file__).parent,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
-    return done.stdout.strip()
+    """Commit of the repository that holds this file, see `code_commit`."""
+    return code_commit(Path(__file__)) or "unknown"
 
 
 def _source(source: str) -> tuple[str, dict[str, str]]:

@@ -1,6 +1,7 @@
 """The library: the data and configurations that it takes, and what it gives back."""
 
 import gc
+import hashlib
 import json
 import subprocess
 import sys
@@ -50,9 +51,12 @@ def test_a_path_a_list_and_a_dataset_are_the_same_data(tmp_path: Path) -> None:
     results = [gradgate.detect(source, MODEL_PATH, config=CONFIG) for source in sources]
     expected = results[0]
     assert expected.verdict.n_scored == 40
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert [one.verdict.source_sha256 for one in results] == [digest, digest, None, None]
     for result in results[1:]:
         # The files say where the rows came from, and rows of a table are kept as one.
-        assert replace(result.verdict, files=expected.verdict.files) == expected.verdict
+        files = expected.verdict.files
+        assert replace(result.verdict, files=files, source_sha256=digest) == expected.verdict
         assert result.verdict.files["samples.parquet"] == expected.verdict.files["samples.parquet"]
         assert result.table.equals(expected.table)
 

@@ -134,6 +134,7 @@ def _predicate(
         audit_log=plain["audit_log"],
         run=Run(folder=facts.folder, mlflow=facts.mlflow, prefect=facts.prefect),
         version=gradgate.__version__,
+        commit=verdict.commit,
     )
 
 

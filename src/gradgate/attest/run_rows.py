@@ -39,6 +39,8 @@ def dataset_of(run: RunFolder) -> Dataset | None:
         n_rows=prepared.n_rows,
         samples=_tree(_cells(run.samples, "sample_id"), is_hex=True),
         rejected=_tree(_cells(run.rejected, "content"), is_hex=False),
+        source_sha256=prepared.source_sha256,
+        source_revision=prepared.source_revision,
     )
 
 

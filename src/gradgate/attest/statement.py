@@ -47,6 +47,12 @@ class Dataset(Record):
     n_rows: int = Field(ge=0, description="Samples and rejected rows.")
     samples: Rows = Field(description="All samples; the leaves of the tree are their ids.")
     rejected: Rows = Field(description="Rows that are no samples; the leaves are their texts.")
+    source_sha256: Sha256 | None = Field(
+        None, description="Of the local files that were read; null of anything else."
+    )
+    source_revision: str | None = Field(
+        None, description="Commit of a dataset of the hub; null of anything else."
+    )
 
 
 class AttestedAnswer(Record):
@@ -126,6 +132,9 @@ class Predicate(Record):
     )
     run: Run = Field(description="Where the evidence is.")
     version: str = Field(description="Of gradgate.")
+    commit: str | None = Field(
+        None, description="Of the code of gradgate; null where it is no checkout."
+    )
 
 
 def statement_of(predicate: Predicate) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from gradgate.data.byte_stream import text_bytes
 from gradgate.data.csv_rows import read_csv
 from gradgate.data.json_rows import read_json
 from gradgate.data.not_data import HEAD, check_head, is_file_extension, unknown_kind
+from gradgate.data.origin import Origin
 from gradgate.data.parquet_rows import read_parquet
 from gradgate.data.rows import RawRow
 from gradgate.errors import DataError
@@ -101,13 +102,16 @@ def _is_set_aside(path: str, folder: str) -> bool:
     return any(part.startswith("_") for part in posixpath.relpath(path, folder).split("/"))
 
 
-def read_files(store: Any, paths: list[str], config: DataConfig) -> Iterator[RawRow]:
+def read_files(
+    store: Any, paths: list[str], config: DataConfig, origin: Origin | None = None
+) -> Iterator[RawRow]:
     """Read files of one kind one after the other, their rows numbered through.
 
     Args:
         store: An fsspec file system.
         paths: Paths in it.
         config: Limits, and how CSV is read.
+        origin: Is told which files they are.
 
     Raises:
         DataError: The first file is of no known kind, one is no regular file, or the kind cannot
@@ -126,6 +130,8 @@ def read_files(store: Any, paths: list[str], config: DataConfig) -> Iterator[Raw
                 f"{redacted(path)} is a pipe or a device, whose end nobody knows; write it to a "
                 "file first"
             )
+    if origin is not None:
+        origin.of_files(store, paths)
     numbers = itertools.count()
     return itertools.chain.from_iterable(_file(store, x, kind, numbers, config) for x in paths)
 

@@ -15,6 +15,7 @@ from gradgate.config import DataConfig, Limits
 from gradgate.data.counts import check_rows
 from gradgate.data.files import read_files
 from gradgate.data.limits import TableBounds
+from gradgate.data.origin import Origin
 from gradgate.data.rows import RawRow
 from gradgate.data.source_errors import hub_error
 from gradgate.data.splits import one_split
@@ -24,7 +25,9 @@ from gradgate.errors import DataError
 _BATCH_ROWS = 128
 
 
-def read_saved_splits(config: DataConfig, store: Any, path: str) -> Iterator[RawRow]:
+def read_saved_splits(
+    config: DataConfig, store: Any, path: str, origin: Origin
+) -> Iterator[RawRow]:
     """Read the chosen split of a save_to_disk folder.
 
     Raises:
@@ -35,7 +38,7 @@ def read_saved_splits(config: DataConfig, store: Any, path: str) -> Iterator[Raw
         splits = [_within(str(split)) for split in splits]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{redacted(config.source)}: dataset_dict.json is damaged") from error
-    return read_saved(config, store, f"{path}/{one_split(splits, config)}")
+    return read_saved(config, store, f"{path}/{one_split(splits, config)}", origin)
 
 
 def _within(name: str) -> str:
@@ -49,7 +52,7 @@ def _within(name: str) -> str:
     return name
 
 
-def read_saved(config: DataConfig, store: Any, path: str) -> Iterator[RawRow]:
+def read_saved(config: DataConfig, store: Any, path: str, origin: Origin) -> Iterator[RawRow]:
     """Read a save_to_disk folder without splits, or one split.
 
     Its Arrow files are read by our own reader: `datasets.load_from_disk` takes a stream that was
@@ -76,7 +79,7 @@ def read_saved(config: DataConfig, store: Any, path: str) -> Iterator[RawRow]:
         )
     if not names:  # datasets 5.2 saves no file for no rows, and cannot load that
         raise DataError(f"{shown} has no rows")
-    rows = read_files(store, [f"{path}/{name}" for name in names], config)
+    rows = read_files(store, [f"{path}/{name}" for name in names], config, origin)
     stated = None if config.expected_rows else stated
     return check_rows(rows, stated, shown, "dataset_info.json")
 
@@ -88,7 +91,7 @@ def _stated_rows(store: Any, path: str, split: str | None) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def read_hub(config: DataConfig) -> Iterator[RawRow]:
+def read_hub(config: DataConfig, origin: Origin) -> Iterator[RawRow]:
     """Read a dataset of the hub.
 
     Raises:
@@ -106,6 +109,7 @@ def read_hub(config: DataConfig) -> Iterator[RawRow]:
         raise hub_error(error, source) from error
     if isinstance(loaded, datasets.DatasetDict):
         loaded = loaded[one_split(list(loaded), config)]
+    origin.of_hub([one["filename"] for one in loaded.cache_files])
     return dataset_rows(loaded, config.limits)
 
 

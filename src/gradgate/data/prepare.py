@@ -22,6 +22,7 @@ from gradgate.config import DataConfig
 from gradgate.data.formats.fields import RowFormat
 from gradgate.data.formats.mapping import RowMapping, choose_mapping, to_sample
 from gradgate.data.kept_rows import RowKeeper
+from gradgate.data.origin import Origin
 from gradgate.data.rows import RawRow
 from gradgate.data.sample import (
     RejectedRowError,
@@ -57,6 +58,8 @@ class Prepared:
         template_date: Today, as the chat template was told; None where it did not ask.
         template_names: Fields of messages that the chat template may read, in order.
         tokenizer: See `tokenizer_digest`; None where several processes prepared a part each.
+        source_sha256: Of the local files that were read (`Origin.sha256`); None of anything else.
+        source_revision: Commit of a dataset of the hub; None of anything else.
     """
 
     folder: Path
@@ -71,6 +74,8 @@ class Prepared:
     template_date: str | None = None
     template_names: list[str] = field(default_factory=list)
     tokenizer: str | None = None
+    source_sha256: str | None = None
+    source_revision: str | None = None
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuse to go on with another tokenizer than that which the samples were made by.
@@ -153,7 +158,8 @@ def prepare(
         keep_rows: Keep the rows as they were too, in `RunFolder.source_rows`.
 
     Raises:
-        DataError: The source cannot be read, or its columns are of no row format.
+        DataError: The source cannot be read, or was changed meanwhile, or its columns are of no row
+            format.
         ModelError: The tokenizer lacks an end token or a chat template.
         TransientError: A remote store or the hub did not answer.
     """
@@ -162,7 +168,8 @@ def prepare(
     digest = tokenizer_digest(tokenizer)
     with _all_or_nothing(run):
         reader = _Reader(config, tokenizer, max_tokens)
-        rows = open_rows(config) if rows is None else rows
+        origin = Origin()
+        rows = open_rows(config, origin) if rows is None else rows
         with (
             closing(GroupWriter(aside(run.samples), SAMPLE_SCHEMA)) as samples,
             closing(GroupWriter(aside(run.rejected), REJECTED_SCHEMA)) as rejected,
@@ -186,6 +193,8 @@ def prepare(
             template_date=reader.template_date,
             template_names=sorted(reader.mapping.template_names) if reader.mapping else [],
             tokenizer=digest,
+            source_sha256=origin.sha256(),
+            source_revision=origin.revision,
         )
         aside(run.dataset).write_text(prepared.to_json(), encoding="utf-8")
     return prepared

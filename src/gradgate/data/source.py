@@ -12,6 +12,7 @@ from gradgate.config import DataConfig
 from gradgate.data.counts import check_rows
 from gradgate.data.files import check_kinds, data_files, has_file_extension, read_files
 from gradgate.data.hub import read_hub, read_saved, read_saved_splits
+from gradgate.data.origin import Origin
 from gradgate.data.rows import RawRow
 from gradgate.data.source_errors import (
     http_status,
@@ -36,10 +37,11 @@ def check_source(source: str) -> None:
         raise DataError(f"{redacted(source)}: no such file or folder")
 
 
-def open_rows(config: DataConfig) -> Iterator[RawRow]:
+def open_rows(config: DataConfig, origin: Origin | None = None) -> Iterator[RawRow]:
     """Find `config.source` and read it, files of a folder in sorted order.
 
-    The source is looked for in this call; errors of its content come while iterating.
+    The source is looked for in this call; errors of its content come while iterating. `origin` is
+    told what was found.
 
     Raises:
         DataError: Nothing is there, it is not readable or empty, or a setting does not fit it
@@ -48,7 +50,7 @@ def open_rows(config: DataConfig) -> Iterator[RawRow]:
         TransientError: A remote store or the hub did not answer.
     """
     with translated_errors(config.source):
-        rows = _find(config)
+        rows = _find(config, origin or Origin())
     return _counted(rows, config)
 
 
@@ -66,7 +68,7 @@ def _counted(rows: Iterator[RawRow], config: DataConfig) -> Iterator[RawRow]:
         )
 
 
-def _find(config: DataConfig) -> Iterator[RawRow]:
+def _find(config: DataConfig, origin: Origin) -> Iterator[RawRow]:
     source = config.source
     try:
         store, path = fsspec.core.url_to_fs(source)
@@ -76,10 +78,11 @@ def _find(config: DataConfig) -> Iterator[RawRow]:
         raise DataError(f"{redacted(source)}: {error}") from error
     found = _entry_type(store, path)
     if found == "directory":
-        return _folder(config, store, path)
+        origin.of_folder(path)
+        return _folder(config, store, path, origin)
     if found is not None:
         _refuse(config, "a file or a folder of files", "name", "split", "revision")
-        return read_files(store, [path], config)
+        return read_files(store, [path], config, origin)
     if _HUB_ID.fullmatch(source) and not has_file_extension(source):
         folder = source.partition("/")[0]
         if "/" in source and os.path.isdir(folder):
@@ -88,27 +91,28 @@ def _find(config: DataConfig) -> Iterator[RawRow]:
                 f"(hf://datasets/{source} is): no such file or folder"
             )
         _refuse(config, "no local file or folder but a hub id", "delimiter")
-        return read_hub(config)
+        return read_hub(config, origin)
     raise DataError(f"{redacted(source)}: no such file or folder")
 
 
-def _folder(config: DataConfig, store: Any, path: str) -> Iterator[RawRow]:
+def _folder(config: DataConfig, store: Any, path: str, origin: Origin) -> Iterator[RawRow]:
     if _entry_type(store, f"{path}/dataset_dict.json"):
         _refuse(config, "a save_to_disk folder", "name", "revision", "delimiter")
-        return read_saved_splits(config, store, path)
+        return read_saved_splits(config, store, path, origin)
     if _entry_type(store, f"{path}/state.json"):
         _refuse(
             config,
             "a save_to_disk folder without splits",
             *("name", "split", "revision", "delimiter"),
         )
-        return read_saved(config, store, path)
+        return read_saved(config, store, path, origin)
     _refuse(config, "a file or a folder of files", "revision")
     shown = redacted(config.source)
     split = chosen_split(config, store, path, data_files(store, path, shown))
     check_kinds(split.paths, shown)
     stated = None if config.expected_rows else split.n_rows
-    return check_rows(read_files(store, split.paths, config), stated, shown, "README.md")
+    rows = read_files(store, split.paths, config, origin)
+    return check_rows(rows, stated, shown, "README.md")
 
 
 def _entry_type(store: Any, path: str) -> str | None:

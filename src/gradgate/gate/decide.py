@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gradgate.common.commit import code_commit
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import PolicyConfig
 from gradgate.data.prepare import Prepared, rejection_reasons
@@ -140,6 +141,9 @@ def decide(
         in_doubt=policy.in_doubt,
         answers=answers,
         dataset_fingerprint=prepared.fingerprint,
+        source_sha256=prepared.source_sha256,
+        source_revision=prepared.source_revision,
+        commit=code_commit(),
         template_date=prepared.template_date,
         accepted_fingerprint=accepted.fingerprint if accepted else None,
         accepted_tokens=accepted.tokens_digest if accepted else None,
@@ -279,5 +283,8 @@ def refuse_raw_data(prepared: Prepared, failures: list[str]) -> Verdict:
         n_rows=prepared.n_rows,
         n_rejected=prepared.n_rejected,
         dataset_fingerprint=prepared.fingerprint,
+        source_sha256=prepared.source_sha256,
+        source_revision=prepared.source_revision,
+        commit=code_commit(),
         template_date=prepared.template_date,
     )

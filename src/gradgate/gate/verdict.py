@@ -233,6 +233,9 @@ class Verdict:
         in_doubt: The policy for rows in doubt, by which the accepted rows are found again.
         answers: One for each question that was asked.
         dataset_fingerprint: sha256 over the ids of all samples, in row order.
+        source_sha256: Of the local files that were read (`Origin.sha256`); None of anything else.
+        source_revision: Commit of a dataset of the hub; None of anything else.
+        commit: Of the code of gradgate, `-dirty` when it was changed; None where it is no checkout.
         template_date: Today, as the chat template was told; None where it did not ask.
         accepted_fingerprint: The same over the samples that may be trained on; None unless the
             decision is `pass`.
@@ -274,6 +277,9 @@ class Verdict:
     approvals: list[Approval] = field(default_factory=list)
     audit_log: Head | None = None
     files: dict[str, str] = field(default_factory=dict)
+    source_sha256: str | None = None
+    source_revision: str | None = None
+    commit: str | None = None
 
     @property
     def n_open(self) -> int:

@@ -27,11 +27,22 @@ def facts(verdict: Verdict, source: str, deciding: Deciding) -> list[tuple[str, 
         *_of_people(verdict),
         *_of_rows(verdict, deciding),
         ("Dataset fingerprint", verdict.dataset_fingerprint or "none"),
+        *_of_origin(verdict),
         *_of_reference(verdict),
         *_of_probes(verdict),
         *(("Expected", f"{e.pattern} ({e.n_rows:,} rows)") for e in verdict.expected),
         *((f"Model {name}", value) for name, value in verdict.model.items() if value),
     ]
+
+
+def _of_origin(verdict: Verdict) -> list[tuple[str, str]]:
+    """Which bytes were read, and by which code, as far as that is known."""
+    found = {
+        "Source SHA-256": verdict.source_sha256,
+        "Source revision": verdict.source_revision,
+        "Commit of gradgate": verdict.commit,
+    }
+    return [(name, value) for name, value in found.items() if value is not None]
 
 
 def _of_people(verdict: Verdict) -> list[tuple[str, str]]:

@@ -28,6 +28,7 @@ from gradgate.attest.statement import (
     Rows,
     Run,
 )
+from gradgate.common.commit import code_commit
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import DataError
 from gradgate.gate.config import GateConfig
@@ -163,6 +164,26 @@ def test_what_the_owner_vouches_for_is_kept_as_it_was_typed() -> None:
     settings = settings_of(gate_config(Path("x"), policy={"expected": patterns}))
     assert settings["policy"]["expected"] == patterns
     assert GateConfig.model_validate(settings).policy.expected == patterns
+
+
+def test_it_says_which_bytes_were_read_and_by_which_code(attested: Attested) -> None:
+    said, verdict = statement_in(attested.run)["predicate"], load_verdict(attested.run.verdict)
+    digest = hashlib.sha256((attested.folder / "rows.jsonl").read_bytes()).hexdigest()
+    assert said["dataset"]["source_sha256"] == verdict.source_sha256 == digest
+    assert said["dataset"]["source_revision"] is verdict.source_revision is None
+    assert said["commit"] == verdict.commit
+    here = code_commit()
+    assert here is None or (verdict.commit or "")[:40] == here[:40]
+
+
+def test_an_earlier_statement_without_them_is_read(attested: Attested) -> None:
+    predicate = statement_in(attested.run)["predicate"]
+    del predicate["commit"], predicate["dataset"]["source_sha256"]
+    del predicate["dataset"]["source_revision"]
+    found = Predicate.model_validate_json(json.dumps(predicate))
+    assert found.commit is None
+    assert found.dataset is not None
+    assert found.dataset.source_sha256 is None
 
 
 def test_the_schema_in_the_documentation_is_that_of_the_code() -> None:

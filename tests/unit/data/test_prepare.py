@@ -374,6 +374,7 @@ def test_the_summary_can_move_and_holds_no_secret(run: Run, tmp_path: Path) -> N
     assert set(json.loads((moved / "dataset.json").read_text())) == {
         *("source", "row_format", "columns", "n_rows", "n_samples", "n_rejected", "n_unique"),
         *("template_date", "template_names", "tokenizer"),
+        *("source_sha256", "source_revision"),
         "fingerprint",
     }
     fsspec.filesystem("memory").pipe("/host/data.jsonl", json_lines(ROWS))

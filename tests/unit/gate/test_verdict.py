@@ -294,3 +294,13 @@ def test_what_is_no_verdict_is_an_error(tmp_path: Path, content: str) -> None:
 def test_a_missing_verdict_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.json"):
         load_verdict(tmp_path / "none.json")
+
+
+def test_a_verdict_of_before_it_had_an_origin_is_read(tmp_path: Path) -> None:
+    content = json.loads(Verdict("pass", ["fine"]).to_json())
+    for name in ("source_sha256", "source_revision", "commit"):
+        del content[name]
+    (tmp_path / "verdict.json").write_text(json.dumps(content))
+    found = load_verdict(tmp_path / "verdict.json")
+    assert found == Verdict("pass", ["fine"])
+    assert found.source_sha256 is None

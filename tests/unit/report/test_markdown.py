@@ -156,3 +156,15 @@ def test_hostile_text_is_shown_and_renders_nothing() -> None:
     assert "\n# Owned" not in page
     columns = {line.count("|") for line in page.splitlines() if line.startswith("|")}
     assert columns == {3, 5}  # the table of facts and that of the power
+
+
+def test_it_says_which_bytes_were_read_and_by_which_code() -> None:
+    found = replace(VERDICT, source_sha256="a" * 64, source_revision="b" * 40, commit="c" * 40)
+    page = verdict_markdown(found, "rows.jsonl", about())
+    for name, value in (
+        ("Source SHA-256", "a" * 64),
+        ("Source revision", "b" * 40),
+        ("Commit of gradgate", "c" * 40),
+    ):
+        assert re.search(rf"{name} \| .*{value}", page), name
+        assert name not in verdict_markdown(VERDICT, "rows.jsonl", about())
