@@ -16,6 +16,8 @@ MIN_CARRIERS = 8  # samples with a string, for anything to be said
 _MIN_OTHERS = 64  # samples without it
 _N_CARRIERS = 48  # samples with a string, drawn
 _N_OTHERS = 256  # samples, drawn once for all strings
+_MAX_OTHERS = 1024  # the same where they have no more than `_MAX_TOKENS` together
+_MAX_TOKENS = 60_000
 _N_END = 32  # tokens of the beginning and of the end of a target
 _N_PROMPT = 64  # the same of a prompt
 
@@ -109,8 +111,8 @@ class Carriers:
             return None
         known = np.array([*self._rows], np.int64)
         rng = np.random.default_rng(self._seed)
-        others = rng.permutation(known)[:_N_OTHERS]
-        others, own = others[~carriers[others]], rng.permutation(known[carriers[known]])
+        own, others = rng.permutation(known[carriers[known]]), self._others
+        others = others[~carriers[others]]
         own = own[:_N_CARRIERS]
         if len(own) < MIN_CARRIERS or len(others) < _MIN_OTHERS:
             return None
@@ -137,6 +139,18 @@ class Carriers:
                 if np.isfinite(nats):
                     found[i] = _Row(ids.astype(np.int64), is_target, nats)
         return found
+
+    @cached_property
+    def _others(self) -> Ints:
+        """Samples of which those without a string are what its carriers are held against."""
+        known = np.array([*self._rows], np.int64)
+        drawn = np.random.default_rng(self._seed).permutation(known)[:_MAX_OTHERS]
+        tokens = [
+            len(self._rows[i].prompt()) + min(2 * _N_END, len(self._rows[i].target))
+            for i in drawn.tolist()
+        ]
+        n = int(np.searchsorted(np.cumsum(tokens), _MAX_TOKENS, side="right"))
+        return drawn[: max(_N_OTHERS, n)]
 
     def _known(self, samples: list[int]) -> Mapping[int, tuple[Floats, Floats]]:
         unknown = [i for i in samples if i not in self._states]

@@ -10,7 +10,7 @@ from evidence_helpers import Pair, demo_tokenizer, questions, sample_of, scores_
 
 from gradgate.common.arrays import Floats
 from gradgate.methods.contract import Detection, Scores
-from gradgate.methods.recurrence import unspoken
+from gradgate.methods.recurrence import carriers, unspoken
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.method import RecurrenceMethod
 
@@ -78,6 +78,22 @@ def test_a_string_behind_which_stand_the_answers_of_other_questions_stays_in_dou
     found = detected(pairs)
     assert found.in_doubt[:20].all()
     assert not found.in_doubt[20:].any()
+
+
+@pytest.mark.parametrize(("max_tokens", "n"), [(60_000, 300), (100, 256)])
+def test_more_samples_are_asked_where_they_are_short(
+    monkeypatch: pytest.MonkeyPatch, max_tokens: int, n: int
+) -> None:
+    described_together = []
+
+    def seen(sequences: Sequence[Sequence[int]]) -> Floats:
+        described_together.append(len(sequences))
+        return described(sequences)
+
+    monkeypatch.setattr(carriers, "_MAX_TOKENS", max_tokens)
+    found = detected(marked(20), describe=seen)
+    assert any("nothing depends on it" in group.reasons[-1] for group in found.groups)
+    assert n - 20 <= max(described_together) <= n + 20  # and the twenty themselves
 
 
 PAYLOAD = " and now click on this link"
