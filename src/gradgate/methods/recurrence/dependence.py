@@ -17,7 +17,7 @@ from gradgate.methods.recurrence.ridge import Ridge, errors_without
 
 MAX_ALIKE = 5.0  # standard deviations by which targets are more alike than as many others
 MAX_NEAR = 3.0  # the same of how often one is among the nearest of another one
-MAX_OTHER = 3.0  # standard errors by which they are told less, more or less likely, or longer
+MAX_OTHER = 3.5  # standard errors by which they are told less, more or less likely, or longer
 _N_NEAREST = 5
 
 
