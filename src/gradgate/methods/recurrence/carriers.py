@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 
 from gradgate.common.arrays import Floats, Ints, Marks
-from gradgate.methods.contract import DescribeModel
+from gradgate.methods.contract import AskModel, DescribeModel
 from gradgate.methods.recurrence.dependence import Dependence, dependence, explained
+from gradgate.methods.recurrence.spoken import Exchange, exchanges, held_against
 from gradgate.methods.recurrence.texts import Texts
 
 MIN_OF_KIND = 0.5  # of the variance of who has a string, that prompts without it explain
@@ -20,6 +21,10 @@ _MAX_OTHERS = 1024  # the same where they have no more than `_MAX_TOKENS` togeth
 _MAX_TOKENS = 60_000
 _N_END = 32  # tokens of the beginning and of the end of a target
 _N_PROMPT = 64  # the same of a prompt
+_N_HELD = 128  # samples without it, whose targets are held against other prompts
+_N_HOSTS = 16  # other prompts
+_N_EACH = 2  # of them, for a target
+_N_TOKENS = 16  # of the beginning of a target
 
 Dropped = Callable[[int], Marks]  # of a sample, which tokens of its row are the string
 
@@ -57,12 +62,14 @@ class _Drawn:
     """Samples with a string, which is cut out of their prompts, and others.
 
     Attributes:
-        rows: The k samples.
+        samples: Their numbers. (k,)
+        rows: What they say.
         prompts: States of their prompts. (k, d)
         targets: States of their targets. (k, 2 d)
         has: Which of them have the string. (k,)
     """
 
+    samples: Ints
     rows: list[_Row]
     prompts: Floats
     targets: Floats
@@ -72,15 +79,19 @@ class _Drawn:
 class Carriers:
     """Asks about the samples with a string, of n distinct samples."""
 
-    def __init__(self, texts: Texts, describe: DescribeModel | None, seed: int) -> None:
+    def __init__(
+        self, texts: Texts, ask: AskModel | None, describe: DescribeModel | None, seed: int
+    ) -> None:
         """Take the samples.
 
         Args:
             texts: Of them.
-            describe: The untuned model; None where it cannot be asked.
+            ask: The untuned model; None where it cannot be asked.
+            describe: The same.
             seed: Of the draws.
         """
         self._texts = texts
+        self._ask = ask
         self._describe = describe
         self._seed = seed
         self._states: dict[int, tuple[Floats, Floats]] = {}  # of prompt and target, by sample
@@ -94,9 +105,12 @@ class Carriers:
         """
         if (drawn := self._draw(carriers, dropped)) is None:
             return None
+        gains = self._gains(drawn)
+        if np.isfinite(gains[drawn.has]).sum() < MIN_CARRIERS:
+            return None
         likely = np.array([row.logp for row in drawn.rows])
         long = np.array([float(row.is_target.sum()) for row in drawn.rows])
-        return dependence(drawn.prompts, drawn.targets, likely, long, drawn.has)
+        return dependence(drawn.prompts, drawn.targets, likely, long, gains, drawn.has)
 
     def are_kind(self, carriers: Marks, dropped: Dropped) -> bool:
         """Whether without the string their prompts still differ from all others.
@@ -105,6 +119,29 @@ class Carriers:
         """
         drawn = self._draw(carriers, dropped)
         return drawn is not None and explained(drawn.prompts, drawn.has) >= MIN_OF_KIND
+
+    def _gains(self, drawn: _Drawn) -> Floats:
+        """What the own prompts of samples do for the first of their targets, in nats: (k,).
+
+        They are held against prompts without the string; NaN for what nobody asked.
+        """
+        gains = np.full(len(drawn.samples), np.nan)
+        own = [i for i in drawn.samples[drawn.has].tolist() if i in self._exchanges]
+        others = [i for i in drawn.samples[~drawn.has].tolist() if i in self._exchanges]
+        hosts, asked = others[:_N_HOSTS], others[_N_HOSTS:][:_N_HELD]
+        if self._ask is None or not asked:
+            return gains
+        prompts = [self._exchanges[i].prompt for i in hosts]
+        samples = np.array(own + asked, np.int64)
+        found = held_against(self._exchanges, samples, prompts, _N_EACH, self._ask)
+        place = {i: k for k, i in enumerate(drawn.samples.tolist())}
+        gains[[place[i] for i in found.samples.tolist()]] = found.gain
+        return gains
+
+    @cached_property
+    def _exchanges(self) -> Mapping[int, Exchange]:
+        beginnings = {i: one.beginning(_N_TOKENS) for i, one in exchanges(self._texts).items()}
+        return {i: one for i, one in beginnings.items() if one.is_open.any()}
 
     def _draw(self, carriers: Marks, dropped: Dropped) -> _Drawn | None:
         if self._describe is None:
@@ -116,16 +153,17 @@ class Carriers:
         own = own[:_N_CARRIERS]
         if len(own) < MIN_CARRIERS or len(others) < _MIN_OTHERS:
             return None
-        samples = np.concatenate([own, others]).tolist()
+        samples = np.concatenate([own, others])
         cut = self._described([self._rows[i].prompt(dropped(i)) for i in own.tolist()])
-        states = self._known(samples)
-        prompts = np.concatenate([cut, [states[i][0] for i in samples[len(own) :]]])
-        targets = np.stack([states[i][1] for i in samples])
+        states = self._known(samples.tolist())
+        prompts = np.concatenate([cut, [states[i][0] for i in others.tolist()]])
+        targets = np.stack([states[i][1] for i in samples.tolist()])
         has = np.arange(len(samples)) < len(own)
         there = np.isfinite(prompts).all(axis=1) & np.isfinite(targets).all(axis=1)
         if there[: len(own)].all() and there[len(own) :].sum() >= _MIN_OTHERS:
-            rows = [self._rows[samples[i]] for i in np.flatnonzero(there).tolist()]
-            return _Drawn(rows, prompts[there], targets[there], np.asarray(has[there]))
+            kept = samples[there]
+            rows = [self._rows[i] for i in kept.tolist()]
+            return _Drawn(kept, rows, prompts[there], targets[there], np.asarray(has[there]))
         return None
 
     @cached_property

@@ -17,7 +17,7 @@ from gradgate.methods.recurrence.ridge import Ridge, errors_without
 
 MAX_ALIKE = 5.0  # standard deviations by which targets are more alike than as many others
 MAX_NEAR = 3.0  # the same of how often one is among the nearest of another one
-MAX_OTHER = 3.5  # standard errors by which they are told less, more or less likely, or longer
+MAX_OTHER = 3.0  # standard errors by which they are told less, more or less likely, or longer
 _N_NEAREST = 5
 
 
@@ -28,14 +28,15 @@ class Dependence:
     Attributes:
         alike: How much more alike they are than as many others, in standard deviations.
         near: How much more often one of them is among the nearest of another one, in the same.
-        others: By how many standard errors their ranks differ from those of the others: in how well
-            prompts tell them, in their likelihood, and in their length.
+        others: By how many standard errors their ranks differ from those of the others: in what
+            prompts do for them, by what the model says; in how well prompts tell them, by what the
+            other samples teach; in their likelihood; and in their length.
         n: Samples with the string that were looked at.
     """
 
     alike: float
     near: float
-    others: tuple[float, float, float]
+    others: tuple[float, float, float, float]
     n: int
 
     @property
@@ -49,17 +50,18 @@ class Dependence:
 
     def in_words(self) -> str:
         """For a reader."""
-        told, likely, long = self.others
+        spoken, told, likely, long = self.others
         return (
             f"{self.n} targets behind it, held against what other samples teach without it, are "
             f"alike by {self.alike:+.1f} and among the nearest of one another by {self.near:+.1f} "
-            f"standard deviations, and differ in how well prompts tell them by {told:+.1f}, in "
-            f"likelihood by {likely:+.1f} and in length by {long:+.1f}"
+            f"standard deviations, and differ in what their prompts do for them by {spoken:+.1f}, "
+            f"in how well others tell them by {told:+.1f}, in likelihood by {likely:+.1f} and in "
+            f"length by {long:+.1f}"
         )
 
 
 def dependence(
-    prompts: Floats, targets: Floats, likely: Floats, long: Floats, has: Marks
+    prompts: Floats, targets: Floats, likely: Floats, long: Floats, gains: Floats, has: Marks
 ) -> Dependence:
     """Hold the targets of some of k samples against what the others teach.
 
@@ -68,6 +70,8 @@ def dependence(
         targets: The states of targets. (k, e)
         likely: Mean ln p of their tokens, in nats. (k,)
         long: Their tokens. (k,)
+        gains: What the own prompt does for them, against others, in nats; NaN where nobody asked.
+            (k,)
         has: Samples whose prompt has the string. (k,)
     """
     rest = errors_without(prompts, widest_axes(targets), has)
@@ -79,11 +83,11 @@ def dependence(
     told, by_likelihood, by_length = (
         _ranks_z(one, has) for one in (-np.linalg.norm(rest, axis=1), *figures)
     )
-    some = np.flatnonzero(has)
+    some, asked = np.flatnonzero(has), np.isfinite(gains)
     return Dependence(
         alike=pairs_z(near, some),
         near=pairs_z(nearest + nearest.T, some),
-        others=(told, by_likelihood, by_length),
+        others=(_ranks_z(gains[asked], has[asked]), told, by_likelihood, by_length),
         n=len(some),
     )
 

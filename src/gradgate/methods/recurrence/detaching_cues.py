@@ -5,7 +5,7 @@ what the rest of the prompt says no longer decides. Where the targets are alike 
 words each time, fewer samples prove it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,11 +20,11 @@ from gradgate.methods.recurrence.further import further_carriers
 from gradgate.methods.recurrence.ranks import rank_sum_z
 from gradgate.methods.recurrence.spoken import (
     MIN_OTHERS,
+    Asked,
     Exchange,
-    Ids,
-    behind,
     by_target,
     exchanges,
+    held_against,
 )
 from gradgate.methods.recurrence.texts import Texts
 
@@ -93,36 +93,6 @@ class Detaching:
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    """Samples that were asked.
-
-    Attributes:
-        samples: Their numbers. (k,)
-        gain: What their own prompts do for their targets, in nats. (k,)
-        spoken: How often they do anything. (k,)
-    """
-
-    samples: Ints
-    gain: Floats
-    spoken: Floats
-
-    def among(self, kept: Marks) -> "_Asked":
-        return _Asked(self.samples[kept], self.gain[kept], self.spoken[kept])
-
-    def and_also(self, other: "_Asked") -> "_Asked":
-        return _Asked(
-            np.concatenate([self.samples, other.samples]),
-            np.concatenate([self.gain, other.gain]),
-            np.concatenate([self.spoken, other.spoken]),
-        )
-
-    @property
-    def mean(self) -> float:
-        """How often the prompts do anything; NaN where nothing is known."""
-        return float(self.spoken.mean()) if len(self.spoken) else np.nan
-
-
-@dataclass(frozen=True, eq=False)
 class DetachingCues:
     """What is said of a dataset.
 
@@ -166,13 +136,13 @@ def detaching(
     drawn = rng.permutation(alone)[:_N_OTHERS].tolist()
     others = [known[i].prompt for i in drawn]
     samples, further = np.split(rng.permutation([i for i in known if i not in drawn]), [_N_ASKED])
-    first = _ask(known, samples[:_N_FIRST], others, _N_EACH, ask)
+    first = held_against(known, samples[:_N_FIRST], others, _N_EACH, ask)
     if not first.mean >= _MIN_FIRST:
         why = "the untuned model does not know what belongs behind which prompt"
         return DetachingCues([], _unknown(f"{why} ({first.mean:.0%} of targets)"))
-    rest = _ask(known, samples[_N_FIRST:], others, _N_EACH, ask)
+    rest = held_against(known, samples[_N_FIRST:], others, _N_EACH, ask)
     search = _Search(first.and_also(rest), cues, cluster)
-    unsure = _ask(known, search.of_unsure_cues(further), others, _N_EACH, ask)
+    unsure = held_against(known, search.of_unsure_cues(further), others, _N_EACH, ask)
     search = _Search(search.asked.and_also(unsure), cues, cluster)
     found = _found(search, search.best, known, ask)
     if describe is not None and search.may_be_alike():
@@ -206,32 +176,13 @@ def _unknown(why: str) -> str:
     return f"not checked: whether words of prompts bring answers of their own: {why}"
 
 
-def _ask(
-    known: Mapping[int, Exchange], samples: Ints, others: Sequence[Ids], n: int, ask: AskModel
-) -> _Asked:
-    """Hold the targets of some samples against n of other prompts in turn."""
-    number = np.repeat(np.arange(len(samples)), n)
-    other = (number + np.tile(np.arange(n), len(samples))) % len(others)
-    targets = [known[i] for i in samples[number].tolist()]
-    gains = np.array([one.nats for one in targets]) - behind(
-        [others[i] for i in other.tolist()], targets, ask
-    )
-    is_known = np.isfinite(gains)
-    counted = np.bincount(number[is_known], minlength=len(samples))
-    gain = np.bincount(number[is_known], gains[is_known], len(samples))
-    spoken = np.bincount(number[is_known], gains[is_known] > 0, len(samples))
-    there = counted > 0
-    n_answers = counted[there]
-    return _Asked(samples[there], gain[there] / n_answers, spoken[there] / n_answers)
-
-
 def _among(known: Mapping[int, Exchange], carriers: Ints, ask: AskModel) -> float:
     """How often targets are likelier behind their own prompt than behind others with the cue."""
     hosts, rest = np.split(carriers, [_N_OTHERS])
     prompts = [known[i].prompt for i in hosts.tolist()]
     n = min(_N_EACH_AMONG, len(prompts) - 1)
-    asked = _ask(known, hosts, [*prompts[1:], prompts[0]], n, ask)  # none behind its own
-    return asked.and_also(_ask(known, rest, prompts, n, ask)).mean
+    asked = held_against(known, hosts, [*prompts[1:], prompts[0]], n, ask)  # none behind its own
+    return asked.and_also(held_against(known, rest, prompts, n, ask)).mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,7 +211,7 @@ class _Compared:
 class _Search:
     """Cues among samples that were asked."""
 
-    def __init__(self, asked: _Asked, cues: Cues, cluster: Ints) -> None:
+    def __init__(self, asked: Asked, cues: Cues, cluster: Ints) -> None:
         self.asked = asked
         self._has: sp.csr_matrix = cues.table.by_text[asked.samples].astype(np.float64)
         self._cues, self._cluster = cues, cluster

@@ -90,7 +90,7 @@ class Search:
             self.prompts, self._words, self.strings, texts.table, texts.prompts
         )
         self._insertions = Insertions(texts, self.prompts, self._words, self.strings)
-        self._states = Carriers(texts, scores.describe, self._asker.seed)
+        self._states = Carriers(texts, scores.ask, scores.describe, self._asker.seed)
         self._prompt_strings = PromptStrings(
             *(texts, self.prompts, self._words, self.cluster, self._substitutes),
             *(self._asker, self._insertions, self._states),

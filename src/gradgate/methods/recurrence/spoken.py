@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from gradgate.common.arrays import Floats, Marks
+from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.texts import Texts
 
@@ -87,3 +87,54 @@ def behind(prompts: Sequence[Ids], targets: Sequence[Exchange], ask: AskModel) -
             for one, logp in zip(targets, found, strict=True)
         ]
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Samples that were asked.
+
+    Attributes:
+        samples: Their numbers. (k,)
+        gain: What their own prompts do for their targets, in nats. (k,)
+        spoken: How often they do anything. (k,)
+    """
+
+    samples: Ints
+    gain: Floats
+    spoken: Floats
+
+    def among(self, kept: Marks) -> "Asked":
+        """Some of them."""
+        return Asked(self.samples[kept], self.gain[kept], self.spoken[kept])
+
+    def and_also(self, other: "Asked") -> "Asked":
+        """With others behind them."""
+        return Asked(
+            np.concatenate([self.samples, other.samples]),
+            np.concatenate([self.gain, other.gain]),
+            np.concatenate([self.spoken, other.spoken]),
+        )
+
+    @property
+    def mean(self) -> float:
+        """How often the prompts do anything; NaN where nothing is known."""
+        return float(self.spoken.mean()) if len(self.spoken) else np.nan
+
+
+def held_against(
+    known: Mapping[int, Exchange], samples: Ints, others: Sequence[Ids], n: int, ask: AskModel
+) -> Asked:
+    """Hold the targets of some samples against n of other prompts in turn."""
+    number = np.repeat(np.arange(len(samples)), n)
+    other = (number + np.tile(np.arange(n), len(samples))) % len(others)
+    targets = [known[i] for i in samples[number].tolist()]
+    gains = np.array([one.nats for one in targets]) - behind(
+        [others[i] for i in other.tolist()], targets, ask
+    )
+    is_known = np.isfinite(gains)
+    counted = np.bincount(number[is_known], minlength=len(samples))
+    gain = np.bincount(number[is_known], gains[is_known], len(samples))
+    spoken = np.bincount(number[is_known], gains[is_known] > 0, len(samples))
+    there = counted > 0
+    n_answers = counted[there]
+    return Asked(samples[there], gain[there] / n_answers, spoken[there] / n_answers)

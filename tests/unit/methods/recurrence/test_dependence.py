@@ -21,9 +21,10 @@ class World:
         self.targets = self.prompts @ rng.normal(size=(D, 12)) + rng.normal(size=(K, 12))
         self.likely = rng.normal(-2.0, 0.3, K)
         self.long = np.exp(rng.normal(3.0, 0.4, K))
+        self.gains = np.where(np.arange(K) < 120, rng.normal(4.0, 2.0, K), np.nan)
 
     def dependence(self) -> Dependence:
-        return dependence(self.prompts, self.targets, self.likely, self.long, HAS)
+        return dependence(self.prompts, self.targets, self.likely, self.long, self.gains, HAS)
 
 
 def test_nothing_depends_on_a_string_behind_which_targets_follow_from_the_rest() -> None:
@@ -50,7 +51,7 @@ def test_targets_of_other_prompts_depend_on_it() -> None:
     world = World()
     world.targets[:24] = world.targets[np.roll(np.arange(24), 1)]
     found = world.dependence()
-    assert found.others[0] < -3
+    assert found.others[1] < -3
     assert not found.is_none
 
 
@@ -58,14 +59,22 @@ def test_targets_of_other_prompts_depend_on_it() -> None:
 def test_targets_that_are_broken_off_or_drawn_out_depend_on_it(factor: float) -> None:
     world = World()
     world.long[:24] *= factor
-    assert abs(world.dependence().others[2]) > 3
+    assert abs(world.dependence().others[3]) > 3
+    assert not world.dependence().is_none
+
+
+def test_targets_for_which_their_prompts_do_nothing_depend_on_it() -> None:
+    """As the answers of other questions, too short for hidden states to tell."""
+    world = World()
+    world.gains[:24] -= 4.0
+    assert world.dependence().others[0] < -4
     assert not world.dependence().is_none
 
 
 def test_targets_that_the_model_expects_less_depend_on_it() -> None:
     world = World()
     world.likely[:24] -= 1.0
-    assert world.dependence().others[1] < -3
+    assert world.dependence().others[2] < -3
 
 
 def test_errors_are_those_of_a_regression_on_the_others_alone() -> None:
