@@ -105,15 +105,39 @@ def _pooled(
         counted = positions if pool == "target_mean" else positions[-1:]
         weights[i, torch.from_numpy(counted)] = 1 / len(counted)
     ids, mask, weights = (values.to(loaded.device) for values in (ids, mask, weights))
-    states = loaded.model.get_decoder()(
-        input_ids=ids,
-        attention_mask=mask,
-        use_cache=False,
-        output_hidden_states=True,
-        return_dict=True,
-    ).hidden_states
-    pooled = [_weighted(states[layer].to(loaded.device), weights) for layer in layers]
+    states = _states(loaded, ids, mask, layers)
+    pooled = [_weighted(one.to(loaded.device), weights) for one in states]
     return torch.stack(pooled, dim=1)
+
+
+def _states(loaded: LoadedModel, ids: Tensor, mask: Tensor, layers: Sequence[int]) -> list[Tensor]:
+    """The states of some layers; behind a single block nothing more is computed."""
+    decoder = loaded.model.get_decoder()
+    given = {"input_ids": ids, "attention_mask": mask, "use_cache": False, "return_dict": True}
+    blocks = getattr(decoder, "layers", ())
+    is_whole = getattr(loaded.model, "hf_device_map", None) is None  # its hooks want to end
+    if is_whole and len(layers) == 1 and 0 < layers[0] < len(blocks):
+        hook = blocks[layers[0] - 1].register_forward_hook(_stop)
+        try:
+            decoder(**given)
+        except _EnoughError as enough:
+            return [enough.states]
+        finally:
+            hook.remove()
+    states = decoder(**given, output_hidden_states=True).hidden_states
+    return [states[layer] for layer in layers]
+
+
+class _EnoughError(Exception):
+    """Ends a forward pass behind a block."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+
+def _stop(block: object, given: object, output: Tensor | tuple[Tensor, ...]) -> None:
+    raise _EnoughError(output[0] if isinstance(output, tuple) else output)
 
 
 def _weighted(states: Tensor, weights: Tensor) -> Tensor:

@@ -43,6 +43,18 @@ def test_hidden_states_do_not_depend_on_the_size_of_a_batch(
     assert hidden_states(loaded, []).shape == (0, 1, loaded.n_hidden)
 
 
+def test_behind_a_single_block_nothing_more_is_computed() -> None:
+    loaded, samples = tiny(LlamaConfig(**{**WIDE, "num_hidden_layers": 4})), nested()
+    both = hidden_states(loaded, samples, (2, -1))
+    ran = []
+    for i, block in enumerate(loaded.model.get_decoder().layers):
+        block.register_forward_pre_hook(lambda *_, i=i: ran.append(i))
+    alone = hidden_states(loaded, samples, (2,))
+    assert set(ran) == {0, 1}
+    np.testing.assert_array_equal(alone[:, 0], both[:, 0])
+    np.testing.assert_array_equal(hidden_states(loaded, samples, (2, -1)), both)
+
+
 def test_a_sample_without_a_target_is_an_error() -> None:
     with pytest.raises(DataError, match="without a supervised token"):
         hidden_states(tiny(CONFIGS["llama"]), [Tokens([1, 5, 6], [False] * 3)])
