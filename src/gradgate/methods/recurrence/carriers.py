@@ -12,7 +12,7 @@ from gradgate.methods.recurrence.dependence import Dependence, dependence, expla
 from gradgate.methods.recurrence.spoken import Exchange, exchanges, held_against
 from gradgate.methods.recurrence.texts import Texts
 
-MIN_OF_KIND = 0.5  # of the variance of who has a string, that prompts without it explain
+MIN_OF_KIND = 0.65  # of the variance of who has a string, that prompts without it explain
 MIN_CARRIERS = 8  # samples with a string, for anything to be said
 _MIN_OTHERS = 64  # samples without it
 _N_CARRIERS = 48  # samples with a string, drawn

@@ -159,7 +159,7 @@ class Search:
             return rule_on_target(n_saying_more, nats, spans, why, content, need)
 
         ruling, reasons = rule_on_target(n_saying_more, nats, spans, cause, content, need)
-        if ruling == "poison" and cause is not None and self._states.are_kind(members, left_out):
+        if ruling == "poison" and cause is not None and self._are_kind(members):
             cause = replace(cause, is_kind=True)
             ruling, reasons = again(cause.association)
         at = np.stack([self._segments.start, self._segments.stop], axis=1)[members]
@@ -211,6 +211,10 @@ class Search:
         both = table.among(has)
         same = (both >= _SAME_CUE * np.maximum(table.counts, has.sum())) & np.isfinite(nats)
         return float(nats[same].max())
+
+    def _are_kind(self, members: Marks) -> bool:
+        """Whether prompts of a group differ from all others without what is their own."""
+        return self._states.are_kind(members, self._insertions.of_own(members))
 
     def _spans(self, members: Marks) -> list[str]:
         counted = Counter(
@@ -288,7 +292,7 @@ class Search:
             return rule_on_label(span, why, content, answer, rest, rest_of_prompt)
 
         ruling, reasons = again(cause.association)
-        if ruling == "poison" and self._states.are_kind(label.members, left_out):
+        if ruling == "poison" and self._are_kind(label.members):
             cause = replace(cause, is_kind=True)
             ruling, reasons = again(cause.association)
         return Finding(

@@ -14,6 +14,8 @@ from gradgate.methods.recurrence.triggers import Trigger, tokens_of
 
 _COMMON = 0.3  # of a group's samples with a token that looks inserted, to leave it out
 _PRECISE = 0.5  # of the places of such a token, that must lie in the group
+_MIN_OWN = 3  # of a group's samples with a token that others hardly have
+_OWN = 0.05  # the same, of all of them
 
 Marker = Callable[[int], Marks]  # of a sample, the tokens of its row
 
@@ -47,6 +49,23 @@ class Insertions:
             if both >= max(_COMMON * n_members, _PRECISE * len(string.carriers)):
                 at.append(self._prompts.at[tokens_of(string.at)])
         return self._marker(np.concatenate(at))
+
+    def of_own(self, members: Marks) -> Marker:
+        """For a sample, the tokens of its row that mostly the members have, inserted or not.
+
+        Of several triggers in a prompt some are in few members, or do not look inserted. What more
+        of the places of a token than chance makes lie in the members is halfway to all of them.
+        """
+        inside = members[self._prompts.sample] & (self._words.number >= 0)
+        numbers, samples = self._words.number[inside], self._prompts.sample[inside]
+        have = n_distinct(numbers, samples, len(self._words.ids))
+        places = np.bincount(numbers, minlength=len(self._words.ids))
+        few = max(_MIN_OWN, _OWN * int(members.sum()))
+        own = (have >= few) & (places >= (1 + members.mean()) / 2 * self._totals)
+        judged = np.flatnonzero(self._words.number >= 0)
+        own_at = self._prompts.at[judged[own[self._words.number[judged]]]]
+        left_out, also = self._marker(own_at), self.of_group(members)
+        return lambda sample: left_out(sample) | also(sample)
 
     def of_string(self, string: Trigger) -> Marker:
         """For a sample, the tokens of its row that are a string."""
