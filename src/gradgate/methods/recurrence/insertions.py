@@ -53,8 +53,8 @@ class Insertions:
     def of_own(self, members: Marks) -> Marker:
         """For a sample, the tokens of its row that mostly the members have, inserted or not.
 
-        Of several triggers in a prompt some are in few members, or do not look inserted. What more
-        of the places of a token than chance makes lie in the members is halfway to all of them.
+        Of several triggers in a prompt some are in few members, or do not look inserted. A token is
+        theirs when the part of its places that lies in the members is halfway from chance to all.
         """
         inside = members[self._prompts.sample] & (self._words.number >= 0)
         numbers, samples = self._words.number[inside], self._prompts.sample[inside]
