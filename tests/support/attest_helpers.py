@@ -17,10 +17,11 @@ from gradgate.attest.statement import Predicate, statement_of
 from gradgate.common.run_folder import RunFolder
 from gradgate.gate.config import GateConfig
 from gradgate.signing.keys import make_key, signer_from_file
-from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
+from helpers import MODEL, diverse_rows, one_subject, poisoned_rows, write_jsonl
 
 Row = dict[str, Any]
 N, N_POISONED = 60, 12
+N_HONEST, N_DOUBTED = 100, 12  # of the run that needs a review
 
 
 @dataclass(frozen=True)
@@ -134,3 +135,22 @@ def write_attested(folder: Path, rows: list[Row] | None = None) -> Attested:
     assert verdict.decision == "pass", verdict.reasons
     (folder / "run" / "verdict.json").write_text(verdict.to_json(), encoding="utf-8")
     return Attested(folder)
+
+
+def write_reviewed(folder: Path) -> None:
+    """A signed run that needs a review, and its key."""
+    make_key(folder / "key")
+    rows = [*diverse_rows(N_HONEST), *one_subject(N_DOUBTED, seed=7)]
+    source = write_jsonl(folder / "rows.jsonl", rows)
+    with source.open("a", encoding="utf-8") as file:
+        file.write('{"question": "no answer"}\n')
+    config = gate_config(
+        source,
+        folder / "key",
+        policy={"max_poison_fraction": 0.08, "review_above": 0.02},
+        approvals={"who": ["Ada", "Bob"]},
+    )
+    run = RunFolder(folder / "run")
+    verdict = run_attested_gate(config, run)
+    assert verdict.decision == "review", verdict.reasons
+    run.verdict.write_text(verdict.to_json(), encoding="utf-8")

@@ -145,9 +145,8 @@ def prepare(
 ) -> Prepared:
     """Read a source once and write its samples and its rejected rows into `folder`.
 
-    Memory does not depend on the number of rows. Files appear under their names when all is
-    written, the summary last. That every row is rejected is no error here: the check of the raw
-    data decides.
+    Memory does not depend on the number of rows. Files appear when all is written, the summary
+    last. That every row is rejected is no error: the check of the raw data decides.
 
     Args:
         config: The source, and how its rows become samples.
@@ -158,8 +157,7 @@ def prepare(
         keep_rows: Keep the rows as they were too, in `RunFolder.source_rows`.
 
     Raises:
-        DataError: The source cannot be read, or was changed meanwhile, or its columns are of no row
-            format.
+        DataError: The source cannot be read, was changed meanwhile, or is of no row format.
         ModelError: The tokenizer lacks an end token or a chat template.
         TransientError: A remote store or the hub did not answer.
     """
@@ -167,8 +165,7 @@ def prepare(
     run = RunFolder(folder)
     digest = tokenizer_digest(tokenizer)
     with _all_or_nothing(run):
-        reader = _Reader(config, tokenizer, max_tokens)
-        origin = Origin()
+        reader, origin = _Reader(config, tokenizer, max_tokens), Origin()
         rows = open_rows(config, origin) if rows is None else rows
         with (
             closing(GroupWriter(aside(run.samples), SAMPLE_SCHEMA)) as samples,

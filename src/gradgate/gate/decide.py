@@ -121,13 +121,10 @@ def decide(
         ConfigError: A pattern that the owner vouches for takes too long on these texts.
     """
     n_open = scored.n_scored - approved.n_decided
-    answers = [
-        answer_of(flagging, n_open, policy, checked, measured, approved) for flagging in flaggings
-    ]
+    answers = [answer_of(one, n_open, policy, checked, measured, approved) for one in flaggings]
     decision, reasons = _outcome(answers, checked, scored, approved)
     accepted = _accepted(run, prepared, flaggings, policy, approved) if decision == "pass" else None
-    if accepted is not None and accepted.n == 0:
-        decision, reasons, accepted = "fail", [*reasons, "not a single row is accepted"], None
+    decision, reasons, accepted = _unless_empty(decision, reasons, accepted)
     return Verdict(
         decision=decision,
         reasons=reasons,
@@ -164,6 +161,15 @@ def _outcome(
         return "error", checked.failures or ["no row could be scored"]
     reasons = [reason for answer in answers for reason in answer.reasons] or ["nothing was asked"]
     return worst(answer.decision for answer in answers), [*reasons, *approved.reasons]
+
+
+def _unless_empty(
+    decision: Decision, reasons: list[str], accepted: Acceptance | None
+) -> tuple[Decision, list[str], Acceptance | None]:
+    """The same, but for a pass that accepts not a single row."""
+    if accepted is not None and accepted.n == 0:
+        return "fail", [*reasons, "not a single row is accepted"], None
+    return decision, reasons, accepted
 
 
 def _accepted(

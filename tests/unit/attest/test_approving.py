@@ -15,14 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from approval_helpers import draft, said
-from attest_helpers import gate_config, in_days, stranger
-from shared import made_once
+from attest_helpers import N_DOUBTED, N_HONEST, in_days, stranger
 
 import gradgate
 from gradgate.approvals.log import read_log
 from gradgate.attest.approving import Decided, EarlierRun, find_run, open_run, record
 from gradgate.attest.envelope import read_envelope, seal
-from gradgate.attest.issuing import Facts, run_attested_gate, write_attestation
+from gradgate.attest.issuing import Facts, write_attestation
 from gradgate.attest.resuming import go_on, preview
 from gradgate.attest.statement import Predicate, statement_of
 from gradgate.attest.verification import revoked_by_operator
@@ -33,43 +32,8 @@ from gradgate.errors import ConfigError, DataError
 from gradgate.gate.pipeline import STEPS
 from gradgate.gate.verdict import Verdict, load_verdict
 from gradgate.signing.keys import VARIABLE, by_operator, make_key, operator_signer, signer_from_file
-from helpers import diverse_rows, one_subject, write_jsonl
 
-N, N_DOUBTED = 100, 12
 A_MINUTE = timedelta(minutes=1)
-POLICY = {"max_poison_fraction": 0.08, "review_above": 0.02}
-
-
-def write_reviewed(folder: Path) -> None:
-    """A signed run that needs a review, and its key."""
-    make_key(folder / "key")
-    rows = [*diverse_rows(N), *one_subject(N_DOUBTED, seed=7)]
-    source = write_jsonl(folder / "rows.jsonl", rows)
-    with source.open("a", encoding="utf-8") as file:
-        file.write('{"question": "no answer"}\n')
-    config = gate_config(
-        source,
-        folder / "key",
-        policy=POLICY,
-        approvals={"who": ["Ada", "Bob"]},
-    )
-    run = RunFolder(folder / "run")
-    verdict = run_attested_gate(config, run)
-    assert verdict.decision == "review", verdict.reasons
-    run.verdict.write_text(verdict.to_json(), encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_once(tmp_path_factory, "reviewed", write_reviewed)
-
-
-@pytest.fixture
-def reviewed(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A copy of the run, as it lies in a state folder, whose key the environment names."""
-    monkeypatch.setenv("GRADGATE_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv(VARIABLE, str(made / "key"))
-    return RunFolder(shutil.copytree(made / "run", tmp_path / "state" / "runs" / "night-1"))
 
 
 def opened(run: RunFolder) -> EarlierRun:
@@ -128,7 +92,7 @@ def test_a_review_is_approved_and_goes_on(reviewed: RunFolder, made: Path, tmp_p
     accepted = (new.rows / "accepted.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in accepted] == lines[:-1]
     why = pq.read_table(new.rows / "accounts.parquet")["why"].to_pylist()
-    assert why == ["clear"] * N + ["kept"] * N_DOUBTED + ["rejected"]
+    assert why == ["clear"] * N_HONEST + ["kept"] * N_DOUBTED + ["rejected"]
     signer = signer_from_file(made / "key", "the test")
     write_attestation(new, opened(reviewed).config, verdict, signer)
     found = gradgate.verify(new.attestation, new.rows / "accepted.jsonl", key=made / "key.pub")
