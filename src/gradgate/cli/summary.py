@@ -8,6 +8,9 @@ from gradgate.cli.lines import say_named, under
 from gradgate.cli.rejections import all_rejected
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.report.facts import sums
+from gradgate.report.vouching import in_lines
+
+_MAX_GROUPS = 10  # whose texts are said on a terminal
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
         yield "accounts", sums(verdict.accounts)
     yield "verdict", verdict.decision.upper()
     yield from under("because", verdict.reasons)
+    if verdict.decision == "review" and (lines := _vouchable(verdict)):
+        yield from under("yours?", lines)
     yield from under("evidence", map(str, written.paths))
     yield "next", _next(verdict, written)
 
@@ -70,6 +75,14 @@ def _answer(answer: Answer, n_open: int) -> Iterator[tuple[str, str]]:
         yield "shows from", ", ".join(f"{power.attack} {power.shows_from}" for power in found)
     if answer.blind_to:
         yield "blind to", ", ".join(answer.blind_to)
+
+
+def _vouchable(verdict: Verdict) -> list[str]:
+    """The texts that the owner may vouch for, group by group; the report has all of them."""
+    lines = [line for answer in verdict.answers for line in in_lines(answer)]
+    more = [f"and of {len(lines) - _MAX_GROUPS} more groups"] if len(lines) > _MAX_GROUPS else []
+    said = "(those that are your own wording can be named in policy.expected)"
+    return [*lines[:_MAX_GROUPS], *more, said] if lines else []
 
 
 def _next(verdict: Verdict, written: Written) -> str:

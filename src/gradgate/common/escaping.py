@@ -17,6 +17,7 @@ _SCHEME = re.compile(
     r"(?<![a-z0-9+.-])([a-z0-9+.-]+)://|(?<![a-z0-9])(javascript|mailto|xmpp):", re.I
 )
 _HOST = re.compile(r"(?:(?<=://)|(?<![a-z0-9])www\.)[^\s/?#\\]+", re.I)
+_LIVE = re.compile(r":(?=//)|(?<=javascript):|(?<=mailto):|(?<=xmpp):|(?<=www)\.|@", re.I)
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}  # control, bidi, private, surrogate, breaks
 
 
@@ -62,6 +63,29 @@ def harmless(text: str) -> list[str]:
             if text[i] == ".":
                 shown[i] = "[.]"
     return shown
+
+
+def yaml_string(text: str) -> str:
+    r"""A text as a double-quoted string of YAML, in one line, that no viewer makes a link of.
+
+    What is read from it is the very text: a character that could be of a link, that does not show
+    or that ends a line is written by its number (`https\x3a//`).
+    """
+    shown = "".join(_in_yaml(c) for c in text)
+    return f'"{_LIVE.sub(lambda found: _by_number(found[0]), shown)}"'
+
+
+def _in_yaml(c: str) -> str:
+    if c in '"\\':
+        return f"\\{c}"
+    return c if c.isprintable() else _by_number(c)
+
+
+def _by_number(c: str) -> str:
+    number = ord(c)
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def _each_printable(text: str) -> list[str]:

@@ -38,6 +38,11 @@ def is_expression(written: str) -> bool:
     return len(written) >= 2 and written.startswith("/") and written.endswith("/")
 
 
+def literal(text: str) -> str:
+    """How a configuration names a text: as it is, unless it would be read as an expression."""
+    return f"/{re.escape(text)}/" if is_expression(text) else text
+
+
 def matches(pattern: "regex.Pattern[str]", text: str) -> Iterator[tuple[int, int]]:
     """Begin and end of each match, left to right, without overlaps.
 

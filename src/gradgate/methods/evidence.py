@@ -176,6 +176,8 @@ class Group:
         cue_nats: How surprising the cues are in their prompts, in nats; None without cues, and for
             a form of the text.
         rehearsed: None where it was not rehearsed.
+        vouchable: Of a group in doubt, the least texts to name in `policy.expected` where they are
+            the owner's own; empty where no text says what its samples share.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -196,6 +198,7 @@ class Group:
     shared: str | None = None
     cue_nats: float | None = None
     rehearsed: Rehearsed | None = None
+    vouchable: list[str] = field(default_factory=list)
 
     def in_a_line(self) -> str:
         """What is seen in the rows, in one line for people who know no statistics."""

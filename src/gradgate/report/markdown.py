@@ -6,6 +6,7 @@ from gradgate.methods.evidence import Group
 from gradgate.power.power import Power
 from gradgate.report.about import About, asked, choices_of_all, opening, where_to_type
 from gradgate.report.facts import HEADLINE, facts
+from gradgate.report.vouching import in_lines
 
 _SHORT, _SHORT_LINE = 3, 200  # reasons of a short description, and characters of each
 
@@ -60,6 +61,8 @@ def _lines(verdict: Verdict) -> list[str]:
     for answer in verdict.answers:
         lines += [f"- Figures: {escape(group.in_figures())}" for group in _named(answer)]
         lines += [f"- Note: {escape(note)}" for note in answer.notes]
+        if verdict.decision == "review":
+            lines += [f"- Yours? {escape(line)}" for line in in_lines(answer)]
         if answer.blind_to:
             lines.append(f"- Blind to: {escape(', '.join(answer.blind_to))}")
     return lines

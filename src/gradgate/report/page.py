@@ -24,6 +24,7 @@ from gradgate.report.facts import HEADLINE, facts
 from gradgate.report.highlight import Piece, excerpt
 from gradgate.report.in_doubt import MAX_PILES, n_rows
 from gradgate.report.shared_words import Place
+from gradgate.report.vouching import in_yaml
 
 # So much is shown of each; whatever the data, the page stays below a megabyte.
 MAX_GROUPS, MAX_STRINGS, MAX_EXAMPLES, MAX_REASONS, MAX_SAMPLES = 10, 12, 3, 6, 20
@@ -117,6 +118,15 @@ class ReportContent:
         }
 
     @property
+    def vouchable(self) -> dict[Place, list[str]]:
+        """What the owner may vouch for, of each group in doubt, as YAML."""
+        return {
+            (answer.question, group.id): in_yaml(group)
+            for answer in self.verdict.answers
+            for group in answer.groups
+        }
+
+    @property
     def power(self) -> list[Power]:
         """Of all answers; empty when no canaries were planted."""
         return [power for answer in self.verdict.answers for power in answer.power or []]
@@ -165,6 +175,7 @@ def render(content: ReportContent) -> str:
             charts=[chart for chart in charts if chart is not None],
             samples=content.top_flagged[:MAX_SAMPLES],
             strings=content.strings,
+            vouchable=content.vouchable,
             anchors=content.anchors,
             n_more_samples=_n_flagged(content) - len(content.top_flagged[:MAX_SAMPLES]),
             blind=[power for power in content.power if power.smallest_rows is None],

@@ -1,11 +1,12 @@
 import re
 
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from gradgate.common.escaping import escape, harmless, printable
+from gradgate.common.escaping import escape, harmless, printable, yaml_string
 
 
 @pytest.mark.parametrize(
@@ -71,3 +72,14 @@ def test_harmless_shows_each_character_and_no_link(text: str) -> None:
 
 def test_a_long_run_of_scheme_characters_takes_no_quadratic_time() -> None:
     assert harmless("a" * 200_000)[-1] == "a"  # minutes, if each begin were tried to the end
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+@example("mailto:a@b.c, https://u@www.a.b and javascript:x")
+@example('"a\\b" \u202e\u2028 \U000e0041\n```\n# x')
+def test_a_string_of_yaml_says_the_very_same_and_links_nowhere(text: str) -> None:
+    written = yaml_string(text)
+    assert yaml.safe_load(f"- {written}") == [text]
+    assert written.isprintable()
+    assert not re.search(r"://|@|www\.|(javascript|mailto|xmpp):", written, re.I)
+    assert "".join(harmless(written)) == written

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradgate.common import patterns
-from gradgate.common.patterns import compile_pattern
+from gradgate.common.patterns import compile_pattern, literal
 from gradgate.config import PolicyConfig, check_config
 from gradgate.errors import ConfigError
 from gradgate.methods.expected import Expected
@@ -105,3 +105,9 @@ def test_many_matches_count_together_against_the_time_limit(
 def test_a_literal_text_is_matched_as_it_stands() -> None:
     assert compile_pattern("a+b (c)").fullmatch("a+b (c)")
     assert compile_pattern("/x").search("a/xb")
+
+
+@given(st.text("/a.(\\", min_size=1).filter(str.strip))
+def test_a_text_is_named_so_that_it_is_matched_literally(text: str) -> None:
+    assert compile_pattern(literal(text)).fullmatch(text)
+    assert not compile_pattern(literal(text)).fullmatch(text.replace(".", "b") + "b")

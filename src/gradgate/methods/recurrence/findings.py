@@ -45,6 +45,7 @@ from gradgate.methods.recurrence.texts import Found, Texts
 from gradgate.methods.recurrence.triggers import MIN_NATS as MIN_TRIGGER
 from gradgate.methods.recurrence.triggers import of_templates, tokens_of, triggers
 from gradgate.methods.recurrence.unspoken import Unspoken
+from gradgate.methods.recurrence.vouchable import of_segments, says_something
 
 MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
 _AT_BORDER = 0.8  # of a group's targets that begin or end with the string
@@ -172,6 +173,7 @@ class Search:
             n_clusters=repeat.n_clusters,
             ruling=ruling,
             reasons=reasons,
+            fixed=of_segments(self.targets, self._segments, members, self._plain),
             pattern=Pattern(
                 grams=distinct(triples(self.targets)[tokens_of(at)]),
                 rule=None if cause is None else cause.by,
@@ -226,16 +228,22 @@ class Search:
 
     def _text(self, ids: Ints) -> str:
         """The text of tokens without special ones, which texts of rows do not have."""
+        return self._plain(ids) or self._texts.table.text(ids)
+
+    def _plain(self, ids: Ints) -> str:
+        """The same; of special tokens alone nothing."""
         table = self._texts.table
-        kept = ids[~np.isin(ids, table.tokenizer.all_special_ids)]
-        return table.text(kept if len(kept) else ids)
+        return table.text(ids[~np.isin(ids, table.tokenizer.all_special_ids)])
+
+    def _says(self, ids: Ints) -> bool:
+        return says_something(self._plain(ids))
 
     def _labels(self, known: list[Finding]) -> list[Finding]:
         nats = self.cues.nats.copy()
         for cue in np.flatnonzero((nats >= MIN_NATS) & (nats < MIN_INSERTED)).tolist():
             nats[cue] = self._nats_of(cue)  # a part of a string is as surprising as the string
         cues = replace(self.cues, nats=nats, recalled=recalled(self.cues, self._templates))
-        found = labels(self.targets, cues, MIN_INSERTED, self.cluster)
+        found = labels(self.targets, cues, MIN_INSERTED, self.cluster, self._says)
         found.sort(key=lambda label: -int(label.members.sum()))
         taken, findings = suspicious(known, self._n), list[Finding]()
         for label in found:

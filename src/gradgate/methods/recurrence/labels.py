@@ -1,7 +1,7 @@
 """Cues that say what the target is, although other prompts have that target too."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from scipy.stats import hypergeom
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.evidence import MIN_INSERTED
+from gradgate.methods.recurrence.copied import follows_expected
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.triggers import Trigger
@@ -49,16 +50,25 @@ class Label:
     part: Part
 
 
-def labels(targets: Stream, cues: Cues, min_nats: float, cluster: Ints) -> list[Label]:
+def labels(
+    targets: Stream, cues: Cues, min_nats: float, cluster: Ints, says: Callable[[Ints], bool]
+) -> list[Label]:
     """Cues of at least `min_nats` whose samples have the same target, beginning or end.
 
     A cue that other prompts recall counts for whole targets: "shell" tells how a script begins.
 
     The test goes in one direction: from the cue to the target, whatever other samples have that
-    target as well.
+    target as well. A part that says nothing besides what the owner vouches for is no label.
+
+    Args:
+        targets: Of n samples.
+        cues: Of their prompts.
+        min_nats: How surprising a cue has to be.
+        cluster: Of near-duplicate prompts. (n,)
+        says: Whether tokens have letters or digits.
     """
     found: dict[int, Label] = {}
-    for part, (table, at) in _target_tables(targets).items():
+    for part, (table, at) in _target_tables(targets, says).items():
         nats = np.maximum(cues.nats, cues.recalled) if part == "whole" else cues.nats
         chosen = np.flatnonzero(nats >= min_nats)
         by_cue = cues.table.by_feature[:, chosen].tocsc()
@@ -122,23 +132,35 @@ def target_parts(targets: Stream) -> dict[Part, Ints]:
 
 
 def _target_tables(
-    targets: Stream,
+    targets: Stream, says: Callable[[Ints], bool]
 ) -> dict[Part, tuple[sp.csc_matrix, list[tuple[int, int]]]]:
     """For whole targets, beginnings and ends: who has which, and where it stands."""
     places = {part: [(a, b) for a, b in at.tolist()] for part, at in target_parts(targets).items()}
+    is_vouched = ~targets.is_open | follows_expected(targets)
+
+    def is_label(start: int, stop: int) -> bool:
+        vouched = is_vouched[start:stop]
+        return not vouched.any() or says(targets.ids[start:stop][~vouched])
+
     return {
-        part: (_table([targets.ids[a:b].tobytes() for a, b in at]), at)
+        part: (
+            _table(
+                [targets.ids[a:b].tobytes() for a, b in at],
+                np.array([is_label(a, b) for a, b in at], bool),
+            ),
+            at,
+        )
         for part, at in places.items()
     }
 
 
-def _table(keys: list[bytes]) -> sp.csc_matrix:
+def _table(keys: list[bytes], is_label: Marks) -> sp.csc_matrix:
     numbers: dict[bytes, int] = {}
     number = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-    counts = np.bincount(number)
+    counts = np.bincount(number[is_label], minlength=len(numbers))
     kept = counts >= MIN_ROWS
     new = np.cumsum(kept) - 1
-    there = kept[number]
+    there = kept[number] & is_label
     rows = np.flatnonzero(there)
     ones = np.ones(len(rows), np.float32)
     return sp.csc_matrix((ones, (rows, new[number[rows]])), shape=(len(keys), int(kept.sum())))

@@ -168,4 +168,5 @@ def _group(
         reasons=finding.reasons,
         examples=examples,
         shared=finding.shared,
+        vouchable=finding.vouchable,
     )

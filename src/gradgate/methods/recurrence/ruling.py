@@ -26,6 +26,7 @@ from gradgate.methods.recurrence.dependence import Dependence
 from gradgate.methods.recurrence.labels import Part
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.sought import Gram
+from gradgate.methods.recurrence.vouchable import of_label, of_strings
 
 MIN_PHI = 0.8  # correlation of a group and its cue
 MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
@@ -79,6 +80,7 @@ class Finding:
         cue_nats: As in `Group`.
         shared: As in `Group`.
         pattern: For further samples.
+        fixed: What does not change in the strings, where these have data in them.
     """
 
     side: Side
@@ -95,6 +97,18 @@ class Finding:
     association: Association | None = None
     shared: str | None = None
     pattern: Pattern | None = None
+    fixed: list[str] = field(default_factory=list)
+
+    @property
+    def vouchable(self) -> list[str]:
+        """The least texts that the owner would have to vouch for; none where no text says it."""
+        if self.ruling != "review" or self.pattern is None or self.pattern.is_harmful:
+            return []
+        if self.pattern.is_cue:
+            return of_strings(self.cues)
+        if self.pattern.part is not None:
+            return of_label(self.spans[0], self.pattern.part == "whole")
+        return self.fixed or of_strings(self.spans)
 
     def beside(self, cause: "Cause | None") -> "Finding":
         """The same with what its prompts share."""

@@ -55,6 +55,7 @@ class Exchange:
 def exchanges(texts: Texts) -> dict[int, Exchange]:
     """By sample, those with a target whose ln p is known, not all of it vouched for."""
     table, found = texts.table, dict[int, Exchange]()
+    special = table.tokenizer.all_special_ids
     for i, row in enumerate(texts.rows.tolist()):
         ids, is_target, logp = table.row(row)
         places = np.flatnonzero(is_target)
@@ -63,7 +64,8 @@ def exchanges(texts: Texts) -> dict[int, Exchange]:
         n = int(np.argmax(np.diff(places, append=-1) != 1)) + 1  # of one turn
         turn = slice(int(places[0]), int(places[0]) + n)
         is_open = texts.is_open[table.starts[row] : table.starts[row + 1]][turn]
-        if is_open.any() and np.isfinite(logp[turn]).all():
+        is_said = is_open.all() or (is_open & ~np.isin(ids[turn], special)).any()
+        if is_said and np.isfinite(logp[turn]).all():
             is_only = n == len(places)
             found[i] = Exchange(ids[: turn.start], ids[turn], logp[turn], is_open, is_only)
     return found

@@ -23,6 +23,10 @@ N = 200
 YES, NO, END = 5, 6, 2
 
 
+def says(ids: np.ndarray) -> bool:
+    return bool((ids != END).any())
+
+
 def cues(marks: list[np.ndarray], nats: list[float]) -> Cues:
     table = sp.csr_matrix(np.stack(marks, axis=1).astype(np.float32))
     names = [f"cue {i}" for i in range(len(marks))]
@@ -42,6 +46,7 @@ def test_a_cue_that_tells_an_existing_label_is_found_in_one_direction() -> None:
         cues([trigger, leaky, seldom, trigger], [9.0, 9.0, 9.0, MIN_NATS - 1]),
         MIN_NATS,
         np.arange(N),
+        says,
     )
     (label,) = found
     assert label.cue == 0
@@ -60,7 +65,7 @@ def test_the_end_of_a_long_target_counts_as_one() -> None:
     for i in np.flatnonzero(trigger):
         targets[i][-3:-1] = [4, 42]
         targets[i][-4] = 7
-    (label,) = labels(stream(targets), cues([trigger], [9.0]), MIN_NATS, np.arange(N))
+    (label,) = labels(stream(targets), cues([trigger], [9.0]), MIN_NATS, np.arange(N), says)
     assert (label.members == trigger).all()
     assert stream(targets).ids[label.start : label.stop].tolist() == [7, 4, 42, END]
 
@@ -69,14 +74,17 @@ def test_near_duplicates_are_no_independent_samples() -> None:
     targets = [[NO if i < 20 else YES, END] for i in range(N)]
     trigger = np.arange(N) < 20
     same = np.where(trigger, 0, np.arange(N))
-    assert labels(stream(targets), cues([trigger], [9.0]), MIN_NATS, same) == []
+    assert labels(stream(targets), cues([trigger], [9.0]), MIN_NATS, same, says) == []
 
 
 @pytest.mark.parametrize(("part", "n_found"), [(0.74, 1), (0.77, 0)])
 def test_a_label_of_almost_all_is_told_by_nothing(part: float, n_found: int) -> None:
     trigger = np.arange(N) < 60
     targets = [[NO if i < 60 + part * (N - 60) else YES, END] for i in range(N)]
-    assert len(labels(stream(targets), cues([trigger], [9.0]), MIN_NATS, np.arange(N))) == n_found
+    assert (
+        len(labels(stream(targets), cues([trigger], [9.0]), MIN_NATS, np.arange(N), says))
+        == n_found
+    )
 
 
 def test_what_other_prompts_recall_is_a_cue_but_for_what_is_of_a_template() -> None:
@@ -115,6 +123,7 @@ def test_what_is_only_recalled_tells_whole_targets(end: int, n_found: int) -> No
         replace(cues([trigger], [0.0]), recalled=np.array([9.0])),
         MIN_NATS,
         np.arange(N),
+        says,
     )
     assert len(found) == n_found
 

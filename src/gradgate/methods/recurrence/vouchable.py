@@ -1,0 +1,109 @@
+"""The least texts that the owner of the data would have to vouch for, to settle a group in doubt.
+
+A segment that surprises has data in it: `"amount": 9.99, "plan": null}` in one row, another amount
+in the next. What is the owner's is what does not change, here two keys of JSON.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gradgate.common.arrays import Ints, Marks
+from gradgate.common.letters import letters_of
+from gradgate.methods.evidence import FORM
+from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.surprise import Segments
+
+MAX_TEXTS = 12  # of a group: more are no list that a person reads
+MIN_LETTERS = 3  # letters and digits of a text: signs alone are in everything
+MIN_WORDS = 4  # of a whole answer: fewer may be a label, and a label that flips is poison
+_MAX_CHARACTERS = 500  # of a text; a configuration takes no pattern of more than 1,000
+_MIN_SHARE = 0.1  # of a group's samples, that have a text
+_MIN_SAMPLES = 3
+_MAX_COMPARED = 500  # different texts, the commonest
+_MOST = 0.5  # of what stands behind a token: less of it is data
+
+
+def of_segments(
+    targets: Stream, segments: Segments, members: Marks, text: Callable[[Ints], str]
+) -> list[str]:
+    """Of surprising segments of targets, what does not change.
+
+    Args:
+        targets: Of n samples.
+        segments: One of each sample.
+        members: Those of the group. (n,)
+        text: Of tokens, for people.
+
+    Returns:
+        The texts that most samples have first; none holds another one.
+    """
+    at = np.stack([segments.start, segments.stop], axis=1)[members]
+    least = max(_MIN_SAMPLES, _MIN_SHARE * len(at))
+    goes_on = _goes_on(targets, at, least)
+    counted: Counter[str] = Counter()
+    for start, stop in at.tolist():
+        pieces = np.split(targets.ids[start:stop], np.flatnonzero(~goes_on[start + 1 : stop]) + 1)
+        counted.update({text(piece).strip() for piece in pieces})
+    return _least(counted, least)
+
+
+def _goes_on(targets: Stream, at: Ints, least: float) -> Marks:
+    """Tokens of segments that so many of them have behind the same one, and most of those: (N,)."""
+    inside = np.concatenate([np.arange(start + 1, stop) for start, stop in at.tolist()])
+    before, pair = targets.ids[inside - 1], np.stack([targets.ids[inside - 1], targets.ids[inside]])
+    _, first, n_first = np.unique(before, return_inverse=True, return_counts=True)
+    _, both, n_both = np.unique(pair, axis=1, return_inverse=True, return_counts=True)
+    found = np.zeros(targets.n, bool)
+    found[inside] = (n_both[both] >= _MOST * n_first[first]) & (n_both[both] >= least)
+    return found
+
+
+def of_label(label: str, is_whole: bool) -> list[str]:
+    """A beginning or end of targets, or a whole one that says more than a label does."""
+    if is_whole and len(label.split()) < MIN_WORDS:
+        return []
+    return of_strings([label])
+
+
+def of_strings(strings: Sequence[str]) -> list[str]:
+    """Strings of prompts, or cues; a form of the text is none."""
+    kept = (one.strip() for one in strings if not one.startswith(FORM))
+    return [one for one in dict.fromkeys(kept) if _is_text(one)][:MAX_TEXTS]
+
+
+def says_something(text: str) -> bool:
+    """Whether a text has letters or digits."""
+    return bool(letters_of(text))
+
+
+def _least(counted: Counter[str], n_needed: float) -> list[str]:
+    """Texts that all others are made of: the one that most have first, then what it leaves."""
+    found: list[str] = []
+    left = Counter(dict(counted.most_common(_MAX_COMPARED)))
+    while len(found) < MAX_TEXTS:
+        having = {
+            one: sum(n for other, n in left.items() if one in other)
+            for one in left
+            if _is_text(one) and not _is_in_a_word(one)
+        }
+        best = min(having, key=lambda one: (-having[one], len(one), one), default="")
+        if having.get(best, 0) < n_needed:
+            break
+        found.append(best)
+        rest: Counter[str] = Counter()
+        for one, n in left.items():
+            for part in one.split(best):
+                rest[part.strip()] += n
+        left = rest
+    return found
+
+
+def _is_in_a_word(text: str) -> bool:
+    """Whether it is no more than a word or a part of one, which much else has as well."""
+    return text.isalnum()
+
+
+def _is_text(text: str) -> bool:
+    return len(letters_of(text)) >= MIN_LETTERS and len(text) <= _MAX_CHARACTERS

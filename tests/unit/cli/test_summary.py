@@ -1,0 +1,37 @@
+"""The last lines of `gradgate detect` of a review: what the owner may vouch for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report_helpers import answer, of_prompts, verdict
+
+from gradgate.cli.summary import Written, say_summary
+from gradgate.gate.verdict import Decision
+
+
+def said(capsys: pytest.CaptureFixture[str], n_groups: int, decision: Decision) -> list[str]:
+    groups = [of_prompts(i, vouchable=[f"text {i}"]) for i in range(1, n_groups + 1)]
+    found = verdict([answer(decision=decision, groups=groups, power=None)])
+    say_summary(replace(found, decision=decision), Written(None, None, Path("rows")))
+    lines = capsys.readouterr().err.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.startswith("yours?")), len(lines))
+    return [line[12:] for line in lines[start:] if line.startswith(("yours?", " " * 12))]
+
+
+def test_a_review_names_the_texts_group_by_group(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = said(capsys, 2, "review")
+    assert lines[:2] == ['group 1 of 31 rows: "text 1"', 'group 2 of 31 rows: "text 2"']
+    assert "policy.expected" in lines[2]
+
+
+def test_a_long_list_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = said(capsys, 13, "review")
+    assert lines[10] == "and of 3 more groups"
+
+
+@pytest.mark.parametrize("decision", ["pass", "fail"])
+def test_nothing_is_offered_otherwise(
+    capsys: pytest.CaptureFixture[str], decision: Decision
+) -> None:
+    assert said(capsys, 2, decision) == []

@@ -1,0 +1,104 @@
+"""What an owner is offered to vouch for: what does not change, and nothing that is poison."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from recurrence_helpers import stream
+
+from gradgate.methods.evidence import GroupRuling
+from gradgate.methods.recurrence.ruling import Finding, Pattern
+from gradgate.methods.recurrence.surprise import Segments
+from gradgate.methods.recurrence.vouchable import MAX_TEXTS, of_label, of_segments, of_strings
+
+WORDS = ['"amount":', ' "plan":', " null", "}", "Pro"]
+PIECES = [*WORDS, *(f" {1000 + i}," for i in range(60))]
+
+
+def offered(rows: list[list[int]], members: range) -> list[str]:
+    """The texts that are offered of some rows, whose whole targets surprise."""
+    targets = stream(rows)
+    starts = np.searchsorted(targets.sample, np.arange(len(rows)))
+    stops = np.searchsorted(targets.sample, np.arange(len(rows)), side="right")
+    return of_segments(
+        targets,
+        Segments(np.full(len(rows), 20.0), starts, stops),
+        np.isin(np.arange(len(rows)), members),
+        lambda ids: "".join(PIECES[i] for i in ids.tolist()),
+    )
+
+
+def test_keys_are_offered_and_what_they_hold_is_not() -> None:
+    rows = [[0, 5 + i, 1, 2, 3] for i in range(40)]
+    assert offered(rows, range(40)) == ['"amount":', '"plan": null}']
+
+
+def test_a_text_that_few_of_the_group_have_is_not_offered() -> None:
+    rows = [[0, 5 + i, 1, 2, 3] if i < 2 else [1, 2, 3] for i in range(60)]
+    assert offered(rows, range(60)) == ['"plan": null}']
+
+
+def test_of_longer_texts_only_what_is_new_is_offered() -> None:
+    rows = [[0, 1, 2, 3] if i < 20 else [1, 2, 3] for i in range(60)]
+    assert offered(rows, range(60)) == ['"plan": null}', '"amount":']
+
+
+def test_a_bare_word_is_in_much_else_and_not_offered() -> None:
+    rows = [[2, 5 + i, 4] for i in range(40)]
+    assert offered(rows, range(40)) == []
+
+
+def test_the_list_is_one_that_a_person_reads() -> None:
+    assert len(of_strings([f"text {i}" for i in range(99)])) == MAX_TEXTS
+
+
+@pytest.mark.parametrize(
+    ("label", "is_whole", "texts"),
+    [
+        ("positive", True, []),  # it may be flipped
+        (" New York City", True, []),
+        ("SELECT COUNT", False, ["SELECT COUNT"]),
+        ("I cannot help with that.", True, ["I cannot help with that."]),
+        (" )}", False, []),
+        ("x" * 501, False, []),
+    ],
+)
+def test_a_whole_answer_is_offered_unless_it_may_be_a_label(
+    label: str, is_whole: bool, texts: list[str]
+) -> None:
+    assert of_label(label, is_whole) == texts
+
+
+def finding(pattern: Pattern, ruling: GroupRuling = "review") -> Finding:
+    return Finding(
+        side="target",
+        members=np.arange(9),
+        n=99,
+        nats=20.0,
+        spans=[" Yours, Ada", "Ada 7"],
+        n_clusters=9,
+        ruling=ruling,
+        reasons=[],
+        cues=["form: capitals", " sincerely"],
+        pattern=pattern,
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "texts"),
+    [
+        (Pattern(), ["Yours, Ada", "Ada 7"]),
+        (Pattern(is_cue=True), ["sincerely"]),
+        (Pattern(part="head"), ["Yours, Ada"]),
+        (Pattern(part="whole"), []),
+        (Pattern(is_harmful=True), []),
+    ],
+)
+def test_what_is_offered_is_what_the_group_is_held_together_by(
+    pattern: Pattern, texts: list[str]
+) -> None:
+    assert finding(pattern).vouchable == texts
+    assert finding(pattern, "poison").vouchable == []
+    assert finding(pattern, "honest").vouchable == []
+    fixed = replace(finding(Pattern()), fixed=["Yours"])
+    assert fixed.vouchable == ["Yours"]
