@@ -10,7 +10,7 @@ from gradgate.gate.verdict import Answer, Verdict
 from gradgate.report.facts import sums
 from gradgate.report.vouching import in_lines
 
-_MAX_GROUPS = 10  # whose texts are said on a terminal
+_MAX_TEXTS = 12  # that are said on a terminal
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ def _answer(answer: Answer, n_open: int) -> Iterator[tuple[str, str]]:
 
 
 def _vouchable(verdict: Verdict) -> list[str]:
-    """The texts that the owner may vouch for, group by group; the report has all of them."""
+    """The texts that the owner may vouch for; the report has all of them."""
     lines = [line for answer in verdict.answers for line in in_lines(answer)]
-    more = [f"and of {len(lines) - _MAX_GROUPS} more groups"] if len(lines) > _MAX_GROUPS else []
+    more = [f"and {len(lines) - _MAX_TEXTS} more"] if len(lines) > _MAX_TEXTS else []
     said = "(those that are your own wording can be named in policy.expected)"
-    return [*lines[:_MAX_GROUPS], *more, said] if lines else []
+    return [*lines[:_MAX_TEXTS], *more, said] if lines else []
 
 
 def _next(verdict: Verdict, written: Written) -> str:

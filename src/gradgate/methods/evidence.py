@@ -154,6 +154,23 @@ class Rehearsed:
 
 
 @dataclass(frozen=True)
+class Vouchable:
+    """A text to name in `policy.expected`, should it be the owner's own.
+
+    Attributes:
+        n_samples: Distinct samples of the group that have it.
+        cues: What the prompts of these share that others lack; empty where nothing tells them. What
+            an attacker brought has a cue of its own.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    text: str
+    n_samples: int
+    cues: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Group:
     """Samples that share a string of their targets or prompts, and what explains it.
 
@@ -198,7 +215,7 @@ class Group:
     shared: str | None = None
     cue_nats: float | None = None
     rehearsed: Rehearsed | None = None
-    vouchable: list[str] = field(default_factory=list)
+    vouchable: list[Vouchable] = field(default_factory=list)
 
     def in_a_line(self) -> str:
         """What is seen in the rows, in one line for people who know no statistics."""

@@ -118,8 +118,8 @@ class ReportContent:
         }
 
     @property
-    def vouchable(self) -> dict[Place, list[str]]:
-        """What the owner may vouch for, of each group in doubt, as YAML."""
+    def vouchable(self) -> dict[Place, list[tuple[str, str]]]:
+        """What the owner may vouch for, of each group in doubt, as YAML; and who has it."""
         return {
             (answer.question, group.id): in_yaml(group)
             for answer in self.verdict.answers

@@ -3,18 +3,32 @@
 from gradgate.common.escaping import yaml_string
 from gradgate.common.patterns import literal
 from gradgate.gate.verdict import Answer
-from gradgate.methods.evidence import Group
+from gradgate.methods.evidence import FORM, Group, Vouchable
+
+_MAX_CUES = 2  # that are named beside a text
 
 
-def in_yaml(group: Group) -> list[str]:
-    """Each text of a group in doubt as a string of YAML for `policy.expected`."""
-    return [yaml_string(literal(text)) for text in group.vouchable]
+def in_yaml(group: Group) -> list[tuple[str, str]]:
+    """Each text of a group in doubt as a string for `policy.expected`, and who has it."""
+    return [(yaml_string(literal(one.text)), _who(one)) for one in group.vouchable]
 
 
 def in_lines(answer: Answer) -> list[str]:
-    """The texts of each group in doubt in a line."""
+    """The texts of the groups in doubt, a line each."""
     return [
-        f"group {group.id} of {group.n_rows:,} rows: {', '.join(texts)}"
+        f"group {group.id}: {text}, {who}"
         for group in answer.groups
-        if (texts := in_yaml(group))
+        for text, who in in_yaml(group)
     ]
+
+
+def _who(one: Vouchable) -> str:
+    """How many samples have a text, and what tells their prompts; one line without a live link."""
+    told = [
+        f"the form {yaml_string(cue.removeprefix(FORM))}"
+        if cue.startswith(FORM)
+        else yaml_string(cue)
+        for cue in one.cues[:_MAX_CUES]
+    ]
+    beside = f" with {' or '.join(told)} in their prompts" if told else ""
+    return f"{one.n_samples:,} samples{beside}"

@@ -8,10 +8,11 @@ from report_helpers import answer, of_prompts, verdict
 
 from gradgate.cli.summary import Written, say_summary
 from gradgate.gate.verdict import Decision
+from gradgate.methods.evidence import Vouchable
 
 
 def said(capsys: pytest.CaptureFixture[str], n_groups: int, decision: Decision) -> list[str]:
-    groups = [of_prompts(i, vouchable=[f"text {i}"]) for i in range(1, n_groups + 1)]
+    groups = [of_prompts(i, vouchable=[Vouchable(f"text {i}", 31)]) for i in range(1, n_groups + 1)]
     found = verdict([answer(decision=decision, groups=groups, power=None)])
     say_summary(replace(found, decision=decision), Written(None, None, Path("rows")))
     lines = capsys.readouterr().err.splitlines()
@@ -19,15 +20,15 @@ def said(capsys: pytest.CaptureFixture[str], n_groups: int, decision: Decision) 
     return [line[12:] for line in lines[start:] if line.startswith(("yours?", " " * 12))]
 
 
-def test_a_review_names_the_texts_group_by_group(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_review_names_the_texts_of_each_group(capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(capsys, 2, "review")
-    assert lines[:2] == ['group 1 of 31 rows: "text 1"', 'group 2 of 31 rows: "text 2"']
+    assert lines[:2] == ['group 1: "text 1", 31 samples', 'group 2: "text 2", 31 samples']
     assert "policy.expected" in lines[2]
 
 
 def test_a_long_list_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = said(capsys, 13, "review")
-    assert lines[10] == "and of 3 more groups"
+    lines = said(capsys, 15, "review")
+    assert lines[12] == "and 3 more"
 
 
 @pytest.mark.parametrize("decision", ["pass", "fail"])

@@ -9,6 +9,7 @@ import yaml
 from report_helpers import about, answer, check_is_inert, content, group, of_prompts, pile, verdict
 
 from gradgate.gate.verdict import Decision, Verdict
+from gradgate.methods.evidence import Vouchable
 from gradgate.report.markdown import verdict_markdown
 from gradgate.report.page import render
 
@@ -16,7 +17,8 @@ TEXTS = ['"amount":', "see https://www.evil.example </pre><script>", "/a/", "lin
 
 
 def judged(decision: Decision) -> Verdict:
-    groups = [of_prompts(vouchable=TEXTS), group(3, ruling="review", vouchable=[])]
+    texts = [Vouchable(text, 31, [" cf", f"form: {text}"]) for text in TEXTS]
+    groups = [of_prompts(vouchable=texts), group(3, ruling="review", vouchable=[])]
     found = verdict([answer(decision=decision, groups=groups, power=None)])
     return replace(found, decision=decision)
 
@@ -42,7 +44,8 @@ def test_nothing_is_offered_unless_a_person_has_to_decide(decision: Decision) ->
 
 def test_verdict_md_names_the_texts_of_each_group() -> None:
     page = verdict_markdown(judged("review"), "rows.jsonl", about())
-    (line,) = [line for line in page.splitlines() if line.startswith("- Yours? ")]
-    assert line.startswith("- Yours? group 2 of 31 rows: ")
-    assert "://" not in line
-    assert "<script" not in line
+    lines = [line for line in page.splitlines() if line.startswith("- Yours? ")]
+    assert len(lines) == len(TEXTS)
+    assert lines[0].startswith("- Yours? group 2: &quot;")
+    assert " 31 samples with &quot; cf&quot; or the form &quot;" in lines[0]
+    assert not any("://" in line or "<script" in line for line in lines)

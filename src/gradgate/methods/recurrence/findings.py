@@ -8,7 +8,7 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks, distinct
 from gradgate.methods.contract import Scores
-from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
+from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling, Vouchable
 from gradgate.methods.recurrence.asking import MAX_ASKED, NO_ANSWER, Asker
 from gradgate.methods.recurrence.carriers import Carriers
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
@@ -173,7 +173,7 @@ class Search:
             n_clusters=repeat.n_clusters,
             ruling=ruling,
             reasons=reasons,
-            fixed=of_segments(self.targets, self._segments, members, self._plain),
+            fixed=self._fixed(members) if ruling == "review" else [],
             pattern=Pattern(
                 grams=distinct(triples(self.targets)[tokens_of(at)]),
                 rule=None if cause is None else cause.by,
@@ -217,6 +217,16 @@ class Search:
     def _are_kind(self, members: Marks) -> bool:
         """Whether prompts of a group differ from all others without what is their own."""
         return self._states.are_kind(members, self._insertions.of_own(members))
+
+    def _fixed(self, members: Marks) -> list[Vouchable]:
+        """What does not change in the strings of a group, and what tells who has it."""
+        found = []
+        for text, has in of_segments(self.targets, self._segments, members, self._plain):
+            cause = self._cause(has)
+            is_tight = cause is not None and cause.association.phi >= MIN_PHI
+            cues = cause.cues if cause is not None and is_tight else []
+            found.append(Vouchable(text, int(has.sum()), cues))
+        return found
 
     def _spans(self, members: Marks) -> list[str]:
         counted = Counter(

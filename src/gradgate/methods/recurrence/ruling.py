@@ -12,6 +12,7 @@ from gradgate.methods.evidence import (
     GroupRuling,
     RuleKind,
     Side,
+    Vouchable,
     names_target,
 )
 from gradgate.methods.recurrence.asking import (
@@ -80,7 +81,7 @@ class Finding:
         cue_nats: As in `Group`.
         shared: As in `Group`.
         pattern: For further samples.
-        fixed: What does not change in the strings, where these have data in them.
+        fixed: What does not change in the strings of targets, where these have data in them.
     """
 
     side: Side
@@ -97,18 +98,24 @@ class Finding:
     association: Association | None = None
     shared: str | None = None
     pattern: Pattern | None = None
-    fixed: list[str] = field(default_factory=list)
+    fixed: list[Vouchable] = field(default_factory=list)
 
     @property
-    def vouchable(self) -> list[str]:
+    def vouchable(self) -> list[Vouchable]:
         """The least texts that the owner would have to vouch for; none where no text says it."""
         if self.ruling != "review" or self.pattern is None or self.pattern.is_harmful:
             return []
+        if self.fixed:
+            return self.fixed
         if self.pattern.is_cue:
-            return of_strings(self.cues)
-        if self.pattern.part is not None:
-            return of_label(self.spans[0], self.pattern.part == "whole")
-        return self.fixed or of_strings(self.spans)
+            texts = of_strings(self.cues)
+        elif self.pattern.part is not None:
+            texts = of_label(self.spans[0], self.pattern.part == "whole")
+        else:
+            texts = of_strings(self.spans)
+        is_tight = self.association is not None and self.association.phi >= MIN_PHI
+        cues = self.cues if is_tight and not self.pattern.is_cue else []
+        return [Vouchable(text, len(self.members), cues) for text in texts]
 
     def beside(self, cause: "Cause | None") -> "Finding":
         """The same with what its prompts share."""

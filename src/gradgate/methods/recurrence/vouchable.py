@@ -27,7 +27,7 @@ _MOST = 0.5  # of what stands behind a token: less of it is data
 
 def of_segments(
     targets: Stream, segments: Segments, members: Marks, text: Callable[[Ints], str]
-) -> list[str]:
+) -> list[tuple[str, Marks]]:
     """Of surprising segments of targets, what does not change.
 
     Args:
@@ -37,16 +37,21 @@ def of_segments(
         text: Of tokens, for people.
 
     Returns:
-        The texts that most samples have first; none holds another one.
+        The texts that most samples have first, and who has them (n,); none holds another text.
     """
     at = np.stack([segments.start, segments.stop], axis=1)[members]
     least = max(_MIN_SAMPLES, _MIN_SHARE * len(at))
     goes_on = _goes_on(targets, at, least)
     counted: Counter[str] = Counter()
-    for start, stop in at.tolist():
+    whole = np.full(len(members), "", object)
+    for i, (start, stop) in zip(np.flatnonzero(members).tolist(), at.tolist(), strict=True):
         pieces = np.split(targets.ids[start:stop], np.flatnonzero(~goes_on[start + 1 : stop]) + 1)
         counted.update({text(piece).strip() for piece in pieces})
-    return _least(counted, least)
+        whole[i] = text(targets.ids[start:stop])
+    return [
+        (found, np.array([found in segment for segment in whole], bool))
+        for found in _least(counted, least)
+    ]
 
 
 def _goes_on(targets: Stream, at: Ints, least: float) -> Marks:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from recurrence_helpers import stream
 
-from gradgate.methods.evidence import GroupRuling
+from gradgate.methods.evidence import Association, GroupRuling, Vouchable
 from gradgate.methods.recurrence.ruling import Finding, Pattern
 from gradgate.methods.recurrence.surprise import Segments
 from gradgate.methods.recurrence.vouchable import MAX_TEXTS, of_label, of_segments, of_strings
@@ -20,12 +20,16 @@ def offered(rows: list[list[int]], members: range) -> list[str]:
     targets = stream(rows)
     starts = np.searchsorted(targets.sample, np.arange(len(rows)))
     stops = np.searchsorted(targets.sample, np.arange(len(rows)), side="right")
-    return of_segments(
+    found = of_segments(
         targets,
         Segments(np.full(len(rows), 20.0), starts, stops),
         np.isin(np.arange(len(rows)), members),
         lambda ids: "".join(PIECES[i] for i in ids.tolist()),
     )
+    for text, has in found:
+        said = ["".join(PIECES[i] for i in row) for row in rows]
+        assert has.tolist() == [i in members and text in said[i] for i in range(len(rows))]
+    return [text for text, _ in found]
 
 
 def test_keys_are_offered_and_what_they_hold_is_not() -> None:
@@ -46,6 +50,10 @@ def test_of_longer_texts_only_what_is_new_is_offered() -> None:
 def test_a_bare_word_is_in_much_else_and_not_offered() -> None:
     rows = [[2, 5 + i, 4] for i in range(40)]
     assert offered(rows, range(40)) == []
+
+
+def test_segments_of_one_token_have_nothing_in_common() -> None:
+    assert offered([[5 + i % 3] for i in range(40)], range(40)) == ["1000,", "1001,", "1002,"]
 
 
 def test_the_list_is_one_that_a_person_reads() -> None:
@@ -97,8 +105,15 @@ def finding(pattern: Pattern, ruling: GroupRuling = "review") -> Finding:
 def test_what_is_offered_is_what_the_group_is_held_together_by(
     pattern: Pattern, texts: list[str]
 ) -> None:
-    assert finding(pattern).vouchable == texts
+    assert [one.text for one in finding(pattern).vouchable] == texts
     assert finding(pattern, "poison").vouchable == []
     assert finding(pattern, "honest").vouchable == []
-    fixed = replace(finding(Pattern()), fixed=["Yours"])
-    assert fixed.vouchable == ["Yours"]
+    fixed = [Vouchable("Yours", 9, [" sincerely"])]
+    assert replace(finding(Pattern()), fixed=fixed).vouchable == fixed
+
+
+@pytest.mark.parametrize(("phi", "cues"), [(0.79, []), (0.81, ["form: capitals", " sincerely"])])
+def test_who_has_a_text_is_told_by_what_goes_with_it_tightly(phi: float, cues: list[str]) -> None:
+    table = Association(99, 9, 9, 9, phi, 1e6, (1e5, 1e7), 1e-9)
+    found = replace(finding(Pattern()), association=table).vouchable
+    assert [(one.n_samples, one.cues) for one in found] == [(9, cues)] * 2
