@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from gradgate.common.arrays import Marks
 from gradgate.common.files import written_whole
-from gradgate.common.parquet import batches
+from gradgate.common.parquet import batches, data_errors
 from gradgate.common.run_folder import CHANGE_SCHEMA, RunFolder, is_scored
 from gradgate.common.scratch import scratch_database
 from gradgate.errors import DataError, StoreError
@@ -67,7 +67,7 @@ def tau_of(verdict: Verdict) -> float | None:
 
 
 def changes_since_last(series: Series, state: Path, run_folder: Path, tau: float | None) -> Changes:
-    """Compare a run with the last one of its series; where that fails, the result says why.
+    """Compare a run with the last one of its series; where that fails, one line says why.
 
     Args:
         series: Of the run.
@@ -85,8 +85,8 @@ def changes_since_last(series: Series, state: Path, run_folder: Path, tau: float
         if not earlier.is_dir():
             raise DataError(f"there is no folder {earlier}")
         return compare(earlier, tau_of(load_verdict(RunFolder(earlier).verdict)), run_folder, tau)
-    except DataError as error:
-        return Changes(since=name, not_compared=str(error))
+    except (DataError, OSError) as error:  # an OSError: the folder cannot be looked into
+        return Changes(since=name, not_compared=" ".join(str(error).split()))
 
 
 def compare(
@@ -113,7 +113,8 @@ def compare(
                 counts = _write(database.execute(_CHANGED), part, are_known)
         changed = _changed_settings(*flags)
     except _BROKEN as error:
-        raise DataError(f"{type(error).__name__}: {error}") from error
+        why = f"{type(error).__name__}: {error}"
+        raise DataError(f"{flags[0]} cannot be compared with {flags[1]}: {why}") from error
     return Changes(
         since=earlier.name,
         n_new=counts["new"],
@@ -182,6 +183,11 @@ def _kind(now: int | None, before: int | None) -> str:
 
 def _changed_settings(before: Path, now: Path) -> list[str]:
     """What else decides a score and was another; both tables say it in their metadata."""
-    then, here = (pq.read_schema(path).metadata or {} for path in (before, now))
+    then, here = map(_metadata, (before, now))
     keys = {f"gradgate.{key}".encode(): name for key, name in _SCORED_WITH.items()}
     return [name for key, name in keys.items() if then.get(key) != here.get(key)]
+
+
+def _metadata(path: Path) -> dict[bytes, bytes]:
+    with data_errors(path):
+        return pq.read_schema(path).metadata or {}

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from gradgate.common.files import file_sha256
+from gradgate.common.json_values import faults_in
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import DataError
 from gradgate.gate.accounts import FILES
@@ -57,7 +58,9 @@ class Findings:
         """
         try:
             return TypeAdapter(Findings).validate_json(run.findings.read_bytes(), strict=True)
-        except (OSError, ValidationError) as error:
+        except ValidationError as error:
+            raise DataError(f"{run.findings} holds no findings: {faults_in(error)}") from error
+        except OSError as error:
             raise DataError(f"{run.findings} holds no findings: {error}") from error
 
 

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from gradgate.approvals.log import Head
 from gradgate.approvals.record import Action
+from gradgate.common.json_values import faults_in
 from gradgate.config import InDoubt
 from gradgate.errors import DataError
 from gradgate.methods.evidence import Group, Question
@@ -322,9 +323,14 @@ def parse_verdict(content: bytes, path: Path) -> Verdict:
     """The verdict that the content of a file says; `path` is for the message.
 
     Raises:
-        DataError: It is not a verdict.
+        DataError: It is not a verdict; the message is one line.
     """
     try:
-        return TypeAdapter(Verdict).validate_json(content, strict=True)
+        found = TypeAdapter(Verdict).validate_json(content, strict=True)
     except ValidationError as error:
-        raise DataError(f"{path} is not a verdict: {error}") from error
+        raise DataError(f"{path} is not a verdict: {faults_in(error)}") from error
+    try:
+        found.to_json()
+    except ValueError as error:
+        raise DataError(f"{path} is not a verdict: a number in it is not finite") from error
+    return found

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from gradgate.common.json_values import TooDeepError, parse_json
+from gradgate.common.json_values import TooDeepError, faults_in, parse_json
 from gradgate.common.processes import owner_of
 from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
@@ -27,6 +28,27 @@ def test_a_text_is_a_value_or_a_value_error() -> None:
     for damaged in ("{", b"\xff\xfe"):
         with pytest.raises(ValueError, match=r"Expecting|decode"):
             parse_json(damaged)
+
+
+class _Point(BaseModel):
+    x: int
+    y: int
+
+
+def test_faults_are_one_line_and_do_not_repeat_the_value() -> None:
+    with pytest.raises(ValidationError) as caught:
+        _Point.model_validate({"x": "secret"})
+    said = faults_in(caught.value)
+    assert said.startswith("x: Input should be a valid integer")
+    assert said.endswith("; y: Field required")
+    assert "secret" not in said
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(dict[str, int]).validate_python({"a\n" * 100: "", **dict.fromkeys("bcdef", "")})
+    said = faults_in(caught.value)
+    assert said.startswith("a a a")
+    assert said.endswith("; and 3 more")
+    assert "\n" not in said
+    assert len(said) < 400
 
 
 def _series(folder: Path) -> object:

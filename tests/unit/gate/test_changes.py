@@ -330,6 +330,32 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     for content in ("", "[]", "{}", '{"run": 5}', '{"run": "../one"}', '{"run": ""}'):
         series.pointer(tmp_path).write_text(content)
         assert "does not name a run" in problem()
+    series.pointer(tmp_path).write_text(json.dumps({"run": "x" * 300}))
+    assert "File name too long" in problem()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "EOF while parsing"),
+        ('{"tau": 0.5}', "decision: Field required; reasons: Field required; tau: Unexpected"),
+        (by_gradsentry(0.5).to_json().replace("0.5", "NaN"), "a number in it is not finite"),
+        (by_gradsentry(0.5).to_json().replace("0.5", "1e999"), "a number in it is not finite"),
+    ],
+)
+def test_a_damaged_verdict_of_the_last_run_is_said_in_a_line_and_this_one_is_written(
+    tmp_path: Path, content: str, why: str
+) -> None:
+    series, now = series_of(gate_of()), gate_run(tmp_path, "now", [("x", 0.1)])
+    earlier = gate_run(tmp_path, "one", [("x", 0.1)])
+    remember(series, tmp_path, earlier, "pass")
+    RunFolder(earlier).verdict.write_text(content)
+    changes = changes_since_last(series, tmp_path, now, 0.5)
+    assert changes.not_compared is not None
+    assert f"{RunFolder(earlier).verdict} is not a verdict: " in changes.not_compared
+    assert why in changes.not_compared
+    assert "\n" not in changes.not_compared
+    assert by_gradsentry(0.5, changes).to_json()
 
 
 def test_a_comparison_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -287,8 +287,9 @@ def with_answer(**changes: object) -> str:
 )
 def test_what_is_no_verdict_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "verdict.json").write_text(content)
-    with pytest.raises(DataError):
+    with pytest.raises(DataError) as caught:
         load_verdict(tmp_path / "verdict.json")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_verdict_is_an_error(tmp_path: Path) -> None:
