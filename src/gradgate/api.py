@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from gradgate.attest.issuing import Facts, run_attested_gate
 from gradgate.common import parquet
 from gradgate.common.environment import set_defaults
-from gradgate.common.files import folder_written_whole
+from gradgate.common.files import folder_written_whole, temporary_folder
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import ModelConfig, Section, check_config
 from gradgate.data.in_memory import rows_in_memory
@@ -215,9 +215,9 @@ def score(
     """Score every sample, and judge nothing; arguments and errors as for `detect`."""
     with (
         _subject(source, model, tokenizer, config) as subject,
-        tempfile.TemporaryDirectory(prefix="gradgate-") as folder,
+        temporary_folder("gradgate-") as folder,
     ):
-        run, steps = RunFolder(Path(folder)), subject.steps()
+        run, steps = RunFolder(folder), subject.steps()
         prepared = steps.fetch(subject.config, run)
         if not prepared.n_samples:
             raise DataError(f"none of the {prepared.n_rows} rows of {prepared.source} is a sample")

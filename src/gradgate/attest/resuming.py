@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from gradgate.attest.approving import EarlierRun
+from gradgate.common.files import temporary_folder
 from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
 from gradgate.gate.accounts import accepted_file, settle_rows
@@ -82,7 +82,7 @@ def _point(source: Path, target: Path) -> None:
 def preview(earlier: EarlierRun) -> Verdict:
     """The verdict that going on would come to now; nothing of it is kept."""
     steps = replace(STEPS, honour=lambda d, c, r: honour(d, c, r, earlier.signer))
-    with tempfile.TemporaryDirectory(prefix="gradgate-") as folder:
-        run = RunFolder(Path(folder))
+    with temporary_folder("gradgate-") as folder:
+        run = RunFolder(folder)
         prepared, findings = take_over(earlier, run, _point)
         return judge_again(prepared, findings, earlier.config, run, steps)

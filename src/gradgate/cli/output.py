@@ -4,15 +4,14 @@ import logging
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from transformers.utils import logging as transformers_logging
 
 from gradgate.cli.lines import say
-from gradgate.common.files import aside, sync, written_whole
+from gradgate.common.files import aside, sync, temporary_folder, written_whole
 from gradgate.data.prepare import Prepared
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
@@ -83,14 +82,13 @@ def scratch_beside(output: Path) -> Iterator[Path]:
         ConfigError: It cannot be made.
     """
     make_folder(output)
-    try:
-        folder = tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent)
-    except OSError as error:
-        raise ConfigError(f"cannot write {output}: {error.strerror}") from error
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder)
+    with ExitStack() as stack:
+        try:
+            folder = temporary_folder(f".{output.name}.", output.parent, ".part")
+            path = stack.enter_context(folder)
+        except OSError as error:
+            raise ConfigError(f"cannot write {output}: {error.strerror}") from error
+        yield path
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """`gradgate prepare`, `score --shards` and `merge`: a dataset that many workers score."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from gradgate.cli.lines import say, say_phase
 from gradgate.cli.output import TABLE, make_folder, quiet_libraries, require_file
 from gradgate.cli.phases import fetch, of_rows, progress
 from gradgate.cli.table import of_entropies, require_a_score
-from gradgate.common.files import written_whole
+from gradgate.common.files import temporary_folder, written_whole
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import score_store
@@ -153,8 +152,8 @@ def _scratch(folder: ShardFolder) -> Iterator[Path]:
     """A folder for the samples with their texts: beside the shards on a disk, which has room."""
     if folder.local is not None:
         make_folder(folder.local / SCORES)
-    with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder.local) as path:
-        yield Path(path)
+    with temporary_folder(".prepare-", folder.local) as path:
+        yield path
 
 
 def config_of_shards(shards: str) -> dict[str, Any]:

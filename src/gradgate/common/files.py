@@ -4,10 +4,13 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from gradgate.common.signals import undisturbed
 
 
 def aside(path: Path, ending: str = ".part") -> Path:
@@ -43,7 +46,8 @@ def written_whole(path: Path, part: Path | None = None, is_new: bool = False) ->
         else:
             put_in_place(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        with undisturbed():
+            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -60,7 +64,8 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         yield part
         put_in_place(part, path)
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        with undisturbed():
+            shutil.rmtree(part, ignore_errors=True)
         raise
 
 
@@ -73,7 +78,28 @@ def work_folder(output: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        with undisturbed():
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def temporary_folder(prefix: str, parent: Path | None = None, suffix: str = "") -> Iterator[Path]:
+    """A folder of a name of its own that is thrown away.
+
+    Args:
+        prefix: Of its name.
+        parent: Where it lies; by default where temporary files do.
+        suffix: Of its name.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    folder = Path(tempfile.mkdtemp(suffix, prefix, parent))
+    try:
+        yield folder
+    finally:
+        with undisturbed():
+            shutil.rmtree(folder)
 
 
 def file_sha256(path: Path) -> str:

@@ -4,7 +4,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _ENDING = ("SIGTERM", "SIGHUP")  # as far as the system knows them
 _PAUSE = 0.1  # seconds, in which a destructor ends
@@ -21,6 +24,31 @@ def exit_on_signals() -> None:
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _exit)
     sys.unraisablehook = _send_again
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off Ctrl-C and the signals of `exit_on_signals` until the block is over.
+
+    It is for what tidies up: a second Ctrl-C would break that off and leave the rest behind. A
+    signal that came in the meantime is raised at the end of the block. Python raises none outside
+    of the main thread, and there nothing is put off.
+    """
+    late: list[int] = []
+    handlers: dict[int, Any] = {}
+    is_main = threading.current_thread() is threading.main_thread()
+    try:
+        for name in ("SIGINT", *_ENDING) if is_main else ():
+            number = getattr(signal, name, None)
+            if number is not None and callable(handler := signal.getsignal(number)):
+                handlers[number] = handler
+                signal.signal(number, lambda heard, frame: late.append(heard))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if late:
+            signal.raise_signal(late[0])
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

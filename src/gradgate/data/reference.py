@@ -2,13 +2,12 @@
 
 import itertools
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from gradgate.common.files import temporary_folder
 from gradgate.config import DataConfig
 from gradgate.data.files import has_file_extension
 from gradgate.data.prepare import Prepared, prepare, rejection_reasons
@@ -33,9 +32,9 @@ def reference_samples(
     Raises:
         DataError: Not a single row of it is a sample.
     """
-    with tempfile.TemporaryDirectory(prefix="gradgate-reference-") as name:
+    with temporary_folder("gradgate-reference-") as folder:
         config = _config(source, data)
-        found = prepare(config, tokenizer, limit, Path(name))
+        found = prepare(config, tokenizer, limit, folder)
         if found.n_samples == 0:
             raise DataError(
                 f"none of the {found.n_rows} rows of the reference {found.source} is a sample: "
@@ -54,10 +53,10 @@ def check_reference(
         TransientError: A remote store or the hub did not answer.
     """
     config = _config(source, data)
-    with tempfile.TemporaryDirectory(prefix="gradgate-reference-") as name:
+    with temporary_folder("gradgate-reference-") as folder:
         try:
             first = itertools.islice(open_rows(config), _FIRST)
-            prepare(config, tokenizer, limit, Path(name), first)
+            prepare(config, tokenizer, limit, folder, first)
         except DataError as error:
             raise DataError(f"detection.reference: {error}") from error
 
