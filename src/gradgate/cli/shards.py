@@ -18,8 +18,8 @@ from gradgate.data.prepare import Prepared, rejection_reasons
 from gradgate.data.source import open_rows
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate import pipeline
+from gradgate.gate.asked import probes_of
 from gradgate.gate.config import GateConfig
-from gradgate.gate.pipeline import probes_of
 from gradgate.models.handle import ConfiguredModel
 from gradgate.models.identity import identify_model
 from gradgate.models.locating import from_anywhere

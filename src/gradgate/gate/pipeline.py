@@ -2,46 +2,47 @@
 
 `run_gate` is what the flow, the command line, the library and the benchmarks call. An orchestrator
 replaces single steps by its own, which do the same and record it; the order is said here alone.
+What the methods are asked with is in `gate.asked`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 
 from gradgate.approvals.log import Keys
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder, is_scored
-from gradgate.common.state import rehearsals, score_store, state_dir
+from gradgate.common.state import state_dir
 from gradgate.data.prepare import Prepared, prepare
-from gradgate.data.reference import reference_samples
 from gradgate.data.rows import RawRow
 from gradgate.data.tokenized import TOKENS
 from gradgate.errors import ConfigError
 from gradgate.gate.accounts import settle
 from gradgate.gate.approved import NOTHING_APPROVED, Approved
 from gradgate.gate.approved import honour as honour_approvals
+from gradgate.gate.asked import (
+    asked_of,
+    canary_model,
+    check_rehearsal,
+    probes_of,
+    store_of,
+    trusted_reference,
+)
 from gradgate.gate.config import GateConfig
 from gradgate.gate.decide import Checked, Scored, refuse_raw_data
 from gradgate.gate.decide import decide as verdict_of
 from gradgate.gate.findings import Findings, files_taken_over
-from gradgate.gate.flags import Asked, Flagging, expected_by, flag
+from gradgate.gate.flags import Flagging, expected_by, flag
 from gradgate.gate.preflight import check_inputs, check_room
 from gradgate.gate.verdict import ProbingSet, TrustedReference, Verdict
-from gradgate.methods.contract import Method, ModelAccess
-from gradgate.methods.registry import method_named
-from gradgate.methods.rehearsal.rehearse import Rehearsal
 from gradgate.models.handle import ConfiguredModel, ModelHandle
 from gradgate.power.measurement import NOT_MEASURED, Measured, measure_power
-from gradgate.power.other_scores import CanaryModel, OtherScores
 from gradgate.safety.source import ProbeSource
 from gradgate.scoring.backends.spread import Spread
 from gradgate.scoring.config import ScoreConfig
 from gradgate.scoring.context import score_context
-from gradgate.scoring.likelihood import Likelihood
 from gradgate.scoring.run import Progress, ScoringSummary, score_dataset
 from gradgate.scoring.shards.taken import take_scores
 from gradgate.signing.keys import public_keys, signer_of
@@ -84,7 +85,7 @@ def fetch(
     """
     model = model or ConfiguredModel(config.model)
     if isinstance(config, GateConfig):
-        _check_rehearsal(config, model)
+        check_rehearsal(config, model)
     probes_of(config)
     check_inputs(config, run, model, is_read=rows is None)
     limit = model.limit(config.data.max_tokens)
@@ -121,7 +122,7 @@ def score(
     model = model or ConfiguredModel(config.model)
     found = model.identify()
     prepared.check_tokenizer(model.tokenizer())
-    store, probes = _store(config), probes_of(config)
+    store, probes = store_of(config), probes_of(config)
     if (folder := config.scoring.from_shards) is not None:
         context = score_context(found, config.scoring, probes)
         summary = take_scores(folder, prepared, context, run.scores)
@@ -154,19 +155,6 @@ def _spread(config: ScoreConfig, model: ModelHandle, probes: ProbeSource | None)
     return Spread(scoring, config.model, state_dir() / "shards", probes)
 
 
-def probes_of(config: ScoreConfig) -> ProbeSource | None:
-    """The probing set, where a method of the gate needs one.
-
-    Raises:
-        ConfigError: Its file cannot be used.
-    """
-    if not isinstance(config, GateConfig):
-        return None
-    if not any(method_named(name).needs_safety for name in config.detection.methods):
-        return None
-    return ProbeSource.read(config.safety)
-
-
 def n_scored_rows(run: RunFolder) -> int:
     """Rows of the score table that have a score."""
     return int(is_scored(parquet.table(run.scores, ["status"])).sum())
@@ -177,62 +165,13 @@ def detect(
 ) -> Detected:
     """Let the methods judge, and write the tables of flags."""
     held = model or ConfiguredModel(config.model)
-    with _trusted(config, held) as trusted:
-        asked = [_asked(name, config, held, trusted) for name in config.detection.methods]
+    with trusted_reference(config, held) as trusted:
+        asked = [asked_of(name, config, held, trusted) for name in config.detection.methods]
         flaggings = flag(run, asked, config.policy)
         if trusted is None:
             return Detected(flaggings)
         reference = TrustedReference(trusted.source, trusted.fingerprint, trusted.n_samples)
         return Detected(flaggings, reference)
-
-
-def _asked(name: str, config: GateConfig, model: ModelHandle, trusted: Prepared | None) -> Asked:
-    """A method, with the reference where it takes one."""
-    method = method_named(name)
-    others = OtherScores(method, _canary_model(config, model))
-    ask, source = Likelihood(model, config.scoring, _store(config)), probes_of(config)
-    probes = None if source is None else source.probes
-    access = ModelAccess(model, ask, others, probes, ask.describe)
-    path = trusted.samples_path if trusted is not None and method.takes_reference else None
-    settings = config.detection.settings_of(name)
-    return Asked(method, settings, path, access, _rehearsal(method, config, model))
-
-
-def _check_rehearsal(config: GateConfig, model: ModelHandle) -> None:
-    if config.rehearsal != "off" and not isinstance(model, ConfiguredModel):
-        raise ConfigError(
-            "detection.rehearsal trains the model, and a loaded one is left as it is; give the "
-            "model's path, or set detection.rehearsal to off"
-        )
-
-
-def _rehearsal(method: Method[Any], config: GateConfig, model: ModelHandle) -> Rehearsal | None:
-    """How a method's groups are rehearsed; None where they are not."""
-    if (mode := config.rehearsal) == "off" or not method.is_rehearsed:
-        return None
-    limit, today = model.limit(config.data.max_tokens), config.data.template_date
-    return Rehearsal(mode, config.rehearsals, config.model, limit, today, rehearsals())
-
-
-def _canary_model(config: GateConfig, model: ModelHandle) -> CanaryModel:
-    limit, probes, today = config.data.max_tokens, probes_of(config), config.data.template_date
-    return CanaryModel(model, config.scoring, limit, _store(config), probes, today)
-
-
-def _store(config: ScoreConfig) -> Path | None:
-    return score_store() if config.scoring.store else None
-
-
-@contextmanager
-def _trusted(config: GateConfig, model: ModelHandle) -> Iterator[Prepared | None]:
-    """The trusted reference, while the block runs; None where there is none."""
-    source = config.detection.reference
-    if source is None:
-        yield None
-        return
-    limit = model.limit(config.data.max_tokens)
-    with reference_samples(source, config.data, model.tokenizer(), limit) as trusted:
-        yield trusted
 
 
 def honour(
@@ -298,14 +237,14 @@ def measure(
         why = "no canaries were planted: the method cannot decide on these data"
         return Measured(None, [why])
     held = model or ConfiguredModel(config.model)
-    with _trusted(config, held) as trusted:
-        asked = _asked(flagging.method, config, held, trusted)
+    with trusted_reference(config, held) as trusted:
+        asked = asked_of(flagging.method, config, held, trusted)
         return measure_power(
             run,
             asked.method,
             asked.settings,
             config.detection.power,
-            _canary_model(config, held),
+            canary_model(config, held),
             asked.reference,
             expected_by(config.policy),
         )

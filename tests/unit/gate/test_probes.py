@@ -15,9 +15,10 @@ from gradgate.common.run_folder import RunFolder
 from gradgate.config import SafetyConfig, Section
 from gradgate.data.sample import Sample
 from gradgate.errors import ConfigError
+from gradgate.gate.asked import probes_of
 from gradgate.gate.changes import compare
 from gradgate.gate.config import GateConfig
-from gradgate.gate.pipeline import probes_of, run_gate
+from gradgate.gate.pipeline import run_gate
 from gradgate.gate.verdict import ProbingSet, Verdict, load_verdict
 from gradgate.gradients.score import SAFETY
 from gradgate.methods import registry
