@@ -25,7 +25,7 @@ from gradgate.common.run_folder import RunFolder
 from gradgate.config import DataConfig, ModelConfig, PolicyConfig, PowerConfig, ScoringConfig
 from gradgate.data.prepare import Prepared
 from gradgate.gate.config import DetectionConfig, GateConfig
-from gradgate.gate.decide import Scored
+from gradgate.gate.findings import Scored
 from gradgate.gate.pipeline import judge, n_scored_rows
 from gradgate.gate.policy import decide_by_fraction, limits_of
 from gradgate.gate.verdict import Decision

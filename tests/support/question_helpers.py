@@ -6,7 +6,7 @@ from typing import Any
 
 from gradgate.common.run_folder import RunFolder
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Scored
+from gradgate.gate.findings import Scored
 from gradgate.gate.pipeline import judge
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.methods.contract import Question

@@ -27,7 +27,7 @@ from gradgate.evaluation.comparison import Overlap, auroc_estimate, overlap, qua
 from gradgate.evaluation.rates import rate
 from gradgate.gate import pipeline
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Scored
+from gradgate.gate.findings import Scored
 from gradgate.gate.pipeline import STEPS, Detected, ScoredRun
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.contract import Question

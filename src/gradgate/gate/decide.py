@@ -11,6 +11,7 @@ from gradgate.errors import DataError, GradgateError
 from gradgate.gate.acceptance import Acceptance, accept
 from gradgate.gate.approved import NOTHING_APPROVED, Approved
 from gradgate.gate.expected import count_expected
+from gradgate.gate.findings import Findings, Scored
 from gradgate.gate.flag_table import count_marked
 from gradgate.gate.flags import Flagging
 from gradgate.gate.policy import (
@@ -26,8 +27,6 @@ from gradgate.gate.quarantine import n_quarantined
 from gradgate.gate.verdict import (
     Answer,
     Decision,
-    ProbingSet,
-    TrustedReference,
     Verdict,
     worst,
 )
@@ -77,29 +76,12 @@ NO_HARMFUL_CANARIES = Measured(
 )
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A score table: how many of its rows have a score, and which model scored them.
-
-    Attributes:
-        model: Path, revision and digest of model and adapter.
-        probes: That it was scored with; None for none.
-    """
-
-    n_scored: int
-    model: dict[str, str | None]
-    probes: ProbingSet | None = None
-
-
 def decide(
     run: RunFolder,
     prepared: Prepared,
-    scored: Scored,
-    flaggings: Sequence[Flagging],
+    findings: Findings,
     checked: Checked,
-    measured: Measured,
     policy: PolicyConfig,
-    reference: TrustedReference | None = None,
     approved: Approved = NOTHING_APPROVED,
 ) -> Verdict:
     """The verdict on a scored dataset.
@@ -107,12 +89,9 @@ def decide(
     Args:
         run: Holds samples.parquet, flags.parquet and quarantined.parquet.
         prepared: The dataset.
-        scored: The score table.
-        flaggings: What each method says.
+        findings: With the flaggings of rows that nobody has decided on.
         checked: A table that is not whole is an `error`, whatever the methods say.
-        measured: What the method for poisoned rows would have found.
         policy: What to make of it.
-        reference: That the findings were held against.
         approved: What people have decided.
 
     Raises:
@@ -120,7 +99,8 @@ def decide(
         DataError: The tables are not those that were judged.
         ConfigError: A pattern that the owner vouches for takes too long on these texts.
     """
-    n_open = scored.n_scored - approved.n_decided
+    scored, flaggings = findings.scored, findings.flaggings
+    n_open, measured = scored.n_scored - approved.n_decided, findings.measured
     answers = [answer_of(one, n_open, policy, checked, measured, approved) for one in flaggings]
     decision, reasons = _outcome(answers, checked, scored, approved)
     accepted = _accepted(run, prepared, flaggings, policy, approved) if decision == "pass" else None
@@ -145,7 +125,7 @@ def decide(
         accepted_fingerprint=accepted.fingerprint if accepted else None,
         accepted_tokens=accepted.tokens_digest if accepted else None,
         model=scored.model,
-        reference=reference,
+        reference=findings.reference,
         probes=scored.probes,
         expected=count_expected(run, policy),
         approvals=approved.approvals,

@@ -11,15 +11,28 @@ from gradgate.common.json_values import faults_in
 from gradgate.common.run_folder import RunFolder
 from gradgate.errors import DataError
 from gradgate.gate.accounts import FILES
-from gradgate.gate.decide import Scored
 from gradgate.gate.flags import Flagging
-from gradgate.gate.verdict import TrustedReference
+from gradgate.gate.verdict import ProbingSet, TrustedReference
 from gradgate.power.measurement import Measured
 
 TABLES = (
     *("dataset.json", "samples.parquet", "rejected.parquet"),
     *("scores.parquet", "flags.parquet", "findings.json"),
 )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A score table: how many of its rows have a score, and which model scored them.
+
+    Attributes:
+        model: Path, revision and digest of model and adapter.
+        probes: That it was scored with; None for none.
+    """
+
+    n_scored: int
+    model: dict[str, str | None]
+    probes: ProbingSet | None = None
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ from gradgate.gate.asked import (
     trusted_reference,
 )
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Checked, Scored, refuse_raw_data
+from gradgate.gate.decide import Checked, refuse_raw_data
 from gradgate.gate.decide import decide as verdict_of
-from gradgate.gate.findings import Findings, files_taken_over
+from gradgate.gate.findings import Findings, Scored, files_taken_over
 from gradgate.gate.flags import Flagging, expected_by, flag
 from gradgate.gate.preflight import check_inputs, check_room
 from gradgate.gate.verdict import ProbingSet, TrustedReference, Verdict
@@ -262,12 +262,9 @@ def decide(
     return verdict_of(
         run,
         prepared,
-        findings.scored,
-        honoured.flaggings,
+        replace(findings, flaggings=honoured.flaggings),
         checked,
-        findings.measured,
         config.policy,
-        findings.reference,
         honoured.approved,
     )
 

@@ -21,8 +21,8 @@ from gradgate.gate.acceptance import NotAcceptedError, accept, require_passing
 from gradgate.gate.approved import Approved
 from gradgate.gate.changes import compare
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Checked, Scored, answer_of
-from gradgate.gate.findings import Findings
+from gradgate.gate.decide import Checked, answer_of
+from gradgate.gate.findings import Findings, Scored
 from gradgate.gate.flags import Flagging
 from gradgate.gate.pipeline import judge, judge_again
 from gradgate.gate.verdict import Verdict, load_verdict

@@ -11,7 +11,8 @@ from gate_helpers import answer_of, config
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import PolicyConfig
 from gradgate.gate.acceptance import accept
-from gradgate.gate.decide import Checked, DisagreementError, Scored, Within, decide
+from gradgate.gate.decide import Checked, DisagreementError, Within, decide
+from gradgate.gate.findings import Findings, Scored
 from gradgate.gate.flags import Asked, Flagging
 from gradgate.gate.flags import flag as flag_by_all
 from gradgate.gate.pipeline import STEPS, judge, n_scored_rows
@@ -185,8 +186,8 @@ def test_the_verdict_is_the_worst_of_its_answers(
         {"poisoned": 0.95, "harmful": second},
     ]
     for taus in orders:
-        order = flagged(run, taus)
-        verdict = decide(run, prepared, scored, order, Checked(), none, PolicyConfig())
+        findings = Findings(flagged(run, taus), scored, none)
+        verdict = decide(run, prepared, findings, Checked(), PolicyConfig())
         assert verdict.decision == decision
         assert [found.question for found in verdict.answers] == list(taus)
         poisoned, harmful = verdict.answer("poisoned"), verdict.answer("harmful")
@@ -207,8 +208,8 @@ def test_an_answer_that_could_not_be_given_is_what_the_settings_make_of_it(
     assert undecided.undecided_because is not None
     power = [Power("badnets", 12, 12, 1.0, (0.7, 1.0), 12, 0.1)]
     measured = Measured(power, ["cba: fewer than 12 samples can carry it"])
-    scored, checked = Scored(20, {}), Checked()
-    verdict = decide(run, prepared, scored, [undecided], checked, measured, PolicyConfig())
+    findings = Findings([undecided], Scored(20, {}), measured)
+    verdict = decide(run, prepared, findings, Checked(), PolicyConfig())
     answer = answer_of(verdict)
     assert (verdict.decision, answer.decision) == (means, means)
     assert answer.reasons == [undecided.undecided_because]
@@ -220,7 +221,8 @@ def test_without_an_answer_there_is_no_pass(tmp_path: Path) -> None:
     prepared = scored_rows(tmp_path, diverse_rows(20))
     run, none = RunFolder(tmp_path), Measured(None, [])
     flagged(run, {"poisoned": 0.95})
-    verdict = decide(run, prepared, Scored(20, {}), [], Checked(), none, PolicyConfig())
+    findings = Findings([], Scored(20, {}), none)
+    verdict = decide(run, prepared, findings, Checked(), PolicyConfig())
     assert verdict.decision == "error"
     assert verdict.accepted_fingerprint is None
     assert verdict.reasons == ["nothing was asked"]

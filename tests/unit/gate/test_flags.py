@@ -16,7 +16,8 @@ from gradgate.data.prepare import Prepared, SampleFile, prepare
 from gradgate.data.sample import prompt_and_target
 from gradgate.errors import DataError
 from gradgate.gate.acceptance import accept
-from gradgate.gate.decide import Checked, Scored, decide
+from gradgate.gate.decide import Checked, decide
+from gradgate.gate.findings import Findings, Scored
 from gradgate.gate.flags import Flagging, top_flagged
 from gradgate.gate.pipeline import n_scored_rows
 from gradgate.gate.verdict import Answer, Decision, Verdict
@@ -70,8 +71,9 @@ def verdict_on(
     failures: tuple[str, ...] = (),
 ) -> Verdict:
     run = RunFolder(prepared.folder)
-    scored, checked = Scored(n_scored_rows(run), {"path": "m"}), Checked([*failures])
-    return decide(run, prepared, scored, [flagging], checked, Measured(None, []), policy)
+    scored = Scored(n_scored_rows(run), {"path": "m"})
+    findings = Findings([flagging], scored, Measured(None, []))
+    return decide(run, prepared, findings, Checked([*failures]), policy)
 
 
 def judged(

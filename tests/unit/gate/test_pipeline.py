@@ -20,7 +20,8 @@ from gradgate.data.prepare import Prepared
 from gradgate.data.sample import Sample
 from gradgate.errors import DataError, ModelError
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Checked, Scored
+from gradgate.gate.decide import Checked
+from gradgate.gate.findings import Scored
 from gradgate.gate.flags import write_flagged
 from gradgate.gate.pipeline import (
     STEPS,

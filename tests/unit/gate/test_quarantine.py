@@ -16,7 +16,7 @@ from gradgate.data.sample import fingerprint
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate.acceptance import accept, require_passing, write_accepted
 from gradgate.gate.config import GateConfig
-from gradgate.gate.decide import Scored
+from gradgate.gate.findings import Scored
 from gradgate.gate.pipeline import STEPS, judge
 from gradgate.gate.verdict import Decision, ExpectedPattern, Verdict, load_verdict
 from gradgate.methods.contract import Scores

@@ -21,7 +21,7 @@ from gradgate.common.run_folder import (
 from gradgate.data.prepare import Prepared
 from gradgate.errors import DataError, MethodError
 from gradgate.gate.accounts import ACCOUNTS, read_accounts, settle_rows
-from gradgate.gate.decide import Scored
+from gradgate.gate.findings import Scored
 from gradgate.gate.flag_table import Marked, count_marked
 from gradgate.gate.flags import top_flagged
 from gradgate.gate.pipeline import STEPS, Detected, judge

@@ -18,7 +18,8 @@ from gradgate.common.run_folder import RunFolder
 from gradgate.config import Section, check_config, load_config
 from gradgate.errors import ConfigError, MethodError
 from gradgate.gate.config import DetectionConfig, GateConfig
-from gradgate.gate.decide import NO_HARMFUL_CANARIES, Scored
+from gradgate.gate.decide import NO_HARMFUL_CANARIES
+from gradgate.gate.findings import Scored
 from gradgate.gate.pipeline import judge
 from gradgate.methods import registry
 from gradgate.methods.contract import Question

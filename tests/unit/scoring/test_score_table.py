@@ -20,7 +20,8 @@ from gradgate.data.prepare import Prepared, PreparedSample, iter_prepared, prepa
 from gradgate.data.tokens import content_digest
 from gradgate.errors import DataError
 from gradgate.gate.acceptance import accept
-from gradgate.gate.decide import Checked, Scored, decide
+from gradgate.gate.decide import Checked, decide
+from gradgate.gate.findings import Findings, Scored
 from gradgate.gate.flags import top_flagged
 from gradgate.gate.pipeline import n_scored_rows
 from gradgate.gate.verdict import Answer, Verdict
@@ -97,8 +98,9 @@ def judged(
     """The verdict of method gradsentry, and its answer."""
     run = RunFolder(folder)
     flagging = flag(run, GradsentryMethod(), settings)
-    scored, checked = Scored(n_scored_rows(run), {"path": "m"}), Checked([*failures])
-    verdict = decide(run, prepared, scored, [flagging], checked, Measured(None, []), policy)
+    scored = Scored(n_scored_rows(run), {"path": "m"})
+    findings = Findings([flagging], scored, Measured(None, []))
+    verdict = decide(run, prepared, findings, Checked([*failures]), policy)
     return verdict, verdict.answers[0]
 
 
