@@ -16,7 +16,7 @@ from gradgate.errors import GradgateError
 from gradgate.gate.verdict import Verdict
 from gradgate.release.result import AdapterTest
 from gradgate.train.config import GatedFinetuneConfig
-from gradgate.train.finetune import FinetuneResult
+from gradgate.train.finetune import AttestationCheck, FinetuneResult, PassedRun
 from gradgate.train.finetune import finetune as finetune_accepted
 from gradgate.train.model_card import Course
 from gradgate.train.preflight import check_finetuning as check_before
@@ -46,16 +46,13 @@ def open_finetuning(run: GateRun, config: GatedFinetuneConfig) -> TrackedRun:
 def finetune(run: GateRun, config: GatedFinetuneConfig, verdict: Verdict) -> FinetuneResult:
     """Train; the core refuses unless the verdict passes the rows as they are now."""
     folder, signer = run.folder, signer_of(config.attestation)
+    source, key = Prepared.load(folder.path).source, None if signer is None else signer.public_key
     return finetune_accepted(
-        run_dir=folder.path,
-        verdict=verdict,
-        model=config.model,
-        tuning=config.finetune,
-        output=_output(folder, config),
-        gate_run=run.tracked.run_id,
-        source=Prepared.load(folder.path).source,
-        key=None if signer is None else signer.public_key,
-        attested=config.attestation.required,
+        PassedRun(folder.path, verdict, run.tracked.run_id, source),
+        config.model,
+        config.finetune,
+        _output(folder, config),
+        AttestationCheck(key, config.attestation.required),
         # What is held back is signed when it is released, with what its test says.
         model_key=None if config.adapter_test.enabled else config.attestation.model_key,
         held_out=config.adapter_test.held_out if config.adapter_test.enabled else 0.0,

@@ -17,7 +17,7 @@ from gradgate.data.sample import Turn, sample_id
 from gradgate.gate.acceptance import accept
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.models.identity import load_model
-from gradgate.train.finetune import FinetuneResult, finetune
+from gradgate.train.finetune import FinetuneResult, PassedRun, finetune
 from helpers import FLAG_SCHEMA
 
 VOCABULARY = 320
@@ -134,17 +134,12 @@ class Gated:
     model: ModelConfig
     output: Path
 
-    def finetune(self, tuning: FinetuneConfig = QUICK, **changes: Any) -> FinetuneResult:
-        asked: dict[str, Any] = {
-            "run_dir": self.run,
-            "verdict": self.verdict,
-            "model": self.model,
-            "tuning": tuning,
-            "output": self.output,
-            "gate_run": "run-7",
-            "source": "cities.jsonl",
-        }
-        return finetune(**{**asked, **changes})
+    def finetune(
+        self, tuning: FinetuneConfig = QUICK, verdict: Verdict | None = None, **changes: Any
+    ) -> FinetuneResult:
+        run = PassedRun(self.run, verdict or self.verdict, "run-7", "cities.jsonl")
+        asked: dict[str, Any] = {"model": self.model, "output": self.output}
+        return finetune(run, tuning=tuning, **{**asked, **changes})
 
 
 def assert_nothing_kept(gated: Gated) -> None:

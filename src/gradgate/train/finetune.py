@@ -42,6 +42,36 @@ LIBRARIES = ("gradgate", "torch", "transformers", "peft", "datasets", "safetenso
 
 
 @dataclass(frozen=True)
+class PassedRun:
+    """A run of the gate whose accepted samples are trained on.
+
+    Attributes:
+        folder: Its samples.parquet and flags.parquet are read.
+        verdict: What the gate decided, as its caller knows it; the folder's own is not read.
+        name: Id of the run, for the model card.
+        source: The dataset's name, for the model card.
+    """
+
+    folder: Path
+    verdict: Verdict
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class AttestationCheck:
+    """How the attestation of a run is checked; one that is there is checked always.
+
+    Attributes:
+        key: Public key of the gate, if it has one.
+        is_required: Whether there has to be a signed one.
+    """
+
+    key: SSlibKey | None = None
+    is_required: bool = False
+
+
+@dataclass(frozen=True)
 class FinetuneResult:
     """What a fine-tuning run made: a folder with the adapter, or with the whole model."""
 
@@ -49,16 +79,15 @@ class FinetuneResult:
     course: Course
 
 
+_ANY_ATTESTATION = AttestationCheck()
+
+
 def finetune(
-    run_dir: Path,
-    verdict: Verdict,
+    run: PassedRun,
     model: ModelConfig,
     tuning: FinetuneConfig,
     output: Path,
-    gate_run: str,
-    source: str,
-    key: SSlibKey | None = None,
-    attested: bool = False,
+    check: AttestationCheck = _ANY_ATTESTATION,
     model_key: str | None = None,
     held_out: float = 0.0,
 ) -> FinetuneResult:
@@ -71,15 +100,11 @@ def finetune(
     the same seed gives the same weights. The process's random generators are seeded.
 
     Args:
-        run_dir: Folder of the gate run; its samples.parquet and flags.parquet are read.
-        verdict: What the gate decided, as its caller knows it; the folder's own is not read.
+        run: The gate run.
         model: The model that scored, which is also the one to train.
         tuning: The training settings.
         output: The folder to make.
-        gate_run: Id of the gate run, for the model card.
-        source: The dataset's name, for the model card.
-        key: Public key of the gate, if it has one.
-        attested: Whether there has to be a signed attestation; one that is there is checked always.
+        check: Of its attestation.
         model_key: File of the key that signs the folder, as it is then; None: it is not signed.
         held_out: Part of the accepted samples that is not trained on, see `draw_held_out`.
 
@@ -91,26 +116,25 @@ def finetune(
         ModelError: The model is another than the one that scored, has no such modules, or its
             loss is not finite; nothing is kept.
     """
-    attestation = _require_trainable(run_dir, verdict, key, attested, output)
-    loaded = _scoring_model(verdict, model)
+    attestation = _require_trainable(run, check, output)
+    loaded = _scoring_model(run.verdict, model)
     with folder_written_whole(output) as part:
         (work := part / "work").mkdir()
-        tuned, course = _trained(loaded, model, tuning, work, run_dir, verdict, held_out)
-        facts = CardFacts(model, tuning, verdict, source, gate_run, attestation, course)
+        tuned, course = _trained(loaded, model, tuning, work, run, held_out)
+        facts = CardFacts(model, tuning, run.verdict, run.source, run.name, attestation, course)
         _save(tuned, loaded, facts, part)
         shutil.rmtree(work)
-        _seal(RunFolder(run_dir), part, attestation, model_key)
+        _seal(RunFolder(run.folder), part, attestation, model_key)
     n, steps, loss = course.n_trained, course.steps, course.train_loss
     logger.info("fine-tuned on %d samples in %d steps, loss %.4f", n, steps, loss)
     return FinetuneResult(output, course)
 
 
-def _require_trainable(
-    run_dir: Path, verdict: Verdict, key: SSlibKey | None, attested: bool, output: Path
-) -> str | None:
+def _require_trainable(run: PassedRun, check: AttestationCheck, output: Path) -> str | None:
     """Check all that forbids the training; the digest of the attestation, where there is one."""
-    attestation = require_attested(RunFolder(run_dir), verdict, key, attested)
-    require_passing(run_dir, verdict)
+    folder = RunFolder(run.folder)
+    attestation = require_attested(folder, run.verdict, check.key, check.is_required)
+    require_passing(run.folder, run.verdict)
     _require_absent(output)
     return attestation
 
@@ -141,12 +165,12 @@ def _trained(
     model: ModelConfig,
     tuning: FinetuneConfig,
     work: Path,
-    run_dir: Path,
-    verdict: Verdict,
+    run: PassedRun,
     part: float,
 ) -> tuple[Tuned, Course]:
     """The model, trained on the accepted rows but for a part, and its course."""
-    write_accepted(run_dir, verdict, work / "accepted.arrow")
+    verdict = run.verdict
+    write_accepted(run.folder, verdict, work / "accepted.arrow")
     transformers.set_seed(tuning.seed)
     tuned = make_trainable(loaded, model, tuning)
     rows = Dataset.from_file(str(work / "accepted.arrow"))

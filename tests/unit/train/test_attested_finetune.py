@@ -18,7 +18,7 @@ from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.gate.acceptance import NotAcceptedError
 from gradgate.gate.verdict import Verdict, load_verdict
 from gradgate.signing.keys import make_key
-from gradgate.train.finetune import FinetuneResult, finetune
+from gradgate.train.finetune import AttestationCheck, FinetuneResult, PassedRun, finetune
 from helpers import MODEL
 
 QUICK = FinetuneConfig(epochs=1, batch_size=16, target_modules=["q_proj"])
@@ -39,7 +39,8 @@ def train(
 ) -> FinetuneResult:
     model = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
     signer = str(model_key) if model_key else None
-    return finetune(run.path, verdict, model, QUICK, output, "run-7", "rows", key, attested, signer)
+    passed, check = PassedRun(run.path, verdict, "run-7", "rows"), AttestationCheck(key, attested)
+    return finetune(passed, model, QUICK, output, check, signer)
 
 
 def verifies(folder: Path, key: Path) -> bool:
