@@ -217,15 +217,13 @@ def test_a_signal_leaves_no_folder_behind(
     assert list(folder.iterdir()) == []
 
 
-def test_a_terminal_without_unicode_is_no_obstacle(rows: Path, tmp_path: Path) -> None:
-    command = f"{COMMAND} poison {rows} --attack badnets --rate 0.2 --output {tmp_path}/ünï.jsonl"
-    done = subprocess.run(
-        command.split(),
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_terminal_without_unicode_is_no_obstacle(
+    rows: Path, tmp_path: Path, commands: Forker
+) -> None:
+    output = tmp_path / "ünï.jsonl"
+    poison = ["poison", rows, "--attack", "badnets", "--rate", "0.2", "--output", output]
+    plain = "[s.reconfigure(encoding='ascii', errors='strict') for s in (sys.stdout, sys.stderr)]"
+    done = commands.run(f"import sys; {plain}; {COMMAND_CODE}", *poison)
     assert done.returncode == 0, done.stderr
     assert r"\xfcn\xef.jsonl" in done.stdout
 
