@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from own_folder import own_folder
+from own_folder import in_memory, own_folder
 
 # The models are tiny: more threads would only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -69,6 +69,12 @@ LONGEST = (
     "tests/crash/test_store_crash.py",
     "tests/unit/cli/test_compare.py",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests write into memory, where there is room; before pytest chooses a folder itself."""
+    if config.option.basetemp is None and in_memory() is not None:
+        config.option.basetemp = own_folder()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

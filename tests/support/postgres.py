@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from own_folder import in_memory
 
 _USERS = ("postgres", "nobody")  # whom root may become
 _PATIENCE = 120  # seconds
@@ -69,7 +70,7 @@ def free_port() -> int:
 @contextmanager
 def postgres(programs: Path | None = None) -> Iterator[Postgres]:
     """Start a server with a database of its own, and remove both."""
-    folder = Path(tempfile.mkdtemp(prefix="gradgate-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="gradgate-postgres-", dir=in_memory()))
     try:
         yield from _running(folder, programs or debian() or packaged())
     finally:
