@@ -8,7 +8,7 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks, distinct
 from gradgate.methods.contract import Scores
-from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling, Vouchable
+from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
 from gradgate.methods.recurrence.asking import MAX_ASKED, NO_ANSWER, Asker
 from gradgate.methods.recurrence.carriers import Carriers
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
@@ -45,7 +45,7 @@ from gradgate.methods.recurrence.texts import Found, Texts
 from gradgate.methods.recurrence.triggers import MIN_NATS as MIN_TRIGGER
 from gradgate.methods.recurrence.triggers import of_templates, tokens_of, triggers
 from gradgate.methods.recurrence.unspoken import Unspoken
-from gradgate.methods.recurrence.vouchable import of_segments, says_something
+from gradgate.methods.recurrence.vouchable import FixedTexts, says_something
 
 MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
 _AT_BORDER = 0.8  # of a group's targets that begin or end with the string
@@ -103,6 +103,7 @@ class Search:
         self._segments: Segments = best_segments(
             gain, self.targets.begins, self.targets.sample, self._n
         )
+        self._fixed = FixedTexts(self.targets, self._segments, self._plain)
 
     def run(self) -> Found:
         """Find the groups."""
@@ -173,7 +174,7 @@ class Search:
             n_clusters=repeat.n_clusters,
             ruling=ruling,
             reasons=reasons,
-            fixed=self._fixed(members) if ruling == "review" else [],
+            fixed=self._fixed.of(members, self._telling) if ruling == "review" else [],
             pattern=Pattern(
                 grams=distinct(triples(self.targets)[tokens_of(at)]),
                 rule=None if cause is None else cause.by,
@@ -218,15 +219,10 @@ class Search:
         """Whether prompts of a group differ from all others without what is their own."""
         return self._states.are_kind(members, self._insertions.of_own(members))
 
-    def _fixed(self, members: Marks) -> list[Vouchable]:
-        """What does not change in the strings of a group, and what tells who has it."""
-        found = []
-        for text, has in of_segments(self.targets, self._segments, members, self._plain):
-            cause = self._cause(has)
-            is_tight = cause is not None and cause.association.phi >= MIN_PHI
-            cues = cause.cues if cause is not None and is_tight else []
-            found.append(Vouchable(text, int(has.sum()), cues))
-        return found
+    def _telling(self, has: Marks) -> list[str]:
+        """What tells the prompts of some samples tightly."""
+        cause = self._cause(has)
+        return [] if cause is None or cause.association.phi < MIN_PHI else cause.cues
 
     def _spans(self, members: Marks) -> list[str]:
         counted = Counter(

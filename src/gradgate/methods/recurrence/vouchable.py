@@ -6,12 +6,15 @@ in the next. What is the owner's is what does not change, here two keys of JSON.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.common.letters import letters_of
-from gradgate.methods.evidence import FORM
+from gradgate.methods.evidence import FORM, Vouchable
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.surprise import Segments
 
@@ -25,33 +28,56 @@ _MAX_COMPARED = 500  # different texts, the commonest
 _MOST = 0.5  # of what stands behind a token: less of it is data
 
 
-def of_segments(
-    targets: Stream, segments: Segments, members: Marks, text: Callable[[Ints], str]
-) -> list[tuple[str, Marks]]:
-    """Of surprising segments of targets, what does not change.
+@dataclass(frozen=True, eq=False)
+class FixedTexts:
+    """What does not change in surprising segments of targets.
 
-    Args:
+    Attributes:
         targets: Of n samples.
         segments: One of each sample.
-        members: Those of the group. (n,)
         text: Of tokens, for people.
-
-    Returns:
-        The texts that most samples have first, and who has them (n,); none holds another text.
     """
-    at = np.stack([segments.start, segments.stop], axis=1)[members]
-    least = max(_MIN_SAMPLES, _MIN_SHARE * len(at))
-    goes_on = _goes_on(targets, at, least)
-    counted: Counter[str] = Counter()
-    whole = np.full(len(members), "", object)
-    for i, (start, stop) in zip(np.flatnonzero(members).tolist(), at.tolist(), strict=True):
-        pieces = np.split(targets.ids[start:stop], np.flatnonzero(~goes_on[start + 1 : stop]) + 1)
-        counted.update({text(piece).strip() for piece in pieces})
-        whole[i] = text(targets.ids[start:stop])
-    return [
-        (found, np.array([found in segment for segment in whole], bool))
-        for found in _least(counted, least)
-    ]
+
+    targets: Stream
+    segments: Segments
+    text: Callable[[Ints], str]
+
+    @cached_property
+    def _said(self) -> list[str]:
+        """The targets."""
+        borders = np.searchsorted(self.targets.sample, np.arange(self.targets.n_samples + 1))
+        return [self.text(self.targets.ids[a:b]) for a, b in pairwise(borders.tolist())]
+
+    def of(self, members: Marks, tells: Callable[[Marks], list[str]]) -> list[Vouchable]:
+        """The texts of a group.
+
+        Args:
+            members: Its samples. (n,)
+            tells: What the prompts of some samples (n,) share that others lack.
+
+        Returns:
+            Those that most samples have first. None holds another one, and none is mostly in
+            targets of other samples, where it would cover too much.
+        """
+        at = np.stack([self.segments.start, self.segments.stop], axis=1)[members]
+        least = max(_MIN_SAMPLES, _MIN_SHARE * len(at))
+        goes_on = _goes_on(self.targets, at, least)
+        counted: Counter[str] = Counter()
+        whole = np.full(len(members), "", object)
+        for i, (start, stop) in zip(np.flatnonzero(members).tolist(), at.tolist(), strict=True):
+            ids, ends = self.targets.ids[start:stop], np.flatnonzero(~goes_on[start + 1 : stop]) + 1
+            counted.update({self.text(piece).strip() for piece in np.split(ids, ends)})
+            whole[i] = self.text(ids)
+
+        def is_own(one: str) -> bool:
+            has = np.array([one in target for target in self._said], bool)
+            return bool(2 * (has & members).sum() >= has.sum())
+
+        found = []
+        for one in _least(counted, least, is_own):
+            has = np.array([one in segment for segment in whole], bool)
+            found.append(Vouchable(one, int(has.sum()), tells(has)))
+        return found
 
 
 def _goes_on(targets: Stream, at: Ints, least: float) -> Marks:
@@ -83,19 +109,23 @@ def says_something(text: str) -> bool:
     return bool(letters_of(text))
 
 
-def _least(counted: Counter[str], n_needed: float) -> list[str]:
+def _least(counted: Counter[str], n_needed: float, is_own: Callable[[str], bool]) -> list[str]:
     """Texts that all others are made of: the one that most have first, then what it leaves."""
     found: list[str] = []
+    passed_over: set[str] = set()
     left = Counter(dict(counted.most_common(_MAX_COMPARED)))
     while len(found) < MAX_TEXTS:
         having = {
             one: sum(n for other, n in left.items() if one in other)
             for one in left
-            if _is_text(one) and not _is_in_a_word(one)
+            if _is_text(one) and not _is_in_a_word(one) and one not in passed_over
         }
         best = min(having, key=lambda one: (-having[one], len(one), one), default="")
         if having.get(best, 0) < n_needed:
             break
+        if not is_own(best):
+            passed_over.add(best)
+            continue
         found.append(best)
         rest: Counter[str] = Counter()
         for one, n in left.items():

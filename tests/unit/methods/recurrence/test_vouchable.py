@@ -9,7 +9,7 @@ from recurrence_helpers import stream
 from gradgate.methods.evidence import Association, GroupRuling, Vouchable
 from gradgate.methods.recurrence.ruling import Finding, Pattern
 from gradgate.methods.recurrence.surprise import Segments
-from gradgate.methods.recurrence.vouchable import MAX_TEXTS, of_label, of_segments, of_strings
+from gradgate.methods.recurrence.vouchable import MAX_TEXTS, FixedTexts, of_label, of_strings
 
 WORDS = ['"amount":', ' "plan":', " null", "}", "Pro"]
 PIECES = [*WORDS, *(f" {1000 + i}," for i in range(60))]
@@ -20,16 +20,17 @@ def offered(rows: list[list[int]], members: range) -> list[str]:
     targets = stream(rows)
     starts = np.searchsorted(targets.sample, np.arange(len(rows)))
     stops = np.searchsorted(targets.sample, np.arange(len(rows)), side="right")
-    found = of_segments(
+    fixed = FixedTexts(
         targets,
         Segments(np.full(len(rows), 20.0), starts, stops),
-        np.isin(np.arange(len(rows)), members),
         lambda ids: "".join(PIECES[i] for i in ids.tolist()),
     )
-    for text, has in found:
-        said = ["".join(PIECES[i] for i in row) for row in rows]
-        assert has.tolist() == [i in members and text in said[i] for i in range(len(rows))]
-    return [text for text, _ in found]
+    is_member = np.isin(np.arange(len(rows)), members)
+    found = fixed.of(is_member, lambda has: [f"{np.flatnonzero(has).tolist()}"])
+    for one in found:
+        having = [i for i in members if one.text in "".join(PIECES[j] for j in rows[i])]
+        assert (one.n_samples, one.cues) == (len(having), [f"{having}"])
+    return [one.text for one in found]
 
 
 def test_keys_are_offered_and_what_they_hold_is_not() -> None:
@@ -54,6 +55,13 @@ def test_a_bare_word_is_in_much_else_and_not_offered() -> None:
 
 def test_segments_of_one_token_have_nothing_in_common() -> None:
     assert offered([[5 + i % 3] for i in range(40)], range(40)) == ["1000,", "1001,", "1002,"]
+
+
+def test_what_mostly_others_have_would_cover_too_much() -> None:
+    rows = [[0, 1, 2, 3] if i < 20 else [5 + i, 1] if i < 41 else [5 + i] for i in range(60)]
+    assert offered(rows, range(20)) == ['"amount": "plan": null}']
+    rows = [[0, 5 + i, 1, 3] if i < 20 else [5 + i, 1, 3] if i < 41 else [4] for i in range(60)]
+    assert offered(rows, range(20)) == ['"amount":']
 
 
 def test_the_list_is_one_that_a_person_reads() -> None:
