@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from gradgate.common.arrays import Floats
 from gradgate.errors import ModelError
 from gradgate.evaluation.answers import continued, end_tokens, token_logp
+from gradgate.evaluation.trees import grown, takes_trees, tree_logp
 from gradgate.release.answers import Answered
 
 Model: TypeAlias = PreTrainedModel | PeftModel
@@ -25,7 +26,8 @@ class Counted:
 
     Attributes:
         n_answers: Answers that were generated.
-        n_tokens: Tokens that went through a model, new ones included.
+        n_tokens: Tokens that models were asked to read and that they said; of prompts that begin
+            alike each is counted, though what they share may have been read once.
         is_different: Whether the tuned model has computed something else than the one before.
     """
 
@@ -74,6 +76,8 @@ class Subject:
         """Ln p, in nats, of the tokens of n texts behind another under the model before."""
         self.cost.n_tokens += sum(map(len, given)) + sum(map(len, said))
         with self._before() as model:
+            if takes_trees(model):
+                return tree_logp(model, given, said, self.batch_size)
             return token_logp(model, given, said, self.batch_size)
 
     def _require_read(self, prompts: Sequence[list[int]]) -> None:
@@ -116,11 +120,14 @@ class Subject:
 
     @torch.inference_mode()
     def _answered(self, model: Model, prompts: Sequence[list[int]]) -> list[Answered]:
-        said = continued(model, self.tokenizer, prompts, self.max_new_tokens, self.batch_size)
-        ends = set(end_tokens(model, self.tokenizer))
+        ends = end_tokens(model, self.tokenizer)
+        if takes_trees(model):
+            said = grown(model, ends, prompts, self.max_new_tokens, self.batch_size)
+        else:
+            said = continued(model, self.tokenizer, prompts, self.max_new_tokens, self.batch_size)
         self.cost.n_answers += len(prompts)
         self.cost.n_tokens += sum(map(len, prompts)) + sum(map(len, said))
-        return [self._answer(ids, ends) for ids in said]
+        return [self._answer(ids, set(ends)) for ids in said]
 
     def _answer(self, ids: list[int], ends: set[int]) -> Answered:
         is_ended = bool(ids) and ids[-1] in ends
