@@ -11,6 +11,7 @@ from gradgate.report.facts import sums
 from gradgate.report.vouching import in_lines
 
 _MAX_TEXTS = 12  # that are said on a terminal
+_VOUCH = "(those that are your own wording can be named in policy.expected)"
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
         yield "accounts", sums(verdict.accounts)
     yield "verdict", verdict.decision.upper()
     yield from under("because", verdict.reasons)
-    if verdict.decision == "review" and (lines := _vouchable(verdict)):
-        yield from under("yours?", lines)
+    if lines := in_lines(verdict, _MAX_TEXTS):
+        yield from under("yours?", [*lines, _VOUCH])
     yield from under("evidence", map(str, written.paths))
     yield "next", _next(verdict, written)
 
@@ -75,14 +76,6 @@ def _answer(answer: Answer, n_open: int) -> Iterator[tuple[str, str]]:
         yield "shows from", ", ".join(f"{power.attack} {power.shows_from}" for power in found)
     if answer.blind_to:
         yield "blind to", ", ".join(answer.blind_to)
-
-
-def _vouchable(verdict: Verdict) -> list[str]:
-    """The texts that the owner may vouch for; the report has all of them."""
-    lines = [line for answer in verdict.answers for line in in_lines(answer)]
-    more = [f"and {len(lines) - _MAX_TEXTS} more"] if len(lines) > _MAX_TEXTS else []
-    said = "(those that are your own wording can be named in policy.expected)"
-    return [*lines[:_MAX_TEXTS], *more, said] if lines else []
 
 
 def _next(verdict: Verdict, written: Written) -> str:

@@ -9,6 +9,7 @@ from gradgate.report.facts import HEADLINE, facts
 from gradgate.report.vouching import in_lines
 
 _SHORT, _SHORT_LINE = 3, 200  # reasons of a short description, and characters of each
+_MAX_TEXTS = 40  # that the owner may vouch for
 
 
 def verdict_markdown(verdict: Verdict, source: str, about: About) -> str:
@@ -61,11 +62,9 @@ def _lines(verdict: Verdict) -> list[str]:
     for answer in verdict.answers:
         lines += [f"- Figures: {escape(group.in_figures())}" for group in _named(answer)]
         lines += [f"- Note: {escape(note)}" for note in answer.notes]
-        if verdict.decision == "review":
-            lines += [f"- Yours? {escape(line)}" for line in in_lines(answer)]
         if answer.blind_to:
             lines.append(f"- Blind to: {escape(', '.join(answer.blind_to))}")
-    return lines
+    return lines + [f"- Yours? {escape(line)}" for line in in_lines(verdict, _MAX_TEXTS)]
 
 
 def _named(answer: Answer) -> list[Group]:

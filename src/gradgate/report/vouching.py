@@ -2,7 +2,7 @@
 
 from gradgate.common.escaping import yaml_string
 from gradgate.common.patterns import literal
-from gradgate.gate.verdict import Answer
+from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import FORM, Group, Vouchable
 
 _MAX_CUES = 2  # that are named beside a text
@@ -13,13 +13,23 @@ def in_yaml(group: Group) -> list[tuple[str, str]]:
     return [(yaml_string(literal(one.text)), _who(one)) for one in group.vouchable]
 
 
-def in_lines(answer: Answer) -> list[str]:
-    """The texts of the groups in doubt, a line each."""
-    return [
+def in_lines(verdict: Verdict, most: int) -> list[str]:
+    """The texts of the groups in doubt, a line each, where a person has to decide.
+
+    Args:
+        verdict: Of the run.
+        most: Texts that are named; verdict.json has all of them.
+    """
+    if verdict.decision != "review":
+        return []
+    lines = [
         f"group {group.id}: {text}, {who}"
+        for answer in verdict.answers
         for group in answer.groups
         for text, who in in_yaml(group)
     ]
+    more = [f"and {len(lines) - most:,} more"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 def _who(one: Vouchable) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks, distinct
 from gradgate.methods.contract import Scores
-from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
+from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling, Vouchable
 from gradgate.methods.recurrence.asking import MAX_ASKED, NO_ANSWER, Asker
 from gradgate.methods.recurrence.carriers import Carriers
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
@@ -174,7 +174,7 @@ class Search:
             n_clusters=repeat.n_clusters,
             ruling=ruling,
             reasons=reasons,
-            fixed=self._fixed.of(members, self._telling) if ruling == "review" else [],
+            fixed=self._fixed_texts(members) if ruling == "review" else [],
             pattern=Pattern(
                 grams=distinct(triples(self.targets)[tokens_of(at)]),
                 rule=None if cause is None else cause.by,
@@ -218,6 +218,10 @@ class Search:
     def _are_kind(self, members: Marks) -> bool:
         """Whether prompts of a group differ from all others without what is their own."""
         return self._states.are_kind(members, self._insertions.of_own(members))
+
+    def _fixed_texts(self, members: Marks) -> list[Vouchable]:
+        """For people, who see nothing of a copy."""
+        return [] if self._scores.is_copy else self._fixed.of(members, self._telling)
 
     def _telling(self, has: Marks) -> list[str]:
         """What tells the prompts of some samples tightly."""
