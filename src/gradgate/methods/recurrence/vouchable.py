@@ -4,6 +4,7 @@ A segment that surprises has data in it: `"amount": 9.99, "plan": null}` in one 
 in the next. What is the owner's is what does not change, here two keys of JSON.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _MAX_CHARACTERS = 500  # of a text; a configuration takes no pattern of more tha
 _MIN_SHARE = 0.1  # of a group's samples, that have a text
 _MIN_SAMPLES = 3
 _MAX_COMPARED = 500  # different texts, the commonest
+_SAME_WORD = 0.9  # of the samples with a part of a word, to show the whole word
 _MOST = 0.5  # of what stands behind a token: less of it is data
 
 
@@ -71,13 +73,23 @@ class FixedTexts:
 
         def is_own(one: str) -> bool:
             has = np.array([one in target for target in self._said], bool)
-            return bool(2 * (has & members).sum() >= has.sum())
+            n_own = (has & members).sum()  # none where tokens part a character
+            return bool(n_own > 0 and 2 * n_own >= has.sum())
 
         found = []
         for one in _least(counted, least, is_own):
             has = np.array([one in segment for segment in whole], bool)
-            found.append(Vouchable(one, int(has.sum()), tells(has)))
+            having = [self._said[i] for i in np.flatnonzero(has).tolist()]
+            found.append(Vouchable(_in_whole_words(one, having), int(has.sum()), tells(has)))
         return found
+
+
+def _in_whole_words(one: str, texts: Sequence[str]) -> str:
+    """A text with the rest of its first and its last word, where most texts go on with the same."""
+    word = re.compile(rf"\w*{re.escape(one)}\w*")
+    found = Counter(match[0] for text in texts if (match := word.search(text)))
+    best, n = max(found.items(), key=lambda item: item[1], default=(one, 0))
+    return best if n >= _SAME_WORD * found.total() else one
 
 
 def _goes_on(targets: Stream, at: Ints, least: float) -> Marks:

@@ -9,7 +9,13 @@ from recurrence_helpers import stream
 from gradgate.methods.evidence import Association, GroupRuling, Vouchable
 from gradgate.methods.recurrence.ruling import Finding, Pattern
 from gradgate.methods.recurrence.surprise import Segments
-from gradgate.methods.recurrence.vouchable import MAX_TEXTS, FixedTexts, of_label, of_strings
+from gradgate.methods.recurrence.vouchable import (
+    MAX_TEXTS,
+    FixedTexts,
+    _in_whole_words,
+    of_label,
+    of_strings,
+)
 
 WORDS = ['"amount":', ' "plan":', " null", "}", "Pro"]
 PIECES = [*WORDS, *(f" {1000 + i}," for i in range(60))]
@@ -62,6 +68,27 @@ def test_what_mostly_others_have_would_cover_too_much() -> None:
     assert offered(rows, range(20)) == ['"amount": "plan": null}']
     rows = [[0, 5 + i, 1, 3] if i < 20 else [5 + i, 1, 3] if i < 41 else [4] for i in range(60)]
     assert offered(rows, range(20)) == ['"amount":']
+
+
+def test_a_part_of_a_word_is_shown_as_the_word_where_it_is_the_same() -> None:
+    assert _in_whole_words("ays Ada's des", ["He says Ada's desk."] * 9 + ["Rays Ada's desk"]) == (
+        "says Ada's desk"
+    )
+    other = ["He says Ada's desk."] * 8 + ["Rays Ada's desk"] * 2
+    assert _in_whole_words("ays Ada's des", other) == "ays Ada's des"
+    assert _in_whole_words("ays", []) == "ays"
+
+
+def test_parts_of_characters_are_no_text() -> None:
+    """What a tokenizer parts reads as another text by itself, which is in no target."""
+    rows = [[0, 1, 2] for _ in range(40)]
+    targets = stream(rows)
+    starts = 3 * np.arange(40)
+    read = {3: "whole", 2: "part\ufffd of it"}
+    fixed = FixedTexts(
+        targets, Segments(np.full(40, 20.0), starts, starts + 2), lambda ids: read[len(ids)]
+    )
+    assert fixed.of(np.ones(40, bool), lambda has: []) == []
 
 
 def test_the_list_is_one_that_a_person_reads() -> None:
