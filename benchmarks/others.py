@@ -14,7 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -65,6 +65,7 @@ class Outcome:
         score: Seconds of scoring; 0 where all scores were known.
         detect: Seconds of detection and decision.
         why: The reasons, a line each.
+        offered: Texts that an owner may vouch for.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Outcome:
     score: float
     detect: float
     why: str
+    offered: list[str] = field(default_factory=list)
 
     def line(self) -> str:
         """A row of the table."""
@@ -157,6 +159,7 @@ def decide(
     flagged = np.array([bool(mark) for mark in flags["flagged"]])
     kept_out = flagged | np.array([bool(mark) for mark in flags["in_doubt"]])
     poisoned = case.is_poisoned[flags["row"]]
+    groups = [group for answer in verdict.answers for group in answer.groups]
     return Outcome(
         name=case.name,
         decision=verdict.decision,
@@ -169,6 +172,7 @@ def decide(
         score=ready - started if scored.summary.n_scored else 0.0,
         detect=ended - ready,
         why="\n  ".join(verdict.reasons),
+        offered=[one.text for group in groups for one in group.vouchable],
     )
 
 
