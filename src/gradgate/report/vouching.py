@@ -9,7 +9,12 @@ _MAX_CUES = 2  # that are named beside a text
 
 
 def in_yaml(group: Group) -> list[tuple[str, str]]:
-    """Each text of a group in doubt as a string for `policy.expected`, and who has it."""
+    """Each text of a group in doubt as a string for `policy.expected`, and who has it.
+
+    Of a group that is poison since it was rehearsed nothing is offered any more.
+    """
+    if group.ruling != "review":
+        return []
     return [(yaml_string(literal(one.text)), _who(one)) for one in group.vouchable]
 
 

@@ -18,13 +18,16 @@ TEXTS = ['"amount":', "see https://www.evil.example </pre><script>", "/a/", "lin
 
 def judged(decision: Decision) -> Verdict:
     texts = [Vouchable(text, 31, [" cf", f"form: {text}"]) for text in TEXTS]
-    groups = [of_prompts(vouchable=texts), group(3, ruling="review", vouchable=[])]
+    rehearsed = group(4, ruling="poison", vouchable=texts)
+    groups = [of_prompts(vouchable=texts), group(3, ruling="review", vouchable=[]), rehearsed]
     found = verdict([answer(decision=decision, groups=groups, power=None)])
     return replace(found, decision=decision)
 
 
 def test_the_report_offers_the_very_texts_as_yaml() -> None:
-    page = render(content(verdict=judged("review"), about=about(in_doubt=[pile(), pile(3)])))
+    page = render(
+        content(verdict=judged("review"), about=about(in_doubt=[pile(), pile(3), pile(4)]))
+    )
     check_is_inert(page)
     assert "Leave out a text that you do not know." in page
     (block,) = [
