@@ -33,6 +33,13 @@ def started(folder: ShardFolder, shard: Shard) -> int:
     os._exit(0)
 
 
+def wait_for_a_unit(folder: ShardFolder, pid: int, before: int) -> None:
+    """Until a child has finished a unit more than there were, or has ended."""
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while len(folder.names(PARTS)) <= before and os.waitid(os.P_PID, pid, ended) is None:
+        time.sleep(0.001)
+
+
 def main() -> None:
     folder, count, n_kills = ShardFolder(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     loaded_model()
@@ -49,7 +56,10 @@ def main() -> None:
         shard = chance.choice(pending)
         pid = started(folder, shard)
         if killed < n_kills:
+            before = len(folder.names(PARTS))
             time.sleep(chance.uniform(0, 0.7 * longest))
+            if killed == n_kills - 1 and n_left == 0:  # all before were killed in their first unit
+                wait_for_a_unit(folder, pid, before)
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         if os.WIFSIGNALED(status):
