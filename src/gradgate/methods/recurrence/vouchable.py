@@ -4,11 +4,10 @@ A segment that surprises has data in it: `"amount": 9.99, "plan": null}` in one 
 in the next. What is the owner's is what does not change, here two keys of JSON.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -71,6 +70,7 @@ class FixedTexts:
             counted.update({self.text(piece).strip() for piece in np.split(ids, ends)})
             whole[i] = self.text(ids)
 
+        @cache
         def is_own(one: str) -> bool:
             has = np.array([one in target for target in self._said], bool)
             n_own = (has & members).sum()  # none where tokens part a character
@@ -86,10 +86,22 @@ class FixedTexts:
 
 def _in_whole_words(one: str, texts: Sequence[str]) -> str:
     """A text with the rest of its first and its last word, where most texts go on with the same."""
-    word = re.compile(rf"\w*{re.escape(one)}\w*")
-    found = Counter(match[0] for text in texts if (match := word.search(text)))
+    found = Counter(_widened(one, text) for text in texts)
     best, n = max(found.items(), key=lambda item: item[1], default=(one, 0))
-    return best if n >= _SAME_WORD * found.total() else one
+    return best if n >= _SAME_WORD * len(texts) and len(best) <= _MAX_CHARACTERS else one
+
+
+def _widened(one: str, text: str) -> str:
+    """The first place of a text in a longer one, up to what is no letter or digit."""
+    start = text.find(one)
+    if start < 0:
+        return one
+    stop = start + len(one)
+    while start > 0 and text[start - 1].isalnum():
+        start -= 1
+    while stop < len(text) and text[stop].isalnum():
+        stop += 1
+    return text[start:stop]
 
 
 def _goes_on(targets: Stream, at: Ints, least: float) -> Marks:
@@ -124,26 +136,24 @@ def says_something(text: str) -> bool:
 def _least(counted: Counter[str], n_needed: float, is_own: Callable[[str], bool]) -> list[str]:
     """Texts that all others are made of: the one that most have first, then what it leaves."""
     found: list[str] = []
-    passed_over: set[str] = set()
     left = Counter(dict(counted.most_common(_MAX_COMPARED)))
     while len(found) < MAX_TEXTS:
         having = {
             one: sum(n for other, n in left.items() if one in other)
             for one in left
-            if _is_text(one) and not _is_in_a_word(one) and one not in passed_over
+            if _is_text(one) and not _is_in_a_word(one)
         }
-        best = min(having, key=lambda one: (-having[one], len(one), one), default="")
-        if having.get(best, 0) < n_needed:
+        enough = [one for one, n in having.items() if n >= n_needed]
+        enough.sort(key=lambda one: (-having[one], len(one), one))
+        best = next(filter(is_own, enough), None)
+        if best is None:
             break
-        if not is_own(best):
-            passed_over.add(best)
-            continue
         found.append(best)
         rest: Counter[str] = Counter()
         for one, n in left.items():
             for part in one.split(best):
                 rest[part.strip()] += n
-        left = rest
+        left = Counter(dict(rest.most_common(_MAX_COMPARED)))
     return found
 
 
