@@ -98,7 +98,10 @@ def test_a_second_ctrl_c_leaves_nothing_behind_either(
 
 
 def test_a_signal_that_was_put_off_is_raised_and_an_ignored_one_stays_so() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = {
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+    }
     done = []
 
     def tidy() -> None:
@@ -110,13 +113,14 @@ def test_a_signal_that_was_put_off_is_raised_and_an_ignored_one_stays_so() -> No
     try:
         with pytest.raises(KeyboardInterrupt):
             tidy()
+        assert done == ["tidied up"]
+        with pytest.raises(ValueError, match="a mistake"), undisturbed():
+            raise ValueError("a mistake")
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
     finally:
-        signal.signal(signal.SIGHUP, before)
-    assert done == ["tidied up"]
-    with pytest.raises(ValueError, match="a mistake"), undisturbed():
-        raise ValueError("a mistake")
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_in_another_thread_nothing_is_put_off() -> None:
