@@ -12,7 +12,6 @@ from scipy.stats import hypergeom
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.evidence import MIN_INSERTED
-from gradgate.methods.recurrence.copied import follows_expected
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.triggers import Trigger
@@ -136,11 +135,10 @@ def _target_tables(
 ) -> dict[Part, tuple[sp.csc_matrix, list[tuple[int, int]]]]:
     """For whole targets, beginnings and ends: who has which, and where it stands."""
     places = {part: [(a, b) for a, b in at.tolist()] for part, at in target_parts(targets).items()}
-    is_vouched = ~targets.is_open | follows_expected(targets)
 
     def is_label(start: int, stop: int) -> bool:
-        vouched = is_vouched[start:stop]
-        return not vouched.any() or says(targets.ids[start:stop][~vouched])
+        is_open = targets.is_open[start:stop]  # what stands behind a vouched text may be a label
+        return bool(is_open.all()) or says(targets.ids[start:stop][is_open])
 
     return {
         part: (

@@ -87,6 +87,28 @@ def test_a_label_of_almost_all_is_told_by_nothing(part: float, n_found: int) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("vouched", "n_found"),
+    [((), 1), ((0,), 1), ((0, 1), 0), ((0, 1, 2), 0)],
+)
+def test_what_says_nothing_but_what_is_vouched_for_is_no_label(
+    vouched: tuple[int, ...], n_found: int
+) -> None:
+    """A word behind a vouched text may be the label: "Sentiment:" does not excuse "positive"."""
+    trigger = np.arange(N) < 20
+    targets = [[NO, 8, END] if i < 20 else [YES, 9, END] for i in range(N)]
+    known = stream(targets)
+    is_vouched = np.isin(known.place, vouched) & (known.sample < 20)
+    found = labels(
+        replace(known, is_open=~is_vouched),
+        cues([trigger], [9.0]),
+        MIN_NATS,
+        np.arange(N),
+        says,
+    )
+    assert len(found) == n_found
+
+
 def test_what_other_prompts_recall_is_a_cue_but_for_what_is_of_a_template() -> None:
     marks = [np.arange(N) < n for n in (30, 30, 30, 20, 19)]
     known = replace(
