@@ -178,9 +178,9 @@ class Asker:
         self.seed = int.from_bytes(digest[:8], "little")
 
     def content(
-        self, targets: Stream, segments: Segments, members: Marks, without: Callable[[int], Marks]
+        self, targets: Stream, segments: Segments, without: Callable[[int], Marks]
     ) -> Answer:
-        """Whether the members' own prompts make their segments likelier than other prompts do.
+        """Whether samples' own prompts make their segments likelier than other prompts do.
 
         The prompt of a member, without what looks inserted in it, is put before its own target, and
         so is the prompt of a sample outside of the group; what matters is the difference of the
@@ -188,20 +188,20 @@ class Asker:
 
         Args:
             targets: The stream of the targets.
-            segments: Of the same samples.
-            members: The group. (n,)
+            segments: One of each sample of a group.
             without: For a sample, which of its tokens are left out. (tokens of the row,)
         """
-        inside, outside = np.flatnonzero(members), np.flatnonzero(~members)
-        chosen = _drawn(inside, N_ASKED, self.seed)
+        outside = np.setdiff1d(np.arange(targets.n_samples), segments.sample)
+        chosen = _drawn(segments.sample, N_ASKED, self.seed)
         others = _drawn(outside, len(chosen), self.seed)
         if self._ask is None or len(others) < len(chosen):
             return NO_ANSWER
         rows: list[Ids] = []
         lengths: list[int] = []
         known: list[float] = []  # NaN where it has to be asked
-        for sample, other in zip(chosen.tolist(), others.tolist(), strict=True):
-            first, last = targets.at[segments.start[sample]], targets.at[segments.stop[sample] - 1]
+        asked = segments.at[np.searchsorted(segments.sample, chosen)].tolist()
+        for sample, other, at in zip(chosen.tolist(), others.tolist(), asked, strict=True):
+            first, last = targets.at[at[0]], targets.at[at[1] - 1]
             ids, is_target, logp = self._table.row(int(self._rows[sample]))
             stop = int(last + 1 - self._table.starts[self._rows[sample]])
             length = int(last - first) + 1

@@ -19,11 +19,10 @@ from gradgate.methods.recurrence.language import Language, Templates
 from gradgate.methods.recurrence.repeats import MIN_NATS
 from gradgate.methods.recurrence.ruling import Finding, Pattern
 from gradgate.methods.recurrence.sought import Gram, Sought
-from gradgate.methods.recurrence.stream import Stream, stream_of
+from gradgate.methods.recurrence.stream import Stream, stream_of, tokens_of
 from gradgate.methods.recurrence.surprise import Segments
 from gradgate.methods.recurrence.tables import associate_counts
 from gradgate.methods.recurrence.texts import Found, Texts
-from gradgate.methods.recurrence.triggers import tokens_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,14 +137,14 @@ class Everywhere:
         judged = prompts.is_open & ~self._templates.marks(prompts)
         has = self._sought.among(prompts, judged)
         segments, gram = self._language.segments(targets, prompts)
-        self.target_nats[numbers] = segments.nats
+        self.target_nats[numbers] = segments.nats_of(len(numbers))
         self.prompt_nats[numbers] = self._nats_of_strings(has)
         block = _Block(
             numbers,
             texts,
             prompts,
             targets,
-            self._groups(segments, gram),
+            self._groups(segments, gram, len(numbers)),
             has.tocsc(),
             self._forms_of(texts.prompts),
             target_parts(targets),
@@ -159,14 +158,13 @@ class Everywhere:
         np.maximum.at(nats, strings.row, self._string_nats[strings.col])
         return nats
 
-    def _groups(self, segments: Segments, gram: Ints) -> sp.csc_matrix:
-        surprising = np.flatnonzero(segments.nats >= MIN_NATS)
-        at = np.stack([segments.start, segments.stop], axis=1)[surprising]
-        group = self._group_of[gram[tokens_of(at)]]
-        sample = np.repeat(surprising, at[:, 1] - at[:, 0])
+    def _groups(self, segments: Segments, gram: Ints, n_samples: int) -> sp.csc_matrix:
+        surprising = segments.among(segments.nats >= MIN_NATS)
+        group = self._group_of[gram[tokens_of(surprising.at)]]
+        sample = np.repeat(surprising.sample, surprising.stop - surprising.start)
         n = max(1, len(self._tallies))
         there = distinct(sample[group >= 0] * n + group[group >= 0])
-        shape = (len(segments.nats), n)
+        shape = (n_samples, n)
         return sp.csc_matrix((np.ones(len(there), bool), np.divmod(there, n)), shape=shape)
 
     def _forms_of(self, prompts: Sequence[str]) -> Marks:

@@ -8,9 +8,9 @@ from gradgate.common.arrays import Ints, Marks, n_distinct
 from gradgate.methods.evidence import MIN_INSERTED
 from gradgate.methods.recurrence.inserted import Words
 from gradgate.methods.recurrence.sought import Gram
-from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.stream import Stream, tokens_of
 from gradgate.methods.recurrence.texts import Texts
-from gradgate.methods.recurrence.triggers import Trigger, tokens_of
+from gradgate.methods.recurrence.triggers import Trigger
 
 _COMMON = 0.3  # of a group's samples with a token that looks inserted, to leave it out
 _PRECISE = 0.5  # of the places of such a token, that must lie in the group
@@ -31,8 +31,9 @@ class Insertions:
         self._prompts = prompts
         self._words = words
         self._strings = strings
-        judged = words.number[words.number >= 0]
-        self._totals = np.bincount(judged, minlength=len(words.ids))
+        judged = words.number >= 0
+        self._totals = np.bincount(words.number[judged], minlength=len(words.ids))
+        self._lengths = np.bincount(prompts.sample[judged], minlength=prompts.n_samples)
 
     def of_group(self, members: Marks) -> Marker:
         """For a sample, the tokens of its row that look inserted and go with the members."""
@@ -78,6 +79,16 @@ class Insertions:
         for k, token in enumerate(reversed(gram)):
             last = last[prompts.ids[last - k] == token]
         return self._marker(prompts.at[(last[:, None] - np.arange(len(gram))).ravel()])
+
+    def rest(self, members: Marks, left_out: Marker) -> Ints:
+        """How many tokens the members' prompts have besides: (members,)."""
+        lengths = self._lengths[members]
+        return lengths - [left_out(i).sum() for i in np.flatnonzero(members).tolist()]
+
+    def rest_of_prompt(self, members: Marks, left_out: Marker) -> float:
+        """How much the members' prompts say besides: their tokens over those of other prompts."""
+        rest = np.median(self.rest(members, left_out))
+        return float(rest / max(1.0, float(np.median(self._lengths[~members]))))
 
     def _marker(self, at: Ints) -> Marker:
         ordered = np.sort(at)

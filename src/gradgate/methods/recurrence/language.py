@@ -11,7 +11,7 @@ from gradgate.methods.recurrence.inserted import TEMPLATE_FREQUENCY
 from gradgate.methods.recurrence.memory import Memory
 from gradgate.methods.recurrence.packed import contexts, doubles, found_at, singles, triples
 from gradgate.methods.recurrence.stream import Stream
-from gradgate.methods.recurrence.surprise import Segments, best_segments, gains
+from gradgate.methods.recurrence.surprise import Segments, gains, surprising_segments
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Language:
         )
 
     def segments(self, targets: Stream, prompts: Stream) -> tuple[Segments, Ints]:
-        """The most surprising segments of other samples, none of which was counted.
+        """The surprising segments of other samples, none of which was counted.
 
         Returns:
             The segments, and where the gram of each token stands in `grams`; -1 for unknown ones.
@@ -104,4 +104,4 @@ class Language:
         known = is_copied(targets, prompts) | follows_expected(targets)
         known |= (gram >= 0) & self.is_format[gram]
         gain = gains(targets, memory, known)
-        return best_segments(gain, targets.begins, targets.sample, targets.n_samples), gram
+        return surprising_segments(gain, targets.begins, targets.sample), gram

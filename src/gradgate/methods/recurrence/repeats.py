@@ -1,6 +1,7 @@
 """Samples that share a surprising string of their targets."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -8,6 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.memory import Memory
+from gradgate.methods.recurrence.stream import tokens_of
 from gradgate.methods.recurrence.surprise import Segments
 
 MIN_NATS = 9.0  # of a segment in a group of many samples; docs/methods.md has its null
@@ -19,40 +21,51 @@ MIN_CLUSTERS = 5  # of near-duplicate prompts among them
 
 @dataclass(frozen=True, eq=False)
 class Repeat:
-    """Samples whose most surprising segments share a gram.
+    """Samples with surprising segments that share a gram.
 
     Attributes:
         members: Which samples. (n,)
         n_clusters: Clusters of near-duplicate prompts among them.
+        segments: The most surprising one of each member, of those that share the gram.
     """
 
     members: Marks
     n_clusters: int
+    segments: Segments
+
+    @classmethod
+    def of(cls, segments: Segments, cluster: Ints) -> Self:
+        """The samples that have some segments, each once.
+
+        Args:
+            segments: One or several of each member.
+            cluster: Of near-duplicate prompts. (n,)
+        """
+        best = segments.best()
+        members = np.zeros(len(cluster), bool)
+        members[best.sample] = True
+        return cls(members, len(np.unique(cluster[members])), best)
 
 
 def repeats(segments: Segments, memory: Memory, cluster: Ints) -> list[Repeat]:
-    """Groups of samples that are linked by the grams of their segments, the largest first."""
-    surprising = np.flatnonzero(segments.nats >= MIN_NATS)
-    if not surprising.size:
+    """Groups of segments that are linked by their grams, those of the most samples first."""
+    surprising = segments.among(segments.nats >= MIN_NATS)
+    n = len(surprising.nats)
+    if not n:
         return []
-    grams = [memory.gram[segments.start[i] : segments.stop[i]] for i in surprising]
-    owner = np.repeat(np.arange(len(surprising)), [len(some) for some in grams])
-    _, gram = np.unique(np.concatenate(grams), return_inverse=True)
-    size = len(surprising) + int(gram.max()) + 1
-    places = (owner, gram + len(surprising))
-    links = coo_array((np.ones(len(owner)), places), shape=(size, size))
+    owner = np.repeat(np.arange(n), surprising.stop - surprising.start)
+    _, gram = np.unique(memory.gram[tokens_of(surprising.at)], return_inverse=True)
+    size = n + int(gram.max()) + 1
+    links = coo_array((np.ones(len(owner)), (owner, gram + n)), shape=(size, size))
     _, component = connected_components(links, directed=False)
-    found = []
-    for number in np.unique(component[: len(surprising)]):
-        members = np.zeros(len(cluster), bool)
-        members[surprising[component[: len(surprising)] == number]] = True
-        found.append(Repeat(members, len(np.unique(cluster[members]))))
-    kept = [r for r in found if _is_enough(r, segments)]
-    return sorted(kept, key=lambda r: -int(r.members.sum()))
+    linked = component[:n]
+    many = np.flatnonzero(np.bincount(linked) >= MIN_ROWS)
+    found = [Repeat.of(surprising.among(linked == one), cluster) for one in many]
+    return sorted(filter(_is_enough, found), key=lambda r: -int(r.members.sum()))
 
 
-def _is_enough(repeat: Repeat, segments: Segments) -> bool:
+def _is_enough(repeat: Repeat) -> bool:
     n = int(repeat.members.sum())
-    nats = float(np.median(segments.nats[repeat.members]))
+    nats = float(np.median(repeat.segments.nats))
     enough = MIN_NATS if n >= MANY * len(repeat.members) else MIN_NATS_OF_FEW
     return n >= MIN_ROWS and repeat.n_clusters >= MIN_CLUSTERS and nats >= enough

@@ -78,3 +78,10 @@ def stream_of(table: TokenTable, rows: Ints, side: Side, is_open: Marks) -> Stre
         at=kept,
         n_samples=len(rows),
     )
+
+
+def tokens_of(at: Ints) -> Ints:
+    """The tokens of places, each from a first one to the one behind the last: (tokens,)."""
+    lengths = at[:, 1] - at[:, 0]
+    within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return np.repeat(at[:, 0], lengths) + within

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import Erosion
@@ -37,12 +38,19 @@ class Texts:
     @cached_property
     def is_offered(self) -> Marks:
         """Samples whose whole target is one of those that their prompt offers: (n,)."""
-        special = self.table.tokenizer.all_special_ids
         targets = []
         for row in self.rows.tolist():
             ids, is_target, _ = self.table.row(row)
-            targets.append(self.table.text(ids[is_target & ~np.isin(ids, special)]))
+            targets.append(self.plain(ids[is_target]))
         return offered(targets, self.prompts)
+
+    def text(self, ids: npt.NDArray[np.integer]) -> str:
+        """The text of tokens without special ones, which texts of rows do not have."""
+        return self.plain(ids) or self.table.text(ids)
+
+    def plain(self, ids: npt.NDArray[np.integer]) -> str:
+        """The same; of special tokens alone nothing."""
+        return self.table.text(ids[~np.isin(ids, self.table.tokenizer.all_special_ids)])
 
     def quoting(self, words: str, some: Marks) -> float:
         """The part of some samples whose prompts hold words, folded; NaN where there are none."""

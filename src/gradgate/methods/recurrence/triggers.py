@@ -9,7 +9,7 @@ import numpy as np
 from gradgate.common.arrays import Floats, Ints, Marks, distinct, n_distinct
 from gradgate.methods.recurrence.inserted import Words
 from gradgate.methods.recurrence.sought import Gram
-from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.stream import Stream, tokens_of
 
 MIN_NATS = 8.0  # of a string of one token
 NATS_PER_TOKEN = 0.5  # more for each further token: longer strings are more, to choose from
@@ -84,13 +84,6 @@ def triggers(stream: Stream, words: Words, cluster: Ints, spelling: Ints) -> lis
             )
         )
     return sorted(found, key=lambda trigger: -trigger.nats)
-
-
-def tokens_of(at: Ints) -> Ints:
-    """The tokens of places, each from a first one to the one behind the last: (tokens,)."""
-    lengths = at[:, 1] - at[:, 0]
-    within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return np.repeat(at[:, 0], lengths) + within
 
 
 def _nats(stream: Stream, start: Ints, stop: Ints, before: Floats) -> float:

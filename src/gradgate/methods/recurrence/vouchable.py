@@ -14,7 +14,7 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.common.letters import letters_of
-from gradgate.methods.evidence import FORM, Vouchable
+from gradgate.methods.evidence import FORM
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.surprise import Segments
 
@@ -35,12 +35,10 @@ class FixedTexts:
 
     Attributes:
         targets: Of n samples.
-        segments: One of each sample.
         text: Of tokens, for people.
     """
 
     targets: Stream
-    segments: Segments
     text: Callable[[Ints], str]
 
     @cached_property
@@ -49,23 +47,23 @@ class FixedTexts:
         borders = np.searchsorted(self.targets.sample, np.arange(self.targets.n_samples + 1))
         return [self.text(self.targets.ids[a:b]) for a, b in pairwise(borders.tolist())]
 
-    def of(self, members: Marks, tells: Callable[[Marks], list[str]]) -> list[Vouchable]:
-        """The texts of a group.
+    def of(self, segments: Segments) -> list[tuple[str, Marks]]:
+        """The texts of a group, each with the samples that have it: (n,).
+
+        Those that most samples have come first. None holds another one, and none is mostly in
+        targets of other samples, where it would cover too much.
 
         Args:
-            members: Its samples. (n,)
-            tells: What the prompts of some samples (n,) share that others lack.
-
-        Returns:
-            Those that most samples have first. None holds another one, and none is mostly in
-            targets of other samples, where it would cover too much.
+            segments: One of each sample of the group.
         """
-        at = np.stack([self.segments.start, self.segments.stop], axis=1)[members]
+        at = segments.at
+        members = np.zeros(self.targets.n_samples, bool)
+        members[segments.sample] = True
         least = max(_MIN_SAMPLES, _MIN_SHARE * len(at))
         goes_on = _goes_on(self.targets, at, least)
         counted: Counter[str] = Counter()
         whole = np.full(len(members), "", object)
-        for i, (start, stop) in zip(np.flatnonzero(members).tolist(), at.tolist(), strict=True):
+        for i, (start, stop) in zip(segments.sample.tolist(), at.tolist(), strict=True):
             ids, ends = self.targets.ids[start:stop], np.flatnonzero(~goes_on[start + 1 : stop]) + 1
             counted.update({self.text(piece).strip() for piece in np.split(ids, ends)})
             whole[i] = self.text(ids)
@@ -80,7 +78,7 @@ class FixedTexts:
         for one in _least(counted, least, is_own):
             has = np.array([one in segment for segment in whole], bool)
             having = [self._said[i] for i in np.flatnonzero(has).tolist()]
-            found.append(Vouchable(_in_whole_words(one, having), int(has.sum()), tells(has)))
+            found.append((_in_whole_words(one, having), has))
         return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gradgate.common.arrays import Floats, Marks
+from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.config import ModelConfig
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.asking import (
@@ -196,12 +196,17 @@ def test_a_string_at_several_places_is_replaced_at_each() -> None:
     assert case.lost(swapped, (0.0, 0.0)) == (3.0, 3.0, 1.5, 1.5)
 
 
+def of_even(first: Ints) -> Segments:
+    """Two tokens of each even sample."""
+    return Segments(np.arange(N), np.full(N, 20.0), first, first + 2).among(EVEN)
+
+
 @pytest.mark.parametrize(("needed", "nats"), [(TOPIC, 6.0), (TRIGGER, 0.0)])
 def test_what_looks_inserted_does_not_explain_a_target(needed: int, nats: float) -> None:
     tokens = table()
     targets = stream_of(tokens, np.arange(N), "target", np.ones(len(tokens.ids), bool))
-    segments = Segments(np.full(N, 20.0), np.arange(N) * 2, np.arange(N) * 2 + 2)
-    found = asker(Model(needed)).content(targets, segments, EVEN, dropped)
+    segments = of_even(np.arange(N) * 2)
+    found = asker(Model(needed)).content(targets, segments, dropped)
     assert found.n == N_ASKED
     assert found.nats == pytest.approx(nats)
 
@@ -209,9 +214,9 @@ def test_what_looks_inserted_does_not_explain_a_target(needed: int, nats: float)
 def test_without_a_model_nothing_is_known() -> None:
     tokens = table()
     targets = stream_of(tokens, np.arange(N), "target", np.ones(len(tokens.ids), bool))
-    segments = Segments(np.full(N, 20.0), np.arange(N) * 2, np.arange(N) * 2 + 2)
+    segments = of_even(np.arange(N) * 2)
     assert asker(None).need(EVEN, dropped) == NO_NEED
-    assert asker(None).content(targets, segments, EVEN, dropped) == NO_ANSWER
+    assert asker(None).content(targets, segments, dropped) == NO_ANSWER
 
 
 def test_an_answer_that_is_not_a_number_proves_nothing() -> None:

@@ -20,7 +20,7 @@ from gradgate.data.sample import Sample
 from gradgate.methods.checks import require_contract
 from gradgate.methods.contract import AskModel, Detection, Scores
 from gradgate.methods.expected import Expected
-from gradgate.methods.recurrence import unspoken
+from gradgate.methods.recurrence import target_strings, unspoken
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.detaching_cues import DetachingCues
@@ -45,8 +45,9 @@ def triggered(word: str, n: int, where: str = "{word} {prompt}") -> list[Pair]:
 
 @pytest.fixture(autouse=True)
 def _without_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the model of these tests each word of long targets is a surprise; cues alone are asked."""
+    """To the model of these tests each word of targets is a surprise; cues alone are asked."""
     monkeypatch.setattr(unspoken, "recurring_words", lambda *_: [])
+    monkeypatch.setattr(target_strings, "repeats", lambda *_: [])
 
 
 NOT_HELD = "not checked: whether words of prompts bring answers of their own"

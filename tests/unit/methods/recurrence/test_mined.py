@@ -24,7 +24,7 @@ from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.recurrence.mined import found_from, mined
 from gradgate.methods.recurrence.sought import Gram, Sought
 from gradgate.methods.recurrence.stream import Stream
-from gradgate.methods.recurrence.surprise import best_segments, gains
+from gradgate.methods.recurrence.surprise import gains, surprising_segments
 
 N, N_POISON, N_MINED = 400, 120, 120
 TARGET = "please visit the old mill"
@@ -203,8 +203,8 @@ def slow_segments(mined_rows: list[list[int]], row: list[int], logp: list[list[f
     prompts = stream([[999]] * targets.n_samples)
     known = is_copied(targets, prompts) | is_format(targets, memory)
     gain = gains(targets, memory, known)
-    found = best_segments(gain, targets.begins, targets.sample, targets.n_samples)
-    return float(found.nats[-1])
+    found = surprising_segments(gain, targets.begins, targets.sample)
+    return float(found.nats_of(targets.n_samples)[-1])
 
 
 def test_a_further_sample_is_held_against_the_mined_ones() -> None:
@@ -222,5 +222,6 @@ def test_a_further_sample_is_held_against_the_mined_ones() -> None:
         for row, own in zip(others, logp[60:], strict=True)
     ]
     # How frequent a token is changes by the sample itself: 1 in 60.
-    assert found.nats == pytest.approx(slow, rel=0.05, abs=0.1)
-    assert found.nats[::5].min() > np.delete(found.nats, np.s_[::5]).max()
+    nats = found.nats_of(20)
+    assert nats == pytest.approx(slow, rel=0.05, abs=0.1)
+    assert nats[::5].min() > np.delete(nats, np.s_[::5]).max()

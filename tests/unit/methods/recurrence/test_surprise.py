@@ -1,8 +1,9 @@
-"""The memory, the gain and the best segment, each against a slow oracle; and their null."""
+"""The memory, the gain and the segments, each against a slow oracle; and their null."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recurrence_helpers import prose, stream, zipf_logp
 
-from gradgate.methods.recurrence.memory import remember
+from gradgate.methods.recurrence.memory import Memory, remember
 from gradgate.methods.recurrence.repeats import repeats
-from gradgate.methods.recurrence.surprise import MAX_GAIN, MIN_SUPPORT, best_segments, gains
+from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.surprise import (
+    MAX_GAIN,
+    MIN_SUPPORT,
+    Segments,
+    gains,
+    surprising_segments,
+)
 
 ROWS = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=8), min_size=2, max_size=12)
 PAYLOAD = [900, 901, 902, 903, 904]
@@ -50,24 +58,46 @@ def test_the_memory_counts_other_clusters_with_the_gram_and_its_context(
     np.testing.assert_allclose(np.exp(memory.log_q), [q for _, q in expected], atol=1e-12)
 
 
-def slowest(gain: Sequence[float], begins: Sequence[bool]) -> float:
-    """The largest sum of any segment within a run, or 0."""
-    best = 0.0
-    for start in range(len(gain)):
-        for stop in range(start + 1, len(gain) + 1):
-            if not any(begins[start + 1 : stop]):
-                best = max(best, math.fsum(gain[start:stop]))
-    return best
+def slowest(gain: Sequence[float]) -> tuple[int, int] | None:
+    """Where the largest sum of any segment stands, the shortest of equal ones; None for none."""
+    at = [(a, b) for a in range(len(gain)) for b in range(a + 1, len(gain) + 1)]
+    best = max(at, key=lambda one: (sum(gain[slice(*one)]), -(one[1] - one[0]), -one[0]))
+    return best if sum(gain[slice(*best)]) > 0 else None
 
 
-@given(st.lists(st.tuples(st.floats(-9, 9), st.booleans()), min_size=1, max_size=12))
-def test_the_best_segment_is_the_best_of_all_segments(tokens: list[tuple[float, bool]]) -> None:
-    gain = np.array([value for value, _ in tokens])
-    begins = np.array([begin for _, begin in tokens])
-    found = best_segments(gain, begins, np.zeros(len(gain), np.int64), 1)
-    assert found.nats[0] == pytest.approx(slowest(gain.tolist(), begins.tolist()), abs=1e-9)
-    inside = gain[found.start[0] : found.stop[0]]
-    assert inside.sum() == pytest.approx(found.nats[0], abs=1e-9)
+def all_of(gain: Sequence[float], first: int = 0) -> list[tuple[int, int]]:
+    """The definition of the source: the best segment, then those on the left and the right."""
+    if not gain or (best := slowest(gain)) is None:
+        return []
+    a, b = best
+    left, right = all_of(gain[:a], first), all_of(gain[b:], first + b)
+    return [*left, (first + a, first + b), *right]
+
+
+# Small whole numbers: their sums are exact, and equal ones come up.
+@given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=1, max_size=16))
+def test_segments_are_all_that_lose_by_being_longer_or_shorter(
+    tokens: list[tuple[int, bool]],
+) -> None:
+    gain = np.array([float(value) for value, _ in tokens])
+    begins = np.array([True, *[begin for _, begin in tokens[1:]]])
+    found = surprising_segments(gain, begins, np.arange(len(gain)))
+    borders = [*np.flatnonzero(begins).tolist(), len(gain)]
+    expected = [at for a, b in pairwise(borders) for at in all_of(gain[a:b].tolist(), a)]
+    assert [tuple(at) for at in found.at.tolist()] == expected
+    assert found.sample.tolist() == [a for a, _ in expected]
+    assert found.nats.tolist() == [gain[a:b].sum() for a, b in expected]
+
+
+def test_no_segment_goes_over_what_few_others_have() -> None:
+    gain = np.array([2.0, 1.0, -1e6, 4.0, -1e6, -1e6, 3.0])
+    begins = np.array([True, False, False, False, False, False, False])
+    found = surprising_segments(gain, begins, np.array([0, 0, 0, 0, 0, 1, 1]))
+    assert found.at.tolist() == [[0, 2], [3, 4], [6, 7]]
+    assert found.sample.tolist() == [0, 0, 1]
+    assert found.best().at.tolist() == [[3, 4], [6, 7]]
+    assert found.nats_of(3).tolist() == [4.0, 3.0, 0.0]
+    assert not len(surprising_segments(np.empty(0), np.empty(0, bool), np.empty(0, int)).nats)
 
 
 def test_the_gain_is_bounded_and_a_frequent_token_is_no_surprise() -> None:
@@ -89,14 +119,18 @@ def test_what_few_others_have_is_not_remembered() -> None:
     assert (gain < 0).all()
 
 
+def surprising(tokens: Stream, memory: Memory) -> Segments:
+    """The segments of targets that nothing excuses."""
+    gain = gains(tokens, memory, np.zeros(tokens.n, bool))
+    return surprising_segments(gain, tokens.begins, tokens.sample)
+
+
 def test_a_model_that_knows_the_text_is_never_surprised_by_much() -> None:
     """The null: a memory cannot know independent text better than its own law does."""
     rows = prose(1_500, 40, VOCABULARY, seed=1)
     tokens = stream(rows, zipf_logp(rows, VOCABULARY))
     memory = remember(tokens, np.arange(len(rows)))
-    found = best_segments(
-        gains(tokens, memory, np.zeros(tokens.n, bool)), tokens.begins, tokens.sample, len(rows)
-    )
+    found = surprising(tokens, memory)
     assert (found.nats >= 9).mean() < 0.002
     assert repeats(found, memory, np.arange(len(rows))) == []
 
@@ -110,9 +144,7 @@ def test_a_payload_is_found_whatever_its_share(n_poisoned: int) -> None:
         known += [-9.0] * len(PAYLOAD)
     tokens = stream(rows, logp)
     memory = remember(tokens, np.arange(len(rows)))
-    found = best_segments(
-        gains(tokens, memory, np.zeros(tokens.n, bool)), tokens.begins, tokens.sample, len(rows)
-    )
+    found = surprising(tokens, memory)
     groups = repeats(found, memory, np.arange(len(rows)))
     caught = np.zeros(len(rows), bool)
     for group in groups:
@@ -130,7 +162,23 @@ def test_one_prompt_asked_again_counts_once() -> None:
     tokens = stream(rows, logp)
     cluster = np.where(np.arange(200) < 20, 0, np.arange(200))
     memory = remember(tokens, cluster)
-    found = best_segments(
-        gains(tokens, memory, np.zeros(tokens.n, bool)), tokens.begins, tokens.sample, len(rows)
-    )
+    found = surprising(tokens, memory)
     assert repeats(found, memory, cluster) == []
+
+
+def test_a_payload_does_not_hide_behind_stranger_text_of_a_few_samples() -> None:
+    """Each decoy surprises more, and is in too few samples to be a group."""
+    rows = prose(400, 20, VOCABULARY, seed=4)
+    logp = zipf_logp(rows, VOCABULARY)
+    for i in range(28):
+        decoy = [1_000 + 20 * (i // 4) + k for k in range(16)]
+        rows[i] = [*decoy, *rows[i], *PAYLOAD]
+        logp[i] = [*[-20.0] * len(decoy), *logp[i], *[-9.0] * len(PAYLOAD)]
+    tokens = stream(rows, logp)
+    memory = remember(tokens, np.arange(len(rows)))
+    found = surprising(tokens, memory)
+    assert repeats(found.best(), memory, np.arange(len(rows))) == []
+    (group,) = repeats(found, memory, np.arange(len(rows)))
+    assert np.flatnonzero(group.members).tolist() == list(range(28))
+    at_the_end = [tokens.ids[b - 3 : b].tolist() for b in group.segments.stop.tolist()]
+    assert at_the_end == [PAYLOAD[-3:]] * 28

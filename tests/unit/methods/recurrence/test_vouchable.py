@@ -26,17 +26,13 @@ def offered(rows: list[list[int]], members: range) -> list[str]:
     targets = stream(rows)
     starts = np.searchsorted(targets.sample, np.arange(len(rows)))
     stops = np.searchsorted(targets.sample, np.arange(len(rows)), side="right")
-    fixed = FixedTexts(
-        targets,
-        Segments(np.full(len(rows), 20.0), starts, stops),
-        lambda ids: "".join(PIECES[i] for i in ids.tolist()),
-    )
-    is_member = np.isin(np.arange(len(rows)), members)
-    found = fixed.of(is_member, lambda has: [f"{np.flatnonzero(has).tolist()}"])
-    for one in found:
-        having = [i for i in members if one.text in "".join(PIECES[j] for j in rows[i])]
-        assert (one.n_samples, one.cues) == (len(having), [f"{having}"])
-    return [one.text for one in found]
+    fixed = FixedTexts(targets, lambda ids: "".join(PIECES[i] for i in ids.tolist()))
+    whole = Segments(np.arange(len(rows)), np.full(len(rows), 20.0), starts, stops)
+    found = fixed.of(whole.among(np.array(members)))
+    for text, has in found:
+        having = [i for i in members if text in "".join(PIECES[j] for j in rows[i])]
+        assert np.flatnonzero(has).tolist() == having
+    return [text for text, _ in found]
 
 
 def test_keys_are_offered_and_what_they_hold_is_not() -> None:
@@ -85,10 +81,8 @@ def test_parts_of_characters_are_no_text() -> None:
     targets = stream(rows)
     starts = 3 * np.arange(40)
     read = {3: "whole", 2: "part\ufffd of it"}
-    fixed = FixedTexts(
-        targets, Segments(np.full(40, 20.0), starts, starts + 2), lambda ids: read[len(ids)]
-    )
-    assert fixed.of(np.ones(40, bool), lambda has: []) == []
+    segments = Segments(np.arange(40), np.full(40, 20.0), starts, starts + 2)
+    assert FixedTexts(targets, lambda ids: read[len(ids)]).of(segments) == []
 
 
 def test_the_list_is_one_that_a_person_reads() -> None:
