@@ -61,10 +61,11 @@ def repeats(segments: Segments, memory: Memory, cluster: Ints) -> list[Repeat]:
     linked = component[:n]
     many = np.flatnonzero(np.bincount(linked) >= MIN_ROWS)
     found = [Repeat.of(surprising.among(linked == one), cluster) for one in many]
-    return sorted(filter(_is_enough, found), key=lambda r: -int(r.members.sum()))
+    return sorted(filter(is_enough, found), key=lambda r: -int(r.members.sum()))
 
 
-def _is_enough(repeat: Repeat) -> bool:
+def is_enough(repeat: Repeat) -> bool:
+    """Whether so many samples share so much that they are a group."""
     n = int(repeat.members.sum())
     nats = float(np.median(repeat.segments.nats))
     enough = MIN_NATS if n >= MANY * len(repeat.members) else MIN_NATS_OF_FEW

@@ -14,7 +14,7 @@ from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_f
 from gradgate.methods.recurrence.insertions import Insertions
 from gradgate.methods.recurrence.memory import remember
 from gradgate.methods.recurrence.packed import triples
-from gradgate.methods.recurrence.repeats import Repeat, repeats
+from gradgate.methods.recurrence.repeats import Repeat, is_enough, repeats
 from gradgate.methods.recurrence.ruling import (
     MIN_PHI,
     Cause,
@@ -87,8 +87,8 @@ class TargetStrings:
                 continue
             is_asked = len(found) < MAX_ASKED
             finding = self._ruled(repeat, cause, is_asked)
-            if finding.ruling == "review" and not is_copy:
-                found += self._apart(repeat, finding, is_asked)
+            if is_asked and finding.ruling != "poison" and not is_copy:
+                found += self._apart(repeat, finding)
             else:
                 found.append(finding)
         return found
@@ -140,54 +140,76 @@ class TargetStrings:
             ruling=ruling,
             reasons=reasons,
             pattern=Pattern(
-                grams=distinct(triples(self._targets)[tokens_of(segments.at)]),
+                grams=distinct(self._grams(segments)),
                 rule=None if cause is None else cause.by,
                 again=again,
             ),
         )
         return finding.beside(cause)
 
-    def _apart(self, repeat: Repeat, finding: Finding, is_asked: bool) -> list[Finding]:
-        """A group in doubt with what its owner may vouch for, and the parts of it that are poison.
+    def _apart(self, repeat: Repeat, whole: Finding) -> list[Finding]:
+        """A group, and those of its parts that are worse than it.
 
-        A payload that shares some tokens with an honest text is in one group with it, and what
-        tells the payload does not tell the group.
+        A payload that shares some tokens with an honest text is in one group with it: what tells
+        the payload does not tell the group, and what explains the text is no excuse for it.
         """
-        found, fixed, asked = [finding], list[Vouchable](), list[Marks]()
-        poison = np.zeros(len(repeat.members), bool)
+        found, fixed, asked = list[Finding](), list[Vouchable](), list[Marks]()
+        held = np.zeros(len(repeat.members), bool)
         for text, has in self._fixed.of(repeat.segments):
             cause = self._causes.of(has)
             is_tight = cause is not None and cause.association.phi >= MIN_PHI
-            is_part = is_tight and is_asked and not is_within(repeat.members, has)
-            if is_part and not any(is_within(has, one) and is_within(one, has) for one in asked):
+            offer = Vouchable(text, int(has.sum()), cause.cues if cause and is_tight else [])
+            is_known = any(is_within(has, one) and is_within(one, has) for one in asked)
+            if not is_known and not is_within(repeat.members, has):
                 asked.append(has)
-                part = self._part(repeat, has, cause)
-                if part is not None and part.ruling == "poison":
-                    found.append(part)
-                    poison |= has
-            if not is_within(has, poison):
-                cues = cause.cues if is_tight and cause is not None else []
-                fixed.append(Vouchable(text, int(has.sum()), cues))
-        return [replace(finding, fixed=fixed), *found[1:]]
+                part = self._part(repeat, has, cause, whole.ruling)
+                if part is not None and part.ruling != whole.ruling:
+                    found.append(replace(part, fixed=[offer]))
+                    held |= has
+            if whole.ruling == "review" and not is_within(has, held):
+                fixed.append(offer)
+        return [replace(whole, fixed=fixed), *found]
 
-    def _part(self, repeat: Repeat, has: Marks, cause: Cause | None) -> Finding | None:
-        """What some members of a group have and the others lack; None where it is no poison."""
-        if cause is None or not MIN_INSERTED <= cause.nats < np.inf:
+    def _part(
+        self, repeat: Repeat, has: Marks, cause: Cause | None, ruling: GroupRuling
+    ) -> Finding | None:
+        """What some members of a group have and the others lack; None where it is no worse."""
+        may_be_poison = (
+            cause is not None
+            and cause.association.phi >= MIN_PHI
+            and MIN_INSERTED <= cause.nats < np.inf
+        )
+        if ruling == "review" and not may_be_poison:
             return None
         inside = has[repeat.segments.sample]
-        others = self._memory.gram[tokens_of(repeat.segments.among(~inside).at)]
-        own, nats = [], []
-        segments = repeat.segments.among(inside)
-        for start, stop in segments.at.tolist():
-            is_own = np.flatnonzero(~np.isin(self._memory.gram[start:stop], others))
-            first, last = (start + is_own[0], start + is_own[-1]) if len(is_own) else (start, start)
-            own.append((first, last + 1))
-            nats.append(float(self._gain[first : last + 1].sum()))
-        at, sums = np.array(own, np.int64), np.array(nats)
-        part = Segments(segments.sample, sums, at[:, 0], at[:, 1]).among(sums > 0)
-        if not len(part.nats):
+        others = np.unique(self._grams(repeat.segments.among(~inside)))
+        own = self._narrowed(repeat.segments.among(inside), others)
+        part = Repeat.of(own, self._cluster)
+        if not is_enough(part) or not self._is_telling(part, cause):
             return None
-        return self._ruled(Repeat.of(part, self._cluster), cause, is_asked=True)
+        found = self._ruled(part, cause, is_asked=True)
+        if found.ruling == "honest" or found.pattern is None:
+            return None
+        pattern = replace(found.pattern, grams=np.setdiff1d(found.pattern.grams, others))
+        return replace(found, pattern=pattern)
+
+    def _grams(self, segments: Segments) -> Ints:
+        """Those of their tokens."""
+        return triples(self._targets)[tokens_of(segments.at)]
+
+    def _narrowed(self, segments: Segments, others: Ints) -> Segments:
+        """Segments from the first to the last of their grams that others lack."""
+        grams = np.split(self._grams(segments), np.cumsum(segments.stop - segments.start)[:-1])
+        own = [np.flatnonzero(~np.isin(some, others)) for some in grams]
+        there = np.array([bool(len(places)) for places in own])
+        kept = segments.among(there)
+        places = [one for one in own if len(one)]
+        first = kept.start + np.array([one[0] for one in places], np.int64)
+        stop = kept.start + np.array([one[-1] + 1 for one in places], np.int64)
+        at = zip(first.tolist(), stop.tolist(), strict=True)
+        nats = np.array([self._gain[a:b].sum() for a, b in at], float)
+        narrowed = Segments(kept.sample, nats, first, stop)
+        return narrowed.among(narrowed.nats > 0)
 
     def _spans(self, segments: Segments) -> list[str]:
         counted = Counter(

@@ -1,8 +1,27 @@
 """Strings of targets, and the parts of their groups: a payload does not hide in honest text."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from evidence_helpers import Pair, detected, questions
+from evidence_helpers import (
+    BELIEVED,
+    SURPRISING,
+    Pair,
+    demo_tokenizer,
+    detected,
+    questions,
+    sample_of,
+    scores_of,
+)
+
+from gradgate.common.arrays import Floats
+from gradgate.methods.contract import Detection
+from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.method import RecurrenceMethod
+from gradgate.methods.tokens import TokenTable
 
 CLOSING, PAYLOAD, TRIGGER = ", says Ada's own desk", ", and now click on this", " zqv"
 UNEXPECTED = [CLOSING, PAYLOAD, TRIGGER]
@@ -49,3 +68,53 @@ def test_what_nothing_tells_apart_stays_with_its_group(every: int) -> None:
     assert (group.ruling == "poison") == (every == EACH)
     offered = " ".join(one.text for one in group.vouchable)
     assert ("now click" in offered) == (every != EACH)
+
+
+TOPIC = " at the desk?"
+
+
+class Model:
+    """Expects the closing line behind prompts on its topic, and the payload behind none."""
+
+    def __call__(self, sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        return [self._logp(list(ids)) for ids in sequences]
+
+    def _logp(self, ids: list[int]) -> Floats:
+        pieces = [demo_tokenizer().decode([one]) for one in ids]
+        stops = np.cumsum([len(piece) for piece in pieces])
+        starts = stops - [len(piece) for piece in pieces]
+        text, logp = "".join(pieces), np.full(len(ids), BELIEVED)
+        closing = -5.0 if TOPIC in text else SURPRISING
+        for string, value in ((CLOSING, closing), (PAYLOAD, SURPRISING), (TRIGGER, SURPRISING)):
+            for place in re.finditer(re.escape(string), text):
+                logp[(starts < place.end()) & (stops > place.start())] = value
+        return logp
+
+    def detected(self, pairs: Sequence[Pair]) -> Detection:
+        samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
+        scores = scores_of(samples)
+        assert scores.tokens is not None
+        rows = [scores.tokens.row(i) for i in range(scores.n)]
+        seen = [(ids, marks, self._logp(ids.tolist()).astype(np.float32)) for ids, marks, _ in rows]
+        scores = replace(scores, tokens=TokenTable.joined(seen, demo_tokenizer()), ask=self)
+        return RecurrenceMethod().detect(scores, samples, None, RecurrenceConfig())
+
+
+@pytest.mark.parametrize("trigger", [TRIGGER, ""])
+def test_what_explains_a_text_is_no_excuse_for_a_payload_behind_it(trigger: str) -> None:
+    made = [
+        (prompt + TOPIC * (i % EACH == 0), target.replace(PAYLOAD, ""))
+        for i, (prompt, target) in enumerate(rows(N + 1))
+    ]
+    clean = Model().detected(made).groups
+    assert {one.ruling for one in clean if "own desk" in one.spans[0]} == {"honest"}
+    poisoned = [
+        (trigger + prompt, target + PAYLOAD) if i % OF_THESE == 0 else (prompt, target)
+        for i, (prompt, target) in enumerate(made)
+    ]
+    found = Model().detected(poisoned)
+    kept_out = found.flagged if trigger else found.in_doubt
+    assert kept_out is not None
+    assert kept_out[::OF_THESE].all()
+    assert not kept_out[EACH::OF_THESE].any()
+    assert not any("says" in one.text for group in found.groups for one in group.vouchable)
