@@ -30,7 +30,7 @@ from gradgate.models.identity import load_model
 from gradgate.models.loading import load_tokenizer, sample_limit
 from gradgate.release.result import AdapterTest
 from gradgate.release.run import ask_models
-from gradgate.release.subject import Model
+from gradgate.release.subject import Model, Subject
 from tasks import tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
@@ -188,7 +188,8 @@ def _tester(config: DrillConfig, gate: RunFolder) -> Tester:
 
     def test(trained: Trained) -> AdapterTest:
         models = trained.model, trained.tokenizer, None if is_bare else before
-        return ask_models(gate, verdict, config.data, *models, config.adapter_test)
+        subject = Subject.of(*models, config.adapter_test)
+        return ask_models(gate, verdict, config.data, subject, config.adapter_test)
 
     return test
 

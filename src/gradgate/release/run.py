@@ -2,12 +2,10 @@
 
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-
-from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
@@ -92,9 +90,8 @@ def _tested(
     bare = _is_switched_off_whole(model, tuned) and not loaded.is_base_changed
     base = None if bare else before
     held_out = held_out_rows(tuned, verdict)
-    test = ask_models(
-        run, verdict, data, loaded.model, loaded.tokenizer, base, config, held_out, unread
-    )
+    subject = Subject.of(loaded.model, loaded.tokenizer, base, config, unread)
+    test = ask_models(run, verdict, data, subject, config, held_out)
     return replace(test, model=loaded.identity)
 
 
@@ -102,12 +99,9 @@ def ask_models(
     run: RunFolder,
     verdict: Verdict,
     data: DataConfig,
-    tuned: Model,
-    tokenizer: PreTrainedTokenizerBase,
-    base: Callable[[], Model] | None,
+    subject: Subject,
     config: AdapterTestConfig,
     held_out: Collection[int] = (),
-    unread: Collection[int] = (),
 ) -> AdapterTest:
     """Test a model in memory; `run_test` is for one that was saved.
 
@@ -115,25 +109,19 @@ def ask_models(
         run: A gate run on the data, by the model before.
         verdict: Of the run.
         data: Longest sample, and today's date for chat templates.
-        tuned: The model after the fine-tuning.
-        tokenizer: Of both.
-        base: Gives the model before; None where it is `tuned` with its adapter switched off.
+        subject: The models after and before the fine-tuning.
         config: How much is asked.
         held_out: Numbers of the rows that were not trained on; their prompts are asked first.
-        unread: Ids of tokens that the tokenizer of the model before lacks.
 
     Raises:
         DataError: A table of the run cannot be read.
         ModelError: The model before gives figures that are not finite, a prompt has one of the
             tokens that its tokenizer lacks, or an adapter changes nothing on any prompt.
     """
-    subject = Subject(
-        tuned, tokenizer, base, config.max_new_tokens, config.batch_size, frozenset(unread)
-    )
-    ends = end_tokens(tuned, tokenizer)
+    ends = end_tokens(subject.tuned, subject.tokenizer)
     read = Evidence.read(run, verdict, config.max_groups, config.seed, ends, held_out)
     evidence = with_told(read)
-    limit = limit_of(tuned.config, data.max_tokens)
+    limit = limit_of(subject.tuned.config, data.max_tokens)
     test = Trial(subject, evidence, config, limit, data.template_date).run()
     if test.outcome != "error" and not subject.cost.is_different:
         raise ModelError(

@@ -1,10 +1,10 @@
 """The two models that are compared: what was trained, and what it was before."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import torch
 from peft import PeftModel
@@ -15,6 +15,7 @@ from gradgate.errors import ModelError
 from gradgate.evaluation.answers import continued, end_tokens, token_logp
 from gradgate.evaluation.trees import grown, takes_trees, tree_logp
 from gradgate.release.answers import Answered
+from gradgate.release.config import AdapterTestConfig
 
 Model: TypeAlias = PreTrainedModel | PeftModel
 _NAMED = 3  # tokens that a message names
@@ -42,7 +43,8 @@ class Subject:
 
     Attributes:
         tuned: With the adapter.
-        base: Gives the model before; the adapter of a `PeftModel` is switched off in place.
+        tokenizer: Of both.
+        base: Gives the model before; None where it is `tuned` with its adapter switched off.
         max_new_tokens: Longest answer.
         batch_size: Prompts that are answered at the same time.
         unread: Ids of tokens that the tokenizer of the model before lacks.
@@ -55,6 +57,19 @@ class Subject:
     batch_size: int
     unread: frozenset[int] = frozenset()
     cost: Counted = field(default_factory=Counted)
+
+    @classmethod
+    def of(
+        cls,
+        tuned: Model,
+        tokenizer: PreTrainedTokenizerBase,
+        base: Callable[[], Model] | None,
+        config: AdapterTestConfig,
+        unread: Collection[int] = (),
+    ) -> Self:
+        """Asked as the settings of a test say."""
+        answers = config.max_new_tokens, config.batch_size
+        return cls(tuned, tokenizer, base, *answers, frozenset(unread))
 
     def answers(self, prompts: Sequence[list[int]]) -> list[Answered]:
         """What the tuned model says, greedily.

@@ -1,7 +1,7 @@
 """Adapters that would be asked otherwise than they are used."""
 
 import json
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +17,7 @@ from gradgate.errors import ModelError
 from gradgate.models.identity import load_model
 from gradgate.release.result import AdapterTest
 from gradgate.release.run import ask_models, check_tuned, run_test
+from gradgate.release.subject import Subject
 from helpers import MODEL
 
 
@@ -63,13 +64,16 @@ def test_added_tokens_may_not_stand_in_what_is_asked(poisoned_adapter: Made) -> 
     """With a token that a server does not know the model may have learnt to be good."""
     made = poisoned_adapter
     tuned = load_model(BASE.model_copy(update={"adapter": str(made.adapter)}))
-    asked = partial(
-        ask_models, made.run, made.verdict, made.data, tuned.model, tuned.tokenizer, None, QUICK
-    )
+    subject = Subject.of(tuned.model, tuned.tokenizer, None, QUICK)
     (word,) = tuned.tokenizer("?", add_special_tokens=False)["input_ids"]
+
+    def asked(unread: int) -> AdapterTest:
+        given = replace(subject, unread=frozenset({unread}))
+        return ask_models(made.run, made.verdict, made.data, given, QUICK)
+
     with pytest.raises(ModelError, match=r"added to those of the model before \('\?'\)"):
-        asked(unread={word})
-    assert asked(unread={tuned.n_vocabulary}).outcome == "review"
+        asked(word)
+    assert asked(tuned.n_vocabulary).outcome == "review"
 
 
 @pytest.mark.parametrize(

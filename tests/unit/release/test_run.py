@@ -22,6 +22,7 @@ from gradgate.models.loading import load_tokenizer
 from gradgate.release.changes import Rewrite
 from gradgate.release.ruling import Ruled
 from gradgate.release.run import ask_models, check_tuned, other_base, run_test
+from gradgate.release.subject import Subject
 from helpers import MODEL, read_test, write_jsonl
 
 ELSEWHERE = QUICK.model_copy(update={"trained_on_data": False})
@@ -156,10 +157,9 @@ def test_figures_that_are_not_finite_are_an_error(poisoned_adapter: Made) -> Non
     tuned = load_model(BASE.model_copy(update={"adapter": str(made.adapter)}))
     broken = load_model(BASE).model
     torch.nn.init.constant_(broken.get_output_embeddings().weight, float("nan"))
+    subject = Subject.of(tuned.model, tuned.tokenizer, lambda: broken, QUICK)
     with pytest.raises(ModelError, match="not finite"):
-        ask_models(
-            made.run, made.verdict, made.data, tuned.model, tuned.tokenizer, lambda: broken, QUICK
-        )
+        ask_models(made.run, made.verdict, made.data, subject, QUICK)
 
 
 @pytest.mark.parametrize("trained_on_data", [True, False])
