@@ -70,7 +70,9 @@ class Search:
         self._substitutes = Substitutes(self.prompts, self._words.number >= 0, spelling)
         self._asker = Asker(texts.table, texts.rows, scores.ask, self._substitutes)
         self.strings = triggers(self.prompts, self._words, self.cluster, spelling)
-        self._templates = of_templates(self.strings, self._n)
+        self._templates = of_templates(
+            self.strings, self.prompts, texts.table.tokenizer.all_special_ids
+        )
         self.cues: Cues = read_cues(
             self.prompts, self._words, self.strings, texts.table, texts.prompts
         )

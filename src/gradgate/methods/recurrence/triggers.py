@@ -1,6 +1,7 @@
 """Strings of prompts that look inserted: they recur, and the untuned model does not expect them."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -24,6 +25,7 @@ MAX_TEMPLATE = 0.25  # of the samples with one template of many
 MIN_TEMPLATES = 4
 MIN_TEMPLATE_TOKENS = 4
 MIN_TEMPLATED = 0.4  # of the samples with one of the templates
+_MOST_PLACES = 0.5  # of a string's, for it to stand in the last message
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,11 +232,26 @@ def is_embedded(trigger: Trigger, stream: Stream, words: Words, cluster: Ints) -
     return len(distinct(cluster[trigger.carriers[says_more[trigger.carriers]]])) >= MIN_CLUSTERS
 
 
-def of_templates(found: list[Trigger], n_samples: int) -> list[Trigger]:
+def of_templates(found: list[Trigger], stream: Stream, special: Sequence[int]) -> list[Trigger]:
     """Those that are the templates of data of many tasks; none where there are not many.
 
-    Where most prompts have one of several long strings that recur, a further one proves nothing.
+    Where most prompts have one of several long strings that recur, a further one proves nothing
+    where these stand: in the last message, or before it. System messages of several kinds do not
+    excuse what is put behind a question.
+
+    Args:
+        found: Strings of the prompts.
+        stream: Of these.
+        special: Ids of the tokens between messages.
     """
+    in_last = _in_last_message(stream, special)
+    last = [in_last[one.at[:, 0]].sum() > _MOST_PLACES * len(one.at) for one in found]
+    before = [one for one, is_last in zip(found, last, strict=True) if not is_last]
+    behind = [one for one, is_last in zip(found, last, strict=True) if is_last]
+    return [t for some in (before, behind) for t in _templates_among(some, stream.n_samples)]
+
+
+def _templates_among(found: list[Trigger], n_samples: int) -> list[Trigger]:
     small = [
         t
         for t in found
@@ -245,3 +262,12 @@ def of_templates(found: list[Trigger], n_samples: int) -> list[Trigger]:
         covered[trigger.carriers] = True
     is_many = len(small) >= MIN_TEMPLATES and covered.sum() >= MIN_TEMPLATED * n_samples
     return small if is_many else []
+
+
+def _in_last_message(stream: Stream, special: Sequence[int]) -> Marks:
+    """Tokens with no special one between them and the last own one of their prompt: (N,)."""
+    passed = np.cumsum(np.isin(stream.ids, special))
+    own = np.flatnonzero(stream.is_open)
+    at_end = np.full(stream.n_samples, -1)
+    at_end[stream.sample[own]] = passed[own]  # of several the last one counts
+    return np.asarray(passed == at_end[stream.sample])
