@@ -20,6 +20,7 @@ N_ASKED_AGAIN = 32  # of one whose answers do not decide whether it is needed
 MIN_ASKED = 4  # answers without which nothing is known
 MIN_AGREEING = 0.6  # of the answers, that must point the same way
 MIN_SHARE = 0.4  # of a segment's surprise that the prompt must explain
+MIN_NEW_SHARE = 0.1  # the same, by what of the segment is no copy
 MIN_TARGET_NEED = 3.0  # nats that a string of the prompt must bring to the target
 MIN_REST_NEED = 1.0  # the same to the words that follow it in the prompt
 MAX_CLOSE = 6.0  # below it more samples are asked
@@ -73,6 +74,31 @@ class Need:
 
 
 NO_NEED = Need(NO_ANSWER, NO_ANSWER, NO_ANSWER)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the content of prompts brings to a string of their targets.
+
+    Attributes:
+        whole: To all of it.
+        new: To what of it is a surprise: of copied tokens a prompt explains any number.
+    """
+
+    whole: Answer
+    new: Answer
+
+    def explains(self, nats: float) -> bool:
+        """Whether it explains enough of a surprise."""
+        return (
+            self.whole.is_sure
+            and self.whole.nats >= MIN_SHARE * nats
+            and self.new.is_sure
+            and self.new.nats >= MIN_NEW_SHARE * nats
+        )
+
+
+NO_CONTENT = Content(NO_ANSWER, NO_ANSWER)
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,8 +204,12 @@ class Asker:
         self.seed = int.from_bytes(digest[:8], "little")
 
     def content(
-        self, targets: Stream, segments: Segments, without: Callable[[int], Marks]
-    ) -> Answer:
+        self,
+        targets: Stream,
+        segments: Segments,
+        without: Callable[[int], Marks],
+        is_known: Marks | None = None,
+    ) -> Content:
         """Whether samples' own prompts make their segments likelier than other prompts do.
 
         The prompt of a member, without what looks inserted in it, is put before its own target, and
@@ -190,15 +220,18 @@ class Asker:
             targets: The stream of the targets.
             segments: One of each sample of a group.
             without: For a sample, which of its tokens are left out. (tokens of the row,)
+            is_known: Tokens of the targets that are no surprise. (N,)
         """
         outside = np.setdiff1d(np.arange(targets.n_samples), segments.sample)
         chosen = _drawn(segments.sample, N_ASKED, self.seed)
         others = _drawn(outside, len(chosen), self.seed)
         if self._ask is None or len(others) < len(chosen):
-            return NO_ANSWER
+            return NO_CONTENT
         rows: list[Ids] = []
         lengths: list[int] = []
-        known: list[float] = []  # NaN where it has to be asked
+        known: list[Floats | None] = []  # None where it has to be asked
+        counted: list[Marks] = []
+        runs = np.flatnonzero(targets.begins)
         asked = segments.at[np.searchsorted(segments.sample, chosen)].tolist()
         for sample, other, at in zip(chosen.tolist(), others.tolist(), asked, strict=True):
             first, last = targets.at[at[0]], targets.at[at[1] - 1]
@@ -206,18 +239,23 @@ class Asker:
             stop = int(last + 1 - self._table.starts[self._rows[sample]])
             length = int(last - first) + 1
             kept = ~without(sample)[:stop] | is_target[:stop]
-            known.append(float(logp[stop - length : stop].sum()) if kept.all() else np.nan)
+            known.append(logp[stop - length : stop].astype(float) if kept.all() else None)
             prompt, prompt_target, _ = self._table.row(int(self._rows[other]))
             before = prompt[: int(np.argmax(prompt_target))]
-            foreign = np.concatenate([before, ids[:stop][is_target[:stop]]])
+            # Of a chat the answer alone: behind its earlier answers any beginning is unlikely.
+            run = targets.at[runs[targets.run[at[0]] - 1]] - self._table.starts[self._rows[sample]]
+            foreign = np.concatenate([before, ids[int(run) : stop]])
             rows += [foreign] if kept.all() else [foreign, ids[:stop][kept]]
             lengths += [length] if kept.all() else [length, length]
-        answers = iter(self._sums(rows, lengths).tolist())
-        differences = []
-        for own in known:
-            foreign_nats = next(answers)
-            differences.append((next(answers) if np.isnan(own) else own) - foreign_nats)
-        return _answer(np.array(differences))
+            counted.append(np.ones(length, bool) if is_known is None else ~is_known[slice(*at)])
+        answers = iter(self._last(rows, lengths))
+        differences, new = [], []
+        for own, counts in zip(known, counted, strict=True):
+            foreign_logp = next(answers)
+            gained = (next(answers) if own is None else own) - foreign_logp
+            differences.append(gained.sum())
+            new.append(gained[counts].sum())
+        return Content(_answer(np.array(differences)), _answer(np.array(new)))
 
     def need(
         self, chosen: Marks, dropped: Callable[[int], Marks], against: Ids | None = None
@@ -283,15 +321,14 @@ class Asker:
         What it gains is none: a string that speaks against it need not speak for a sample's own.
         """
         rows = [np.concatenate([prompt, against]) for case in cases for prompt in case.prompts]
-        sums = self._sums(rows, [len(against)] * len(rows)).reshape(len(cases), -1)
+        last = self._last(rows, [len(against)] * len(rows))
+        sums = np.array([logp.sum() for logp in last]).reshape(len(cases), -1)
         return np.maximum(0.0, sums[:, :1] - sums[:, 1:]).tolist()
 
-    def _sums(self, rows: Sequence[Ids], lengths: Sequence[int]) -> Floats:
+    def _last(self, rows: Sequence[Ids], lengths: Sequence[int]) -> list[Floats]:
         assert self._ask is not None
         found = self._ask([row.tolist() for row in rows])
-        return np.array(
-            [logp[len(logp) - n :].sum() for logp, n in zip(found, lengths, strict=True)]
-        )
+        return [logp[len(logp) - n :] for logp, n in zip(found, lengths, strict=True)]
 
 
 def _need(lost: Sequence[Lost]) -> Need:

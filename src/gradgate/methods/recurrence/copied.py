@@ -10,15 +10,21 @@ FORMAT_FREQUENCY = 0.6  # of the samples whose targets have a gram: the format o
 
 
 def is_copied(targets: Stream, prompts: Stream) -> Marks:
-    """Which tokens of the targets end a gram of three that the same sample's prompt has: (N,)."""
+    """Which tokens of the targets end a gram of three that the sample's prompt has before: (N,).
+
+    What a later turn of the user quotes is not copied from it.
+    """
     if not targets.n or not prompts.n:
         return np.zeros(targets.n, bool)
     base = int(max(targets.ids.max(), prompts.ids.max())) + 1
     here, there = _keys(targets, base), _keys(prompts, base)
     _, number = np.unique(np.concatenate([here, there]), return_inverse=True)
-    own = number * targets.n_samples + np.concatenate([targets.sample, prompts.sample])
-    found = np.isin(own[: targets.n], own[targets.n :][there >= 0])
-    return found & (here >= 0)
+    of_sample = np.concatenate([targets.sample, prompts.sample])
+    _, own = np.unique(number * targets.n_samples + of_sample, return_inverse=True)
+    first = np.full(int(own.max()) + 1, np.iinfo(np.int64).max)
+    is_gram = there >= 0
+    np.minimum.at(first, own[targets.n :][is_gram], prompts.at[is_gram])
+    return (first[own[: targets.n]] < targets.at) & (here >= 0)
 
 
 def _keys(stream: Stream, base: int) -> Ints:

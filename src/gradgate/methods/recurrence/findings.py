@@ -164,7 +164,7 @@ class Search:
             answer, rest = need.target, need.removed
         is_weak_part = label.part != "whole" and cause.nats < MIN_TRIGGER
         if is_asked and (is_weak_part or cause.nats == np.inf):
-            content = self._asker.content(self.targets, self._part(label), left_out)
+            content = self._asker.content(self.targets, self._part(label), left_out).whole
         rest_of_prompt = self._insertions.rest_of_prompt(label.members, left_out)
         span = self._texts.text(self.targets.ids[label.start : label.stop])
 

@@ -1,5 +1,6 @@
 """Samples that share a surprising string of their targets."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,6 +18,7 @@ MIN_NATS_OF_FEW = 12.0  # of the median segment in a group of few
 MANY = 0.02  # of the samples
 MIN_ROWS = 6  # samples of a group
 MIN_CLUSTERS = 5  # of near-duplicate prompts among them
+_MAX_PARTS = 64  # of segments that are linked and no group, that are looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +49,20 @@ class Repeat:
         return cls(members, len(np.unique(cluster[members])), best)
 
 
-def repeats(segments: Segments, memory: Memory, cluster: Ints) -> list[Repeat]:
-    """Groups of segments that are linked by their grams, those of the most samples first."""
+def repeats(
+    segments: Segments, memory: Memory, cluster: Ints, is_telling: Callable[[Repeat], bool]
+) -> list[Repeat]:
+    """Groups of segments that are linked by their grams, those of the most samples first.
+
+    Of what is linked and no group, those with one gram in common may be one: turns of phrase that
+    share a gram with a payload do not take it with them.
+
+    Args:
+        segments: Of the targets.
+        memory: Of these.
+        cluster: Of near-duplicate prompts. (n,)
+        is_telling: Whether so many samples say more than a turn of phrase.
+    """
     surprising = segments.among(segments.nats >= MIN_NATS)
     n = len(surprising.nats)
     if not n:
@@ -59,9 +73,42 @@ def repeats(segments: Segments, memory: Memory, cluster: Ints) -> list[Repeat]:
     links = coo_array((np.ones(len(owner)), (owner, gram + n)), shape=(size, size))
     _, component = connected_components(links, directed=False)
     linked = component[:n]
-    many = np.flatnonzero(np.bincount(linked) >= MIN_ROWS)
-    found = [Repeat.of(surprising.among(linked == one), cluster) for one in many]
-    return sorted(filter(is_enough, found), key=lambda r: -int(r.members.sum()))
+    found: list[Repeat] = []
+    for one in np.flatnonzero(np.bincount(linked) >= MIN_ROWS):
+        whole = Repeat.of(surprising.among(linked == one), cluster)
+        if is_enough(whole) and is_telling(whole):
+            found.append(whole)
+        else:
+            inside = linked[owner] == one
+            some = [surprising.among(owners) for owners in _sharing(owner[inside], gram[inside])]
+            some.sort(key=lambda part: -float(np.median(part.nats)))
+            found += _telling_parts(some, cluster, is_telling)
+    return sorted(found, key=lambda r: -int(r.members.sum()))
+
+
+def _sharing(owner: Ints, gram: Ints) -> list[Ints]:
+    """The segments with each gram, each set once."""
+    pairs = np.unique(np.stack([gram, owner]), axis=1)
+    borders = np.flatnonzero(np.diff(pairs[0])) + 1
+    sets = {some.tobytes(): some for some in np.split(pairs[1], borders) if len(some) >= MIN_ROWS}
+    return [*sets.values()]
+
+
+def _telling_parts(
+    some: list[Segments], cluster: Ints, is_telling: Callable[[Repeat], bool]
+) -> list[Repeat]:
+    found: list[Repeat] = []
+    taken = np.zeros(len(cluster), bool)
+    n_asked = 0
+    for segments in some:
+        part = Repeat.of(segments, cluster)
+        if taken[part.members].all() or not is_enough(part) or n_asked >= _MAX_PARTS:
+            continue
+        n_asked += 1
+        if is_telling(part):
+            found.append(part)
+            taken |= part.members
+    return found
 
 
 def is_enough(repeat: Repeat) -> bool:

@@ -17,9 +17,9 @@ from gradgate.methods.evidence import (
 )
 from gradgate.methods.recurrence.asking import (
     MIN_REST_NEED,
-    MIN_SHARE,
     MIN_TARGET_NEED,
     Answer,
+    Content,
     Need,
 )
 from gradgate.methods.recurrence.copied import FORMAT_FREQUENCY
@@ -158,7 +158,7 @@ def rule_on_target(
     nats: float,
     spans: Sequence[str],
     cause: Cause | None,
-    content: Answer,
+    content: Content,
     need: Answer,
 ) -> tuple[GroupRuling, list[str]]:
     """Rule on samples that share a surprising string of their targets.
@@ -179,10 +179,9 @@ def rule_on_target(
         content: Whether the prompts without what looks inserted make the string likelier.
         need: Whether targets need the cue.
     """
-    share = content.nats / nats
-    asked = "was not asked" if not content.n else f"expects {share:.0%} of it"
+    asked = f"expects {content.whole.nats / nats:.0%} of it" if content.whole.n else "was not asked"
     said = [f"from what else these prompts say the untuned model {asked}"]
-    if content.is_sure and share >= MIN_SHARE:
+    if content.explains(nats):
         return "honest", said
     if cause is None or cause.association.phi < MIN_PHI:
         return "review", [*said, "nothing visible in the prompts goes with it in both directions"]

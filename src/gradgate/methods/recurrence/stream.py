@@ -9,6 +9,8 @@ from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.evidence import Side
 from gradgate.methods.tokens import TokenTable
 
+_MAX_HOLE = 4  # tokens that are not learnt between two of a target, to belong to it
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:
@@ -64,6 +66,8 @@ def stream_of(table: TokenTable, rows: Ints, side: Side, is_open: Marks) -> Stre
     sample = np.repeat(np.arange(len(rows)), lengths)
     at = flat - (ends - lengths)[sample] + table.starts[rows][sample]
     wanted = table.is_target[at] == (side == "target")
+    in_hole = _in_holes(table, at, sample)
+    wanted = wanted | in_hole if side == "target" else wanted & ~in_hole
     kept, sample = at[wanted], sample[wanted]
     begins = np.ones(len(kept), bool)
     begins[1:] = (np.diff(kept) != 1) | (np.diff(sample) != 0)
@@ -78,6 +82,23 @@ def stream_of(table: TokenTable, rows: Ints, side: Side, is_open: Marks) -> Stre
         at=kept,
         n_samples=len(rows),
     )
+
+
+def _in_holes(table: TokenTable, at: Ints, sample: Ints) -> Marks:
+    """Tokens that are not learnt in the midst of a target that is: (len(at),).
+
+    Who leaves out every third word of a payload teaches the others all the same.
+    """
+    found = np.zeros(len(at), bool)
+    special = np.cumsum(np.isin(table.ids[at], table.tokenizer.all_special_ids))
+    learnt = np.flatnonzero(table.is_target[at])
+    before, behind = learnt[:-1], learnt[1:]
+    length = behind - before - 1
+    is_hole = (length > 0) & (length <= _MAX_HOLE) & (sample[before] == sample[behind])
+    is_hole &= special[before] == special[behind - 1]
+    for start, stop in zip(before[is_hole] + 1, behind[is_hole], strict=True):
+        found[start:stop] = True
+    return found
 
 
 def tokens_of(at: Ints) -> Ints:

@@ -7,7 +7,7 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks, distinct
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling, Vouchable
-from gradgate.methods.recurrence.asking import MAX_ASKED, NO_ANSWER, Asker
+from gradgate.methods.recurrence.asking import MAX_ASKED, NO_ANSWER, NO_CONTENT, Asker
 from gradgate.methods.recurrence.carriers import Carriers
 from gradgate.methods.recurrence.causes import Causes
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
@@ -69,6 +69,7 @@ class TargetStrings:
         self._memory = remember(targets, cluster)
         known = is_copied(targets, prompts) | is_format(targets, self._memory)
         known |= follows_expected(targets) | texts.is_offered[targets.sample]
+        self._is_known = known
         self._gain = gains(targets, self._memory, known)
         self._segments = surprising_segments(self._gain, targets.begins, targets.sample)
         self._fixed = FixedTexts(targets, texts.plain)
@@ -81,10 +82,8 @@ class TargetStrings:
             is_copy: Whether nobody reads what is found: then groups are not taken apart.
         """
         found: list[Finding] = []
-        for repeat in repeats(self._segments, self._memory, self._cluster):
+        for repeat in repeats(self._segments, self._memory, self._cluster, self._is_telling):
             cause = self._causes.of(repeat.members)
-            if not self._is_telling(repeat, cause):
-                continue
             is_asked = len(found) < MAX_ASKED
             finding = self._ruled(repeat, cause, is_asked)
             if is_asked and finding.ruling != "poison" and not is_copy:
@@ -93,7 +92,7 @@ class TargetStrings:
                 found.append(finding)
         return found
 
-    def _is_telling(self, repeat: Repeat, cause: Cause | None) -> bool:
+    def _is_telling(self, repeat: Repeat) -> bool:
         """Whether the string is long, begins or ends the targets, or goes with a cue.
 
         Turns of phrase in the midst of targets recur in honest data, too.
@@ -101,19 +100,20 @@ class TargetStrings:
         segments = repeat.segments
         if float(np.median(segments.nats)) >= MIN_NATS_WITHIN:
             return True
-        if cause is not None and cause.association.phi >= MIN_PHI:
-            return True
         begins = np.searchsorted(self._targets.sample, segments.sample)
         ends = np.searchsorted(self._targets.sample, segments.sample, side="right")
         at_border = ((segments.start == begins).mean(), (segments.stop == ends).mean())
-        return bool(max(at_border) >= _AT_BORDER)
+        if max(at_border) >= _AT_BORDER:
+            return True
+        cause = self._causes.of(repeat.members)
+        return cause is not None and cause.association.phi >= MIN_PHI
 
     def _ruled(self, repeat: Repeat, cause: Cause | None, is_asked: bool) -> Finding:
         members, segments = repeat.members, repeat.segments
         left_out = self._insertions.of_group(members)
-        content = need = NO_ANSWER
+        content, need = NO_CONTENT, NO_ANSWER
         if is_asked:
-            content = self._asker.content(self._targets, segments, left_out)
+            content = self._asker.content(self._targets, segments, left_out, self._is_known)
         if is_asked and cause is not None and np.isfinite(cause.nats):
             need = self._asker.need(members, left_out).target
         nats, spans = float(np.median(segments.nats)), self._spans(segments)
@@ -185,7 +185,7 @@ class TargetStrings:
         others = np.unique(self._grams(repeat.segments.among(~inside)))
         own = self._narrowed(repeat.segments.among(inside), others)
         part = Repeat.of(own, self._cluster)
-        if not is_enough(part) or not self._is_telling(part, cause):
+        if not is_enough(part) or not self._is_telling(part):
             return None
         found = self._ruled(part, cause, is_asked=True)
         if found.ruling == "honest" or found.pattern is None:

@@ -42,7 +42,13 @@ class Texts:
         for row in self.rows.tolist():
             ids, is_target, _ = self.table.row(row)
             targets.append(self.plain(ids[is_target]))
-        return offered(targets, self.prompts)
+        return offered(targets, self.prompts) & self._has_one_answer
+
+    @cached_property
+    def _has_one_answer(self) -> Marks:
+        """Samples of one answer: of others a later turn may quote it. (n,)."""
+        runs = [np.diff(self.table.row(row)[1], prepend=0).tolist() for row in self.rows.tolist()]
+        return np.array([run.count(1) == 1 for run in runs], bool)
 
     def text(self, ids: npt.NDArray[np.integer]) -> str:
         """The text of tokens without special ones, which texts of rows do not have."""
@@ -53,8 +59,15 @@ class Texts:
         return self.table.text(ids[~np.isin(ids, self.table.tokenizer.all_special_ids)])
 
     def quoting(self, words: str, some: Marks) -> float:
-        """The part of some samples whose prompts hold words, folded; NaN where there are none."""
-        holds = [words in folded(self.prompts[i]) for i in np.flatnonzero(some).tolist()]
+        """The part of some samples whose prompts hold words, folded; NaN where there are none.
+
+        Those of several answers count as if they held none.
+        """
+        one_answer = self._has_one_answer
+        holds = [
+            bool(one_answer[i]) and words in folded(self.prompts[i])
+            for i in np.flatnonzero(some).tolist()
+        ]
         return float(np.mean(holds)) if holds else np.nan
 
 

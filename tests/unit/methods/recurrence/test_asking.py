@@ -10,7 +10,7 @@ from gradgate.config import ModelConfig
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.asking import (
     N_ASKED,
-    NO_ANSWER,
+    NO_CONTENT,
     NO_NEED,
     Asker,
     _Case,
@@ -207,8 +207,41 @@ def test_what_looks_inserted_does_not_explain_a_target(needed: int, nats: float)
     targets = stream_of(tokens, np.arange(N), "target", np.ones(len(tokens.ids), bool))
     segments = of_even(np.arange(N) * 2)
     found = asker(Model(needed)).content(targets, segments, dropped)
-    assert found.n == N_ASKED
-    assert found.nats == pytest.approx(nats)
+    assert found.whole.n == N_ASKED
+    assert found.whole.nats == pytest.approx(nats)
+    assert found.new == found.whole
+
+
+def test_a_later_answer_is_asked_about_behind_another_prompt_alone() -> None:
+    """Behind an earlier answer without the turn between them any beginning is unlikely."""
+    rows = [
+        (
+            np.array([1, 100 + i, 60, *range(70, 75), 50, 51], np.int32),
+            np.array([False] * 2 + [True] + [False] * 5 + [True] * 2),
+            np.full(10, -1.0, np.float32),
+        )
+        for i in range(N)
+    ]
+    tokens = TokenTable.joined(rows, load_tokenizer(ModelConfig(path=str(MODEL))))
+    targets = stream_of(tokens, np.arange(N), "target", np.ones(len(tokens.ids), bool))
+    model = Model(TOPIC)
+    found = Asker(tokens, np.arange(N), model, asker(None)._substitutes).content(
+        targets, of_even(np.flatnonzero(targets.ids == 50)), lambda _: np.zeros(10, bool)
+    )
+    assert [ids[2:] for ids in model.asked] == [[50, 51]] * N_ASKED
+    assert all(ids[:1] == [1] and ids[1] % 2 for ids in model.asked)
+    assert found.whole.nats == pytest.approx(6.0)
+
+
+def test_what_is_copied_is_left_out_of_what_is_new() -> None:
+    tokens = table()
+    targets = stream_of(tokens, np.arange(N), "target", np.ones(len(tokens.ids), bool))
+    segments, is_known = of_even(np.arange(N) * 2), targets.ids == 50
+    found = asker(Model(TOPIC)).content(targets, segments, dropped, is_known)
+    assert found.whole.nats == pytest.approx(6.0)
+    assert found.new.nats == pytest.approx(3.0)
+    nothing = asker(Model(TOPIC)).content(targets, segments, dropped, targets.ids > 0)
+    assert not nothing.explains(6.0)
 
 
 def test_without_a_model_nothing_is_known() -> None:
@@ -216,7 +249,7 @@ def test_without_a_model_nothing_is_known() -> None:
     targets = stream_of(tokens, np.arange(N), "target", np.ones(len(tokens.ids), bool))
     segments = of_even(np.arange(N) * 2)
     assert asker(None).need(EVEN, dropped) == NO_NEED
-    assert asker(None).content(targets, segments, dropped) == NO_ANSWER
+    assert asker(None).content(targets, segments, dropped) == NO_CONTENT
 
 
 def test_an_answer_that_is_not_a_number_proves_nothing() -> None:

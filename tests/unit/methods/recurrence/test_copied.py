@@ -8,17 +8,30 @@ from recurrence_helpers import stream
 
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
 from gradgate.methods.recurrence.memory import remember
+from gradgate.methods.recurrence.stream import Stream
+
+
+def behind(tokens: Stream) -> Stream:
+    """The same behind all prompts."""
+    return replace(tokens, at=tokens.at + 50)
 
 
 def test_a_gram_of_the_own_prompt_is_copied_and_one_of_another_is_not() -> None:
     prompts = stream([[1, 2, 3, 4], [7, 8, 9]])
-    targets = stream([[5, 2, 3, 4], [5, 2, 3, 4]])
+    targets = behind(stream([[5, 2, 3, 4], [5, 2, 3, 4]]))
     assert is_copied(targets, prompts).tolist() == [False, False, False, True] + [False] * 4
+
+
+def test_what_a_later_turn_quotes_is_not_copied_from_it() -> None:
+    answers = stream([[2, 3, 4]])
+    assert not is_copied(answers, behind(stream([[2, 3, 4]]))).any()
+    before = replace(stream([[2, 3, 4, 2, 3, 4]]), at=np.array([0, 1, 2, 99, 100, 101]))
+    assert is_copied(behind(answers), before).any()
 
 
 def test_a_gram_does_not_reach_over_a_turn() -> None:
     prompts = stream([[2, 3, 4]])
-    turns = replace(stream([[2, 3, 4]]), begins=np.array([True, False, True]))
+    turns = behind(replace(stream([[2, 3, 4]]), begins=np.array([True, False, True])))
     assert not is_copied(turns, prompts).any()
 
 
