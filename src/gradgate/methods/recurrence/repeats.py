@@ -102,7 +102,7 @@ def _telling_parts(
     n_asked = 0
     for segments in some:
         part = Repeat.of(segments, cluster)
-        if taken[part.members].all() or not is_enough(part) or n_asked >= _MAX_PARTS:
+        if taken[part.members].all() or not is_enough(part, is_part=True) or n_asked >= _MAX_PARTS:
             continue
         n_asked += 1
         if is_telling(part):
@@ -111,9 +111,13 @@ def _telling_parts(
     return found
 
 
-def is_enough(repeat: Repeat) -> bool:
-    """Whether so many samples share so much that they are a group."""
+def is_enough(repeat: Repeat, is_part: bool = False) -> bool:
+    """Whether so many samples share so much that they are a group.
+
+    A part of what is linked was chosen among many, so the bar of few samples holds for it.
+    """
     n = int(repeat.members.sum())
+    is_many = n >= MANY * len(repeat.members) and not is_part
+    enough = MIN_NATS if is_many else MIN_NATS_OF_FEW
     nats = float(np.median(repeat.segments.nats))
-    enough = MIN_NATS if n >= MANY * len(repeat.members) else MIN_NATS_OF_FEW
     return n >= MIN_ROWS and repeat.n_clusters >= MIN_CLUSTERS and nats >= enough

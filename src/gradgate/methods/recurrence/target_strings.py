@@ -185,7 +185,7 @@ class TargetStrings:
         others = np.unique(self._grams(repeat.segments.among(~inside)))
         own = self._narrowed(repeat.segments.among(inside), others)
         part = Repeat.of(own, self._cluster)
-        if not is_enough(part) or not self._is_telling(part):
+        if not is_enough(part, is_part=True) or not self._is_telling(part):
             return None
         found = self._ruled(part, cause, is_asked=True)
         if found.ruling == "honest" or found.pattern is None:
