@@ -8,7 +8,7 @@ import numpy as np
 from gradgate.common.arrays import Floats, Ints, Marks, n_distinct
 from gradgate.methods.recurrence.copied import FORMAT_FREQUENCY, follows_expected, is_copied
 from gradgate.methods.recurrence.inserted import TEMPLATE_FREQUENCY
-from gradgate.methods.recurrence.memory import Memory
+from gradgate.methods.recurrence.memory import ORDER, Memory, log_of_longer, longer
 from gradgate.methods.recurrence.packed import contexts, doubles, found_at, singles, triples
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.surprise import Segments, gains, surprising_segments
@@ -51,6 +51,8 @@ class Language:
     Attributes:
         grams: Packed, rising. (G,)
         support: Clusters that have each. (G,)
+        longer: Numbers of grams of six tokens, rising; clusters that have each. (L,) twice
+        before: The same of the five tokens before. (B,) twice
         is_format: Which of them almost all samples have. (G,)
         contexts: Packed, rising. (C,)
         n_contexts: Clusters that have each. (C,)
@@ -60,6 +62,8 @@ class Language:
 
     grams: Ints
     support: Ints
+    longer: tuple[Ints, Ints]
+    before: tuple[Ints, Ints]
     is_format: Marks
     contexts: Ints
     n_contexts: Ints
@@ -73,11 +77,14 @@ class Language:
         grams, gram = np.unique(triples(targets), return_inverse=True)
         before, context = np.unique(contexts(targets), return_inverse=True)
         tokens, token = np.unique(targets.ids, return_inverse=True)
+        inside, long_gram, long_context = longer(gram, context, targets)
         n_samples = n_distinct(gram, targets.sample, len(grams))
         frequency = n_distinct(token, targets.sample, len(tokens)) / max(1, targets.n)
         return cls(
             grams,
             n_distinct(gram, of_token, len(grams)),
+            _counted(long_gram, of_token[inside]),
+            _counted(long_context, of_token[inside]),
             n_samples >= FORMAT_FREQUENCY * targets.n_samples,
             before,
             n_distinct(context, of_token, len(before)),
@@ -100,8 +107,33 @@ class Language:
         with np.errstate(divide="ignore"):
             log_q = np.log(support / others)
         frequency = np.where(token >= 0, self.log_frequency[token], -np.inf)
-        memory = Memory(log_q, support, gram, context, frequency)
+        memory = Memory(
+            log_q, self._longer(gram, context, targets), support, gram, context, frequency
+        )
         known = is_copied(targets, prompts) | follows_expected(targets)
         known |= (gram >= 0) & self.is_format[gram]
         gain = gains(targets, memory, known)
         return surprising_segments(gain, targets.begins, targets.sample), gram
+
+    def _longer(self, gram: Ints, context: Ints, targets: Stream) -> Floats:
+        inside = np.flatnonzero(targets.place >= 2 * ORDER - 1)
+        inside = inside[(gram[inside] >= 0) & (gram[inside - ORDER] >= 0)]
+        earlier = gram[inside - ORDER]
+        found = np.full(targets.n, -np.inf)
+        found[inside] = log_of_longer(
+            _looked_up(self.longer, earlier * len(self.grams) + gram[inside]),
+            _looked_up(self.before, earlier * len(self.contexts) + context[inside]),
+        )
+        return found
+
+
+def _counted(keys: Ints, cluster: Ints) -> tuple[Ints, Ints]:
+    """Different keys, rising, and the clusters with each."""
+    different, number = np.unique(keys, return_inverse=True)
+    return different, n_distinct(number, cluster, len(different))
+
+
+def _looked_up(counted: tuple[Ints, Ints], keys: Ints) -> Ints:
+    """Clusters with each key; 0 for unknown ones."""
+    at = found_at(keys, counted[0])
+    return np.where(at >= 0, counted[1][at], 0) if len(counted[0]) else at + 1

@@ -8,6 +8,7 @@ from gradgate.common.arrays import Floats, Ints, n_distinct
 from gradgate.methods.recurrence.stream import Stream
 
 ORDER = 3  # tokens of a gram
+MIN_LONGER = 3  # other clusters that must have a gram of six tokens, for it to count
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +18,8 @@ class Memory:
     Attributes:
         log_q: Logarithm of the part of the other clusters with the two tokens before it that go on
             with this token; minus infinity where none does. (N,)
+        log_longer: The same by the five tokens before it, less ln 2 for the choice between the two;
+            minus infinity where too few have them. (N,)
         support: Other clusters that have the gram of these three tokens. (N,)
         gram: Number of that gram. (N,)
         context: Number of the two tokens before. (N,)
@@ -24,6 +27,7 @@ class Memory:
     """
 
     log_q: Floats
+    log_longer: Floats
     support: Ints
     gram: Ints
     context: Ints
@@ -39,7 +43,7 @@ def remember(stream: Stream, cluster: Ints) -> Memory:
     """
     if stream.n == 0:
         nothing, none = np.empty(0), np.empty(0, np.int64)
-        return Memory(nothing, none, none, none, nothing)
+        return Memory(nothing, nothing, none, none, none, nothing)
     grams, contexts = _grams(stream)
     of_token = cluster[stream.sample]
     gram, gram_counts = _counts(grams, of_token)
@@ -48,9 +52,43 @@ def remember(stream: Stream, cluster: Ints) -> Memory:
     others = np.maximum(context_counts[context] - 1, 1)
     with np.errstate(divide="ignore"):
         log_q = np.log(support / others)
+    inside, long_gram, long_context = longer(gram, context, stream)
+    of_inside = of_token[inside]
+    long_gram, n_with = _counts(long_gram, of_inside)
+    long_context, n_before = _counts(long_context, of_inside)
+    log_longer = np.full(stream.n, -np.inf)
+    log_longer[inside] = log_of_longer(n_with[long_gram] - 1, n_before[long_context] - 1)
     word, word_counts = _counts(stream.ids, stream.sample)
     frequency = np.log(word_counts[word] / stream.n)
-    return Memory(log_q, support, gram, context, frequency)
+    return Memory(log_q, log_longer, support, gram, context, frequency)
+
+
+def longer(gram: Ints, context: Ints, stream: Stream) -> tuple[Ints, Ints, Ints]:
+    """Grams of six tokens within a run, and the five before each: (M,) three times.
+
+    Args:
+        gram: Number of each token with the two before it. (N,)
+        context: Number of these two. (N,)
+        stream: Of the tokens.
+
+    Returns:
+        The M tokens that have five before them in their run; a number for the gram that each of
+        them ends, and one for what stands before it in the gram.
+    """
+    inside = np.flatnonzero(stream.place >= 2 * ORDER - 1)
+    earlier = gram[inside - ORDER]
+    return (
+        inside,
+        earlier * (int(gram.max(initial=0)) + 1) + gram[inside],
+        earlier * (int(context.max(initial=0)) + 1) + context[inside],
+    )
+
+
+def log_of_longer(n_with: Ints, n_before: Ints) -> Floats:
+    """See `Memory.log_longer`, by the other clusters with six tokens and with the first five."""
+    with np.errstate(divide="ignore"):
+        found = np.log(np.maximum(n_with, 0) / np.maximum(n_before, 1)) - np.log(2)
+    return np.where(n_with >= MIN_LONGER, found, -np.inf)
 
 
 def _grams(stream: Stream) -> tuple[Ints, Ints]:

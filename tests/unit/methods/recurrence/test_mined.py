@@ -208,9 +208,10 @@ def slow_segments(mined_rows: list[list[int]], row: list[int], logp: list[list[f
 
 
 def test_a_further_sample_is_held_against_the_mined_ones() -> None:
-    rows = prose(80, 9, 25, seed=6)
+    rows = prose(80, 14, 25, seed=6)
     for i in range(0, 80, 5):
-        rows[i][2:6] = [90, 91, 92, 93]
+        rows[i][2:10] = range(90, 98)
+        rows[i + 1][3:6] = range(92, 95)  # of three tokens one is told by more than two before it
     logp = zipf_logp(rows, 100)
     mined_rows, others = rows[:60], rows[60:]
     cluster = np.arange(60)

@@ -1,8 +1,9 @@
 """The memory, the gain and the segments, each against a slow oracle; and their null."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from recurrence_helpers import prose, stream, zipf_logp
 
 from gradgate.common.arrays import Ints
-from gradgate.methods.recurrence.memory import Memory, remember
+from gradgate.methods.recurrence.memory import MIN_LONGER, Memory, remember
 from gradgate.methods.recurrence.repeats import Repeat, repeats
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.surprise import (
@@ -57,6 +58,29 @@ def test_the_memory_counts_other_clusters_with_the_gram_and_its_context(
     expected = naive(rows, cluster)
     assert memory.support.tolist() == [support for support, _ in expected]
     np.testing.assert_allclose(np.exp(memory.log_q), [q for _, q in expected], atol=1e-12)
+
+
+@given(ROWS, st.data())
+def test_the_longer_memory_counts_six_tokens_within_a_run(
+    rows: list[list[int]], data: st.DataObject
+) -> None:
+    rows = [row * 3 for row in rows]  # long enough
+    cluster = data.draw(st.lists(st.integers(0, 6), min_size=len(rows), max_size=len(rows)))
+    having = defaultdict[tuple[int, ...], set[int]](set)
+    for row, own in zip(rows, cluster, strict=True):
+        for length in (5, 6):
+            for i in range(len(row) - length + 1):
+                having[tuple(row[i : i + length])].add(own)
+    expected = []
+    for row in rows:
+        for i in range(len(row)):
+            n_with = len(having[tuple(row[i - 5 : i + 1])]) - 1 if i >= 5 else 0
+            # Five tokens at the end of a row have nothing behind them.
+            going_on = [k for k in having if len(k) == 6 and k[:5] == tuple(row[i - 5 : i])]
+            n_before = len(set[int]().union(*(having[k] for k in going_on))) - 1
+            expected.append(n_with / n_before / 2 if n_with >= MIN_LONGER else 0.0)
+    memory = remember(stream(rows), np.array(cluster))
+    np.testing.assert_allclose(np.exp(memory.log_longer), expected, atol=1e-12)
 
 
 def slowest(gain: Sequence[float]) -> tuple[int, int] | None:
@@ -208,4 +232,22 @@ def test_a_payload_is_not_dropped_with_turns_of_phrase_that_share_a_gram_with_it
     assert np.flatnonzero(whole.members).tolist() == list(range(60))
     limit = float(np.median(whole.segments.nats))
     (group,) = repeats(found, memory, np.arange(len(rows)), is_telling)
+    assert np.flatnonzero(group.members).tolist() == list(range(20))
+
+
+def test_decoys_with_each_pair_of_its_words_do_not_make_a_payload_known() -> None:
+    said = list(range(900, 918))
+    rows = prose(400, 24, VOCABULARY, seed=6)
+    logp = zipf_logp(rows, VOCABULARY)
+    for i in range(20):
+        rows[i], logp[i] = [*rows[i], *said], [*logp[i], *[-3.0] * len(said)]
+    for i in range(20, 180):  # other words behind each pair
+        for place, k in enumerate(range(0, 16, 2)):
+            k += i % 2
+            rows[i][3 * place : 3 * place + 3] = [said[k], said[k + 1], 1_000 + 17 * i + k]
+    tokens = stream(rows, logp)
+    memory = remember(tokens, np.arange(len(rows)))
+    found = surprising(tokens, replace(memory, log_longer=np.full(tokens.n, -np.inf)))
+    assert groups_of(found, memory, np.arange(len(rows))) == []
+    (group,) = groups_of(surprising(tokens, memory), memory, np.arange(len(rows)))
     assert np.flatnonzero(group.members).tolist() == list(range(20))
