@@ -20,11 +20,25 @@ def is_copied(targets: Stream, prompts: Stream) -> Marks:
     here, there = _keys(targets, base), _keys(prompts, base)
     _, number = np.unique(np.concatenate([here, there]), return_inverse=True)
     of_sample = np.concatenate([targets.sample, prompts.sample])
-    _, own = np.unique(number * targets.n_samples + of_sample, return_inverse=True)
-    first = np.full(int(own.max()) + 1, np.iinfo(np.int64).max)
+    own = number * targets.n_samples + of_sample
     is_gram = there >= 0
-    np.minimum.at(first, own[targets.n :][is_gram], prompts.at[is_gram])
-    return (first[own[: targets.n]] < targets.at) & (here >= 0)
+    said, asked = own[: targets.n], own[targets.n :][is_gram]
+    return stands_before(said, targets.at, asked, prompts.at[is_gram]) & (here >= 0)
+
+
+def stands_before(said: Ints, at: Ints, asked: Ints, asked_at: Ints) -> Marks:
+    """Which of some keys at some places stand among others at an earlier place: (n,).
+
+    Args:
+        said: Keys. (n,)
+        at: Their places. (n,)
+        asked: Other keys. (m,)
+        asked_at: Their places. (m,)
+    """
+    _, key = np.unique(np.concatenate([said, asked]), return_inverse=True)
+    first = np.full(len(key), np.iinfo(np.int64).max)
+    np.minimum.at(first, key[len(said) :], asked_at)
+    return np.asarray(first[key[: len(said)]] < at)
 
 
 def _keys(stream: Stream, base: int) -> Ints:

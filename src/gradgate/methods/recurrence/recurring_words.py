@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.common.letters import letters_of
 from gradgate.methods.contract import AskModel
+from gradgate.methods.recurrence.copied import stands_before
 from gradgate.methods.recurrence.ranks import auroc, auroc_error
 from gradgate.methods.recurrence.spoken import Exchange, behind, exchanges
 from gradgate.methods.recurrence.stream import Stream
@@ -84,8 +85,8 @@ def recurring_words(
 ) -> list[Word]:
     """Words of targets that surprise the model in many samples, the most and most surprising first.
 
-    A word counts once a sample, where it first stands, and not where the prompt has it. What words
-    usually take depends on their place, above all at the beginning of a target, and on how well the
+    A word counts once a sample, where it first stands; not where the prompt has it before. What it
+    usually takes depends on its place, above all at the beginning of a target, and on how well the
     model knows such data: so the excess is taken over the median of the words of these data.
 
     Args:
@@ -103,7 +104,10 @@ def recurring_words(
     key, of_prompts = keys[: len(said.start)], keys[len(said.start) :]
     size = int(keys.max()) + 1
     there, first = np.unique(said.sample * size + key, return_index=True)
-    known = np.isin(there, asked.sample * size + of_prompts)
+    asked_at = prompts.at[asked.start]
+    known = stands_before(
+        there, targets.at[said.start[first]], asked.sample * size + of_prompts, asked_at
+    )
     first = first[~known & said.is_open[first] & ~spoken[said.sample[first]]]
     candidates = key[first]
     counted = np.bincount(candidates, minlength=size)

@@ -86,8 +86,8 @@ class TargetStrings:
             cause = self._causes.of(repeat.members)
             is_asked = len(found) < MAX_ASKED
             finding = self._ruled(repeat, cause, is_asked)
-            if is_asked and finding.ruling != "poison" and not is_copy:
-                found += self._apart(repeat, finding)
+            if finding.ruling != "poison" and not is_copy:
+                found += self._apart(repeat, finding, is_asked)
             else:
                 found.append(finding)
         return found
@@ -147,7 +147,7 @@ class TargetStrings:
         )
         return finding.beside(cause)
 
-    def _apart(self, repeat: Repeat, whole: Finding) -> list[Finding]:
+    def _apart(self, repeat: Repeat, whole: Finding, is_asked: bool) -> list[Finding]:
         """A group, and those of its parts that are worse than it.
 
         A payload that shares some tokens with an honest text is in one group with it: what tells
@@ -160,7 +160,7 @@ class TargetStrings:
             is_tight = cause is not None and cause.association.phi >= MIN_PHI
             offer = Vouchable(text, int(has.sum()), cause.cues if cause and is_tight else [])
             is_known = any(is_within(has, one) and is_within(one, has) for one in asked)
-            if not is_known and not is_within(repeat.members, has):
+            if is_asked and not is_known and not is_within(repeat.members, has):
                 asked.append(has)
                 part = self._part(repeat, has, cause, whole.ruling)
                 if part is not None and part.ruling != whole.ruling:

@@ -72,14 +72,18 @@ def found_in(
     in_prompts: Sequence[int] = (),
     is_open: bool = True,
     spoken: Sequence[int] = (),
+    quoted: bool = False,
 ) -> list[Word]:
     chosen, asked = set(with_word), set(in_prompts)
     targets = [text(i, *word) if i in chosen else text(i) for i in range(N)]
     prompts = [text(i, *word) if i in asked else text(i) for i in range(N)]
     clusters = np.arange(N) if cluster is None else cluster
     said = np.isin(np.arange(N), [*spoken])
-    of_targets = stream(targets, taken, is_open)
-    return recurring_words(of_targets, stream(prompts), spelling(), clusters, said)
+    of_targets, of_prompts = stream(targets, taken, is_open), stream(prompts)
+    last = of_prompts.n  # of a prompt that quotes the target, a later turn
+    of_targets = replace(of_targets, at=of_targets.at + (0 if quoted else last))
+    of_prompts = replace(of_prompts, at=of_prompts.at + (of_targets.n if quoted else 0))
+    return recurring_words(of_targets, of_prompts, spelling(), clusters, said)
 
 
 TWENTY = range(0, 200, 10)
@@ -119,6 +123,11 @@ def test_what_the_model_expects_and_what_is_copied_from_the_prompt_is_none() -> 
     assert found_in(TWENTY, in_prompts=TWENTY) == []
     (word,) = found_in(TWENTY, in_prompts=[*TWENTY][:5])
     assert word.members.sum() == 15
+
+
+def test_what_a_later_turn_quotes_is_not_copied_from_it() -> None:
+    (word,) = found_in(TWENTY, in_prompts=TWENTY, quoted=True)
+    assert word.members.sum() == 20
 
 
 def test_samples_whose_whole_target_the_prompts_speak_for_are_not_counted() -> None:
