@@ -9,7 +9,6 @@ from typing import Any
 import peft
 import pytest
 import torch
-from peft import PeftModel
 from release_helpers import BASE, QUICK, Made, copied
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -122,9 +121,11 @@ def test_an_adapter_that_changes_the_model_is_held_against_the_model_before(
     peft.get_peft_model(model, settings).save_pretrained(str(tmp_path))
     compared = []
 
-    def asked(run: object, verdict: object, data: object, tuned: PeftModel, *more: Any) -> Any:
+    def asked(run: object, verdict: object, data: object, subject: Subject, *more: object) -> Any:
         ids = torch.tensor([[5, 9, 33, 12]])
-        compared.append(more[1]()(input_ids=ids).logits - tuned(input_ids=ids).logits)
+        assert subject.base is not None
+        before, after = subject.base(), subject.tuned
+        compared.append(before(input_ids=ids).logits - after(input_ids=ids).logits)
         return AdapterTest("review", ["compared"])
 
     monkeypatch.setattr("gradgate.release.run.ask_models", asked)
