@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.memory import Memory
+from gradgate.methods.recurrence.ruling import is_within
 from gradgate.methods.recurrence.stream import tokens_of
 from gradgate.methods.recurrence.surprise import Segments
 
@@ -80,14 +81,13 @@ def repeats(
             found.append(whole)
         else:
             inside = linked[owner] == one
-            some = [surprising.among(owners) for owners in _sharing(owner[inside], gram[inside])]
-            some.sort(key=lambda part: -float(np.median(part.nats)))
-            found += _telling_parts(some, cluster, is_telling)
+            sets = _sharing(owner[inside], gram[inside])
+            found += _telling_parts(surprising, sets, cluster, is_telling)
     return sorted(found, key=lambda r: -int(r.members.sum()))
 
 
 def _sharing(owner: Ints, gram: Ints) -> list[Ints]:
-    """The segments with each gram, each set once."""
+    """The segments with each gram; each set once."""
     pairs = np.unique(np.stack([gram, owner]), axis=1)
     borders = np.flatnonzero(np.diff(pairs[0])) + 1
     sets = {some.tobytes(): some for some in np.split(pairs[1], borders) if len(some) >= MIN_ROWS}
@@ -95,20 +95,24 @@ def _sharing(owner: Ints, gram: Ints) -> list[Ints]:
 
 
 def _telling_parts(
-    some: list[Segments], cluster: Ints, is_telling: Callable[[Repeat], bool]
+    segments: Segments, sets: list[Ints], cluster: Ints, is_telling: Callable[[Repeat], bool]
 ) -> list[Repeat]:
-    found: list[Repeat] = []
-    taken = np.zeros(len(cluster), bool)
+    """Those of some sets of segments that say more than a turn of phrase; alike ones as one."""
+    found: list[tuple[Ints, Repeat]] = []
     n_asked = 0
-    for segments in some:
-        part = Repeat.of(segments, cluster)
-        if taken[part.members].all() or not is_enough(part, is_part=True) or n_asked >= _MAX_PARTS:
+    for some in sorted(sets, key=lambda one: -float(np.median(segments.nats[one]))):
+        part = Repeat.of(segments.among(some), cluster)
+        if n_asked >= _MAX_PARTS or not is_enough(part, is_part=True):
             continue
         n_asked += 1
-        if is_telling(part):
-            found.append(part)
-            taken |= part.members
-    return found
+        if not is_telling(part):
+            continue
+        alike = [i for i, (_, one) in enumerate(found) if is_within(part.members, one.members)]
+        if alike:
+            some = np.union1d(some, found.pop(alike[0])[0])
+            part = Repeat.of(segments.among(some), cluster)
+        found.append((some, part))
+    return [part for _, part in found]
 
 
 def is_enough(repeat: Repeat, is_part: bool = False) -> bool:
