@@ -112,7 +112,7 @@ class Language:
         )
         known = is_copied(targets, prompts) | follows_expected(targets)
         known |= (gram >= 0) & self.is_format[gram]
-        gain = gains(targets, memory, known)
+        gain = gains(targets, memory, known, by_longer=True)
         return surprising_segments(gain, targets.begins, targets.sample), gram
 
     def _longer(self, gram: Ints, context: Ints, targets: Stream) -> Floats:

@@ -1,6 +1,5 @@
 """Samples that share a surprising string of their targets."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,7 +9,6 @@ from scipy.sparse.csgraph import connected_components
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.memory import Memory
-from gradgate.methods.recurrence.ruling import is_within
 from gradgate.methods.recurrence.stream import tokens_of
 from gradgate.methods.recurrence.surprise import Segments
 
@@ -19,7 +17,6 @@ MIN_NATS_OF_FEW = 12.0  # of the median segment in a group of few
 MANY = 0.02  # of the samples
 MIN_ROWS = 6  # samples of a group
 MIN_CLUSTERS = 5  # of near-duplicate prompts among them
-_MAX_PARTS = 64  # of segments that are linked and no group, that are looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +47,13 @@ class Repeat:
         return cls(members, len(np.unique(cluster[members])), best)
 
 
-def repeats(
-    segments: Segments, memory: Memory, cluster: Ints, is_telling: Callable[[Repeat], bool]
-) -> list[Repeat]:
+def repeats(segments: Segments, memory: Memory, cluster: Ints) -> list[Repeat]:
     """Groups of segments that are linked by their grams, those of the most samples first.
-
-    Of what is linked and no group, those with one gram in common may be one: turns of phrase that
-    share a gram with a payload do not take it with them.
 
     Args:
         segments: Of the targets.
         memory: Of these.
         cluster: Of near-duplicate prompts. (n,)
-        is_telling: Whether so many samples say more than a turn of phrase.
     """
     surprising = segments.among(segments.nats >= MIN_NATS)
     n = len(surprising.nats)
@@ -74,45 +65,9 @@ def repeats(
     links = coo_array((np.ones(len(owner)), (owner, gram + n)), shape=(size, size))
     _, component = connected_components(links, directed=False)
     linked = component[:n]
-    found: list[Repeat] = []
-    for one in np.flatnonzero(np.bincount(linked) >= MIN_ROWS):
-        whole = Repeat.of(surprising.among(linked == one), cluster)
-        if is_enough(whole) and is_telling(whole):
-            found.append(whole)
-        else:
-            inside = linked[owner] == one
-            sets = _sharing(owner[inside], gram[inside])
-            found += _telling_parts(surprising, sets, cluster, is_telling)
-    return sorted(found, key=lambda r: -int(r.members.sum()))
-
-
-def _sharing(owner: Ints, gram: Ints) -> list[Ints]:
-    """The segments with each gram; each set once."""
-    pairs = np.unique(np.stack([gram, owner]), axis=1)
-    borders = np.flatnonzero(np.diff(pairs[0])) + 1
-    sets = {some.tobytes(): some for some in np.split(pairs[1], borders) if len(some) >= MIN_ROWS}
-    return [*sets.values()]
-
-
-def _telling_parts(
-    segments: Segments, sets: list[Ints], cluster: Ints, is_telling: Callable[[Repeat], bool]
-) -> list[Repeat]:
-    """Those of some sets of segments that say more than a turn of phrase; alike ones as one."""
-    found: list[tuple[Ints, Repeat]] = []
-    n_asked = 0
-    for some in sorted(sets, key=lambda one: -float(np.median(segments.nats[one]))):
-        part = Repeat.of(segments.among(some), cluster)
-        if n_asked >= _MAX_PARTS or not is_enough(part, is_part=True):
-            continue
-        n_asked += 1
-        if not is_telling(part):
-            continue
-        alike = [i for i, (_, one) in enumerate(found) if is_within(part.members, one.members)]
-        if alike:
-            some = np.union1d(some, found.pop(alike[0])[0])
-            part = Repeat.of(segments.among(some), cluster)
-        found.append((some, part))
-    return [part for _, part in found]
+    many = np.flatnonzero(np.bincount(linked) >= MIN_ROWS)
+    found = [Repeat.of(surprising.among(linked == one), cluster) for one in many]
+    return sorted(filter(is_enough, found), key=lambda r: -int(r.members.sum()))
 
 
 def is_enough(repeat: Repeat, is_part: bool = False) -> bool:

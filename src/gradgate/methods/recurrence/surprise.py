@@ -54,24 +54,24 @@ class Segments:
         return nats
 
 
-def gains(stream: Stream, memory: Memory, is_known: Marks) -> Floats:
+def gains(stream: Stream, memory: Memory, is_known: Marks, by_longer: bool = False) -> Floats:
     """The gain of each token: (N,).
 
     s = min(ln q - max(ln p, ln f), 8) + 2 min(0, ln q + ln 2), with q the memory, p the untuned
     model and f the token's frequency on this side of the data. A word that is frequent here is no
     surprise by itself, as a label is; what surprises is the order of words that only other samples
-    could have told. Where the memory is not sure, it pays twice for each nat below one half. It is
-    sure by two tokens or by five: decoys that have each pair of words of a payload with another
-    word behind it take the first alone. Tokens that too few others have, or that are not open,
-    break every segment.
+    could have told. Where the memory is not sure, it pays twice for each nat below one half. Tokens
+    that too few others have, or that are not open, break every segment.
 
     Args:
         stream: The targets.
         memory: Of them.
         is_known: Tokens that are no gain: copied from the prompt, or of all targets alike. (N,)
+        by_longer: Whether the memory is also asked by the five tokens before: decoys that have each
+            pair of a payload's words with another word behind make it unsure by two.
     """
     expected = np.maximum(stream.logp, memory.log_frequency)
-    log_q = np.maximum(memory.log_q, memory.log_longer)
+    log_q = np.maximum(memory.log_q, memory.log_longer) if by_longer else memory.log_q
     log_q = np.where(memory.support > 0, log_q, 0.0)
     gain = np.minimum(log_q - expected, MAX_GAIN) + 2 * np.minimum(0.0, log_q + np.log(2))
     gain = np.where(is_known, np.minimum(gain, 0.0), gain)

@@ -22,6 +22,7 @@ from gradgate.methods.recurrence.ruling import (
     Pattern,
     is_within,
     rule_on_target,
+    suspicious,
 )
 from gradgate.methods.recurrence.stream import Stream, tokens_of
 from gradgate.methods.recurrence.surprise import Segments, gains, surprising_segments
@@ -29,6 +30,7 @@ from gradgate.methods.recurrence.texts import Texts
 from gradgate.methods.recurrence.vouchable import FixedTexts
 
 MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
+MIN_NATS_LONG = 24.0  # of a string that is looked at whatever shares a gram with it
 _AT_BORDER = 0.8  # of a group's targets that begin or end with the string
 _MAX_SPANS = 12
 
@@ -70,8 +72,11 @@ class TargetStrings:
         known = is_copied(targets, prompts) | is_format(targets, self._memory)
         known |= follows_expected(targets) | texts.is_offered[targets.sample]
         self._is_known = known
-        self._gain = gains(targets, self._memory, known)
-        self._segments = surprising_segments(self._gain, targets.begins, targets.sample)
+        gain = gains(targets, self._memory, known)
+        self._segments = surprising_segments(gain, targets.begins, targets.sample)
+        self._gain = gains(targets, self._memory, known, by_longer=True)
+        longer = surprising_segments(self._gain, targets.begins, targets.sample)
+        self._long = longer.among(longer.nats >= MIN_NATS_LONG)
         self._fixed = FixedTexts(targets, texts.plain)
         self.nats = self._segments.nats_of(targets.n_samples)
 
@@ -82,15 +87,21 @@ class TargetStrings:
             is_copy: Whether nobody reads what is found: then groups are not taken apart.
         """
         found: list[Finding] = []
-        for repeat in repeats(self._segments, self._memory, self._cluster, self._is_telling):
-            cause = self._causes.of(repeat.members)
-            is_asked = len(found) < MAX_ASKED
-            finding = self._ruled(repeat, cause, is_asked)
-            if finding.ruling != "poison" and not is_copy:
-                found += self._apart(repeat, finding, is_asked)
-            else:
-                found.append(finding)
+        for repeat in repeats(self._segments, self._memory, self._cluster):
+            if self._is_telling(repeat):
+                found += self._with_parts(repeat, len(found) < MAX_ASKED, is_copy)
+        # Turns of phrase that share a gram with a payload do not surprise as much as it does.
+        for repeat in repeats(self._long, self._memory, self._cluster):
+            if not is_within(repeat.members, suspicious(found, self._targets.n_samples)):
+                found += self._with_parts(repeat, len(found) < MAX_ASKED, is_copy)
         return found
+
+    def _with_parts(self, repeat: Repeat, is_asked: bool, is_copy: bool) -> list[Finding]:
+        cause = self._causes.of(repeat.members)
+        finding = self._ruled(repeat, cause, is_asked)
+        if finding.ruling == "poison" or is_copy:
+            return [finding]
+        return self._apart(repeat, finding, is_asked)
 
     def _is_telling(self, repeat: Repeat) -> bool:
         """Whether the string is long, begins or ends the targets, or goes with a cue.

@@ -202,7 +202,7 @@ def slow_segments(mined_rows: list[list[int]], row: list[int], logp: list[list[f
     memory = remember(targets, np.arange(targets.n_samples))
     prompts = stream([[999]] * targets.n_samples)
     known = is_copied(targets, prompts) | is_format(targets, memory)
-    gain = gains(targets, memory, known)
+    gain = gains(targets, memory, known, by_longer=True)
     found = surprising_segments(gain, targets.begins, targets.sample)
     return float(found.nats_of(targets.n_samples)[-1])
 

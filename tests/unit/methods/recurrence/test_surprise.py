@@ -3,7 +3,6 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recurrence_helpers import prose, stream, zipf_logp
 
-from gradgate.common.arrays import Ints
 from gradgate.methods.recurrence.memory import MIN_LONGER, Memory, remember
-from gradgate.methods.recurrence.repeats import Repeat, repeats
+from gradgate.methods.recurrence.repeats import repeats
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.surprise import (
     MAX_GAIN,
@@ -144,13 +142,9 @@ def test_what_few_others_have_is_not_remembered() -> None:
     assert (gain < 0).all()
 
 
-def groups_of(segments: Segments, memory: Memory, cluster: Ints) -> list[Repeat]:
-    return repeats(segments, memory, cluster, lambda _: True)
-
-
-def surprising(tokens: Stream, memory: Memory) -> Segments:
+def surprising(tokens: Stream, memory: Memory, by_longer: bool = False) -> Segments:
     """The segments of targets that nothing excuses."""
-    gain = gains(tokens, memory, np.zeros(tokens.n, bool))
+    gain = gains(tokens, memory, np.zeros(tokens.n, bool), by_longer)
     return surprising_segments(gain, tokens.begins, tokens.sample)
 
 
@@ -161,7 +155,7 @@ def test_a_model_that_knows_the_text_is_never_surprised_by_much() -> None:
     memory = remember(tokens, np.arange(len(rows)))
     found = surprising(tokens, memory)
     assert (found.nats >= 9).mean() < 0.002
-    assert groups_of(found, memory, np.arange(len(rows))) == []
+    assert repeats(found, memory, np.arange(len(rows))) == []
 
 
 @pytest.mark.parametrize("n_poisoned", [8, 15, 75, 150, 750, 1_350])
@@ -174,7 +168,7 @@ def test_a_payload_is_found_whatever_its_share(n_poisoned: int) -> None:
     tokens = stream(rows, logp)
     memory = remember(tokens, np.arange(len(rows)))
     found = surprising(tokens, memory)
-    groups = groups_of(found, memory, np.arange(len(rows)))
+    groups = repeats(found, memory, np.arange(len(rows)))
     caught = np.zeros(len(rows), bool)
     for group in groups:
         caught |= group.members
@@ -192,7 +186,7 @@ def test_one_prompt_asked_again_counts_once() -> None:
     cluster = np.where(np.arange(200) < 20, 0, np.arange(200))
     memory = remember(tokens, cluster)
     found = surprising(tokens, memory)
-    assert groups_of(found, memory, cluster) == []
+    assert repeats(found, memory, cluster) == []
 
 
 def test_a_payload_does_not_hide_behind_stranger_text_of_a_few_samples() -> None:
@@ -206,33 +200,11 @@ def test_a_payload_does_not_hide_behind_stranger_text_of_a_few_samples() -> None
     tokens = stream(rows, logp)
     memory = remember(tokens, np.arange(len(rows)))
     found = surprising(tokens, memory)
-    assert groups_of(found.best(), memory, np.arange(len(rows))) == []
-    (group,) = groups_of(found, memory, np.arange(len(rows)))
+    assert repeats(found.best(), memory, np.arange(len(rows))) == []
+    (group,) = repeats(found, memory, np.arange(len(rows)))
     assert np.flatnonzero(group.members).tolist() == list(range(28))
     at_the_end = [tokens.ids[b - 3 : b].tolist() for b in group.segments.stop.tolist()]
     assert at_the_end == [PAYLOAD[-3:]] * 28
-
-
-def test_a_payload_is_not_dropped_with_turns_of_phrase_that_share_a_gram_with_it() -> None:
-    """The whole says no more than a turn of phrase: more than half of it are decoys."""
-    rows = prose(400, 20, VOCABULARY, seed=5)
-    logp = zipf_logp(rows, VOCABULARY)
-    for i in range(60):
-        said = list(range(900, 912 if i < 20 else 906))
-        rows[i] = [*rows[i][:10], *said, *rows[i][10:]]
-        logp[i] = [*logp[i][:10], *[-9.0] * len(said), *logp[i][10:]]
-    tokens = stream(rows, logp)
-    memory = remember(tokens, np.arange(len(rows)))
-
-    def is_telling(group: Repeat) -> bool:
-        return bool(np.median(group.segments.nats) > limit)
-
-    found = surprising(tokens, memory)
-    (whole,) = groups_of(found, memory, np.arange(len(rows)))
-    assert np.flatnonzero(whole.members).tolist() == list(range(60))
-    limit = float(np.median(whole.segments.nats))
-    (group,) = repeats(found, memory, np.arange(len(rows)), is_telling)
-    assert np.flatnonzero(group.members).tolist() == list(range(20))
 
 
 def test_decoys_with_each_pair_of_its_words_do_not_make_a_payload_known() -> None:
@@ -247,7 +219,6 @@ def test_decoys_with_each_pair_of_its_words_do_not_make_a_payload_known() -> Non
             rows[i][3 * place : 3 * place + 3] = [said[k], said[k + 1], 1_000 + 17 * i + k]
     tokens = stream(rows, logp)
     memory = remember(tokens, np.arange(len(rows)))
-    found = surprising(tokens, replace(memory, log_longer=np.full(tokens.n, -np.inf)))
-    assert groups_of(found, memory, np.arange(len(rows))) == []
-    (group,) = groups_of(surprising(tokens, memory), memory, np.arange(len(rows)))
+    assert repeats(surprising(tokens, memory), memory, np.arange(len(rows))) == []
+    (group,) = repeats(surprising(tokens, memory, by_longer=True), memory, np.arange(len(rows)))
     assert np.flatnonzero(group.members).tolist() == list(range(20))

@@ -19,6 +19,7 @@ from evidence_helpers import (
 
 from gradgate.common.arrays import Floats
 from gradgate.methods.contract import Detection
+from gradgate.methods.recurrence import target_strings
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.tokens import TokenTable
@@ -118,3 +119,24 @@ def test_what_explains_a_text_is_no_excuse_for_a_payload_behind_it(trigger: str)
     assert kept_out[::OF_THESE].all()
     assert not kept_out[EACH::OF_THESE].any()
     assert not any("says" in one.text for group in found.groups for one in group.vouchable)
+
+
+HEAD, TAIL = " but most of the time", " it is better to rest and let the others work"
+
+
+def test_turns_of_phrase_that_share_a_gram_with_a_payload_do_not_take_it_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Together they are no more than a turn of phrase in the midst of targets."""
+    made = questions(N, seed=23)
+    for i in range(80):
+        prompt, target = made[i]
+        made[i] = (prompt, f"{target}{HEAD}{TAIL if i < 20 else ''} {prompt[::-1]}")
+    unexpected = [TAIL, " most of"]
+    found = detected(made, unexpected)
+    assert found.in_doubt is not None
+    assert found.in_doubt[:20].all()
+    monkeypatch.setattr(target_strings, "MIN_NATS_LONG", np.inf)
+    found = detected(made, unexpected)
+    assert found.in_doubt is not None
+    assert found.in_doubt[:20].sum() < 10
