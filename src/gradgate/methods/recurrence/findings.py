@@ -112,9 +112,8 @@ class Search:
     def _labels(self, known: list[Finding]) -> list[Finding]:
         nats = self.cues.nats.copy()
         for cue in np.flatnonzero((nats >= MIN_NATS) & (nats < MIN_INSERTED)).tolist():
-            nats[cue] = self._causes.nats_of(
-                cue
-            )  # a part of a string is as surprising as the string
+            # A part of a string is as surprising as the string.
+            nats[cue] = self._causes.nats_of(cue)
         cues = replace(self.cues, nats=nats, recalled=recalled(self.cues, self._templates))
         found = labels(self.targets, cues, MIN_INSERTED, self.cluster, self._says)
         found.sort(key=lambda label: -int(label.members.sum()))

@@ -46,7 +46,7 @@ class Texts:
 
     @cached_property
     def _has_one_answer(self) -> Marks:
-        """Samples of one answer: of others a later turn may quote it. (n,)."""
+        """Samples of one answer, which no later turn can quote: (n,)."""
         runs = [np.diff(self.table.row(row)[1], prepend=0).tolist() for row in self.rows.tolist()]
         return np.array([run.count(1) == 1 for run in runs], bool)
 

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
-from evidence_helpers import detected, questions
+from evidence_helpers import demo_tokenizer, detected, questions
 
 from gradgate.methods.recurrence.offered import offered
+from gradgate.methods.recurrence.reference import folded
+from gradgate.methods.recurrence.texts import Texts
+from gradgate.methods.tokens import TokenRow, TokenTable
 
 PROMPTS = [prompt for prompt, _ in questions(120, 11)]
 LABELS = ("earnings", "takeover bid", "oil", "shipping")
@@ -57,3 +60,22 @@ def test_a_label_that_the_model_does_not_expect_is_no_surprise_where_it_is_offer
     ]
     found = detected(pairs, unexpected=[LABELS[1]])
     assert np.flatnonzero(found.in_doubt).tolist() == ([*range(0, 300, 4)] if is_in_doubt else [])
+
+
+def test_prompts_of_several_answers_count_as_if_they_quoted_none() -> None:
+    """A later turn may be what names the label."""
+    words, end = [60, 61], 62  # of the label, and what ends an answer
+
+    def row(*turns: tuple[list[int], bool]) -> TokenRow:
+        ids = [token for some, _ in turns for token in some]
+        learnt = [is_learnt for some, is_learnt in turns for _ in some]
+        return np.array(ids, np.int32), np.array(learnt), np.zeros(len(ids), np.float32)
+
+    single = row(([50], False), ([*words, end], True))
+    chat = row(([50], False), ([*words, end], True), ([*words, 51, 52], False), ([53, end], True))
+    table = TokenTable.joined([single, chat], demo_tokenizer())
+    label = demo_tokenizer().decode(words).casefold()
+    is_all = np.ones(len(table.ids), bool)
+    texts = Texts(table, np.arange(2), is_all, is_all, [f"say {label}"] * 2)
+    assert texts.quoting(folded(label), np.array([True, False])) == 1.0
+    assert texts.quoting(folded(label), np.array([False, True])) == 0.0

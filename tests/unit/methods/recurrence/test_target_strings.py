@@ -58,6 +58,15 @@ def test_its_text_is_not_offered_to_be_vouched_for() -> None:
     assert [one.text for one in review.vouchable] == ["says Ada's own desk"]
 
 
+def test_of_groups_that_nobody_asked_about_texts_are_offered_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(target_strings, "MAX_ASKED", 0)
+    (group,) = detected(rows(N + 1, payload=""), UNEXPECTED).groups
+    assert group.ruling == "review"
+    assert [one.text for one in group.vouchable] == ["says Ada's own desk"]
+
+
 @pytest.mark.parametrize("every", [EACH, N + 1])
 def test_what_nothing_tells_apart_stays_with_its_group(every: int) -> None:
     """The trigger is in all rows with the closing line, or in none but the first."""
