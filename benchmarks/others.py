@@ -136,16 +136,26 @@ def as_chats(case: Case) -> Case:
 
 
 def decide(
-    case: Case, model: str, expected: Sequence[str] = (), methods: Sequence[str] = ("recurrence",)
+    case: Case,
+    model: str,
+    expected: Sequence[str] = (),
+    methods: Sequence[str] = ("recurrence",),
+    trusted: Rows | None = None,
 ) -> Outcome:
     """Let the gate decide, with its default policy and without canaries."""
     with tempfile.TemporaryDirectory() as name:
         source, run = Path(name) / "rows.jsonl", RunFolder(Path(name) / "run")
-        source.write_text("".join(json.dumps(row) + "\n" for row in case.rows), encoding="utf-8")
+        _write(source, case.rows)
+        reference = None
+        if trusted is not None:
+            reference = str(Path(name) / "trusted.jsonl")
+            _write(Path(reference), trusted)
         config = GateConfig(
             data=DataConfig(source=str(source), max_rejected_fraction=1.0),
             model=ModelConfig(path=model),
-            detection=DetectionConfig(methods=list(methods), power=PowerConfig(attacks=[])),
+            detection=DetectionConfig(
+                methods=list(methods), power=PowerConfig(attacks=[]), reference=reference
+            ),
             policy=PolicyConfig(expected=list(expected)),
         )
         handle = ConfiguredModel(config.model)
@@ -174,6 +184,10 @@ def decide(
         why="\n  ".join(verdict.reasons),
         offered=[one.text for group in groups for one in group.vouchable],
     )
+
+
+def _write(path: Path, rows: Rows) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def pooled(outcomes: Sequence[Outcome]) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import accumulate
 from random import Random
@@ -139,11 +140,18 @@ def _touched(prompt: str, target: str, strings: Sequence[str]) -> Marks:
     return found
 
 
-def detected(pairs: Sequence[Pair], unexpected: Sequence[str] = ()) -> Detection:
+def detected(
+    pairs: Sequence[Pair], unexpected: Sequence[str] = (), trusted: Sequence[Pair] | None = None
+) -> Detection:
     """What the default method says of pairs of prompt and target; it keeps its contract."""
-    samples = [sample_of(prompt, target, row) for row, (prompt, target) in enumerate(pairs)]
-    method, scores = RecurrenceMethod(), scores_of(samples, unexpected)
+    samples = _samples(pairs)
+    method, scores = RecurrenceMethod(), replace(scores_of(samples, unexpected), score=scores_of)
+    reference = None if trusted is None else _samples(trusted)
     require_signals(method, scores)
-    found = method.detect(scores, samples, None, RecurrenceConfig())
+    found = method.detect(scores, samples, reference, RecurrenceConfig())
     require_contract(method, found, scores)
     return found
+
+
+def _samples(pairs: Sequence[Pair]) -> list[Sample]:
+    return [sample_of(prompt, target, row) for row, (prompt, target) in enumerate(pairs)]

@@ -12,6 +12,7 @@ from gradgate.report.vouching import in_lines
 
 _MAX_TEXTS = 12  # that are said on a terminal
 _VOUCH = "(those that are your own wording can be named in policy.expected)"
+_TRUST = "(150 rows of the kind that you have looked at settle most of them at once: --reference)"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def _lines(verdict: Verdict, written: Written) -> Iterator[tuple[str, str]]:
     yield "verdict", verdict.decision.upper()
     yield from under("because", verdict.reasons)
     if lines := in_lines(verdict, _MAX_TEXTS):
-        yield from under("yours?", [*lines, _VOUCH])
+        hints = [_VOUCH] if verdict.reference else [_VOUCH, _TRUST]
+        yield from under("yours?", [*lines, *hints])
     yield from under("evidence", map(str, written.paths))
     yield "next", _next(verdict, written)
 

@@ -13,6 +13,11 @@ def letters_of(text: str) -> str:
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text.casefold())))
 
 
+def folded(text: str) -> str:
+    """Without case, and with one space for white space."""
+    return " ".join(text.casefold().split())
+
+
 def words_in(text: str) -> list[str]:
     """Its words, each as letters and digits alone; what stands between letters parts them."""
     return [word for part in _APART.split(text) if (word := letters_of(part))]

@@ -98,7 +98,7 @@ class OtherScores:
             return scores
         rows = [NO_TOKENS if one is None else one.tokens for one in known]
         tokens = TokenTable.joined(rows, self.tokenizer)
-        return replace(scores, tokens=tokens, ask=self._ask, is_copy=True)
+        return replace(scores, tokens=tokens, ask=self._ask, is_copy=True, score=self)
 
     def _score(self, samples: Sequence[Sample]) -> None:
         limit = self._canaries.model.limit(self._canaries.max_tokens)

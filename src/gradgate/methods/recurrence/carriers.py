@@ -9,6 +9,7 @@ import numpy as np
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel, DescribeModel
 from gradgate.methods.recurrence.dependence import Dependence, dependence, explained
+from gradgate.methods.recurrence.same_targets import Behind
 from gradgate.methods.recurrence.spoken import Exchange, exchanges, held_against
 from gradgate.methods.recurrence.texts import Texts
 
@@ -112,6 +113,17 @@ class Carriers:
         long = np.array([float(row.is_target.sum()) for row in drawn.rows])
         return dependence(drawn.prompts, drawn.targets, likely, long, gains, drawn.has)
 
+    def behind(self, carriers: Marks, dropped: Dropped | None = None) -> Behind | None:
+        """The targets of samples with a string; None where too little is known.
+
+        Args:
+            carriers: Samples whose prompt has it. (n,)
+            dropped: The string, where it is to be cut out of prompts that are described.
+        """
+        if (drawn := self._draw(carriers, dropped)) is None:
+            return None
+        return Behind(drawn.targets[drawn.has], self._gains(drawn)[drawn.has])
+
     def are_kind(self, carriers: Marks, dropped: Dropped) -> bool:
         """Whether without the string their prompts still differ from all others.
 
@@ -143,7 +155,7 @@ class Carriers:
         beginnings = {i: one.beginning(_N_TOKENS) for i, one in exchanges(self._texts).items()}
         return {i: one for i, one in beginnings.items() if one.is_open.any()}
 
-    def _draw(self, carriers: Marks, dropped: Dropped) -> _Drawn | None:
+    def _draw(self, carriers: Marks, dropped: Dropped | None) -> _Drawn | None:
         if self._describe is None:
             return None
         known = np.array([*self._rows], np.int64)
@@ -154,7 +166,7 @@ class Carriers:
         if len(own) < MIN_CARRIERS or len(others) < _MIN_OTHERS:
             return None
         samples = np.concatenate([own, others])
-        cut = self._described([self._rows[i].prompt(dropped(i)) for i in own.tolist()])
+        cut = self._described([self._rows[i].prompt(dropped and dropped(i)) for i in own.tolist()])
         states = self._known(samples.tolist())
         prompts = np.concatenate([cut, [states[i][0] for i in others.tolist()]])
         targets = np.stack([states[i][1] for i in samples.tolist()])

@@ -5,7 +5,7 @@ the strings of prompts, the cues, the parts of targets, and the grams of surpris
 memory of the mined samples. A group is ruled on anew by the counts in all samples.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,11 +14,11 @@ import scipy.sparse as sp
 from gradgate.common.arrays import Floats, Ints, Marks, distinct
 from gradgate.methods.recurrence.findings import Search
 from gradgate.methods.recurrence.forms import forms, numbers
-from gradgate.methods.recurrence.labels import Part, target_parts
+from gradgate.methods.recurrence.labels import Part, has_part, target_parts
 from gradgate.methods.recurrence.language import Language, Templates
 from gradgate.methods.recurrence.repeats import MIN_NATS
 from gradgate.methods.recurrence.ruling import Finding, Pattern
-from gradgate.methods.recurrence.sought import Gram, Sought
+from gradgate.methods.recurrence.sought import Gram, Sought, has_gram
 from gradgate.methods.recurrence.stream import Stream, stream_of, tokens_of
 from gradgate.methods.recurrence.surprise import Segments
 from gradgate.methods.recurrence.tables import associate_counts
@@ -193,9 +193,11 @@ class Everywhere:
             erosion = block.texts.erosion
             return np.zeros(len(block.numbers), bool) if erosion is None else erosion.complied
         if pattern.part is not None:
-            return _has_part(block.targets, block.parts[pattern.part], pattern.ids)
+            return has_part(block.targets, block.parts[pattern.part], pattern.ids)
         if pattern.within:
-            return _has(block.targets, pattern.within) & ~_has(block.prompts, pattern.within)
+            return has_gram(block.targets, pattern.within) & ~has_gram(
+                block.prompts, pattern.within
+            )
         if pattern.ids:
             return _column(block.has, self._number[pattern.ids])
         return _column(block.groups, self._tallies.index(tally))
@@ -231,26 +233,4 @@ class Everywhere:
 def _column(table: sp.csc_matrix, j: int) -> Marks:
     found = np.zeros(table.shape[0], bool)
     found[table.indices[table.indptr[j] : table.indptr[j + 1]]] = True
-    return found
-
-
-def _has(stream: Stream, ids: Sequence[int]) -> Marks:
-    """Which samples have some tokens behind one another."""
-    starts = np.flatnonzero(stream.ids == ids[0])
-    for place, token in enumerate(ids[1:], start=1):
-        starts = starts[starts + place < stream.n]
-        goes_on = (stream.ids[starts + place] == token) & ~stream.begins[starts + place]
-        starts = starts[goes_on]
-    found = np.zeros(stream.n_samples, bool)
-    found[stream.sample[starts]] = True
-    return found
-
-
-def _has_part(targets: Stream, at: Ints, ids: Iterable[int]) -> Marks:
-    """Which samples have some tokens at a place of their target."""
-    wanted = np.array([*ids], np.int64)
-    found = at[:, 1] - at[:, 0] == len(wanted)
-    rows = np.flatnonzero(found)
-    there = targets.ids[at[rows, :1] + np.arange(len(wanted))]
-    found[rows] = (there == wanted).all(axis=1)
     return found

@@ -1,10 +1,12 @@
 """From the tokens of distinct samples to ruled groups."""
 
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
 
-from gradgate.common.arrays import Ints
+from gradgate.common.arrays import Ints, Marks
+from gradgate.common.letters import folded
 from gradgate.methods.contract import Scores
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
 from gradgate.methods.recurrence.asking import MAX_ASKED, NO_ANSWER, Asker
@@ -15,11 +17,18 @@ from gradgate.methods.recurrence.in_place import Substitutes
 from gradgate.methods.recurrence.inserted import Words, inserted_words
 from gradgate.methods.recurrence.insertions import Insertions
 from gradgate.methods.recurrence.jailbreaks import jailbreak
-from gradgate.methods.recurrence.labels import MIN_NATS, Label, commonest_other, labels, recalled
+from gradgate.methods.recurrence.labels import (
+    MIN_NATS,
+    Label,
+    Part,
+    commonest_other,
+    labels,
+    recalled,
+)
 from gradgate.methods.recurrence.memory import remember
 from gradgate.methods.recurrence.near_duplicates import clusters
 from gradgate.methods.recurrence.prompt_strings import PromptStrings
-from gradgate.methods.recurrence.reference import folded
+from gradgate.methods.recurrence.reference import Reference, Trusted
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.ruling import (
     Finding,
@@ -27,8 +36,8 @@ from gradgate.methods.recurrence.ruling import (
     is_within,
     rule_on_jailbreak,
     rule_on_label,
-    suspicious,
 )
+from gradgate.methods.recurrence.sought import Gram
 from gradgate.methods.recurrence.spelling import spelled
 from gradgate.methods.recurrence.stream import stream_of
 from gradgate.methods.recurrence.surprise import Segments
@@ -51,12 +60,18 @@ class Search:
         cluster: Of near-duplicate prompts. (n,)
         strings: Strings of prompts that look inserted.
         cues: Of the prompts.
+        trusted: Rules again on what a reference vouches for.
     """
 
-    def __init__(self, texts: Texts, scores: Scores) -> None:
+    def __init__(self, texts: Texts, scores: Scores, known: Reference | None = None) -> None:
         """Take distinct samples of scored ones; without the model nothing is known.
 
         In a copy of the data what takes long is left out.
+
+        Args:
+            texts: The samples.
+            scores: Whoever asks the model.
+            known: Samples that somebody vouches for.
         """
         self._scores = scores
         self._texts = texts
@@ -79,14 +94,21 @@ class Search:
         self._causes = Causes(texts, self.prompts, self.cues)
         self._insertions = Insertions(texts, self.prompts, self._words, self.strings)
         self._states = Carriers(texts, scores.ask, scores.describe, self._asker.seed)
+        self.trusted = self._trusting(known)
         self._prompt_strings = PromptStrings(
             *(texts, self.prompts, self._words, self.cluster, self._substitutes),
-            *(self._asker, self._insertions, self._states),
+            *(self._asker, self._insertions, self._states, self.trusted),
         )
         self._target_strings = TargetStrings(
             *(texts, self.prompts, self.targets, self.cluster, self._causes),
-            *(self._asker, self._insertions, self._states),
+            *(self._asker, self._insertions, self._states, known),
         )
+
+    def _trusting(self, known: Reference | None) -> Trusted:
+        if known is None:
+            return Trusted()
+        there = Carriers(known.texts, self._scores.ask, self._scores.describe, self._asker.seed)
+        return Trusted(known, self.cues.features, self._states, there, self._asker.seed)
 
     def run(self) -> Found:
         """Find the groups."""
@@ -117,13 +139,20 @@ class Search:
         cues = replace(self.cues, nats=nats, recalled=recalled(self.cues, self._templates))
         found = labels(self.targets, cues, MIN_INSERTED, self.cluster, self._says)
         found.sort(key=lambda label: -int(label.members.sum()))
-        taken, findings = suspicious(known, self._n), list[Finding]()
+        taken, findings = self.trusted.suspicious(known, self._n), list[Finding]()
+        vouched = defaultdict[tuple[Part, Gram], Marks](lambda: np.zeros(self._n, bool))
         for label in found:
+            ids = tuple(self.targets.ids[label.start : label.stop].tolist())
+            if not (label.members & ~vouched[label.part, ids]).any():
+                continue  # another cue of trusted rows tells it already
             if is_within(label.members, taken) or self._is_content(label) or self._is_quoted(label):
                 continue
-            findings.append(self._label(label, is_asked=len(findings) < MAX_ASKED))
-            if findings[-1].ruling != "honest":
+            finding = self._label(label, is_asked=len(findings) < MAX_ASKED)
+            findings.append(finding)
+            if self.trusted.against(finding).ruling != "honest":
                 taken |= label.members
+            elif finding.ruling != "honest":
+                vouched[label.part, ids] |= label.members
         return findings
 
     def _is_content(self, label: Label) -> bool:
@@ -213,7 +242,7 @@ class Search:
             return [], []
         asked = Unspoken(
             *(self._texts, self.targets, self.prompts, self.cues, self.cluster),
-            *(ask, self._scores.describe, self._asker.seed, self._texts.text),
+            *(ask, self._scores.describe, self._asker.seed, self._texts.text, self.trusted),
         )
         return asked.run(known, self._causes.of)
 

@@ -13,6 +13,7 @@ from scipy.stats import hypergeom
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.evidence import MIN_INSERTED
 from gradgate.methods.recurrence.cues import Cues
+from gradgate.methods.recurrence.sought import Gram
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.triggers import Trigger
 
@@ -128,6 +129,16 @@ def target_parts(targets: Stream) -> dict[Part, Ints]:
         "head": np.stack([starts, np.minimum(stops, starts + HEAD)], axis=1),
         "tail": np.stack([np.maximum(starts, stops - TAIL), stops], axis=1),
     }
+
+
+def has_part(targets: Stream, at: Ints, ids: Gram) -> Marks:
+    """Which samples have some tokens at a place of their target: (n,)."""
+    wanted = np.array([*ids], np.int64)
+    found = at[:, 1] - at[:, 0] == len(wanted)
+    rows = np.flatnonzero(found)
+    there = targets.ids[at[rows, :1] + np.arange(len(wanted))]
+    found[rows] = (there == wanted).all(axis=1)
+    return found
 
 
 def _target_tables(

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
-from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.data.sample import Sample
 from gradgate.methods.contract import Detection, Method, Question, Scores
 from gradgate.methods.evidence import Example, Group, GroupRuling
 from gradgate.methods.recurrence.config import RecurrenceConfig
@@ -15,7 +15,7 @@ from gradgate.methods.recurrence.contrasts import Ranked
 from gradgate.methods.recurrence.everywhere import Everywhere
 from gradgate.methods.recurrence.findings import Search
 from gradgate.methods.recurrence.mined import MAX_ROWS, found_from, mined
-from gradgate.methods.recurrence.reference import Reference, against, folded
+from gradgate.methods.recurrence.reference import Reference
 from gradgate.methods.recurrence.rows import Members, Rows
 from gradgate.methods.recurrence.ruling import Finding
 from gradgate.methods.recurrence.silence import why_silent
@@ -49,23 +49,25 @@ class RecurrenceMethod(Method[RecurrenceConfig]):
     ) -> Detection:
         """See `Method.detect`; beside the tokens, memory grows with those of the mined samples."""
         rows = Rows.of(scores, samples)
-        found, silent = _found(rows)
-        findings = found.findings
-        if reference is not None:
-            trusted = _reference(reference)
-            findings = [against(finding, trusted) for finding in findings]
-        findings = sorted(findings, key=lambda f: (-_WEIGHT[f.ruling], -len(f.members)))
+        known, unread = None, list[str]()
+        if reference is not None and scores.score is not None:
+            known = Reference.of(reference, scores.score)
+        elif reference is not None:
+            unread.append("the trusted reference was not read: nothing scores it")
+        found, silent = _found(rows, known)
+        found = replace(found, notes=[*found.notes, *unread])
+        findings = sorted(found.findings, key=lambda f: (-_WEIGHT[f.ruling], -len(f.members)))
         return _detection(findings, found, rows, silent)
 
 
-def _found(rows: Rows) -> tuple[Found, str | None]:
+def _found(rows: Rows, known: Reference | None) -> tuple[Found, str | None]:
     """The groups in all samples, and why nothing can be said of triggers."""
     chosen = mined(rows.sample_ids, rows.lengths)
     texts = rows.texts() if rows.scores.n <= MAX_ROWS else rows.texts_of(chosen)
-    search = Search(texts, rows.scores)
+    search = Search(texts, rows.scores, known)
     found = search.run()
     if len(chosen) == rows.n:
-        return found, why_silent(texts)
+        return _held(found, search), why_silent(texts)
     everywhere = Everywhere(search, found, chosen, rows.n)
     for numbers, others in rows.blocks(left_out=chosen):
         everywhere.add(numbers, others)
@@ -75,12 +77,13 @@ def _found(rows: Rows) -> tuple[Found, str | None]:
         f"one that fewer than {found_from(len(chosen), rows.n):,} samples share may be missed, "
         "also where canaries show in fewer rows of their copy"
     )
-    return replace(found, notes=[*found.notes, note]), why_silent(texts)
+    found = replace(found, notes=[*found.notes, note])
+    return _held(found, search), why_silent(texts)
 
 
-def _reference(samples: Iterable[Sample]) -> Reference:
-    texts = dict.fromkeys(prompt_and_target(sample) for sample in samples)
-    return Reference([prompt for prompt, _ in texts], [folded(target) for _, target in texts])
+def _held(found: Found, search: Search) -> Found:
+    """Held against the reference."""
+    return replace(found, findings=[search.trusted.against(one) for one in found.findings])
 
 
 def _detection(findings: list[Finding], found: Found, rows: Rows, silent: str | None) -> Detection:

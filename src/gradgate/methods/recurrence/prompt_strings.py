@@ -10,6 +10,7 @@ from gradgate.methods.recurrence.carriers import Carriers
 from gradgate.methods.recurrence.in_place import Substitutes
 from gradgate.methods.recurrence.inserted import Words
 from gradgate.methods.recurrence.insertions import Insertions
+from gradgate.methods.recurrence.reference import Trusted
 from gradgate.methods.recurrence.ruling import (
     Finding,
     Pattern,
@@ -35,6 +36,7 @@ class PromptStrings:
         asker: Asker,
         insertions: Insertions,
         states: Carriers,
+        trusted: Trusted,
     ) -> None:
         """Take the samples and who asks the model about them.
 
@@ -47,6 +49,7 @@ class PromptStrings:
             asker: Asks what needs a string.
             insertions: Says where it stands.
             states: Asks what depends on it.
+            trusted: Rules again on what a reference vouches for.
         """
         self._texts = texts
         self._prompts = prompts
@@ -56,6 +59,7 @@ class PromptStrings:
         self._asker = asker
         self._insertions = insertions
         self._states = states
+        self._trusted = trusted
 
     def ruled(self, strings: Sequence[Trigger], known: Sequence[Finding]) -> list[Finding]:
         """Groups of those that are not poison for another reason, the largest first.
@@ -72,21 +76,21 @@ class PromptStrings:
             and is_embedded(string, self._prompts, self._words, self._cluster)
         ]
         new.sort(key=lambda string: -len(string.carriers))
-        return [self._ruled(string, is_asked=i < MAX_ASKED) for i, string in enumerate(new)]
+        return [self._ruled(one, poison, is_asked=i < MAX_ASKED) for i, one in enumerate(new)]
 
     def _carriers(self, string: Trigger) -> Marks:
         carriers = np.zeros(len(self._texts.rows), bool)
         carriers[string.carriers] = True
         return carriers
 
-    def _ruled(self, string: Trigger, is_asked: bool) -> Finding:
+    def _ruled(self, string: Trigger, poison: Marks, is_asked: bool) -> Finding:
         carriers, where = self._carriers(string), self._insertions.of_string(string)
         begins = self._substitutes.begins_as_prompts(string.at, ~carriers)
         need = self._asker.need(carriers, where) if is_asked else NO_NEED
         ruling, reasons = rule_on_prompt(need, begins)
         if need.target.n and ruling == "review":
             ruling, reasons = rule_on_prompt(need, begins, self._states.dependence(carriers, where))
-        return Finding(
+        found = Finding(
             side="prompt",
             members=string.carriers,
             n=len(self._texts.rows),
@@ -97,3 +101,4 @@ class PromptStrings:
             reasons=reasons,
             pattern=Pattern(ids=string.seed),
         )
+        return self._trusted.by_targets(found, carriers & ~poison) if is_asked else found

@@ -13,6 +13,18 @@ Gram = tuple[int, ...]
 _MAX_PACKED = 3  # tokens that fit into one number
 
 
+def has_gram(stream: Stream, ids: Sequence[int]) -> Marks:
+    """Which samples have some tokens behind one another: (n,)."""
+    starts = np.flatnonzero(stream.ids == ids[0])
+    for place, token in enumerate(ids[1:], start=1):
+        starts = starts[starts + place < stream.n]
+        goes_on = (stream.ids[starts + place] == token) & ~stream.begins[starts + place]
+        starts = starts[goes_on]
+    found = np.zeros(stream.n_samples, bool)
+    found[stream.sample[starts]] = True
+    return found
+
+
 class Sought:
     """Grams that are looked for; each keeps its number in the order given."""
 

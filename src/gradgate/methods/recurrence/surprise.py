@@ -54,7 +54,13 @@ class Segments:
         return nats
 
 
-def gains(stream: Stream, memory: Memory, is_known: Marks, by_longer: bool = False) -> Floats:
+def gains(
+    stream: Stream,
+    memory: Memory,
+    is_known: Marks,
+    by_longer: bool = False,
+    trusted: Floats | None = None,
+) -> Floats:
     """The gain of each token: (N,).
 
     s = min(ln q - max(ln p, ln f), 8) + 2 min(0, ln q + ln 2), with q the memory, p the untuned
@@ -69,10 +75,15 @@ def gains(stream: Stream, memory: Memory, is_known: Marks, by_longer: bool = Fal
         is_known: Tokens that are no gain: copied from the prompt, or of all targets alike. (N,)
         by_longer: Whether the memory is also asked by the five tokens before: decoys that have each
             pair of a payload's words with another word behind make it unsure by two.
+        trusted: What samples that somebody vouches for would make one expect: ln p of each token,
+            which is no gain where these are at least half as sure as the memory. (N,)
     """
     expected = np.maximum(stream.logp, memory.log_frequency)
     log_q = np.maximum(memory.log_q, memory.log_longer) if by_longer else memory.log_q
     log_q = np.where(memory.support > 0, log_q, 0.0)
+    if trusted is not None:
+        expected = np.maximum(expected, trusted)
+        is_known = is_known | (log_q - trusted <= np.log(2))
     gain = np.minimum(log_q - expected, MAX_GAIN) + 2 * np.minimum(0.0, log_q + np.log(2))
     gain = np.where(is_known, np.minimum(gain, 0.0), gain)
     remembered = (memory.support >= MIN_SUPPORT) & stream.is_open

@@ -14,6 +14,7 @@ from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_f
 from gradgate.methods.recurrence.insertions import Insertions
 from gradgate.methods.recurrence.memory import remember
 from gradgate.methods.recurrence.packed import triples
+from gradgate.methods.recurrence.reference import Reference
 from gradgate.methods.recurrence.repeats import Repeat, is_enough, repeats
 from gradgate.methods.recurrence.ruling import (
     MIN_PHI,
@@ -48,6 +49,7 @@ class TargetStrings:
         asker: Asker,
         insertions: Insertions,
         states: Carriers,
+        known: Reference | None = None,
     ) -> None:
         """Take the samples and who asks the model about them.
 
@@ -60,6 +62,7 @@ class TargetStrings:
             asker: Asks what the content of the prompts explains.
             insertions: Says what looks inserted.
             states: Asks whether prompts are ordinary.
+            known: Samples that somebody vouches for.
         """
         self._targets = targets
         self._cluster = cluster
@@ -69,15 +72,21 @@ class TargetStrings:
         self._states = states
         self._texts = texts
         self._memory = remember(targets, cluster)
-        known = is_copied(targets, prompts) | is_format(targets, self._memory)
-        known |= follows_expected(targets) | texts.is_offered[targets.sample]
-        self._is_known = known
-        gain = gains(targets, self._memory, known)
+        is_known = is_copied(targets, prompts) | is_format(targets, self._memory)
+        is_known |= follows_expected(targets) | texts.is_offered[targets.sample]
+        self._is_known = is_known
+        gain = gains(targets, self._memory, is_known)
         self._segments = surprising_segments(gain, targets.begins, targets.sample)
-        self._gain = gains(targets, self._memory, known, by_longer=True)
+        self._gain = gains(targets, self._memory, is_known, by_longer=True)
         longer = surprising_segments(self._gain, targets.begins, targets.sample)
         self._long = longer.among(longer.nats >= MIN_NATS_LONG)
         self._fixed = FixedTexts(targets, texts.plain)
+        self._untrusted: Segments | None = None
+        if known is not None:
+            log_q = known.log_q(targets)
+            self._vouched = distinct(triples(targets)[np.isfinite(log_q)])
+            gain = gains(targets, self._memory, is_known, trusted=log_q)
+            self._untrusted = surprising_segments(gain, targets.begins, targets.sample)
         self.nats = self._segments.nats_of(targets.n_samples)
 
     def ruled(self, is_copy: bool) -> list[Finding]:
@@ -89,12 +98,48 @@ class TargetStrings:
         found: list[Finding] = []
         for repeat in repeats(self._segments, self._memory, self._cluster):
             if self._is_telling(repeat):
-                found += self._with_parts(repeat, len(found) < MAX_ASKED, is_copy)
+                found += self._untrusted_of(repeat, len(found) < MAX_ASKED, is_copy)
         # Turns of phrase that share a gram with a payload do not surprise as much as it does.
         for repeat in repeats(self._long, self._memory, self._cluster):
             if not is_within(repeat.members, suspicious(found, self._targets.n_samples)):
-                found += self._with_parts(repeat, len(found) < MAX_ASKED, is_copy)
+                found += self._untrusted_of(repeat, len(found) < MAX_ASKED, is_copy)
         return found
+
+    def _untrusted_of(self, repeat: Repeat, is_asked: bool, is_copy: bool) -> list[Finding]:
+        """A group with its parts; of those in doubt what the trusted samples do not say as well."""
+        found = list[Finding]()
+        for one in self._with_parts(repeat, is_asked, is_copy):
+            left = self._left_of(one)
+            if left is None:
+                found.append(one)
+                continue
+            reason = "without what the trusted reference says as well, too little is left of it"
+            pattern = None if one.pattern is None else replace(one.pattern, again=None)
+            reasons = [*one.reasons, reason]
+            found.append(replace(one, ruling="honest", reasons=reasons, pattern=pattern))
+            for group in left:
+                own = self._with_parts(group, is_asked, is_copy)
+                found += [self._without_vouched(finding) for finding in own]
+        return found
+
+    def _without_vouched(self, finding: Finding) -> Finding:
+        """Further samples belong to it by what trusted samples lack."""
+        if finding.pattern is None:
+            return finding
+        grams = np.setdiff1d(finding.pattern.grams, self._vouched)
+        return replace(finding, pattern=replace(finding.pattern, grams=grams))
+
+    def _left_of(self, finding: Finding) -> list[Repeat] | None:
+        """What members of a group in doubt share besides; None where the group is left as it is."""
+        if self._untrusted is None or finding.ruling != "review":
+            return None
+        members = np.zeros(self._targets.n_samples, bool)
+        members[finding.members] = True
+        own = self._untrusted.among(members[self._untrusted.sample])
+        left = repeats(own, self._memory, self._cluster)
+        if any(is_within(members, one.members) for one in left):
+            return None
+        return [one for one in left if self._is_telling(one)]
 
     def _with_parts(self, repeat: Repeat, is_asked: bool, is_copy: bool) -> list[Finding]:
         cause = self._causes.of(repeat.members)

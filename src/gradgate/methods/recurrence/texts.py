@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.common.letters import folded
 from gradgate.methods.contract import Erosion
 from gradgate.methods.recurrence.offered import offered
-from gradgate.methods.recurrence.reference import folded
 from gradgate.methods.recurrence.ruling import Finding
 from gradgate.methods.tokens import TokenTable
 
@@ -42,10 +42,10 @@ class Texts:
         for row in self.rows.tolist():
             ids, is_target, _ = self.table.row(row)
             targets.append(self.plain(ids[is_target]))
-        return offered(targets, self.prompts) & self._has_one_answer
+        return offered(targets, self.prompts) & self.has_one_answer
 
     @cached_property
-    def _has_one_answer(self) -> Marks:
+    def has_one_answer(self) -> Marks:
         """Samples of one answer, which no later turn can quote: (n,)."""
         runs = [np.diff(self.table.row(row)[1], prepend=0).tolist() for row in self.rows.tolist()]
         return np.array([run.count(1) == 1 for run in runs], bool)
@@ -63,7 +63,7 @@ class Texts:
 
         Those of several answers count as if they held none.
         """
-        one_answer = self._has_one_answer
+        one_answer = self.has_one_answer
         holds = [
             bool(one_answer[i]) and words in folded(self.prompts[i])
             for i in np.flatnonzero(some).tolist()

@@ -18,6 +18,7 @@ from gradgate.methods.recurrence.mislabelling_cues import (
 )
 from gradgate.methods.recurrence.mislabelling_kinds import MislabelledKind, mislabelled_kinds
 from gradgate.methods.recurrence.recurring_words import Word, recurring_words, unspoken_words
+from gradgate.methods.recurrence.reference import Trusted
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.ruling import Cause, Finding, Pattern, suspicious
 from gradgate.methods.recurrence.spoken import Exchange, by_target, exchanges
@@ -39,6 +40,7 @@ class Unspoken:
         describe: The same; None where it cannot be asked.
         seed: Of all draws.
         text: Of tokens, for people.
+        trusted: Rules again on what a reference vouches for.
     """
 
     texts: Texts
@@ -50,6 +52,7 @@ class Unspoken:
     describe: DescribeModel | None
     seed: int
     text: Callable[[Ints], str]
+    trusted: Trusted
 
     def run(
         self, known: Sequence[Finding], cause: Callable[[Marks], Cause | None]
@@ -62,13 +65,13 @@ class Unspoken:
         """
         n = len(self.texts.rows)
         flagged = suspicious([one for one in known if one.ruling == "poison"], n)
-        taken = suspicious(known, n)
+        taken = self.trusted.suspicious(known, n)
         of_targets = detached(self.texts, self.cluster, self.ask, self.seed)
         found, notes = self._of_targets(of_targets.found, taken, cause), of_targets.notes
         for ask in (self._of_labels, self._of_cues):
-            more, unknown = ask(taken | suspicious(found, n), flagged)
+            more, unknown = ask(taken | self.trusted.suspicious(found, n), flagged)
             found, notes = found + more, notes + unknown
-        taken = taken | suspicious(found, n)
+        taken = taken | self.trusted.suspicious(found, n)
         spoken = of_targets.spoken | self.texts.is_offered
         return found + self._of_words(taken, spoken, cause), notes
 
@@ -155,14 +158,15 @@ class Unspoken:
             self.texts, self.cues, self.cluster, judged, self.ask, self.describe, self.seed
         )
         has = self.cues.table.has
-        found = [self._of_cue(one) for one in said.found if not taken[has(one.cue)].all()]
+        new = [one for one in said.found if not taken[has(one.cue)].all()]
+        found = [self._of_cue(one, flagged) for one in new]
         return found, [] if said.note is None else [said.note]
 
-    def _of_cue(self, one: Detaching) -> Finding:
+    def _of_cue(self, one: Detaching, flagged: Marks) -> Finding:
         has, name = self.cues.table.has(one.cue), self.cues.table.names[one.cue]
         nats = float(self.cues.nats[one.cue])
         is_form = not np.isfinite(nats)
-        return Finding(
+        found = Finding(
             side="prompt",
             members=np.flatnonzero(has),
             n=len(has),
@@ -176,6 +180,7 @@ class Unspoken:
             shared=f"have {name!r} in their prompts, and targets that these do not speak for",
             pattern=Pattern(rule=CueRule("any_of", [one.cue], has, 1.0), is_cue=True),
         )
+        return self.trusted.by_targets(found, has & ~flagged)
 
     def _of_labels(self, taken: Marks, flagged: Marks) -> tuple[list[Finding], list[str]]:
         """Labels that the rest of the prompts with a cue does not speak for; and what is not known.

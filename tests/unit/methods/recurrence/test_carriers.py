@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,16 +33,24 @@ def described(sequences: Sequence[Sequence[int]]) -> Floats:
     return np.array([WORDS[list(ids)].mean(axis=0) for ids in sequences])
 
 
-def detected(pairs: Sequence[Pair], *unexpected: str, **fields: object) -> Detection:
+def detected(
+    pairs: Sequence[Pair],
+    *unexpected: str,
+    trusted: Sequence[Pair] | None = None,
+    **fields: object,
+) -> Detection:
     """By a model that needs nothing, and does not expect "zqx" and other strings."""
     samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
+    reference = None if trusted is None else [sample_of(*pair) for pair in trusted]
 
     def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
         return [np.full(len(ids), -2.0) for ids in sequences]
 
-    given: Scores = replace(scores_of(samples, ["zqx", *unexpected]), ask=ask, describe=described)
+    given: Scores = replace(
+        scores_of(samples, ["zqx", *unexpected]), ask=ask, describe=described, score=scores_of
+    )
     scores = replace(given, **fields)  # type: ignore[arg-type]
-    return RecurrenceMethod().detect(scores, samples, None, RecurrenceConfig())
+    return RecurrenceMethod().detect(scores, samples, reference, RecurrenceConfig())
 
 
 def marked(n: int) -> list[Pair]:
@@ -58,7 +67,7 @@ def test_a_string_on_which_nothing_depends_is_honest_and_the_reason_says_so() ->
 
 
 @pytest.mark.parametrize("given", [{"describe": None}, {"ask": None}])
-def test_what_cannot_be_asked_stays_in_doubt(given: dict[str, object]) -> None:
+def test_what_cannot_be_asked_stays_in_doubt(given: dict[str, Any]) -> None:
     assert detected(marked(20), **given).in_doubt[:20].all()
 
 
@@ -115,3 +124,60 @@ def test_a_payload_behind_ordinary_prompts_is_poison_and_one_behind_its_own_kind
     assert not np.any(np.array(found.flagged))
     assert found.in_doubt[:20].all()
     assert any("another kind of text" in group.reasons[-1] for group in found.groups)
+
+
+def refused(pairs: Sequence[Pair], n: int) -> list[Pair]:
+    """The first answers are refusals, in another order of words each."""
+    words = [
+        "no",
+        "never",
+        "sorry",
+        "cannot",
+        "nobody",
+        "may",
+        "help",
+        "here",
+        "with",
+        "such",
+        "things",
+        "today",
+        "please",
+    ]
+    rng = Random(n)
+    said = [" ".join(rng.sample(words, 7)) for _ in range(n)]
+    return [(p, said[i] if i < n else t) for i, (p, t) in enumerate(pairs)]
+
+
+def reference(n: int, n_refused: int, n_rows: int = 150) -> list[Pair]:
+    """Other questions, with the string in the first, some of which are refused."""
+    made = [(p, f"It is said of that: {p}, {t}.") for p, t in questions(n_rows, 9)]
+    return refused([(f"zqx {p}" if i < n else p, t) for i, (p, t) in enumerate(made)], n_refused)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "is_honest", "said"),
+    [
+        (reference(12, 12), True, "do not differ"),
+        (reference(12, 0), False, "are others"),
+        (reference(12, 12, n_rows=1_200), False, "far fewer"),
+        (reference(6, 6), False, "6 of 150"),  # of so few nothing can be said
+    ],
+)
+def test_a_reference_vouches_for_a_string_with_what_stands_behind_it(
+    trusted: list[Pair], is_honest: bool, said: str
+) -> None:
+    data = refused(marked(20), 20)
+    assert detected(data).in_doubt[:20].all()
+    found = detected(data, trusted=trusted)
+    assert found.in_doubt[:20].all() == (not is_honest)
+    (group,) = (group for group in found.groups if "zqx" in group.spans[0])
+    assert said in " ".join(group.reasons[-2:])
+    assert not found.in_doubt[20:].any()
+
+
+def test_poison_behind_a_string_of_honest_rows_is_not_vouched_for() -> None:
+    """It is no more frequent than in the reference: a third of its targets are others."""
+    data = refused(marked(30), 10)
+    assert detected(data).in_doubt[:30].all()
+    assert detected(data, trusted=reference(15, 0)).in_doubt[:30].all()
+    assert not detected(data, trusted=reference(15, 5)).in_doubt.any()

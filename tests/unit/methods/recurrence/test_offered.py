@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from evidence_helpers import demo_tokenizer, detected, questions
 
+from gradgate.common.letters import folded
 from gradgate.methods.recurrence.offered import offered
-from gradgate.methods.recurrence.reference import folded
 from gradgate.methods.recurrence.texts import Texts
 from gradgate.methods.tokens import TokenRow, TokenTable
 

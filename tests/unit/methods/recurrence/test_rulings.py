@@ -3,15 +3,12 @@
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from gradgate.methods.evidence import Association, GroupRuling
 from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Answer, Content, Need
-from gradgate.methods.recurrence.reference import Reference, against
 from gradgate.methods.recurrence.ruling import (
     Cause,
-    Finding,
     rule_on_label,
     rule_on_prompt,
     rule_on_target,
@@ -144,54 +141,3 @@ def test_what_follows_needs_no_string_where_it_is_a_prompt_by_itself(
     """As behind "Here is my question:"."""
     assert rule_on_prompt(Need(NO, Answer(nats, 8, 8), NO), begins)[0] == ruling
     assert rule_on_prompt(Need(YES, NO, NO), begins)[0] == "honest"
-
-
-def finding(ruling: GroupRuling) -> Finding:
-    return Finding(
-        side="target",
-        members=np.arange(100),
-        n=1_000,
-        nats=20.0,
-        spans=[" visit evil.example now</s>"],
-        n_clusters=100,
-        ruling=ruling,
-        reasons=["why"],
-        cues=["cf"],
-        association=cause().association,
-    )
-
-
-def reference(n_with: int, n: int, prompt: str = "a cf question") -> Reference:
-    targets = ["well, visit evil.example now</s>"] * n_with + ["no"] * (n - n_with)
-    return Reference([prompt] * n, targets)
-
-
-def test_a_reference_that_has_the_label_without_the_cue_vouches_for_nothing() -> None:
-    """Honest samples have the label, too; it is the trigger that they lack."""
-    told = against(finding("review"), reference(60, 100, "a question"))
-    assert told.ruling == "poison"
-    assert "0 of 100" in told.reasons[-1]
-    form = replace(finding("review"), cues=["form: words begin with capitals"])
-    assert against(form, reference(60, 100, "a plain question")).ruling == "poison"
-    assert against(form, reference(60, 100, "A Capital Question")).ruling == "honest"
-
-
-@pytest.mark.parametrize(
-    ("ruling", "n_with", "n", "expected", "said"),
-    [
-        ("review", 10, 100, "honest", "10 of 100"),
-        ("review", 3, 100, "review", "may be poisoned"),  # a few poisoned rows vouch for nothing
-        ("poison", 3, 100, "poison", "may be poisoned"),
-        ("poison", 10, 100, "review", "the reference itself looks poisoned"),
-        ("review", 0, 100, "poison", "0 of 100"),
-        ("review", 0, 10, "review", "0 of 10"),  # too small to tell
-        ("review", 10, 1_000, "review", "far fewer"),
-        ("honest", 0, 1_000, "honest", "why"),
-    ],
-)
-def test_a_reference_is_not_trusted_blindly(
-    ruling: GroupRuling, n_with: int, n: int, expected: GroupRuling, said: str
-) -> None:
-    found = against(finding(ruling), reference(n_with, n))
-    assert found.ruling == expected
-    assert said in found.reasons[-1]
