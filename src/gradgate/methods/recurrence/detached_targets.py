@@ -82,6 +82,8 @@ class DetachedTargets:
 def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedTargets:
     """Targets that recur and that the untuned model finds as likely behind other prompts.
 
+    Of a chat of several answers it is the first one: a turn of thanks behind it hides nothing.
+
     Args:
         texts: n distinct samples.
         cluster: Of near-duplicate prompts. (n,)
@@ -92,7 +94,7 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
     asked = {
         i: one
         for i, one in exchanges(texts).items()
-        if one.is_only and len(one.target) <= _MAX_TARGET and not texts.is_offered[i]
+        if len(one.target) <= _MAX_TARGET and not texts.is_offered[i]
     }
     having = by_target(asked)
     recurring = [
@@ -118,19 +120,20 @@ def detached(texts: Texts, cluster: Ints, ask: AskModel, seed: int) -> DetachedT
     for trial in trials:
         trial.ask(others[:_SCREENED], ask)
     spoken |= _members(n, [trial for trial in trials if trial.spoken > _SCREEN])
+    only = texts.has_one_answer  # of others not the whole target is spoken for
     trials = [trial for trial in trials if not trial.spoken > _SCREEN]  # or nothing is known
     if not trials:
-        return DetachedTargets([], spoken, notes)
+        return DetachedTargets([], spoken & only, notes)
     known = _known(single, others, ask, rng)
     if not known >= MIN_KNOWN:
         why = "the untuned model does not know what belongs behind which prompt"
         unknown = _unknown(len(trials), f"{why} (of other targets {known:.2f})")
-        return DetachedTargets([], spoken, [unknown, *notes])
+        return DetachedTargets([], spoken & only, [unknown, *notes])
     for trial in trials:
         trial.ask(others[_SCREENED:], ask)
     spoken |= _members(n, [trial for trial in trials if not trial.is_detached])
     found = [one.found(n, cluster, known) for one in trials if one.is_detached]
-    return DetachedTargets(found, spoken, notes)
+    return DetachedTargets(found, spoken & only, notes)
 
 
 class _Trial:

@@ -61,13 +61,17 @@ def inserted_words(stream: Stream, memory: Memory, cluster: Ints) -> Words:
 
 
 def is_template(stream: Stream, memory: Memory) -> Marks:
-    """Tokens of a gram of one, two or three tokens that is in almost all samples: (N,)."""
+    """Tokens of a gram of one, two or three tokens that is in almost all samples: (N,).
+
+    The names of roles do not count: a row may say "system" itself.
+    """
     found = np.zeros(stream.n, bool)
     pairs = stream.ids + np.roll(stream.ids, 1) * (int(stream.ids.max(initial=0)) + 1)
     pairs = np.where(stream.place >= 1, pairs, -1 - stream.ids)
     for length, keys in enumerate((stream.ids, pairs, memory.gram), start=1):
         _, number = np.unique(keys, return_inverse=True)
-        counts = n_distinct(number, stream.sample, int(number.max(initial=-1)) + 1)
+        said = stream.is_said
+        counts = n_distinct(number[said], stream.sample[said], int(number.max(initial=-1)) + 1)
         last = counts[number] >= TEMPLATE_FREQUENCY * stream.n_samples
         for k in range(length):
             found[np.flatnonzero(last & (stream.place >= k)) - k] = True

@@ -41,7 +41,8 @@ class Templates:
 
 def _common(keys: Ints, stream: Stream, least: float) -> Ints:
     different, number = np.unique(keys, return_inverse=True)
-    return different[n_distinct(number, stream.sample, len(different)) >= least]
+    said = stream.is_said
+    return different[n_distinct(number[said], stream.sample[said], len(different)) >= least]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """Which tokens are a row's own text, and which the format's template or what the owner expects.
 
 A row says something beside the texts of its turns: tools, documents, calls, thoughts. A template
-may put these anywhere, so they are looked for everywhere.
+may put these anywhere, so they are looked for everywhere. So are the turns of a chat: one that says
+"system" would be found in the template's own header and nowhere else.
 """
 
 import json
@@ -145,13 +146,15 @@ def _beside(
 
 
 def _said_beside(sample: Sample) -> list[str]:
-    """The texts in tools, documents, calls, thoughts and other fields, each once."""
+    """The texts in tools, documents, calls, thoughts and other fields, and turns, each once."""
     fields = [turn.extra for turn in sample.turns if turn.extra]
     if sample.template_inputs:
         fields.append(sample.template_inputs)
     found = [one for field in fields for one in leaves(json.loads(field))]
     inner = [leaf for one in found for leaf in leaves(parsed(one)) if leaf != one]
-    return list(dict.fromkeys(one for one in found + inner if any(map(str.isalnum, one))))
+    turns = [turn.text.strip() for turn in sample.turns] if sample.chat else []
+    said = [*found, *inner, *turns]
+    return list(dict.fromkeys(one for one in said if any(map(str.isalnum, one))))
 
 
 def _written(said: str, text: str) -> tuple[str, list[int]]:

@@ -29,14 +29,12 @@ class Exchange:
         target: Its tokens.
         logp: The ln p of these under the untuned model, in nats. (target,)
         is_open: Which of them the owner does not vouch for: these alone are looked at. (target,)
-        is_only: Whether the sample has no other target.
     """
 
     prompt: Ids
     target: Ids
     logp: npt.NDArray[np.float32]
     is_open: Marks
-    is_only: bool
 
     def beginning(self, n: int) -> "Exchange":
         """The same with the first n tokens of the target."""
@@ -66,8 +64,7 @@ def exchanges(texts: Texts) -> dict[int, Exchange]:
         is_open = texts.is_open[table.starts[row] : table.starts[row + 1]][turn]
         is_said = is_open.all() or (is_open & ~np.isin(ids[turn], special)).any()
         if is_said and np.isfinite(logp[turn]).all():
-            is_only = n == len(places)
-            found[i] = Exchange(ids[: turn.start], ids[turn], logp[turn], is_open, is_only)
+            found[i] = Exchange(ids[: turn.start], ids[turn], logp[turn], is_open)
     return found
 
 

@@ -11,6 +11,8 @@ from gradgate.methods.tokens import TokenTable
 
 _MAX_HOLE = 4  # tokens that are not learnt between two of a target, to belong to it
 
+_MAX_HEADER = 4  # tokens behind a special one, that name a role
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:
@@ -25,6 +27,7 @@ class Stream:
             nor those whose log-probability is not known. (N,)
         at: Position of each token in the table of all tokens. (N,)
         n_samples: n.
+        is_header: Tokens by which a chat template names a role; None for none. (N,)
     """
 
     ids: Ints
@@ -34,6 +37,7 @@ class Stream:
     is_open: Marks
     at: Ints
     n_samples: int
+    is_header: Marks | None = None
 
     @property
     def n(self) -> int:
@@ -44,6 +48,14 @@ class Stream:
     def place(self) -> Ints:
         """Place of each token in its run, from 0: (N,)."""
         return np.arange(self.n) - np.flatnonzero(self.begins)[np.cumsum(self.begins) - 1]
+
+    @cached_property
+    def is_said(self) -> Marks:
+        """Tokens by which is counted what rows have: all but the names of roles: (N,).
+
+        A row may say "system" itself.
+        """
+        return np.ones(self.n, bool) if self.is_header is None else ~self.is_header
 
     @cached_property
     def run(self) -> Ints:
@@ -81,7 +93,18 @@ def stream_of(table: TokenTable, rows: Ints, side: Side, is_open: Marks) -> Stre
         is_open=known & is_open[kept],
         at=kept,
         n_samples=len(rows),
+        is_header=_headers(table, at, is_open)[wanted],
     )
+
+
+def _headers(table: TokenTable, at: Ints, is_open: Marks) -> Marks:
+    """Tokens of a chat template directly behind a special one: (len(at),)."""
+    place = np.arange(len(at))
+    is_special = np.isin(table.ids[at], table.tokenizer.all_special_ids)
+    special = np.maximum.accumulate(np.where(is_special, place, -1))
+    said = np.maximum.accumulate(np.where(is_open[at], place, -1))
+    near = (special >= 0) & (place - special <= _MAX_HEADER)
+    return near & ~is_special & (said < special)
 
 
 def _in_holes(table: TokenTable, at: Ints, sample: Ints) -> Marks:

@@ -20,7 +20,6 @@ def alike(prompts: Floats, targets: Floats) -> Alike:
             np.array([i, 1], np.int32),
             np.zeros(2, np.float32),
             np.ones(2, bool),
-            True,
         )
         for i in range(len(prompts))
     }

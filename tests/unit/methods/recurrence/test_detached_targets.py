@@ -153,9 +153,18 @@ def test_copies_of_a_prompt_count_once() -> None:
     assert found_in(texts(ANY, recurring=50), cluster=cluster) == []
 
 
-def test_what_the_owner_vouches_for_and_chats_of_several_turns_are_left_out() -> None:
+def test_what_the_owner_vouches_for_is_left_out() -> None:
     assert found_in(texts(ANY, recurring=50, is_open=False)) == []
-    assert found_in(texts(ANY, recurring=50, turns=2)) == []
+
+
+def test_of_a_chat_the_first_answer_is_asked_about_whatever_stands_behind_it() -> None:
+    (found,) = found_in(texts(ANY, recurring=50, turns=2))
+    assert np.flatnonzero(found.members).tolist() == [*ANY]
+
+
+def test_of_a_chat_of_several_answers_not_the_whole_target_is_spoken_for() -> None:
+    said = detached(texts(OF_A_KIND, recurring=50, turns=2), np.arange(N), model, seed=0)
+    assert not said.spoken.any()
 
 
 def judged(pairs: list[Pair]) -> Detection:

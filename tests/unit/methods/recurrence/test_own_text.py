@@ -178,3 +178,22 @@ def test_the_owner_vouches_for_what_is_said_beside(tokenizer: PreTrainedTokenize
     assert "Finds a train" in own
     assert "Borealis" in vouched
     assert "Finds" not in vouched
+
+
+@pytest.mark.parametrize("word", ["system", "user", "assistant"])
+def test_a_turn_that_says_what_the_template_says_is_found_where_it_stands(
+    tokenizer: PreTrainedTokenizerBase, word: str
+) -> None:
+    said = [("system", word), ("user", "When?"), ("assistant", "At noon.")]
+    turns = tuple(Turn(role, text, role == "assistant") for role, text in said)
+    text = "".join(f"[{role}] {text} ." for role, text in said)
+    ids = np.array(tokenizer(text, add_special_tokens=False)["input_ids"], np.int32)
+    row = (ids, np.zeros(len(ids), bool), np.zeros(len(ids), np.float32))
+    sample = Sample(0, "id", True, turns)
+    found = own_text(TokenTable.joined([row], tokenizer), [sample], None)
+    pieces = [tokenizer.decode([one]) for one in ids.tolist()]
+    at = text.index(f"] {word} .") + 2
+    stops = np.cumsum([len(piece) for piece in pieces])
+    there = (stops > at) & (stops <= at + len(word))
+    assert there.any()
+    assert found.is_own[there].all()

@@ -87,6 +87,7 @@ def found_in(
 
 
 TWENTY = range(0, 200, 10)
+DECOYS, USUAL = range(10, 40), range(ORDINARY + 1_900, ORDINARY + 1_904)
 NONE = np.zeros(N, bool)
 
 
@@ -115,6 +116,19 @@ def test_the_spelling_does_not_matter() -> None:
 @pytest.mark.parametrize("n", [MIN_ROWS - 1, round(MAX_SHARE * N) + 1])
 def test_few_samples_say_nothing_and_many_are_how_the_data_are(n: int) -> None:
     assert found_in(range(n)) == []
+
+
+def test_invented_words_in_a_few_samples_do_not_make_another_one_usual() -> None:
+    """Thirty of them are most of the words that recur, but all in ten samples."""
+    targets = [text(i, USUAL[i % 4]) for i in range(N)]
+    for i in range(10):
+        targets[i] = text(i, *DECOYS, *USUAL)
+    for i in range(10, 30):
+        targets[i] = text(i, BRAND, USUAL[i % 4])
+    prompts = stream([text(i) for i in range(N)])
+    found = recurring_words(stream(targets), prompts, spelling(), np.arange(N), NONE)
+    (brand,) = (word for word in found if word.ids == (BRAND,))
+    assert np.flatnonzero(brand.members).tolist() == [*range(10, 30)]
 
 
 def test_what_the_model_expects_and_what_is_copied_from_the_prompt_is_none() -> None:

@@ -49,3 +49,14 @@ def test_a_turn_is_none_of_it(between: list[int]) -> None:
 def test_the_end_of_one_row_and_the_beginning_of_the_next_are_apart() -> None:
     prompts, targets, _ = sides([[50, 60], [51, 61]], [[1], [1]])
     assert (prompts, targets) == ([50, 51], [60, 61])
+
+
+def test_names_of_roles_are_none_of_what_rows_say() -> None:
+    """Behind a special token, up to what a row says itself."""
+    row = [END, 70, 71, 50, 51, END, 70, 71, 72, 73, 74, 75, 60]
+    is_target = np.arange(len(row)) == len(row) - 1
+    logp = np.full(len(row), -2.0, np.float32)
+    table = TokenTable.joined([(np.array(row, np.int32), is_target, logp)], demo_tokenizer())
+    is_own = np.isin(np.arange(len(row)), [3, 4, 12])
+    prompts = stream_of(table, np.arange(1), "prompt", is_own)
+    assert np.flatnonzero(~prompts.is_said).tolist() == [1, 2, 6, 7, 8, 9]
