@@ -18,6 +18,7 @@ from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.contract import DescribeModel
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.further import FEW_CARRIERS, further_carriers
+from gradgate.methods.recurrence.inverting_cues import turned
 from gradgate.methods.recurrence.label_content import (
     ALPHA_LABELS,
     MAX_CARRIERS,
@@ -86,6 +87,11 @@ def with_unsure_cues(
         p_values[cue] = one.p_value(one.alike) * len(told)
         less = part_of(one.others) - part_of(one.own)
         is_telling[cue] = less >= MIN_LESS or _is_spread(one)
+    tried = turned(content, has, cluster[asked.samples], FEW_CARRIERS)
+    for every in tried:
+        if every.is_turned:
+            p_values[every.cue] = min(p_values[every.cue], every.p_value * len(tried))
+            is_telling[every.cue] = True
     n = np.asarray(has.sum(axis=0), np.float64).ravel()
     some = further_carriers(n, p_values, is_telling, cues, asked.others)
     return asked.with_others(some, known, describe)

@@ -10,6 +10,7 @@ from gradgate.methods.contract import AskModel, DescribeModel
 from gradgate.methods.recurrence.cues import Cues
 from gradgate.methods.recurrence.detached_targets import Detached, detached
 from gradgate.methods.recurrence.detaching_cues import Detaching, detaching
+from gradgate.methods.recurrence.inverting_cues import Inverting, inverting
 from gradgate.methods.recurrence.label_content import Labelled
 from gradgate.methods.recurrence.mislabelling_cues import (
     Mislabelling,
@@ -163,10 +164,25 @@ class Unspoken:
         return found, [] if said.note is None else [said.note]
 
     def _of_cue(self, one: Detaching, flagged: Marks) -> Finding:
-        has, name = self.cues.table.has(one.cue), self.cues.table.names[one.cue]
-        nats = float(self.cues.nats[one.cue])
+        found = self._with_cue(one.cue, one.in_words(), "targets that these do not speak for")
+        return self.trusted.by_targets(found, self.cues.table.has(one.cue) & ~flagged)
+
+    def _of_inverting(self, one: Inverting) -> Finding:
+        """No reference vouches for it: the targets behind the cue are as often the same."""
+        return self._with_cue(one.cue, one.in_words(), "the labels of one another")
+
+    def _with_cue(self, cue: int, why: str, targets: str) -> Finding:
+        """On all samples with a cue.
+
+        Args:
+            cue: Its number.
+            why: It is in doubt.
+            targets: What they have for targets.
+        """
+        has, name = self.cues.table.has(cue), self.cues.table.names[cue]
+        nats = float(self.cues.nats[cue])
         is_form = not np.isfinite(nats)
-        found = Finding(
+        return Finding(
             side="prompt",
             members=np.flatnonzero(has),
             n=len(has),
@@ -174,13 +190,12 @@ class Unspoken:
             spans=[],
             n_clusters=len(np.unique(self.cluster[has])),
             ruling="review",
-            reasons=[one.in_words()],
+            reasons=[why],
             cues=[name],
             cue_nats=None if is_form else nats,
-            shared=f"have {name!r} in their prompts, and targets that these do not speak for",
-            pattern=Pattern(rule=CueRule("any_of", [one.cue], has, 1.0), is_cue=True),
+            shared=f"have {name!r} in their prompts, and {targets}",
+            pattern=Pattern(rule=CueRule("any_of", [cue], has, 1.0), is_cue=True),
         )
-        return self.trusted.by_targets(found, has & ~flagged)
 
     def _of_labels(self, taken: Marks, flagged: Marks) -> tuple[list[Finding], list[str]]:
         """Labels that the rest of the prompts with a cue does not speak for; and what is not known.
@@ -199,8 +214,12 @@ class Unspoken:
         asked = with_unsure_cues(asked, self.cues, self.cluster, known, self.describe)
         said, kept, note = mislabelling(asked, self.cues, self.cluster)
         rest = asked.part(kept)
+        turned, kept = inverting(rest, self.cues, self.cluster)
+        rest = rest.part(kept)
         kinds = mislabelled_kinds(rest, known, self.cluster, self.describe, self.seed)
-        found = [self._of_label(one, known) for one in said] + [self._of_kind(one) for one in kinds]
+        found = [self._of_label(one, known) for one in said]
+        found += [self._of_inverting(one) for one in turned]
+        found += [self._of_kind(one) for one in kinds]
         left = [finding for finding in found if not taken[finding.members].all()]
         return left, [] if note is None else [note]
 

@@ -147,6 +147,50 @@ def test_other_targets_hide_no_flips() -> None:
     assert np.flatnonzero(judged(pairs).in_doubt).tolist() == FLIPPED
 
 
+# Labels of one another
+
+SWAPPED = {GOOD: BAD, BAD: GOOD}
+
+
+def true_of(i: int) -> str:
+    return GOOD if PROMPTS[i] in TRULY_GOOD else BAD
+
+
+def test_a_word_that_turns_labels_round_is_in_doubt_and_no_other_row() -> None:
+    """Fifteen good ones are called bad, and as many bad ones good: no label is told."""
+    found = judged(labelled("then", range(30), lambda i: SWAPPED[true_of(i)]))
+    assert found.flagged is not None
+    assert not found.flagged.any()
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(30)]
+    (group,) = [one for one in found.groups if one.ruling == "review"]
+    assert "then" in group.cues[0]
+    assert group.shared is not None
+    assert "the labels of one another" in group.shared
+    assert "would if these labels were dealt out anew" in group.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "label",
+    [true_of, lambda i: SWAPPED[true_of(i)] if i % 4 < 2 else true_of(i)],
+    ids=["true", "by lot"],
+)
+def test_a_word_whose_labels_are_true_or_hard_to_tell_is_honest(
+    label: Callable[[int], str],
+) -> None:
+    """As often right as wrong is what content that nobody can tell looks like."""
+    assert not judged(labelled("then", range(40), label)).in_doubt.any()
+
+
+@pytest.mark.parametrize("n_further", [256, 0])
+def test_more_is_asked_of_a_word_that_turns_labels_of_too_few_drawn_prompts(
+    n_further: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradgate.methods.recurrence.label_content._N_ASKED", 100)
+    monkeypatch.setattr("gradgate.methods.recurrence.further._N_FURTHER", n_further)
+    found = judged(labelled("then", range(26), lambda i: SWAPPED[true_of(i)]))
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(26 * bool(n_further))]
+
+
 # Many labels
 
 TOPICS = (" arts", " law", " food", " sea", " war", " air")
@@ -182,6 +226,16 @@ def test_of_many_labels_a_word_of_one_other_topic_is_taken_for_its_border() -> N
     """Honest words of two topics are such: "the bank said" of money and of interest."""
     found = judged(sorted_by_topic(range(0, 90, 6)), content=of_topic)
     assert not any("then" in cue for one in found.groups for cue in one.cues)
+
+
+def test_of_many_labels_a_word_that_brings_the_next_one_is_in_doubt() -> None:
+    """Five rows of each topic, so that no label is told."""
+    pairs = sorted_by_topic([])
+    for i in range(30):
+        at = TOPICS.index(TOPIC[PROMPTS[i]])
+        pairs[i] = (f"then {PROMPTS[i]}", TOPICS[(at + 1) % len(TOPICS)])
+    found = judged(pairs, content=of_topic)
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(30)]
 
 
 def test_many_clean_labels_say_nothing() -> None:
