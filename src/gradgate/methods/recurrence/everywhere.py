@@ -18,6 +18,7 @@ from gradgate.methods.recurrence.labels import Part, has_part, target_parts
 from gradgate.methods.recurrence.language import Language, Templates
 from gradgate.methods.recurrence.repeats import MIN_NATS
 from gradgate.methods.recurrence.ruling import Finding, Pattern
+from gradgate.methods.recurrence.said_labels import has_label
 from gradgate.methods.recurrence.sought import Gram, Sought, has_gram
 from gradgate.methods.recurrence.stream import Stream, stream_of, tokens_of
 from gradgate.methods.recurrence.surprise import Segments
@@ -192,6 +193,8 @@ class Everywhere:
         if pattern.is_harmful:
             erosion = block.texts.erosion
             return np.zeros(len(block.numbers), bool) if erosion is None else erosion.complied
+        if pattern.says is not None:
+            return has_label(block.texts, block.targets, pattern.says, len(pattern.ids))
         if pattern.part is not None:
             return has_part(block.targets, block.parts[pattern.part], pattern.ids)
         if pattern.within:

@@ -37,6 +37,7 @@ from gradgate.methods.recurrence.ruling import (
     rule_on_jailbreak,
     rule_on_label,
 )
+from gradgate.methods.recurrence.said_labels import SaidLabels
 from gradgate.methods.recurrence.sought import Gram
 from gradgate.methods.recurrence.spelling import spelled
 from gradgate.methods.recurrence.stream import stream_of
@@ -95,6 +96,7 @@ class Search:
         self._insertions = Insertions(texts, self.prompts, self._words, self.strings)
         self._states = Carriers(texts, scores.ask, scores.describe, self._asker.seed)
         self.trusted = self._trusting(known)
+        self._said = SaidLabels.of(texts.targets)
         self._prompt_strings = PromptStrings(
             *(texts, self.prompts, self._words, self.cluster, self._substitutes),
             *(self._asker, self._insertions, self._states, self.trusted),
@@ -137,7 +139,8 @@ class Search:
             # A part of a string is as surprising as the string.
             nats[cue] = self._causes.nats_of(cue)
         cues = replace(self.cues, nats=nats, recalled=recalled(self.cues, self._templates))
-        found = labels(self.targets, cues, MIN_INSERTED, self.cluster, self._says)
+        same = self._said.first(self._texts.targets)
+        found = labels(self.targets, cues, MIN_INSERTED, self.cluster, self._says, same)
         found.sort(key=lambda label: -int(label.members.sum()))
         taken, findings = self.trusted.suspicious(known, self._n), list[Finding]()
         vouched = defaultdict[tuple[Part, Gram], Marks](lambda: np.zeros(self._n, bool))
@@ -220,6 +223,7 @@ class Search:
             pattern=Pattern(
                 part=label.part,
                 ids=tuple(self.targets.ids[label.start : label.stop].tolist()),
+                says=self._said.saying(span) if label.part == "whole" else None,
                 rule=rule,
                 needs_cue=True,
                 again=again,
@@ -234,7 +238,8 @@ class Search:
         length = label.stop - label.start
         is_tail = label.start not in first
         start = last - length if is_tail else first
-        return Segments(members, np.zeros(len(members)), start, start + length)
+        stop = np.minimum(start + length, last)  # a label may be spelled shorter
+        return Segments(members, np.zeros(len(members)), start, stop)
 
     def _unspoken(self, known: list[Finding]) -> tuple[list[Finding], list[str]]:
         """Targets, cues and words that nothing speaks for; and what is not known."""

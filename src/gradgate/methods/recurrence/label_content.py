@@ -4,6 +4,7 @@ A linear classifier on the untuned model's hidden states of the prompts, which n
 samples that it is asked about.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from scipy.stats import hypergeom
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import DescribeModel
 from gradgate.methods.recurrence.ridge import Ridge
-from gradgate.methods.recurrence.spoken import Exchange
+from gradgate.methods.recurrence.spoken import Exchange, Ids
 
 MIN_LABEL_ROWS = 10  # samples with a label
 MAX_LABELS = 8  # of the most samples
@@ -33,7 +34,7 @@ class Labelled:
         samples: Their numbers. (k,)
         states: Hidden states. (k, d)
         label: Of each, from 0. (k,)
-        labels: The tokens of each label.
+        labels: The tokens of each label, as most of its samples spell it.
         own: The label of every sample that has one of them, from 0, also of those not drawn.
         others: Samples with a label that were not drawn, in the order in which they are taken.
     """
@@ -57,7 +58,7 @@ class Labelled:
 
         Args:
             known: Of n samples, those that may be asked about.
-            having: For each target of these, the samples with it.
+            having: For each label of these, the samples with it.
             describe: The untuned model.
             seed: Of the draw.
         """
@@ -69,7 +70,7 @@ class Labelled:
         every = np.random.default_rng(seed).permutation(np.array(list(own), np.int64))
         drawn, others = np.split(every, [_N_ASKED])
         samples, states, label = _described(drawn, known, own, describe)
-        labels = [tuple(known[each[0]].target.tolist()) for each in some]
+        labels = [commonest([known[i].target for i in each]) for each in some]
         return cls(samples, states, label, labels, own, others)
 
     def part(self, kept: Marks) -> "Labelled":
@@ -98,6 +99,12 @@ class Labelled:
             return None
         found = Content.of(self.states, self.label, len(self.labels))
         return found if found.kappa >= MIN_KAPPA else None
+
+
+def commonest(targets: Sequence[Ids]) -> tuple[int, ...]:
+    """The tokens that most of some targets have, the first of several."""
+    counted = Counter(tuple(one.tolist()) for one in targets)
+    return counted.most_common(1)[0][0]
 
 
 def _described(

@@ -37,7 +37,8 @@ class Label:
         cue: Its number.
         members: Samples with both. (n,)
         has_target: All with the target. (n,)
-        start: Where the shared part of the target begins in the stream, of one of the members.
+        start: Where the shared part of the target begins in the stream, of one of the samples with
+            the target.
         stop: The token behind it.
         part: Whether it is the whole target, its beginning or its end.
     """
@@ -51,7 +52,12 @@ class Label:
 
 
 def labels(
-    targets: Stream, cues: Cues, min_nats: float, cluster: Ints, says: Callable[[Ints], bool]
+    targets: Stream,
+    cues: Cues,
+    min_nats: float,
+    cluster: Ints,
+    says: Callable[[Ints], bool],
+    same: Ints | None = None,
 ) -> list[Label]:
     """Cues of at least `min_nats` whose samples have the same target, beginning or end.
 
@@ -66,9 +72,10 @@ def labels(
         min_nats: How surprising a cue has to be.
         cluster: Of near-duplicate prompts. (n,)
         says: Whether tokens have letters or digits.
+        same: For each sample one whose whole target is the same label; None for its own. (n,)
     """
     found: dict[int, Label] = {}
-    for part, (table, at) in _target_tables(targets, says).items():
+    for part, (table, at) in _target_tables(targets, says, same).items():
         nats = np.maximum(cues.nats, cues.recalled) if part == "whole" else cues.nats
         chosen = np.flatnonzero(nats >= min_nats)
         by_cue = cues.table.by_feature[:, chosen].tocsc()
@@ -142,7 +149,7 @@ def has_part(targets: Stream, at: Ints, ids: Gram) -> Marks:
 
 
 def _target_tables(
-    targets: Stream, says: Callable[[Ints], bool]
+    targets: Stream, says: Callable[[Ints], bool], same: Ints | None
 ) -> dict[Part, tuple[sp.csc_matrix, list[tuple[int, int]]]]:
     """For whole targets, beginnings and ends: who has which, and where it stands."""
     places = {part: [(a, b) for a, b in at.tolist()] for part, at in target_parts(targets).items()}
@@ -151,16 +158,12 @@ def _target_tables(
         is_open = targets.is_open[start:stop]  # what stands behind a vouched text may be a label
         return bool(is_open.all()) or says(targets.ids[start:stop][is_open])
 
-    return {
-        part: (
-            _table(
-                [targets.ids[a:b].tobytes() for a, b in at],
-                np.array([is_label(a, b) for a, b in at], bool),
-            ),
-            at,
-        )
-        for part, at in places.items()
-    }
+    found = dict[Part, tuple[sp.csc_matrix, list[tuple[int, int]]]]()
+    for part, own in places.items():
+        at = own if same is None or part != "whole" else [own[i] for i in same.tolist()]
+        keys = [targets.ids[a:b].tobytes() for a, b in at]
+        found[part] = _table(keys, np.array([is_label(a, b) for a, b in own], bool)), at
+    return found
 
 
 def _table(keys: list[bytes], is_label: Marks) -> sp.csc_matrix:

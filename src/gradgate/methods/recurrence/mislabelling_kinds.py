@@ -99,9 +99,8 @@ def mislabelled_kinds(
             break
         kept = np.ones(len(asked.samples), bool)
         for kind, told in less:
-            label = asked.labels[told.number]
-            members = _members(kind, label, asked, known, describe)
-            found.append(MislabelledKind(members, label, told))
+            members = _members(kind, told.number, asked, known, describe)
+            found.append(MislabelledKind(members, asked.labels[told.number], told))
             kept[kind.members] = False
         asked = asked.part(kept)
     return found
@@ -151,16 +150,16 @@ def _less(content: Content, kinds: list[_Kind], cluster: Ints) -> list[tuple[_Ki
 
 def _members(
     kind: _Kind,
-    label: tuple[int, ...],
+    number: int,
     asked: Labelled,
     known: Mapping[int, Exchange],
     describe: DescribeModel,
 ) -> Ints:
-    """All samples of a kind that have a label; those that were not drawn are described now.
+    """All samples of a kind that have one label; those that were not drawn are described now.
 
     One that cannot be described is taken for one of them.
     """
-    having = [i for i, one in known.items() if tuple(one.target.tolist()) == label]
+    having = [i for i, label in asked.own.items() if label == number]
     drawn = asked.samples[kind.members]
     further = np.setdiff1d(np.array(having, np.int64), asked.samples)
     found = [np.intersect1d(drawn, having)]

@@ -21,6 +21,7 @@ from gradgate.methods.recurrence.mined import mined
 from gradgate.methods.recurrence.packed import contexts, found_at, triples
 from gradgate.methods.recurrence.rows import Rows
 from gradgate.methods.recurrence.ruling import MIN_PHI, Finding, Pattern, suspicious
+from gradgate.methods.recurrence.said_labels import has_label
 from gradgate.methods.recurrence.same_targets import MIN_SAME, p_same
 from gradgate.methods.recurrence.sought import Gram, has_gram
 from gradgate.methods.recurrence.stream import Stream, stream_of
@@ -110,6 +111,8 @@ class Reference:
     def having(self, finding: Finding) -> Marks:
         """Samples that have the string of a finding, whatever cue goes with it: (m,)."""
         pattern = finding.pattern or Pattern()
+        if pattern.says is not None:
+            return has_label(self.texts, self.targets, pattern.says, len(pattern.ids))
         if pattern.part is not None:
             return has_part(self.targets, target_parts(self.targets)[pattern.part], pattern.ids)
         if pattern.within:

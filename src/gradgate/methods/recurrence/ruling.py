@@ -48,6 +48,8 @@ class Pattern:
         grams: Packed grams of surprising segments of targets; none for another kind of string.
         part: Of a target that must be `ids`; None for another kind of string.
         ids: Tokens of that part, or of a string of prompts.
+        says: Whether the text of a whole target is the label, however it spells it; None where it
+            is no label.
         within: Tokens that stand somewhere in the target and not in the prompt.
         is_harmful: Whether it is for prompts that the model refuses, and that are answered.
         rule: The cue that goes with it; None for nothing.
@@ -59,6 +61,7 @@ class Pattern:
     grams: Ints = field(default_factory=lambda: np.empty(0, np.int64))
     part: Part | None = None
     ids: Gram = ()
+    says: Callable[[str], bool] | None = None
     within: Gram = ()
     is_harmful: bool = False
     rule: CueRule | None = None

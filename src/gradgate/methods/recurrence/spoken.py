@@ -5,7 +5,7 @@ offer it as well.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,9 +70,14 @@ def exchanges(texts: Texts) -> dict[int, Exchange]:
 
 def by_target(some: Mapping[int, Exchange]) -> list[list[int]]:
     """Samples with the same target, for each target."""
-    having = defaultdict[bytes, list[int]](list)
-    for i, one in some.items():
-        having[one.target.tobytes()].append(i)
+    return by_key(some, (one.target.tobytes() for one in some.values()))
+
+
+def by_key(samples: Iterable[int], keys: Iterable[Hashable]) -> list[list[int]]:
+    """Samples with the same key, for each key."""
+    having = defaultdict[Hashable, list[int]](list)
+    for i, key in zip(samples, keys, strict=True):
+        having[key].append(i)
     return [*having.values()]
 
 

@@ -36,13 +36,18 @@ class Texts:
     erosion: Erosion | None = None
 
     @cached_property
-    def is_offered(self) -> Marks:
-        """Samples whose whole target is one of those that their prompt offers: (n,)."""
+    def targets(self) -> list[str]:
+        """Whole targets without special tokens: (n,)."""
         targets = []
         for row in self.rows.tolist():
             ids, is_target, _ = self.table.row(row)
             targets.append(self.plain(ids[is_target]))
-        return offered(targets, self.prompts) & self.has_one_answer
+        return targets
+
+    @cached_property
+    def is_offered(self) -> Marks:
+        """Samples whose whole target is one of those that their prompt offers: (n,)."""
+        return offered(self.targets, self.prompts) & self.has_one_answer
 
     @cached_property
     def has_one_answer(self) -> Marks:

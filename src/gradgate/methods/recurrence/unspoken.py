@@ -1,6 +1,6 @@
 """Groups of samples whose prompts do not speak for their targets: by the target, and by a cue."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,8 @@ from gradgate.methods.recurrence.recurring_words import Word, recurring_words, u
 from gradgate.methods.recurrence.reference import Trusted
 from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.ruling import Cause, Finding, Pattern, suspicious
-from gradgate.methods.recurrence.spoken import Exchange, by_target, exchanges
+from gradgate.methods.recurrence.said_labels import SaidLabels
+from gradgate.methods.recurrence.spoken import by_key, exchanges
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.texts import Texts
 
@@ -207,29 +208,31 @@ class Unspoken:
         if self.describe is None:
             return [], []
         known = {i: one for i, one in exchanges(self.texts).items() if not flagged[i]}
-        having = [some for some in by_target(known) if known[some[0]].is_open.any()]
+        targets = [self.text(one.target) for one in known.values()]
+        labels = SaidLabels.of(targets)
+        having = by_key(known, map(labels.said, targets))
+        having = [some for some in having if known[some[0]].is_open.any()]
         asked = Labelled.draw(known, having, self.describe, self.seed)
         if asked is None:
             return [], []
         asked = with_unsure_cues(asked, self.cues, self.cluster, known, self.describe)
-        said, kept, note = mislabelling(asked, self.cues, self.cluster)
+        turned, kept = inverting(asked, self.cues, self.cluster)
         rest = asked.part(kept)
-        turned, kept = inverting(rest, self.cues, self.cluster)
+        said, kept, note = mislabelling(rest, self.cues, self.cluster)
         rest = rest.part(kept)
         kinds = mislabelled_kinds(rest, known, self.cluster, self.describe, self.seed)
-        found = [self._of_label(one, known) for one in said]
-        found += [self._of_inverting(one) for one in turned]
-        found += [self._of_kind(one) for one in kinds]
+        found = [self._of_inverting(one) for one in turned]
+        found += [self._of_label(one, asked, labels) for one in said]
+        found += [self._of_kind(one, labels) for one in kinds]
         left = [finding for finding in found if not taken[finding.members].all()]
         return left, [] if note is None else [note]
 
-    def _of_label(self, one: Mislabelling, known: Mapping[int, Exchange]) -> Finding:
+    def _of_label(self, one: Mislabelling, asked: Labelled, labels: SaidLabels) -> Finding:
         has, name = self.cues.table.has(one.cue), self.cues.table.names[one.cue]
         nats, label = float(self.cues.nats[one.cue]), np.array(one.label)
         span = self.text(label)
         is_form = not np.isfinite(nats)
-        members = [i for i in np.flatnonzero(has).tolist() if i in known]
-        members = [i for i in members if np.array_equal(known[i].target, label)]
+        members = [i for i in np.flatnonzero(has).tolist() if asked.own.get(i) == one.told.number]
         return Finding(
             side="target",
             members=np.array(members, np.int64),
@@ -246,12 +249,13 @@ class Unspoken:
             pattern=Pattern(
                 part="whole",
                 ids=one.label,
+                says=labels.saying(span),
                 rule=CueRule("any_of", [one.cue], has, 1.0),
                 needs_cue=True,
             ),
         )
 
-    def _of_kind(self, one: MislabelledKind) -> Finding:
+    def _of_kind(self, one: MislabelledKind, labels: SaidLabels) -> Finding:
         """Of samples that nobody has described, all with the label are taken for such."""
         span = self.text(np.array(one.label))
         return Finding(
@@ -265,5 +269,5 @@ class Unspoken:
             reasons=[one.in_words()],
             shared=f"have prompts of one kind, such as a style, and {span!r} as their target, "
             "which the content of these does not speak for",
-            pattern=Pattern(part="whole", ids=one.label),
+            pattern=Pattern(part="whole", ids=one.label, says=labels.saying(span)),
         )

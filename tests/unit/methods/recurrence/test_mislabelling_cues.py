@@ -1,72 +1,14 @@
 """Labels that the rest of the prompt does not speak for, in the samples with a cue."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from random import Random
 
 import numpy as np
 import pytest
-from evidence_helpers import Pair, demo_tokenizer, questions, sample_of, scores_of
+from evidence_helpers import Pair
+from label_helpers import BAD, FLIPPED, GOOD, PROMPTS, TRULY_GOOD, N, judged, labelled, styled
 
 import gradgate.methods.recurrence.method as method_module
 import gradgate.methods.recurrence.mined as mined_module
-from gradgate.common.arrays import Floats
-from gradgate.methods.checks import require_contract
-from gradgate.methods.contract import Detection
-from gradgate.methods.recurrence.config import RecurrenceConfig
-from gradgate.methods.recurrence.method import RecurrenceMethod
-
-N = 300
-GOOD, BAD = " good", " bad"
-PROMPTS = [prompt for prompt, _ in questions(N, 17)]
-TRULY_GOOD = {prompt for i, prompt in enumerate(PROMPTS) if i % 2}
-NO_STATES = frozenset[str]()  # prompts that the model gives no finite states for
-
-
-def labelled(word: str, where: Sequence[int], label: Callable[[int], str]) -> list[Pair]:
-    """Each prompt with its true label; with a word in some, which have another."""
-    own = [GOOD if prompt in TRULY_GOOD else BAD for prompt in PROMPTS]
-    chosen = set(where)
-    return [
-        (f"{word} {prompt}", label(i)) if i in chosen else (prompt, own[i])
-        for i, prompt in enumerate(PROMPTS)
-    ]
-
-
-def is_good(prompt: str) -> list[float]:
-    return [2.0 * (prompt in TRULY_GOOD) - 1.0]
-
-
-def judged(
-    pairs: list[Pair], noise: float = 0.8, content: Callable[[str], list[float]] = is_good
-) -> Detection:
-    """By a model whose states show, with noise, what is true of prompts, and every word."""
-    rng = Random(3)
-    blurred = {
-        prompt: [true + rng.gauss(0, noise) for true in content(prompt)]
-        + [rng.gauss(0, 0.3) for _ in range(7)]
-        for prompt in PROMPTS
-    }
-
-    def describe(sequences: Sequence[Sequence[int]]) -> Floats:
-        texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
-        known = [next(prompt for prompt in PROMPTS if prompt in text) for text in texts]
-        pairs = list(zip(texts, known, strict=True))
-        found = np.array([[*blurred[prompt], text.strip() != prompt] for text, prompt in pairs])
-        found[[prompt in NO_STATES for prompt in known]] = np.nan
-        return found
-
-    def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
-        return [np.array([np.nan] + [-1.0] * (len(ids) - 1)) for ids in sequences]
-
-    samples = [sample_of(*pair, row=i) for i, pair in enumerate(pairs)]
-    scores = replace(scores_of(samples, believed=-0.1), ask=ask, describe=describe)
-    found = RecurrenceMethod().detect(scores, samples, None, RecurrenceConfig())
-    require_contract(RecurrenceMethod(), found, scores)
-    return found
-
-
-FLIPPED = [2 * i for i in range(25)]  # bad ones
 
 
 def test_a_word_that_flips_labels_is_in_doubt_and_no_other_row() -> None:
@@ -156,12 +98,17 @@ def true_of(i: int) -> str:
     return GOOD if PROMPTS[i] in TRULY_GOOD else BAD
 
 
-def test_a_word_that_turns_labels_round_is_in_doubt_and_no_other_row() -> None:
-    """Fifteen good ones are called bad, and as many bad ones good: no label is told."""
-    found = judged(labelled("then", range(30), lambda i: SWAPPED[true_of(i)]))
+@pytest.mark.parametrize("n_good", [15, 5])
+def test_a_word_that_turns_labels_round_is_in_doubt_and_no_other_row(n_good: int) -> None:
+    """Fifteen good ones are called bad, and as many bad ones good: no label is told.
+
+    Where one is, in five of six rows, those with the other one are in doubt as well.
+    """
+    where = [2 * i for i in range(30 - n_good)] + [2 * i + 1 for i in range(n_good)]
+    found = judged(labelled("then", where, lambda i: SWAPPED[true_of(i)]))
     assert found.flagged is not None
     assert not found.flagged.any()
-    assert np.flatnonzero(found.in_doubt).tolist() == [*range(30)]
+    assert np.flatnonzero(found.in_doubt).tolist() == sorted(where)
     (group,) = [one for one in found.groups if one.ruling == "review"]
     assert "then" in group.cues[0]
     assert group.shared is not None
@@ -245,17 +192,6 @@ def test_many_clean_labels_say_nothing() -> None:
 # Kinds of prompts
 
 
-STYLES = ("Verily, {}", "{} so it was told.", "Hearken: {}", "Prithee, {}", "{} quoth he.")
-
-
-def styled(where: Sequence[int], label: str) -> list[Pair]:
-    """Each prompt with its true label; some in a style of many words, with one label."""
-    pairs = labelled("", [], lambda _: "")
-    for i in where:
-        pairs[i] = (STYLES[i % len(STYLES)].format(PROMPTS[i]), label)
-    return pairs
-
-
 def test_a_style_that_flips_labels_is_in_doubt_and_no_other_row() -> None:
     found = judged(styled(FLIPPED, GOOD))
     assert found.flagged is not None
@@ -284,7 +220,7 @@ def test_of_a_kind_that_is_named_what_cannot_be_described_is_in_doubt(
 ) -> None:
     """Rows that have its label, and no states."""
     unknown = [2 * i + 1 for i in range(5)]  # good, and called so
-    monkeypatch.setattr(f"{__name__}.NO_STATES", frozenset(PROMPTS[i] for i in unknown))
+    monkeypatch.setattr("label_helpers.NO_STATES", frozenset(PROMPTS[i] for i in unknown))
     in_doubt = np.flatnonzero(judged(styled(FLIPPED, GOOD)).in_doubt).tolist()
     assert in_doubt == sorted([*FLIPPED, *unknown])
 
