@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.stats import hypergeom
+from scipy.stats import binom, hypergeom
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.cues import Cues
@@ -22,7 +22,8 @@ from gradgate.methods.recurrence.label_content import (
     part_of,
 )
 
-MAX_BY_LOT = 0.5  # part of the prompts that speak for their label, over that of labels by lot
+MAX_BY_LOT = 0.75  # part of the prompts that speak for their label, over that of labels by lot
+ALPHA_BY_LOT = 0.05  # of the binomial test that lots would let as few
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +49,14 @@ class Inverting:
         return float(hypergeom.cdf(spoken, n + n_others, spoken + spoken_others, n))
 
     @property
+    def p_by_lot(self) -> float:
+        """Of the binomial test that labels by lot would let as few do so."""
+        n, spoken = self.own
+        return float(binom.cdf(spoken, n, self.by_lot))
+
+    @property
     def is_turned(self) -> bool:
-        """Whether they do so clearly less than labels by lot would let them."""
+        """Whether they do so less than labels by lot would let them."""
         return part_of(self.own) < MAX_BY_LOT * self.by_lot
 
     def in_words(self) -> str:
@@ -80,7 +87,9 @@ def inverting(asked: Labelled, cues: Cues, cluster: Ints) -> tuple[list[Invertin
         sure = [
             (one.p_value, one.cue, one)
             for one in tried
-            if one.is_turned and one.p_value * len(tried) <= ALPHA_LABELS
+            if one.is_turned
+            and one.p_by_lot <= ALPHA_BY_LOT
+            and one.p_value * len(tried) <= ALPHA_LABELS
         ]
         if not sure:
             break
@@ -112,9 +121,9 @@ def turned(
 
 def _asked(content: Content, cue: int, some: Ints) -> Inverting:
     """What is said of some samples, which are left out together."""
-    own, said = content.label[some], content.said_without(some)
-    agrees = content.said == content.label
-    n, n_spoken = len(some), int((said == own).sum())
-    n_others, n_others_spoken = len(agrees) - n, int(agrees.sum() - agrees[some].sum())
-    parts = [np.bincount(x, minlength=len(content.mean)) / n for x in (own, said)]
-    return Inverting(cue, (n, n_spoken), (n_others, n_others_spoken), float(parts[0] @ parts[1]))
+    said = content.said_without(some)
+    agrees = said == content.label
+    n, spoken = len(some), int(agrees[some].sum())
+    others = len(agrees) - n, int(agrees.sum()) - spoken
+    parts = [np.bincount(x[some], minlength=len(content.mean)) / n for x in (content.label, said)]
+    return Inverting(cue, (n, spoken), others, float(parts[0] @ parts[1]))

@@ -20,7 +20,8 @@ MIN_LABEL_ROWS = 10  # samples with a label
 MAX_LABELS = 8  # of the most samples
 MIN_CARRIERS = 10  # samples with a cue and its label, and clusters of near-duplicate prompts
 MAX_CARRIERS = 0.3  # of the asked samples: what more of them have is how prompts are
-MIN_TOLD = 0.75  # of the samples with a cue, that have its label
+MIN_TOLD = 0.75  # of the prompts of a kind, that have its label
+MIN_TOLD_BY_CUE = 0.5  # of the samples with a cue: as many honest ones may stand beside flips
 MIN_KAPPA = 0.25  # of the labels that the others teach and a sample's own, or they teach none
 ALPHA_LABELS = 1e-4  # of the test against samples of the same label, times what was tried
 _N_ASKED = 512  # samples, drawn
@@ -157,30 +158,46 @@ class Content:
         return (float((self.said == self.label).mean()) - chance) / max(1e-9, 1 - chance)
 
     def said_without(self, some: Ints) -> Ints:
-        """The labels of some samples that all samples but these say, together left out."""
-        inner = np.eye(len(some)) - self.hat[np.ix_(some, some)]
-        error = np.linalg.solve(inner, self.rest[some])
-        left_out = np.eye(len(self.mean))[self.label[some]] - error
-        return np.asarray(left_out.argmax(axis=1))
+        """The labels that the samples say from which some are left out: (k,).
 
-    def told(self, some: Ints, cluster: Ints, min_carriers: int = MIN_CARRIERS) -> "Told | None":
+        Of these, together left out, and of each of the others, which is left out as well: what all
+        say of it would be taught by more, where some are most of a label.
+        """
+        rest = np.delete(np.arange(len(self.label)), some)
+        inner = np.eye(len(some)) - self.hat[np.ix_(some, some)]
+        between = self.hat[np.ix_(rest, some)]
+        error = np.empty_like(self.rest)
+        error[some] = np.linalg.solve(inner, self.rest[some])
+        own = np.diag(self.hat)[rest] + (between * np.linalg.solve(inner, between.T).T).sum(axis=1)
+        left = self.rest[rest] + between @ error[some]
+        error[rest] = left / np.maximum(1e-9, 1 - own)[:, None]
+        return np.asarray((np.eye(len(self.mean))[self.label] - error).argmax(axis=1))
+
+    def told(
+        self,
+        some: Ints,
+        cluster: Ints,
+        min_carriers: int = MIN_CARRIERS,
+        min_told: float = MIN_TOLD,
+    ) -> "Told | None":
         """How the prompts of some samples speak for their label; None where they have not one.
 
         Args:
             some: Their places, rising.
             cluster: Of near-duplicate prompts. (k,)
             min_carriers: Samples with the label, and clusters of them.
+            min_told: Part of the samples that have it.
         """
         k, counted = len(self.label), np.bincount(self.label[some], minlength=len(self.mean))
         number = int(counted.argmax())
-        is_told = counted[number] >= max(min_carriers, MIN_TOLD * len(some))
+        is_told = counted[number] >= max(min_carriers, min_told * len(some))
         own = self.label[some] == number
         n_clusters = len(np.unique(cluster[some[own]]))
         if not is_told or len(some) > MAX_CARRIERS * k or n_clusters < min_carriers:
             return None
         without = np.delete(np.arange(k), some)
-        is_said = self.said[without] == number
-        said = self.said_without(some)[own]
+        every = self.said_without(some)
+        is_said, said = every[without] == number, every[some][own]
         another = np.bincount(said[said != number], minlength=1)
         return Told(
             number,

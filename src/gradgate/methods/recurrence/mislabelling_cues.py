@@ -23,7 +23,7 @@ from gradgate.methods.recurrence.label_content import (
     ALPHA_LABELS,
     MAX_CARRIERS,
     MIN_CARRIERS,
-    MIN_TOLD,
+    MIN_TOLD_BY_CUE,
     Content,
     Labelled,
     Told,
@@ -149,17 +149,17 @@ def _best(content: Content, has: sp.csc_matrix, cluster: Ints) -> tuple[int, Tol
 def _told(
     content: Content, has: sp.csc_matrix, cluster: Ints, min_carriers: int
 ) -> list[tuple[int, Told]]:
-    """What is said of each cue that mostly has one label; of those of equal samples of one."""
+    """What is said of each cue that half of the time has one label; of equal samples of one."""
     k, n_labels = len(content.label), len(content.mean)
     counted = np.eye(n_labels)[content.label].T @ has  # (labels, cues)
     n, most = counted.sum(axis=0), counted.max(axis=0)
-    is_told = (most >= min_carriers) & (n <= MAX_CARRIERS * k) & (most >= MIN_TOLD * n)
+    is_told = (most >= min_carriers) & (n <= MAX_CARRIERS * k) & (most >= MIN_TOLD_BY_CUE * n)
     told = dict[bytes, tuple[int, Told]]()
     for cue in np.flatnonzero(is_told).tolist():
         carriers = np.sort(has.indices[has.indptr[cue] : has.indptr[cue + 1]]).astype(np.int64)
         if (
             carriers.tobytes() not in told
-            and (one := content.told(carriers, cluster, min_carriers)) is not None
+            and (one := content.told(carriers, cluster, min_carriers, MIN_TOLD_BY_CUE)) is not None
         ):
             told[carriers.tobytes()] = cue, one
     return list(told.values())

@@ -23,9 +23,10 @@ def test_a_word_that_flips_labels_is_in_doubt_and_no_other_row() -> None:
     assert "as their target, which the rest of the prompts does not speak for" in group.shared
 
 
-def test_rows_with_the_word_and_their_own_label_are_not_in_doubt() -> None:
-    """A fifth of the prompts with the word are bad, and called so."""
-    with_own = [2 * i for i in range(40, 45)]
+@pytest.mark.parametrize("n_own", [5, 20])
+def test_rows_with_the_word_and_their_own_label_are_not_in_doubt(n_own: int) -> None:
+    """A fifth of the prompts with the word are bad, and called so, or nearly half."""
+    with_own = [2 * i for i in range(40, 40 + n_own)]
     pairs = labelled("then", [*FLIPPED, *with_own], lambda i: GOOD if i in FLIPPED else BAD)
     assert np.flatnonzero(judged(pairs).in_doubt).tolist() == FLIPPED
 
