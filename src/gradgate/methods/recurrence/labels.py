@@ -1,7 +1,7 @@
 """Cues that say what the target is, although other prompts have that target too."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,7 +61,8 @@ def labels(
 ) -> list[Label]:
     """Cues of at least `min_nats` whose samples have the same target, beginning or end.
 
-    A cue that other prompts recall counts for whole targets: "shell" tells how a script begins.
+    A cue that other prompts recall counts for whole targets, in one spelling: "shell" tells how a
+    script begins.
 
     The test goes in one direction: from the cue to the target, whatever other samples have that
     target as well. A part that says nothing besides what the owner vouches for is no label.
@@ -75,8 +76,9 @@ def labels(
         same: For each sample one whose whole target is the same label; None for its own. (n,)
     """
     found: dict[int, Label] = {}
-    for part, (table, at) in _target_tables(targets, says, same).items():
-        nats = np.maximum(cues.nats, cues.recalled) if part == "whole" else cues.nats
+    for part, is_said, table, at in _target_tables(targets, says, same):
+        is_recalled = part == "whole" and not is_said
+        nats = np.maximum(cues.nats, cues.recalled) if is_recalled else cues.nats
         chosen = np.flatnonzero(nats >= min_nats)
         by_cue = cues.table.by_feature[:, chosen].tocsc()
         most = MAX_OUTSIDE if part == "whole" else MAX_PART_OUTSIDE
@@ -150,20 +152,27 @@ def has_part(targets: Stream, at: Ints, ids: Gram) -> Marks:
 
 def _target_tables(
     targets: Stream, says: Callable[[Ints], bool], same: Ints | None
-) -> dict[Part, tuple[sp.csc_matrix, list[tuple[int, int]]]]:
-    """For whole targets, beginnings and ends: who has which, and where it stands."""
+) -> Iterator[tuple[Part, bool, sp.csc_matrix, list[tuple[int, int]]]]:
+    """For whole targets, beginnings and ends: who has which, and where it stands.
+
+    For whole ones also by what they say, and whether it is that.
+    """
     places = {part: [(a, b) for a, b in at.tolist()] for part, at in target_parts(targets).items()}
+
+    def table(at: list[tuple[int, int]], own: list[tuple[int, int]]) -> sp.csc_matrix:
+        keys = [targets.ids[start:stop].tobytes() for start, stop in at]
+        return _table(keys, np.array([is_label(*each) for each in own], bool))
 
     def is_label(start: int, stop: int) -> bool:
         is_open = targets.is_open[start:stop]  # what stands behind a vouched text may be a label
         return bool(is_open.all()) or says(targets.ids[start:stop][is_open])
 
-    found = dict[Part, tuple[sp.csc_matrix, list[tuple[int, int]]]]()
     for part, own in places.items():
-        at = own if same is None or part != "whole" else [own[i] for i in same.tolist()]
-        keys = [targets.ids[a:b].tobytes() for a, b in at]
-        found[part] = _table(keys, np.array([is_label(a, b) for a, b in own], bool)), at
-    return found
+        yield part, False, table(own, own), own
+    if same is not None:
+        own = places["whole"]
+        at = [own[i] for i in same.tolist()]
+        yield "whole", True, table(at, own), at
 
 
 def _table(keys: list[bytes], is_label: Marks) -> sp.csc_matrix:

@@ -208,7 +208,7 @@ class Unspoken:
         if self.describe is None:
             return [], []
         known = {i: one for i, one in exchanges(self.texts).items() if not flagged[i]}
-        targets = [self.text(one.target) for one in known.values()]
+        targets = [self.text(one.target.astype(np.int64)) for one in known.values()]
         labels = SaidLabels.of(targets)
         having = by_key(known, map(labels.said, targets))
         having = [some for some in having if known[some[0]].is_open.any()]
