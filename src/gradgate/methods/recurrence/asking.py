@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel
 from gradgate.methods.recurrence.in_place import Ids, Substitutes, Version
+from gradgate.methods.recurrence.spelling import spelled
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.surprise import Segments
 from gradgate.methods.tokens import TokenTable
@@ -24,6 +25,7 @@ MIN_NEW_SHARE = 0.1  # the same, by what of the segment is no copy
 MIN_TARGET_NEED = 3.0  # nats that a string of the prompt must bring to the target
 MIN_REST_NEED = 1.0  # the same to the words that follow it in the prompt
 MAX_CLOSE = 6.0  # below it more samples are asked
+MIN_COPIED = 0.8  # of a string's tokens that stand again behind it, for these to be its copy
 _END = 24  # tokens of a target's beginning and end, and behind a string, that are looked at
 _MAX_TARGET = 256  # tokens of a target that are asked
 
@@ -108,7 +110,8 @@ class _Case:
     Attributes:
         others: Its tokens without the string, with other words and with the end of another prompt
             in its place, up to the last target token that is looked at.
-        target: The log-probabilities of its target tokens, with the string.
+        target: The log-probabilities of its target tokens, with the string. (k,)
+        is_new: Which of these are no copy of the string. (k,)
         rest: Those of the words of the prompt behind the string; what the template puts there needs
             no string, or a full stop behind a trigger would excuse it.
         rest_at: Where these stand in each of `others`.
@@ -117,6 +120,7 @@ class _Case:
 
     others: list[Ids]
     target: Floats
+    is_new: Marks
     rest: Floats
     rest_at: list[Ints]
     prompts: list[Ids]
@@ -130,8 +134,9 @@ class _Case:
         string: Marks,
         are_words: Marks,
         versions: Sequence[Version],
+        copied: Marks,
     ) -> "_Case":
-        """Take a row, which of its tokens are of no template, and its versions.
+        """Take a row, which of its tokens are of no template or copied, and its versions.
 
         The version without the string is the first.
         """
@@ -141,11 +146,12 @@ class _Case:
         if len(target):  # one turn
             target = target[: int(np.argmax(np.diff(target, append=-1) != 1)) + 1][:_MAX_TARGET]
         begin = int(target[0]) if len(target) else 0
-        rest = np.flatnonzero(behind & ~string & are_words & (place < begin))
+        rest = np.flatnonzero(behind & ~string & are_words & ~copied & (place < begin))
         stops = [int(version.at[target[-1]]) + 1 if len(target) else 0 for version in versions]
         return cls(
             others=[version.ids[:stop] for version, stop in zip(versions, stops, strict=True)],
             target=logp[target].astype(np.float64),
+            is_new=~copied[target],
             rest=logp[rest].astype(np.float64),
             rest_at=[version.at[rest] for version in versions],
             prompts=[
@@ -167,7 +173,7 @@ class _Case:
         n = len(self.target)
         if n == 0:
             return np.nan, np.nan, np.nan, np.nan
-        targets = [self.target - logp[len(logp) - n :] for logp in found]
+        targets = [(self.target - logp[len(logp) - n :]) * self.is_new for logp in found]
         rests = [self.rest - logp[at] for logp, at in zip(found, self.rest_at, strict=True)]
         return (  # NaN where one of them is not known
             float(np.min([a[:_END].sum() - b for a, b in zip(targets, other, strict=True)])),
@@ -264,7 +270,7 @@ class Asker:
 
         It is cut out, and it is replaced by words and by the end of another prompt: what any in
         its place bring as well needs none of them. So nonsense is not needed by what follows
-        nonsense, nor is a sentence by what follows a sentence.
+        nonsense, nor is a sentence by what follows a sentence. A copy of it does not count.
 
         Args:
             chosen: Samples whose prompt has the string. (n,)
@@ -305,6 +311,7 @@ class Asker:
         row = int(self._rows[sample])
         begin = int(self._table.starts[row])
         ids, is_target, logp = self._table.row(row)
+        copied = self._copied(ids, string)
         string = self._substitutes.whole(begin, string)
         is_first = self._substitutes.is_first(begin + int(np.argmax(string)))
         are_words = self._substitutes.are_words(begin, len(ids))
@@ -313,7 +320,18 @@ class Asker:
             self._substitutes.words(ids, string, rng),
             self._substitutes.endings(ids, string, others, rng),
         ]
-        return _Case.of(ids, is_target, logp, string, are_words, versions)
+        return _Case.of(ids, is_target, logp, string, are_words, versions, copied)
+
+    def _copied(self, ids: Ids, string: Marks) -> Marks:
+        """Tokens of a row that say a string again behind it, whatever their case: (T,).
+
+        None where it says more than these: an instruction quotes what it asks for.
+        """
+        spelling = spelled(ids.astype(np.int64), self._table)
+        again = np.isin(spelling, spelling[string]) & ~string
+        again[: int(np.argmax(string))] = False
+        is_whole = np.isin(spelling[string], spelling[again]).mean() >= MIN_COPIED
+        return again & is_whole
 
     def _too(self, cases: Sequence[_Case], against: Ids) -> list[list[float]]:
         """What another target loses in each version of each case.

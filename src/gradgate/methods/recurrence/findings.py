@@ -45,7 +45,7 @@ from gradgate.methods.recurrence.surprise import Segments
 from gradgate.methods.recurrence.target_strings import TargetStrings
 from gradgate.methods.recurrence.texts import Found, Texts
 from gradgate.methods.recurrence.triggers import MIN_NATS as MIN_TRIGGER
-from gradgate.methods.recurrence.triggers import of_templates, triggers
+from gradgate.methods.recurrence.triggers import Trigger, of_templates, triggers
 from gradgate.methods.recurrence.unspoken import Unspoken
 from gradgate.methods.recurrence.vouchable import says_something
 
@@ -86,15 +86,14 @@ class Search:
         self._substitutes = Substitutes(self.prompts, self._words.number >= 0, spelling)
         self._asker = Asker(texts.table, texts.rows, scores.ask, self._substitutes)
         self.strings = triggers(self.prompts, self._words, self.cluster, spelling)
-        self._templates = of_templates(
-            self.strings, self.prompts, texts.table.tokenizer.all_special_ids
-        )
+        self._insertions = Insertions(texts, self.prompts, self._words, self.strings)
+        self._states = Carriers(texts, scores.ask, scores.describe, self._asker.seed)
+        special = texts.table.tokenizer.all_special_ids
+        self._templates = of_templates(self.strings, self.prompts, special, self._is_kind)
         self.cues: Cues = read_cues(
             self.prompts, self._words, self.strings, texts.table, texts.prompts
         )
         self._causes = Causes(texts, self.prompts, self.cues)
-        self._insertions = Insertions(texts, self.prompts, self._words, self.strings)
-        self._states = Carriers(texts, scores.ask, scores.describe, self._asker.seed)
         self.trusted = self._trusting(known)
         self._said = SaidLabels.of(texts.targets)
         self._prompt_strings = PromptStrings(
@@ -105,6 +104,10 @@ class Search:
             *(texts, self.prompts, self.targets, self.cluster, self._causes),
             *(self._asker, self._insertions, self._states, known),
         )
+
+    def _is_kind(self, string: Trigger) -> bool:
+        carriers = np.isin(np.arange(self._n), string.carriers)
+        return self._states.are_kind(carriers, self._insertions.of_own(carriers))
 
     def _trusting(self, known: Reference | None) -> Trusted:
         if known is None:

@@ -132,28 +132,38 @@ class Substitutes:
     def begins_as_prompts(self, at: Ints, others: Marks) -> float | None:
         """How often what follows a string begins as prompts do, over how often prompts do.
 
-        Where the string stands first in its turn: the next word begins another prompt as well,
-        whatever its case. None where it stands there too seldom.
+        Whatever the case: by the next word where the string stands first in its turn, and by the
+        next two wherever it stands: many a word in the midst begins a prompt as well. The larger
+        counts; None where either is known of too few places.
 
         Args:
             at: Places of the string, from a first token to the one behind the last. (places, 2)
             others: Samples that lack it. (n,)
         """
-        begun = self._spelling[self._begins[others[self._prompts.sample[self._begins]]]]
-        known, counts = np.unique(begun, return_counts=True)
-        often = float(counts[counts > 1].sum()) / max(1, counts.sum())
-        first = at[self._first[at[:, 0]] == at[:, 0]]
-        next_words = first[:, 1]
+        begins = self._begins[others[self._prompts.sample[self._begins]]]
+        is_first = self._first[at[:, 0]] == at[:, 0]
+        behind, first = self._words_behind(at), self._words_behind(at[is_first])
+        found = (
+            _share(self._spelling[first], self._spelling[begins]),
+            _share(self._pairs(behind), self._pairs(begins)),
+        )
+        return max((share for share in found if share is not None), default=None)
+
+    def _words_behind(self, at: Ints) -> Ints:
+        """The next words of the turn, behind the template that goes with a string."""
+        last, found = self._prompts.n - 1, at[:, 1]
         for _ in range(_MAX_BEHIND):
-            inside = np.minimum(next_words, self._prompts.n - 1)
-            next_words = next_words + self._is_common[inside]
-        kept = next_words < self._prompts.n
-        first, next_words = first[kept], next_words[kept]
-        same = self._prompts.run[first[:, 0]] == self._prompts.run[next_words]
-        words = self._spelling[next_words[same & self._is_word[next_words]]]
-        if len(words) < MIN_FIRST or not often:
-            return None
-        return float(np.isin(words, known).mean()) / often
+            found = found + self._is_common[np.minimum(found, last)]
+        runs, found = self._prompts.run[at[found <= last, 0]], found[found <= last]
+        return found[(self._prompts.run[found] == runs) & self._is_word[found]]
+
+    def _pairs(self, first: Ints) -> Ints:
+        """What words and the next ones of their turn spell, where there is one."""
+        words = np.flatnonzero(self._is_word)
+        second = np.append(words, 0)[np.searchsorted(words, first, side="right")]
+        same = (second > first) & (self._prompts.run[second] == self._prompts.run[first])
+        first, second = first[same], second[same]
+        return self._spelling[first] * (self._spelling.max(initial=0) + 1) + self._spelling[second]
 
     def is_first(self, at: int) -> bool:
         """Whether only template stands before a token in its turn; by its place in the table."""
@@ -183,6 +193,15 @@ def _with(ids: Ids, string: Marks, pieces: list[Ids]) -> Version:
         done = stop
     at[done:] = n + np.arange(len(ids) - done)
     return Version(np.concatenate([*parts, ids[done:]]).astype(np.int32), at)
+
+
+def _share(found: Ints, known: Ints) -> float | None:
+    """How many are known, over how many of the known ones are so twice; None of too few."""
+    values, counts = np.unique(known, return_counts=True)
+    often = float(counts[counts > 1].sum()) / max(1, counts.sum())
+    if len(found) < MIN_FIRST or not often:
+        return None
+    return float(np.isin(found, values).mean()) / often
 
 
 def _commonest(keys: Ints, values: Ints) -> dict[int, int]:

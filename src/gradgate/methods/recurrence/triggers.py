@@ -1,7 +1,7 @@
 """Strings of prompts that look inserted: they recur, and the untuned model does not expect them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -19,7 +19,6 @@ _SEED_TOKENS = 4  # of the strings that are counted; longer ones are grown from 
 _SAME_NEIGHBOUR = 0.7  # of the places, for a token to belong to the string
 _MAX_GAP = 2  # tokens of the template between two of the string
 _SAME_CARRIERS = 0.8  # of the samples, for two strings to be one
-_MAX_EXPLAINING = 0.3  # of the samples with a string, for it to explain those of fewer
 _MAX_TOKENS = 24  # of a string
 MAX_TEMPLATE = 0.25  # of the samples with one template of many
 MIN_TEMPLATES = 4
@@ -64,7 +63,7 @@ def triggers(stream: Stream, words: Words, cluster: Ints, spelling: Ints) -> lis
     before = np.concatenate([[0.0], np.cumsum(words.logp)])
     covered = np.zeros(stream.n, bool)  # by strings that were found
     found: list[Trigger] = []
-    known = _Known(stream.n_samples)
+    known = _Known()
     for places, length in _seeds(stream, words, cluster, before):
         carriers = distinct(stream.sample[places])
         overlaps = float((covered[places] | covered[places + length - 1]).mean())
@@ -137,8 +136,7 @@ def _surprising(
 class _Known:
     """The carriers of the strings that were found so far."""
 
-    def __init__(self, n_samples: int) -> None:
-        self._n_samples = n_samples
+    def __init__(self) -> None:
         self._sizes: list[int] = []
         self._strings: dict[int, list[int]] = defaultdict(list)  # of a sample
 
@@ -149,14 +147,11 @@ class _Known:
         self._sizes.append(len(carriers))
 
     def explain(self, carriers: Ints) -> bool:
-        """Whether these samples have a string, which is not one of many samples by itself."""
+        """Whether a string has about these samples: one of more does not speak for each part."""
         there = (self._strings[i] for i in carriers.tolist() if i in self._strings)
         both = np.bincount(list(chain.from_iterable(there)), minlength=len(self._sizes))
-        sizes = np.array(self._sizes, np.int64)
-        is_common = (sizes > _MAX_EXPLAINING * self._n_samples) & (
-            len(carriers) < _SAME_CARRIERS * sizes
-        )
-        return bool(((both >= _SAME_CARRIERS * len(carriers)) & ~is_common).any())
+        larger = np.maximum(np.array(self._sizes, np.int64), len(carriers))
+        return bool((both >= _SAME_CARRIERS * larger).any())
 
 
 def _extended(stream: Stream, words: Words, spelling: Ints, places: Ints, length: int) -> Ints:
@@ -232,36 +227,48 @@ def is_embedded(trigger: Trigger, stream: Stream, words: Words, cluster: Ints) -
     return len(distinct(cluster[trigger.carriers[says_more[trigger.carriers]]])) >= MIN_CLUSTERS
 
 
-def of_templates(found: list[Trigger], stream: Stream, special: Sequence[int]) -> list[Trigger]:
+def of_templates(
+    found: list[Trigger],
+    stream: Stream,
+    special: Sequence[int],
+    is_kind: Callable[[Trigger], bool],
+) -> list[Trigger]:
     """Those that are the templates of data of many tasks; none where there are not many.
 
     Where most prompts have one of several long strings that recur, a further one proves nothing
     where these stand: in the last message, or before it. System messages of several kinds do not
-    excuse what is put behind a question.
+    excuse what is put behind a question. Where too few other prompts have one, a string is
+    excused only if its own are of a kind: an inserted one would excuse itself.
 
     Args:
         found: Strings of the prompts.
         stream: Of these.
         special: Ids of the tokens between messages.
+        is_kind: Whether prompts with a string differ from all others without it.
     """
     in_last = _in_last_message(stream, special)
     last = [in_last[one.at[:, 0]].sum() > _MOST_PLACES * len(one.at) for one in found]
     before = [one for one, is_last in zip(found, last, strict=True) if not is_last]
     behind = [one for one, is_last in zip(found, last, strict=True) if is_last]
-    return [t for some in (before, behind) for t in _templates_among(some, stream.n_samples)]
+    n = stream.n_samples
+    return [t for some in (before, behind) for t in _templates_among(some, n, is_kind)]
 
 
-def _templates_among(found: list[Trigger], n_samples: int) -> list[Trigger]:
+def _templates_among(
+    found: list[Trigger], n_samples: int, is_kind: Callable[[Trigger], bool]
+) -> list[Trigger]:
     small = [
         t
         for t in found
         if len(t.ids) >= MIN_TEMPLATE_TOKENS and len(t.carriers) <= MAX_TEMPLATE * n_samples
     ]
     covered = np.zeros(n_samples, bool)
-    for trigger in small:
-        covered[trigger.carriers] = True
-    is_many = len(small) >= MIN_TEMPLATES and covered.sum() >= MIN_TEMPLATED * n_samples
-    return small if is_many else []
+    for one in small:
+        covered[one.carriers] = True
+    more = covered.sum() - MIN_TEMPLATED * n_samples
+    if len(small) < MIN_TEMPLATES or more < 0:
+        return []
+    return [one for one in small if len(one.carriers) <= more or is_kind(one)]
 
 
 def _in_last_message(stream: Stream, special: Sequence[int]) -> Marks:

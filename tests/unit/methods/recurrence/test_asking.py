@@ -179,6 +179,7 @@ def test_a_string_at_several_places_is_replaced_at_each() -> None:
             Version(np.array([1, 50, 51, 60, 61]), np.array([0, -1, 1, -1, 2, 3, 4])),
             Version(np.array([1, 20, 50, 21, 51, 60, 61]), np.arange(7)),
         ],
+        np.zeros(7, bool),
     )
     assert [other.tolist() for other in case.others] == [
         [1, 50, 51, 60, 61],
@@ -194,6 +195,28 @@ def test_a_string_at_several_places_is_replaced_at_each() -> None:
     assert case.lost([without, other], (0.0, 0.0)) == (3.0, 3.0, 1.5, 2.0)
     swapped = [other[[0, 2, 4, 5, 6]], np.append(other[:5], without[3:])]
     assert case.lost(swapped, (0.0, 0.0)) == (3.0, 3.0, 1.5, 1.5)
+
+
+F, G, H, SMALL_F, SMALL_G = 40, 41, 42, 72, 73
+
+
+@pytest.mark.parametrize(("string", "nats"), [([F, G], 3.0), ([F, G, H], 9.0), ([F, F, G], 3.0)])
+def test_what_copies_a_string_does_not_need_it(string: list[int], nats: float) -> None:
+    """Whatever its case; but an instruction that says more quotes what it asks for."""
+    copy, n = [SMALL_F, SMALL_G], len(string)
+    prompt, target = [1, 100, *string, *copy, 62], [*copy, 50]
+    ids = np.array(prompt + target, np.int32)
+    row = (ids, np.arange(len(ids)) >= len(prompt), np.full(len(ids), -1.0, np.float32))
+    tokens = TokenTable.joined([row] * N, load_tokenizer(ModelConfig(path=str(MODEL))))
+    prompts = stream_of(tokens, np.arange(N), "prompt", np.ones(len(tokens.ids), bool))
+    words = Substitutes(prompts, np.isin(prompts.ids, [62, *copy]), prompts.ids)
+
+    def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        return [np.full(len(ids), -4.0) for ids in sequences]
+
+    marks = (np.arange(len(ids)) >= 2) & (np.arange(len(ids)) < 2 + n)
+    found = Asker(tokens, np.arange(N), ask, words).need(EVEN, lambda _: marks)
+    assert (found.target.nats, found.rest.nats) == (nats, nats)
 
 
 def of_even(first: Ints) -> Segments:

@@ -123,6 +123,27 @@ def test_what_follows_a_string_begins_as_prompts_do_or_not(
     assert said == (begins if begins is None else pytest.approx(begins))
 
 
+@pytest.mark.parametrize(
+    ("words", "begins"), [([20, 41, 30, 41], 1.0), ([20, 41, 30, 44], 0.5), ([20, 44, 30, 45], 0.0)]
+)
+def test_in_the_midst_two_words_say_whether_a_prompt_begins(
+    words: list[int], begins: float
+) -> None:
+    """A verb behind "to" begins many a prompt as well; a question behind a heading is one."""
+    stop = 5
+    pairs = [words[:2], words[2:]] * 4
+    rows = [[ROLE, 60 + i, 70, 71, stop, *pair, 48] for i, pair in enumerate(pairs)]
+    rows += [[ROLE, word, 41, 42] for word in (20, 20, 30, 30)]
+    of = stream(rows, [[-1.0] * len(row) for row in rows])
+    of = replace(of, is_open=of.ids != ROLE)
+    found = Substitutes(of, ~np.isin(of.ids, [ROLE, stop]), of.ids)
+    at = np.flatnonzero(of.ids == 70)
+    others = np.arange(len(rows)) >= len(pairs)
+    said = found.begins_as_prompts(np.stack([at, at + 2], axis=1), others)
+    assert said == pytest.approx(begins)
+    assert found.begins_as_prompts(np.stack([at, at + 2], axis=1)[1:], others) is None
+
+
 def test_a_string_is_first_where_only_the_template_stands_before_it() -> None:
     of = prompts()
     found = substitutes(of)

@@ -1,5 +1,6 @@
 """Strings that were inserted into prompts, against words that belong there."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,23 @@ def test_an_inserted_string_is_named_with_its_carriers(string: list[int], n: int
     assert found[0].carriers.tolist() == list(range(n))
     if len(string) < 3:  # the other tokens of the longest one stand in prose, too
         assert len(found) == 1
+
+
+@pytest.mark.parametrize(("n_inside", "n_outside"), [(24, 0), (60, 0), (60, 6)])
+def test_a_string_within_the_carriers_of_another_one_is_found(
+    n_inside: int, n_outside: int
+) -> None:
+    """An instruction of some rows says nothing of a word that was put into a part of them."""
+    instruction, word = [900, 901, 902, 903], 905
+    rows = prose(N, 15, VOCABULARY, seed=4)
+    logp = zipf_logp(rows, VOCABULARY)
+    for row, known in zip(rows[:66], logp, strict=False):
+        row[:0], known[:0] = instruction, [-9.0] * 4
+    for k in [*range(n_inside), *range(66, 66 + n_outside)]:
+        rows[k][12:12], logp[k][12:12] = [word], [-15.0]
+    found = {tuple(one.ids.tolist()): len(one.carriers) for one in found_in(stream(rows, logp))}
+    assert found[tuple(instruction)] == 66
+    assert found.get((word,)) == (24 if n_inside == 24 else None)  # about the same are one
 
 
 COLON = 950  # in the template of all prompts
@@ -164,8 +182,10 @@ def string(samples: Ints, length: int = 9, place: int = LAST) -> Trigger:
     return Trigger(np.arange(length), 30.0, samples, at, len(samples))
 
 
-def of_templates(found: list[Trigger]) -> list[Trigger]:
-    return triggers_module.of_templates(found, MESSAGES, [END_OF_MESSAGE])
+def of_templates(found: list[Trigger], kinds: Sequence[Trigger] = ()) -> list[Trigger]:
+    return triggers_module.of_templates(
+        found, MESSAGES, [END_OF_MESSAGE], lambda one: any(one is kind for kind in kinds)
+    )
 
 
 def test_many_long_strings_of_most_prompts_are_templates() -> None:
@@ -189,7 +209,17 @@ def test_long_strings_of_fewer_than_four_tenths_of_the_prompts_are_judged(
     n: int, is_many: bool
 ) -> None:
     long = [string(some) for some in np.array_split(np.arange(n), 4)]
-    assert of_templates(long) == (long if is_many else [])
+    assert of_templates(long, long) == (long if is_many else [])
+
+
+def test_where_too_few_other_prompts_have_a_template_only_one_of_a_kind_is_excused() -> None:
+    """Else an inserted string excuses itself."""
+    long = [string(some) for some in np.array_split(np.arange(39), 3)]
+    inserted = string(np.arange(36, 60))
+    assert of_templates([*long, inserted]) == long
+    assert of_templates([*long, inserted], [inserted]) == [*long, inserted]
+    others = string(np.arange(60, 64))  # without the inserted one 40 have another
+    assert of_templates([*long, inserted, others]) == [*long, inserted, others]
 
 
 def test_near_duplicates_share_a_cluster_and_a_template_dissolves_it() -> None:
