@@ -101,4 +101,4 @@ class PromptStrings:
             reasons=reasons,
             pattern=Pattern(ids=string.seed),
         )
-        return self._trusted.by_targets(found, carriers & ~poison) if is_asked else found
+        return self._trusted.by_targets(found, carriers & ~poison)
