@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,6 +206,15 @@ def test_a_reference_is_not_trusted_blindly(
     found = reference(n_with, n).against(finding(ruling))
     assert found.ruling == expected
     assert said in found.reasons[-1]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"shared": "lie together"}, {"pattern": Pattern(is_harmful=True)}]
+)
+def test_what_is_no_text_is_not_vouched_for(changed: dict[str, Any]) -> None:
+    """Kinds of prompts, and prompts that the model refuses."""
+    found = replace(finding("review"), **changed)
+    assert reference(60, 100).against(found) is found
 
 
 def test_no_reference_changes_nothing() -> None:
