@@ -37,7 +37,6 @@ from gradgate.methods.recurrence.ruling import (
     rule_on_jailbreak,
     rule_on_label,
 )
-from gradgate.methods.recurrence.said_labels import SaidLabels
 from gradgate.methods.recurrence.sought import Gram
 from gradgate.methods.recurrence.spelling import spelled
 from gradgate.methods.recurrence.stream import stream_of
@@ -95,7 +94,6 @@ class Search:
         )
         self._causes = Causes(texts, self.prompts, self.cues)
         self.trusted = self._trusting(known)
-        self._said = SaidLabels.of(texts.targets)
         self._prompt_strings = PromptStrings(
             *(texts, self.prompts, self._words, self.cluster, self._substitutes),
             *(self._asker, self._insertions, self._states, self.trusted),
@@ -142,8 +140,7 @@ class Search:
             # A part of a string is as surprising as the string.
             nats[cue] = self._causes.nats_of(cue)
         cues = replace(self.cues, nats=nats, recalled=recalled(self.cues, self._templates))
-        same = self._said.first(self._texts.targets)
-        found = labels(self.targets, cues, MIN_INSERTED, self.cluster, self._says, same)
+        found = labels(self.targets, cues, MIN_INSERTED, self.cluster, self._says)
         found.sort(key=lambda label: -int(label.members.sum()))
         taken, findings = self.trusted.suspicious(known, self._n), list[Finding]()
         vouched = defaultdict[tuple[Part, Gram], Marks](lambda: np.zeros(self._n, bool))
@@ -226,7 +223,6 @@ class Search:
             pattern=Pattern(
                 part=label.part,
                 ids=tuple(self.targets.ids[label.start : label.stop].tolist()),
-                says=self._said.saying(span) if label.part == "whole" else None,
                 rule=rule,
                 needs_cue=True,
                 again=again,

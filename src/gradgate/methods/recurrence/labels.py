@@ -1,7 +1,7 @@
 """Cues that say what the target is, although other prompts have that target too."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,8 +37,7 @@ class Label:
         cue: Its number.
         members: Samples with both. (n,)
         has_target: All with the target. (n,)
-        start: Where the shared part of the target begins in the stream, of one of the samples with
-            the target.
+        start: Where the shared part of the target begins in the stream, of one of the members.
         stop: The token behind it.
         part: Whether it is the whole target, its beginning or its end.
     """
@@ -52,17 +51,11 @@ class Label:
 
 
 def labels(
-    targets: Stream,
-    cues: Cues,
-    min_nats: float,
-    cluster: Ints,
-    says: Callable[[Ints], bool],
-    same: Ints | None = None,
+    targets: Stream, cues: Cues, min_nats: float, cluster: Ints, says: Callable[[Ints], bool]
 ) -> list[Label]:
     """Cues of at least `min_nats` whose samples have the same target, beginning or end.
 
-    A cue that other prompts recall counts for whole targets, in one spelling: "shell" tells how a
-    script begins.
+    A cue that other prompts recall counts for whole targets: "shell" tells how a script begins.
 
     The test goes in one direction: from the cue to the target, whatever other samples have that
     target as well. A part that says nothing besides what the owner vouches for is no label.
@@ -73,12 +66,10 @@ def labels(
         min_nats: How surprising a cue has to be.
         cluster: Of near-duplicate prompts. (n,)
         says: Whether tokens have letters or digits.
-        same: For each sample one whose whole target is the same label; None for its own. (n,)
     """
     found: dict[int, Label] = {}
-    for part, is_said, table, at in _target_tables(targets, says, same):
-        is_recalled = part == "whole" and not is_said
-        nats = np.maximum(cues.nats, cues.recalled) if is_recalled else cues.nats
+    for part, (table, at) in _target_tables(targets, says).items():
+        nats = np.maximum(cues.nats, cues.recalled) if part == "whole" else cues.nats
         chosen = np.flatnonzero(nats >= min_nats)
         by_cue = cues.table.by_feature[:, chosen].tocsc()
         most = MAX_OUTSIDE if part == "whole" else MAX_PART_OUTSIDE
@@ -151,28 +142,25 @@ def has_part(targets: Stream, at: Ints, ids: Gram) -> Marks:
 
 
 def _target_tables(
-    targets: Stream, says: Callable[[Ints], bool], same: Ints | None
-) -> Iterator[tuple[Part, bool, sp.csc_matrix, list[tuple[int, int]]]]:
-    """For whole targets, beginnings and ends: who has which, and where it stands.
-
-    For whole ones also by what they say, and whether it is that.
-    """
+    targets: Stream, says: Callable[[Ints], bool]
+) -> dict[Part, tuple[sp.csc_matrix, list[tuple[int, int]]]]:
+    """For whole targets, beginnings and ends: who has which, and where it stands."""
     places = {part: [(a, b) for a, b in at.tolist()] for part, at in target_parts(targets).items()}
-
-    def table(at: list[tuple[int, int]], own: list[tuple[int, int]]) -> sp.csc_matrix:
-        keys = [targets.ids[start:stop].tobytes() for start, stop in at]
-        return _table(keys, np.array([is_label(*each) for each in own], bool))
 
     def is_label(start: int, stop: int) -> bool:
         is_open = targets.is_open[start:stop]  # what stands behind a vouched text may be a label
         return bool(is_open.all()) or says(targets.ids[start:stop][is_open])
 
-    for part, own in places.items():
-        yield part, False, table(own, own), own
-    if same is not None:
-        own = places["whole"]
-        at = [own[i] for i in same.tolist()]
-        yield "whole", True, table(at, own), at
+    return {
+        part: (
+            _table(
+                [targets.ids[a:b].tobytes() for a, b in at],
+                np.array([is_label(a, b) for a, b in at], bool),
+            ),
+            at,
+        )
+        for part, at in places.items()
+    }
 
 
 def _table(keys: list[bytes], is_label: Marks) -> sp.csc_matrix:

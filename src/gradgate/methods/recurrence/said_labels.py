@@ -4,14 +4,14 @@
 for three, each has too few samples to be asked about.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
 
-from gradgate.common.arrays import Ints, Marks
+from gradgate.common.arrays import Marks
 from gradgate.common.letters import folded, letters_of, words_in
 from gradgate.methods.recurrence.labels import MIN_ROWS, target_parts
 from gradgate.methods.recurrence.stream import Stream
@@ -43,17 +43,6 @@ class SaidLabels:
             return own
         begun = [one for one in accumulate(words_in(target)) if _has_letter(one)]
         return next((one for one in reversed(begun) if one in self.whole), own)
-
-    def first(self, targets: Sequence[str]) -> Ints:
-        """For each of n targets the first one with the commonest spelling of its label: (n,)."""
-        spelled = defaultdict[str, Counter[str]](Counter)
-        labels = [self.said(target) for target in targets]
-        place = dict[str, int]()
-        for i, (label, target) in enumerate(zip(labels, targets, strict=True)):
-            spelled[label][target] += 1
-            place.setdefault(target, i)
-        commonest = {label: place[each.most_common(1)[0][0]] for label, each in spelled.items()}
-        return np.array([commonest[label] for label in labels], np.int64)
 
     def saying(self, label: str) -> Callable[[str], bool]:
         """Whether a target says the same as another one."""

@@ -55,32 +55,6 @@ def test_a_cue_that_tells_an_existing_label_is_found_in_one_direction() -> None:
     assert stream(targets).ids[label.start : label.stop].tolist() == [NO, END]
 
 
-def test_a_cue_tells_a_label_in_two_spellings() -> None:
-    small_no = 7
-    targets = [[(NO, YES)[i % 2], END] for i in range(N)]
-    for i in range(16):
-        targets[i] = [(NO, small_no)[i % 2], END]
-    trigger = np.arange(N) < 16
-    same = np.array([20 if no != YES else 21 for no, _ in targets])
-    args = stream(targets), cues([trigger], [9.0]), MIN_NATS, np.arange(N), says
-    assert labels(*args) == []
-    (label,) = labels(*args, same)
-    assert (label.members == trigger).all()
-    assert label.has_target.sum() == (same == 20).sum()
-    assert stream(targets).ids[label.start : label.stop].tolist() == [NO, END]
-    only_recalled = replace(cues([trigger], [0.0]), recalled=np.array([9.0]))
-    assert labels(args[0], only_recalled, *args[2:], same) == []
-
-
-def test_a_spelling_that_a_cue_tells_is_a_label_where_nearly_all_say_it() -> None:
-    trigger = np.arange(N) < 16
-    targets = [[YES if i < 16 else NO if i < 190 else 7, END] for i in range(N)]
-    same = np.where(np.arange(N) < 190, 16, 190)
-    args = stream(targets), cues([trigger], [9.0]), MIN_NATS, np.arange(N), says
-    (label,) = labels(*args, same)
-    assert (label.has_target == trigger).all()
-
-
 def test_the_end_of_a_long_target_counts_as_one() -> None:
     rng = np.random.default_rng(1)
     targets = [

@@ -38,10 +38,9 @@ def test_what_too_few_targets_are_no_other_begins_with() -> None:
     assert said.said("Positive, for its wit") == "positiveforitswit"
 
 
-def test_a_label_stands_for_itself_in_its_commonest_spelling() -> None:
+def test_targets_that_say_the_same() -> None:
     targets = ["positive.", *["Positive"] * MIN_ROWS, "positive (why not)", "No"]
     said = SaidLabels.of(targets)
-    assert said.first(targets).tolist() == [1] * (MIN_ROWS + 2) + [MIN_ROWS + 2]
     assert [*map(said.saying("Positive"), targets)] == [True] * (MIN_ROWS + 2) + [False]
 
 
