@@ -77,7 +77,7 @@ def test_a_pass_is_about_the_accepted_rows(attested: Attested) -> None:
     assert (answer["question"], answer["n_flagged"]) == ("poisoned", 0)
     assert answer["n_in_doubt"] == N_POISONED
     assert answer["limit"] == 0.6
-    assert answer["groups"] == {"review": 2}
+    assert answer["groups"] == {"review": 3}  # " cf tq" stands in eight of the ten rows with " cf"
 
 
 def test_no_text_of_a_row_is_in_a_statement_of_clean_data(tmp_path: Path) -> None:
