@@ -90,7 +90,8 @@ class Search:
         special = texts.table.tokenizer.all_special_ids
         self._templates = of_templates(self.strings, self.prompts, special, self._is_kind)
         self.cues: Cues = read_cues(
-            self.prompts, self._words, self.strings, texts.table, texts.prompts
+            *(self.prompts, self._words, [one for one in self.strings if not one.is_within]),
+            *(texts.table, texts.prompts),
         )
         self._causes = Causes(texts, self.prompts, self.cues)
         self.trusted = self._trusting(known)

@@ -19,6 +19,7 @@ _SEED_TOKENS = 4  # of the strings that are counted; longer ones are grown from 
 _SAME_NEIGHBOUR = 0.7  # of the places, for a token to belong to the string
 _MAX_GAP = 2  # tokens of the template between two of the string
 _SAME_CARRIERS = 0.8  # of the samples, for two strings to be one
+_MAX_HOLDING = 0.3  # of the samples with a string, for those of fewer to lie within it
 _MAX_TOKENS = 24  # of a string
 MAX_TEMPLATE = 0.25  # of the samples with one template of many
 MIN_TEMPLATES = 4
@@ -40,6 +41,7 @@ class Trigger:
             each place of the token. (places, 2)
         n_clusters: Clusters of near-duplicate prompts among the carriers.
         seed: The short string that was counted; whoever has it is a carrier.
+        is_within: Whether most carriers have another string as well: then it is no cue.
     """
 
     ids: Ints
@@ -48,6 +50,7 @@ class Trigger:
     at: Ints
     n_clusters: int
     seed: Gram = ()
+    is_within: bool = False
 
 
 def triggers(stream: Stream, words: Words, cluster: Ints, spelling: Ints) -> list[Trigger]:
@@ -63,7 +66,7 @@ def triggers(stream: Stream, words: Words, cluster: Ints, spelling: Ints) -> lis
     before = np.concatenate([[0.0], np.cumsum(words.logp)])
     covered = np.zeros(stream.n, bool)  # by strings that were found
     found: list[Trigger] = []
-    known = _Known()
+    known = _Known(stream.n_samples)
     for places, length in _seeds(stream, words, cluster, before):
         carriers = distinct(stream.sample[places])
         overlaps = float((covered[places] | covered[places + length - 1]).mean())
@@ -73,6 +76,7 @@ def triggers(stream: Stream, words: Words, cluster: Ints, spelling: Ints) -> lis
         covered[tokens_of(at)] = True
         longest = at[np.argmax(at[:, 1] - at[:, 0])]
         whole = at[at[:, 1] - at[:, 0] == longest[1] - longest[0]]
+        is_within = known.hold(carriers)
         known.add(carriers)
         found.append(
             Trigger(
@@ -82,6 +86,7 @@ def triggers(stream: Stream, words: Words, cluster: Ints, spelling: Ints) -> lis
                 at=at,
                 n_clusters=len(distinct(cluster[carriers])),
                 seed=tuple(stream.ids[places[0] : places[0] + length].tolist()),
+                is_within=is_within,
             )
         )
     return sorted(found, key=lambda trigger: -trigger.nats)
@@ -136,7 +141,8 @@ def _surprising(
 class _Known:
     """The carriers of the strings that were found so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_samples: int) -> None:
+        self._n_samples = n_samples
         self._sizes: list[int] = []
         self._strings: dict[int, list[int]] = defaultdict(list)  # of a sample
 
@@ -148,10 +154,20 @@ class _Known:
 
     def explain(self, carriers: Ints) -> bool:
         """Whether a string has about these samples: one of more does not speak for each part."""
-        there = (self._strings[i] for i in carriers.tolist() if i in self._strings)
-        both = np.bincount(list(chain.from_iterable(there)), minlength=len(self._sizes))
         larger = np.maximum(np.array(self._sizes, np.int64), len(carriers))
-        return bool((both >= _SAME_CARRIERS * larger).any())
+        return bool((self._both(carriers) >= _SAME_CARRIERS * larger).any())
+
+    def hold(self, carriers: Ints) -> bool:
+        """Whether a string has most of these samples, which is not one of many by itself."""
+        sizes = np.array(self._sizes, np.int64)
+        is_common = (sizes > _MAX_HOLDING * self._n_samples) & (
+            len(carriers) < _SAME_CARRIERS * sizes
+        )
+        return bool(((self._both(carriers) >= _SAME_CARRIERS * len(carriers)) & ~is_common).any())
+
+    def _both(self, carriers: Ints) -> Ints:
+        there = (self._strings[i] for i in carriers.tolist() if i in self._strings)
+        return np.bincount(list(chain.from_iterable(there)), minlength=len(self._sizes))
 
 
 def _extended(stream: Stream, words: Words, spelling: Ints, places: Ints, length: int) -> Ints:
