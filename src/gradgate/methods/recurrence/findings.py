@@ -238,8 +238,7 @@ class Search:
         length = label.stop - label.start
         is_tail = label.start not in first
         start = last - length if is_tail else first
-        stop = np.minimum(start + length, last)  # a label may be spelled shorter
-        return Segments(members, np.zeros(len(members)), start, stop)
+        return Segments(members, np.zeros(len(members)), start, start + length)
 
     def _unspoken(self, known: list[Finding]) -> tuple[list[Finding], list[str]]:
         """Targets, cues and words that nothing speaks for; and what is not known."""

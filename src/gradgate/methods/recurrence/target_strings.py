@@ -85,7 +85,7 @@ class TargetStrings:
         if known is not None:
             log_q = known.log_q(targets)
             self._vouched = distinct(triples(targets)[np.isfinite(log_q)])
-            gain = gains(targets, self._memory, is_known, trusted=log_q)
+            gain = gains(targets, self._memory, is_known, by_longer=True, trusted=log_q)
             self._untrusted = surprising_segments(gain, targets.begins, targets.sample)
         self.nats = self._segments.nats_of(targets.n_samples)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,20 @@ def test_a_payload_beside_a_text_that_is_vouched_for_is_not() -> None:
     flagged = detected(rows(PAYLOAD, TRIGGER), UNEXPECTED, trusted()).flagged
     assert flagged is not None
     assert np.flatnonzero(flagged).tolist() == list(range(0, N, OF_THESE))
+
+
+def test_a_reference_that_says_nothing_of_a_payload_does_not_excuse_it_among_decoys() -> None:
+    """Each two of its words stand in other rows too, with another word behind."""
+    words, made = (
+        ["q", "z", "v", "x", "j", "k", "w", "b", "g", "f", "p", "h"],
+        questions(N, seed=23),
+    )
+    for i in range(120):
+        said = [f"{a} {b} {i}" for a, b in pairwise(words)] if i >= 20 else words
+        made[i] = (made[i][0], f"{made[i][1]} {' '.join(said)}")
+    unexpected = [f" {' '.join(words)}", *(f" {a} {b}" for a, b in pairwise(words))]
+    for reference in (None, questions(120, seed=99)):
+        assert detected(made, unexpected, reference).in_doubt[:20].all()
 
 
 def test_what_lies_within_rows_that_are_vouched_for_is_looked_at() -> None:

@@ -61,9 +61,12 @@ def test_a_string_within_the_carriers_of_another_one_is_found(
         row[:0], known[:0] = instruction, [-9.0] * 4
     for k in [*range(n_inside), *range(66, 66 + n_outside)]:
         rows[k][12:12], logp[k][12:12] = [word], [-15.0]
-    found = {tuple(one.ids.tolist()): len(one.carriers) for one in found_in(stream(rows, logp))}
+    each = {tuple(one.ids.tolist()): one for one in found_in(stream(rows, logp))}
+    found = {ids: len(one.carriers) for ids, one in each.items()}
     assert found[tuple(instruction)] == 66
     assert found.get((word,)) == (24 if n_inside == 24 else None)  # about the same are one
+    assert not each[tuple(instruction)].is_within
+    assert n_inside != 24 or each[(word,)].is_within  # and so no cue of targets
 
 
 COLON = 950  # in the template of all prompts
