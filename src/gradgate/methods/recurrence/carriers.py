@@ -113,14 +113,13 @@ class Carriers:
         long = np.array([float(row.is_target.sum()) for row in drawn.rows])
         return dependence(drawn.prompts, drawn.targets, likely, long, gains, drawn.has)
 
-    def behind(self, carriers: Marks, dropped: Dropped | None = None) -> Behind | None:
+    def behind(self, carriers: Marks) -> Behind | None:
         """The targets of samples with a string; None where too little is known.
 
         Args:
             carriers: Samples whose prompt has it. (n,)
-            dropped: The string, where it is to be cut out of prompts that are described.
         """
-        if (drawn := self._draw(carriers, dropped)) is None:
+        if (drawn := self._draw(carriers, None)) is None:
             return None
         return Behind(drawn.targets[drawn.has], self._gains(drawn)[drawn.has])
 
