@@ -139,15 +139,23 @@ class Carriers:
         gains = np.full(len(drawn.samples), np.nan)
         own = [i for i in drawn.samples[drawn.has].tolist() if i in self._exchanges]
         others = [i for i in drawn.samples[~drawn.has].tolist() if i in self._exchanges]
-        hosts, asked = others[:_N_HOSTS], others[_N_HOSTS:][:_N_HELD]
+        hosts = self._hosts(set(others))
+        asked = [i for i in others if i not in hosts][:_N_HELD]
         if self._ask is None or not asked:
             return gains
         prompts = [self._exchanges[i].prompt for i in hosts]
         samples = np.array(own + asked, np.int64)
-        found = held_against(self._exchanges, samples, prompts, _N_EACH, self._ask)
+        # Always against the same ones, whatever the string is: they are asked once for all strings.
+        found = held_against(self._exchanges, samples, prompts, _N_EACH, self._ask, turn=samples)
         place = {i: k for k, i in enumerate(drawn.samples.tolist())}
         gains[[place[i] for i in found.samples.tolist()]] = found.gain
         return gains
+
+    def _hosts(self, others: set[int]) -> list[int]:
+        """Some of the samples without a string, mostly those that are so for another one."""
+        places = (self._others[k::_N_HOSTS].tolist() for k in range(_N_HOSTS))
+        first = (next((i for i in some if i in others), None) for some in places)
+        return [i for i in first if i is not None]
 
     @cached_property
     def _exchanges(self) -> Mapping[int, Exchange]:

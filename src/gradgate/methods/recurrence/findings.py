@@ -13,6 +13,7 @@ from gradgate.methods.recurrence.asking import MAX_ASKED, NO_ANSWER, Asker
 from gradgate.methods.recurrence.carriers import Carriers
 from gradgate.methods.recurrence.causes import Causes
 from gradgate.methods.recurrence.cues import Cues, read_cues
+from gradgate.methods.recurrence.described import Described
 from gradgate.methods.recurrence.in_place import Substitutes
 from gradgate.methods.recurrence.inserted import Words, inserted_words
 from gradgate.methods.recurrence.insertions import Insertions
@@ -73,7 +74,8 @@ class Search:
             scores: Whoever asks the model.
             known: Samples that somebody vouches for.
         """
-        self._scores = scores
+        describe = scores.describe and Described(scores.describe)
+        self._scores = scores = replace(scores, describe=describe)
         self._texts = texts
         self._n = len(texts.rows)
         self.prompts = stream_of(texts.table, texts.rows, "prompt", texts.is_own)

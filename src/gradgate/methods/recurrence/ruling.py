@@ -162,7 +162,7 @@ def rule_on_target(
     spans: Sequence[str],
     cause: Cause | None,
     content: Content,
-    need: Answer,
+    need: Callable[[], Answer],
 ) -> tuple[GroupRuling, list[str]]:
     """Rule on samples that share a surprising string of their targets.
 
@@ -180,7 +180,7 @@ def rule_on_target(
         spans: The string, in the spelling of its samples, the commonest first.
         cause: What the prompts share; None for nothing.
         content: Whether the prompts without what looks inserted make the string likelier.
-        need: Whether targets need the cue.
+        need: Asks whether targets need the cue; only what would be poison is asked about.
     """
     asked = f"expects {content.whole.nats / nats:.0%} of it" if content.whole.n else "was not asked"
     said = [f"from what else these prompts say the untuned model {asked}"]
@@ -197,8 +197,9 @@ def rule_on_target(
     if n_clusters < MIN_INDEPENDENT:
         few = f"only {n_clusters} of the prompts say more and are no near-duplicates"
         return "review", [*said, few]
-    if need.is_sure and need.nats >= MIN_LABEL_NEED:
-        return "review", [*said, f"the model needs the cue for it ({need.nats:.1f} nats)"]
+    needed = need()
+    if needed.is_sure and needed.nats >= MIN_LABEL_NEED:
+        return "review", [*said, f"the model needs the cue for it ({needed.nats:.1f} nats)"]
     if names_target(cause.cues, spans):
         return "review", [*said, _NAMED]
     return "poison", [*said, "it goes with a cue that looks inserted, in both directions"]

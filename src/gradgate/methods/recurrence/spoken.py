@@ -126,11 +126,26 @@ class Asked:
 
 
 def held_against(
-    known: Mapping[int, Exchange], samples: Ints, others: Sequence[Ids], n: int, ask: AskModel
+    known: Mapping[int, Exchange],
+    samples: Ints,
+    others: Sequence[Ids],
+    n: int,
+    ask: AskModel,
+    turn: Ints | None = None,
 ) -> Asked:
-    """Hold the targets of some samples against n of other prompts in turn."""
+    """Hold the targets of some samples against n of other prompts in turn.
+
+    Args:
+        known: What the samples say.
+        samples: Their numbers. (k,)
+        others: The other prompts.
+        n: How many of them for each sample.
+        ask: The untuned model.
+        turn: Which of them is the first, for each sample; None: one after the other. (k,)
+    """
     number = np.repeat(np.arange(len(samples)), n)
-    other = (number + np.tile(np.arange(n), len(samples))) % len(others)
+    first = number if turn is None else np.repeat(turn, n)
+    other = (first + np.tile(np.arange(n), len(samples))) % len(others)
     targets = [known[i] for i in samples[number].tolist()]
     gains = np.array([one.nats for one in targets]) - behind(
         [others[i] for i in other.tolist()], targets, ask

@@ -2,12 +2,19 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks, distinct
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling, Vouchable
-from gradgate.methods.recurrence.asking import MAX_ASKED, NO_ANSWER, NO_CONTENT, Asker
+from gradgate.methods.recurrence.asking import (
+    MAX_ASKED,
+    NO_ANSWER,
+    NO_CONTENT,
+    Answer,
+    Asker,
+)
 from gradgate.methods.recurrence.carriers import Carriers
 from gradgate.methods.recurrence.causes import Causes
 from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
@@ -167,11 +174,14 @@ class TargetStrings:
     def _ruled(self, repeat: Repeat, cause: Cause | None, is_asked: bool) -> Finding:
         members, segments = repeat.members, repeat.segments
         left_out = self._insertions.of_group(members)
-        content, need = NO_CONTENT, NO_ANSWER
+        content = NO_CONTENT
         if is_asked:
             content = self._asker.content(self._targets, segments, left_out, self._is_known)
-        if is_asked and cause is not None and np.isfinite(cause.nats):
-            need = self._asker.need(members, left_out).target
+
+        @cache
+        def need() -> Answer:
+            return self._asker.need(members, left_out).target if is_asked else NO_ANSWER
+
         nats, spans = float(np.median(segments.nats)), self._spans(segments)
         says_more = segments.sample[self._insertions.rest(members, left_out) > 0]
         n_saying_more = len(distinct(self._cluster[says_more]))

@@ -181,3 +181,24 @@ def test_poison_behind_a_string_of_honest_rows_is_not_vouched_for() -> None:
     assert detected(data).in_doubt[:30].all()
     assert detected(data, trusted=reference(15, 0)).in_doubt[:30].all()
     assert not detected(data, trusted=reference(15, 5)).in_doubt.any()
+
+
+def test_other_samples_are_asked_once_for_all_strings() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def ask(sequences: Sequence[Sequence[int]]) -> list[Floats]:
+        asked.extend(map(tuple, sequences))
+        return [np.full(len(ids), -2.0) for ids in sequences]
+
+    pairs = [
+        (f"zqx {p}" if i < 20 else f"qvw {p}" if i < 40 else p, t)
+        for i, (p, t) in enumerate(KNOWN)
+    ]
+    detected(pairs[:20] + KNOWN[20:], ask=ask)
+    of_one = len(asked)
+    asked.clear()
+    detected(pairs, "qvw", ask=ask)
+    held = {*asked}
+    # Without pairs that last, each string would ask of 128 others anew, twice each.
+    assert len(asked) - len(held) > 128
+    assert len(held) < of_one + 128

@@ -43,7 +43,7 @@ def cause(nats: float = 9.0, phi: float = 1.0) -> Cause:
 def test_a_string_of_targets(
     n_clusters: int, why: Cause | None, content: Answer, need: Answer, ruling: GroupRuling
 ) -> None:
-    found = rule_on_target(n_clusters, 20.0, ["now"], why, Content(content, content), need)
+    found = rule_on_target(n_clusters, 20.0, ["now"], why, Content(content, content), lambda: need)
     assert found[0] == ruling
 
 
@@ -51,7 +51,7 @@ def test_a_string_of_targets(
     ("new", "ruling"), [(YES, "honest"), (NO, "review"), (replace(YES, nats=1.9), "review")]
 )
 def test_what_explains_copies_alone_explains_nothing(new: Answer, ruling: GroupRuling) -> None:
-    assert rule_on_target(100, 20.0, ["now"], None, Content(YES, new), NO)[0] == ruling
+    assert rule_on_target(100, 20.0, ["now"], None, Content(YES, new), lambda: NO)[0] == ruling
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_question_that_offers_the_answer_leaves_doubt(
     cue: str, span: str, ruling: GroupRuling
 ) -> None:
     why = replace(cause(), cues=[cue])
-    assert rule_on_target(100, 20.0, [span, "z"], why, Content(NO, NO), NO)[0] == ruling
+    assert rule_on_target(100, 20.0, [span, "z"], why, Content(NO, NO), lambda: NO)[0] == ruling
     assert rule_on_label(span, why, NO_ANSWER, NO, NO, 1.0)[0] == ruling
 
 
