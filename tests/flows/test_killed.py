@@ -6,7 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from sqlite3 import connect
 from typing import TypeVar
@@ -376,7 +376,14 @@ def children_with_server(pid: int) -> list[psutil.Process]:
     children = psutil.Process(pid).children(recursive=True)
     latest = time.time() - 0.5
     servers = [child for child in children if child.create_time() < latest]
-    return children if any("uvicorn" in child.cmdline() for child in servers) else []
+    return children if any(map(is_server, servers)) else []
+
+
+def is_server(process: psutil.Process) -> bool:
+    """Whether its program is a server; one that has just ended has none."""
+    with suppress(psutil.Error):
+        return "uvicorn" in process.cmdline()
+    return False
 
 
 def wait_for(found: Callable[[], list[Found]]) -> list[Found]:
