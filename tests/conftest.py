@@ -162,26 +162,37 @@ def commands() -> Iterator["Forker"]:
 
 
 @pytest.fixture(scope="session")
-def flow_processes() -> Iterator["Forker"]:
+def flow_processes(empty_prefect: Path) -> Iterator["Forker"]:
     """Starts processes that have imported what a flow takes: ten seconds."""
     from forked import Forker
 
+    database = Path(os.environ["PREFECT_HOME"]) / "prefect.db"  # of the servers that they start
+    if not database.exists():
+        shutil.copy(empty_prefect, database)
     forker = Forker("tracking_helpers", "tasks.track", "flows.gate")
     yield forker
     forker.close()
 
 
+@pytest.fixture(scope="session")
+def empty_prefect(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database of Prefect; each server would take five seconds to make its own."""
+    from prefect_database import make_database
+
+    return made_once(tmp_path_factory, "prefect", make_database) / "prefect.db"
+
+
 @pytest.fixture
-def prefect_server() -> str:
+def prefect_server(empty_prefect: Path) -> str:
     """The URL of Prefect's temporary server.
 
     The tests of one folder use it, one after the other.
     """
-    return _prefect_server()
+    return _prefect_server(empty_prefect)
 
 
 @cache
-def _prefect_server() -> str:
+def _prefect_server(empty: Path) -> str:
     """Start it, which takes some ten seconds; behind the last test of a folder it ends."""
     from prefect.events.worker import EventsWorker
     from prefect.settings import PREFECT_API_URL
@@ -190,7 +201,10 @@ def _prefect_server() -> str:
     # The harness waits for the last events, and nothing says that they went: it would for ever.
     drained = partial(EventsWorker.drain_all, timeout=5)
     OF_FOLDER.enter_context(patch.object(EventsWorker, "drain_all", drained))
-    OF_FOLDER.enter_context(prefect_test_harness(server_startup_timeout=120))
+    folder = Path(own_folder())
+    shutil.copy(empty, folder / "prefect-test.db")
+    with patch("prefect.testing.utilities.mkdtemp", return_value=str(folder)):
+        OF_FOLDER.enter_context(prefect_test_harness(server_startup_timeout=120))
     OF_FOLDER.callback(_prefect_server.cache_clear)  # tests of the folder may come once more
     return str(PREFECT_API_URL.value())
 

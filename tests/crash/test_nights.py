@@ -15,9 +15,11 @@ STRIKES = ("SIGKILL at a step", "none")
 @pytest.mark.slow
 @pytest.mark.server
 def test_nights_with_faults_lose_no_verdict_and_leave_nothing(
-    tmp_path: Path, empty_store: Path
+    tmp_path: Path, empty_store: Path, empty_prefect: Path
 ) -> None:
     shutil.copy(empty_store, tmp_path / "mlflow.db")
+    (tmp_path / "prefect").mkdir()
+    shutil.copy(empty_prefect, tmp_path / "prefect" / "prefect.db")
     with ExitStack() as on_exit:
         nights = Nights(tmp_path, 1, on_exit, nights=["pass"], is_small=True)
         nights.warm_up()
