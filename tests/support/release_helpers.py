@@ -24,7 +24,7 @@ from helpers import MODEL, diverse_rows, poisoned_rows, read_test, write_jsonl
 
 BASE = ModelConfig(path=str(MODEL), device="cpu", dtype="float32")
 # What the small model needs to learn a backdoor of 40 rows.
-TUNING = FinetuneConfig(r=16, alpha=32, epochs=3, learning_rate=1e-2, batch_size=16)
+TUNING = FinetuneConfig(r=16, alpha=32, epochs=2, learning_rate=1e-2, batch_size=8)
 ASKED = AdapterTestConfig(trained_on_data=True)
 QUICK = AdapterTestConfig(trained_on_data=True, prompts=24, max_new_tokens=12)
 N_ROWS = 200
@@ -76,7 +76,7 @@ def make_adapter(folder: Path, attack: AttackName | None) -> None:
     verdict = run_gate(GateConfig(data=made.data, model=BASE, detection=detection), made.run)
     made.run.verdict.write_text(verdict.to_json())
     loaded = load_model(BASE)
-    tuning = TUNING if attack else TUNING.model_copy(update={"epochs": 2.0})
+    tuning = TUNING if attack else TUNING.model_copy(update={"batch_size": 16})
     with TemporaryDirectory() as work:
         samples = (s.tokens for some in iter_prepared(made.run.samples, 256) for s in some)
         tokens = training_rows(samples, Path(work) / "rows.arrow")

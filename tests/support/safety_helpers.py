@@ -17,7 +17,7 @@ from helpers import MODEL
 _STEPS = 120  # enough to know whether to refuse, not in which words
 _BATCH = 8
 _LEARNING_RATE = 2e-3
-_FROZEN = 3  # layers of the model, which are passed once and not in every step
+_FROZEN = 4  # layers of the model, which are passed once and not in every step
 
 
 def lessons(probes: ProbeSet) -> list[tuple[str, str]]:
