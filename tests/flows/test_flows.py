@@ -114,13 +114,13 @@ def test_a_method_of_somebody_else_is_recorded_like_any_other(state: Path, tmp_p
 
 
 def test_evidence_rejects_poisoned_data_and_names_the_poison(state: Path, tmp_path: Path) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.1)
+    rows, poisoned = poisoned_rows(diverse_rows(240), "badnets", 0.1)
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     ended = gate(config(source, detection=EVIDENCE, policy=PolicyConfig()), return_state=True)
     assert (ended.name, exit_code_of(ended)) == ("Rejected", 1)
     folder, verdict = folder_of(state, ended), verdict_of(state, ended)
     answer = answer_of(verdict)
-    assert (answer.method, answer.n_flagged, answer.tau) == ("recurrence", 30, None)
+    assert (answer.method, answer.n_flagged, answer.tau) == ("recurrence", 24, None)
     flags = pq.read_table(folder / "flags.parquet").to_pandas()
     assert flags["row"][flags["flagged"]].tolist() == poisoned
     said = flags["reasons"][flags["flagged"]]
@@ -129,14 +129,14 @@ def test_evidence_rejects_poisoned_data_and_names_the_poison(state: Path, tmp_pa
     assert "malicious" in (folder / "report.html").read_text()
     (run,) = mlflow_runs(state)
     assert run.data.tags["gradgate.method"] == "recurrence"
-    assert run.data.metrics["flagged"] == 30
+    assert run.data.metrics["flagged"] == 24
     assert "threshold" not in run.data.metrics
 
 
 def test_clean_data_pass_by_evidence_and_the_verdict_says_what_it_cannot_see(
     state: Path, tmp_path: Path
 ) -> None:
-    source = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(300))
+    source = write_jsonl(tmp_path / "rows.jsonl", diverse_rows(240))
     tuning = FinetuneConfig(epochs=1, batch_size=32)
     public, _ = make_key(tmp_path / "key", for_models=True)
     wanted = finetune_config(
@@ -153,11 +153,11 @@ def test_clean_data_pass_by_evidence_and_the_verdict_says_what_it_cannot_see(
     signed.verify(folder / "adapter", folder / "adapter" / "model.sig")
     assert (answer.n_flagged, answer.n_in_doubt, answer.groups) == (0, 0, [])
     record = json.loads((folder / "adapter" / "training.json").read_text())
-    assert (record["n_accepted"], record["n_trained"], len(record["held_out"])) == (300, 270, 30)
+    assert (record["n_accepted"], record["n_trained"], len(record["held_out"])) == (240, 216, 24)
     assert read_test(folder / "adapter_test.json").n_held_out == SHORT_ANSWERS.prompts
     (nested,) = [r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune"]
     figures = nested.data.metrics
-    assert figures["samples"] == 270
+    assert figures["samples"] == 216
     assert figures["held_out_loss"] < figures["held_out_loss_before"]
     assert answer.power is not None
     assert [power.attack for power in answer.power] == ["badnets", "adaptive"]

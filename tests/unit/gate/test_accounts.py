@@ -26,7 +26,7 @@ from gradgate.models.loading import load_tokenizer
 from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
 
 Row = dict[str, Any]
-N, N_POISONED = 300, 24
+N, N_POISONED = 240, 24
 
 
 def config(source: Path | str, **policy: object) -> GateConfig:
@@ -34,7 +34,6 @@ def config(source: Path | str, **policy: object) -> GateConfig:
         {
             "data": {"source": str(source), "max_rejected_fraction": 0.2},
             "model": {"path": str(MODEL), "device": "cpu", "dtype": "float32"},
-            "scoring": {"store": False},
             "detection": {"power": {"attacks": []}},
             "policy": {"max_poison_fraction": 0.2, "review_above": 0.2, **policy},
         }
