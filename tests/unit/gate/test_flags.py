@@ -8,10 +8,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from flag_helpers import flag
+from flag_helpers import DEMO_MODEL, Poisoned, flag, judged_by_default, poisoned_in
 
 from gradgate.common.run_folder import FLAGGED_SCHEMA, REPEATED, RunFolder
-from gradgate.config import DataConfig, ModelConfig, PolicyConfig, ScoringConfig, Section
+from gradgate.config import (
+    DataConfig,
+    ModelConfig,
+    PolicyConfig,
+    Section,
+)
 from gradgate.data.prepare import Prepared, SampleFile, prepare
 from gradgate.data.sample import prompt_and_target
 from gradgate.errors import DataError
@@ -26,10 +31,8 @@ from gradgate.methods.gradsentry.config import GradsentryConfig, ThresholdConfig
 from gradgate.methods.gradsentry.method import GradsentryMethod
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.method import RecurrenceMethod
-from gradgate.models.handle import ConfiguredModel
 from gradgate.models.loading import load_tokenizer
 from gradgate.power.measurement import Measured
-from gradgate.scoring.likelihood import Likelihood
 from helpers import (
     FLAG_SCHEMA,
     MODEL,
@@ -45,7 +48,6 @@ POLICY = PolicyConfig()
 SENTRY, RECURRENCE = GradsentryMethod(), RecurrenceMethod()
 DEFAULTS = RecurrenceConfig()
 SURPRISES = {"target_surprise", "prompt_surprise"}
-DEMO_MODEL = ConfiguredModel(ModelConfig(path=str(MODEL), device="cpu", dtype="float32"))
 LENIENT = GradsentryConfig.model_validate({"without_valley": {"too_few": "pass"}})
 
 
@@ -56,12 +58,6 @@ def fixed(tau: float) -> GradsentryConfig:
 def table_of(folder: Path) -> pd.DataFrame:
     frame: pd.DataFrame = pq.read_table(RunFolder(folder).flags).to_pandas()
     return frame
-
-
-def judged_by_default(prepared: Prepared) -> Flagging:
-    ask = Likelihood(DEMO_MODEL, ScoringConfig(), None)
-    run = RunFolder(prepared.folder)
-    return flag(run, RECURRENCE, DEFAULTS, model=ModelAccess(DEMO_MODEL, ask))
 
 
 def verdict_on(
@@ -83,6 +79,16 @@ def judged(
     verdict = verdict_on(prepared, judged_by_default(prepared), policy, failures)
     (answer,) = verdict.answers
     return verdict, answer
+
+
+@pytest.fixture(scope="module")
+def tenth(tmp_path_factory: pytest.TempPathFactory) -> Poisoned:
+    return poisoned_in(tmp_path_factory.mktemp("tenth"), 300, "badnets", 0.1)
+
+
+@pytest.fixture(scope="module")
+def little(tmp_path_factory: pytest.TempPathFactory) -> Poisoned:
+    return poisoned_in(tmp_path_factory.mktemp("little"), 500, "addsent", 0.03)
 
 
 # Method gradsentry
@@ -163,13 +169,12 @@ def test_settings_that_accept_all_rows_claim_no_poison_fraction(tmp_path: Path) 
 # Method recurrence
 
 
-def test_recurrence_flags_the_poison_and_says_why(tmp_path: Path) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.1)
-    found = judged_by_default(scored_rows(tmp_path, rows))
+def test_recurrence_flags_the_poison_and_says_why(tenth: Poisoned) -> None:
+    poisoned, found = tenth.numbers, tenth.flagging
     assert (found.question, found.method) == ("poisoned", "recurrence")
     assert (found.summary, found.undecided_because) == ({}, None)  # there is no threshold
     assert (found.n_flagged, found.n_in_doubt) == (30, 0)
-    table = table_of(tmp_path)
+    table = table_of(tenth.folder)
     assert table["flagged"].dtype == bool  # known of every row
     flagged = table[table["flagged"]]
     assert flagged["row"].tolist() == poisoned
@@ -186,7 +191,7 @@ def test_recurrence_flags_the_poison_and_says_why(tmp_path: Path) -> None:
     assert table["target_surprise"].ge(0).all()
     assert table["target_surprise"][poisoned].min() > table["target_surprise"].drop(poisoned).max()
     assert table["suspicion"][poisoned].min() > table["suspicion"].drop(poisoned).max()
-    assert accept(tmp_path).n == 270
+    assert accept(tenth.folder).n == 270
 
 
 def test_the_repetitions_of_a_flagged_sample_are_flagged_too(tmp_path: Path) -> None:
@@ -358,9 +363,9 @@ def test_clean_data_pass(tmp_path: Path) -> None:
     assert verdict.reasons == ["0 of 300 rows flagged (0.00%), within the policy"]
 
 
-def test_a_tenth_of_poison_fails(tmp_path: Path) -> None:
-    rows, _ = poisoned_rows(diverse_rows(300), "badnets", 0.1)
-    verdict, answer = judged(scored_rows(tmp_path, rows))
+def test_a_tenth_of_poison_fails(tenth: Poisoned) -> None:
+    verdict = verdict_on(tenth.prepared, tenth.flagging)
+    (answer,) = verdict.answers
     assert (verdict.decision, answer.decision) == ("fail", "fail")
     assert verdict.reasons == answer.reasons
     assert verdict.reasons[0].startswith("30 of 300 rows flagged (10.00%)")
@@ -378,11 +383,11 @@ def test_a_tenth_of_poison_fails(tmp_path: Path) -> None:
     ],
 )
 def test_of_a_little_poison_the_policy_decides(
-    tmp_path: Path, policy: PolicyConfig, decision: Decision
+    little: Poisoned, policy: PolicyConfig, decision: Decision
 ) -> None:
-    rows, poisoned = poisoned_rows(diverse_rows(500), "addsent", 0.03)
-    verdict, answer = judged(scored_rows(tmp_path, rows), policy)
-    assert (verdict.decision, answer.n_flagged) == (decision, len(poisoned))
+    verdict = verdict_on(little.prepared, little.flagging, policy)
+    (answer,) = verdict.answers
+    assert (verdict.decision, answer.n_flagged) == (decision, len(little.numbers))
     if decision == "pass":
-        assert accept(tmp_path).n == 485
-        assert verdict.accepted_fingerprint == accept(tmp_path).fingerprint
+        assert accept(little.folder).n == 485
+        assert verdict.accepted_fingerprint == accept(little.folder).fingerprint
