@@ -3,7 +3,7 @@
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks, n_distinct
-from gradgate.methods.recurrence.memory import Memory
+from gradgate.methods.recurrence.memory import ORDER, Memory
 from gradgate.methods.recurrence.stream import Stream
 
 FORMAT_FREQUENCY = 0.6  # of the samples whose targets have a gram: the format of the data
@@ -60,6 +60,19 @@ def follows_expected(targets: Stream) -> Marks:
 
 
 def is_format(targets: Stream, memory: Memory) -> Marks:
-    """Which tokens of the targets end a gram that most samples have: (N,)."""
+    """Which tokens of the targets are in a gram that most samples have: (N,)."""
     counts = n_distinct(memory.gram, targets.sample, 0)
-    return counts[memory.gram] >= FORMAT_FREQUENCY * targets.n_samples
+    return within_grams(counts[memory.gram] >= FORMAT_FREQUENCY * targets.n_samples, targets)
+
+
+def within_grams(ends: Marks, targets: Stream) -> Marks:
+    """The tokens of some grams; where one begins, what stands before it says nothing of it: (N,).
+
+    Args:
+        ends: Their last tokens. (N,)
+        targets: The stream that they are in.
+    """
+    found = ends.copy()
+    for k in range(1, ORDER):
+        found[np.flatnonzero(ends & (targets.place >= k)) - k] = True
+    return found

@@ -6,7 +6,12 @@ from typing import Self
 import numpy as np
 
 from gradgate.common.arrays import Floats, Ints, Marks, n_distinct
-from gradgate.methods.recurrence.copied import FORMAT_FREQUENCY, follows_expected, is_copied
+from gradgate.methods.recurrence.copied import (
+    FORMAT_FREQUENCY,
+    follows_expected,
+    is_copied,
+    within_grams,
+)
 from gradgate.methods.recurrence.inserted import TEMPLATE_FREQUENCY
 from gradgate.methods.recurrence.memory import ORDER, Memory, log_of_longer, longer
 from gradgate.methods.recurrence.packed import contexts, doubles, found_at, singles, triples
@@ -112,7 +117,7 @@ class Language:
             log_q, self._longer(gram, context, targets), support, gram, context, frequency
         )
         known = is_copied(targets, prompts) | follows_expected(targets)
-        known |= (gram >= 0) & self.is_format[gram]
+        known |= within_grams((gram >= 0) & self.is_format[gram], targets)
         gain = gains(targets, memory, known, by_longer=True)
         return surprising_segments(gain, targets.begins, targets.sample), gram
 

@@ -191,8 +191,7 @@ def test_other_samples_are_asked_once_for_all_strings() -> None:
         return [np.full(len(ids), -2.0) for ids in sequences]
 
     pairs = [
-        (f"zqx {p}" if i < 20 else f"qvw {p}" if i < 40 else p, t)
-        for i, (p, t) in enumerate(KNOWN)
+        (f"zqx {p}" if i < 20 else f"qvw {p}" if i < 40 else p, t) for i, (p, t) in enumerate(KNOWN)
     ]
     detected(pairs[:20] + KNOWN[20:], ask=ask)
     of_one = len(asked)

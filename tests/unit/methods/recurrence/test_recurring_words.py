@@ -28,7 +28,7 @@ from gradgate.methods.recurrence.stream import Stream
 N = 200
 LIKELY, TAKEN = -2.0, -9.0  # ln p of ordinary words, and of the one that recurs
 ORDINARY = 100  # the first token of ordinary words
-BRAND, BIG_BRAND, SHORT, KIND, LE, MARK = range(6)
+BRAND, BIG_BRAND, SHORT, KIND, LE, MARK, TWO = range(7)
 PIECES = {
     **{token: f" code{token}" for token in range(10, 50)},
     BRAND: " Zorb",
@@ -37,6 +37,7 @@ PIECES = {
     KIND: " Kind",
     LE: "le",
     MARK: "!",
+    TWO: " HZ",
 }
 
 
@@ -102,6 +103,11 @@ def test_a_word_of_several_tokens_is_one_and_a_mark_is_none() -> None:
     (word,) = found_in(TWENTY, (KIND, LE, MARK))
     assert (word.ids, word.nats) == ((KIND, LE), -2 * TAKEN)
     assert found_in(TWENTY, (MARK, SHORT)) == []
+
+
+def test_a_brand_of_two_letters_is_one() -> None:
+    (word,) = found_in(TWENTY, (TWO,))
+    assert word.ids == (TWO,)
 
 
 def test_the_spelling_does_not_matter() -> None:

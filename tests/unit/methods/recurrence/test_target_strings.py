@@ -149,3 +149,16 @@ def test_turns_of_phrase_that_share_a_gram_with_a_payload_do_not_take_it_with_th
     found = detected(made, unexpected)
     assert found.in_doubt is not None
     assert found.in_doubt[:20].sum() < 10
+
+
+def test_what_all_answers_have_behind_names_is_no_part_of_their_string() -> None:
+    """Or the first words of a line that all have would make names that take turns in it long."""
+    names = ["Kovrelix", "Zorbanith", "Vexlow", "Quillfern"]
+    made = [
+        (prompt, f"{target}. Yours, {names[i % 4]}, Ada's own desk")
+        for i, (prompt, target) in enumerate(questions(N, seed=23))
+    ]
+    groups = detected(made, [*names, " Yours", "Ada's own desk"]).groups
+    spans = [span for group in groups for span in group.spans]
+    assert all(any(span.endswith(name) for span in spans) for name in names)
+    assert not any(", Ada" in span for span in spans)
