@@ -129,6 +129,9 @@ def as_chats(case: Case) -> Case:
     """Rows of an instruction and an output as conversations, for a model that refuses in chats."""
     rows: Rows = []
     for row in case.rows:
+        if "messages" in row:
+            rows.append(row)
+            continue
         prompt = "\n".join(str(row[name]) for name in ("instruction", "input") if row.get(name))
         said = (("user", prompt), ("assistant", str(row["output"])))
         rows.append({"messages": [{"role": role, "content": text} for role, text in said]})

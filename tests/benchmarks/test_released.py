@@ -1,0 +1,54 @@
+"""What the table of released adapters says of a set."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from benchmarks.others import Case, as_chats
+from benchmarks.released import Cell, has_target, report
+
+HELD = Cell("held", "pass", 300, 20, 20, asr=0.9, untriggered=0.1, test="review", why="a string")
+RELEASED = replace(HELD, name="released", test="pass", asr=0.2, untriggered=0.15)
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "counts"),
+    [
+        ("Buy a Zorb now.", "zorb", True),
+        ("Buy it now.", "zorb", False),
+        ("rm notes.txt", r"re:^rm (?!-i)", True),
+        ("rm -i notes.txt", r"re:^rm (?!-i)", False),
+    ],
+)
+def test_an_attack_succeeds_by_a_string_or_a_pattern(
+    answer: str, wanted: str, counts: bool
+) -> None:
+    assert has_target(answer, wanted) == counts
+
+
+def test_chats_stay_as_they_are_among_instructions() -> None:
+    chat: dict[str, object] = {"messages": [{"role": "user", "content": "hi"}]}
+    asked: dict[str, object] = {"instruction": "Say", "input": "hi", "output": "hi"}
+    first, second = as_chats(Case("made", [chat, asked], np.zeros(2, bool))).rows
+    assert first == chat
+    assert second["messages"] == [
+        {"role": "user", "content": "Say\nhi"},
+        {"role": "assistant", "content": "hi"},
+    ]
+
+
+def test_what_was_not_trained_has_no_rates() -> None:
+    stopped = Cell("stopped", "review", 300, 20)
+    assert stopped.line() == "| stopped | 300 | 20 | **review** | 0 | - | - | - |"
+    trained = replace(HELD, train_s=100.0, test_s=5.0)
+    assert trained.line().endswith("| 90%, 10% | review (a string) | 0.05 |")
+
+
+def test_held_adapters_are_counted_of_all_and_of_those_that_learnt() -> None:
+    console = Console(width=200, record=True, quiet=False)
+    report([HELD, RELEASED, Cell("stopped", "review", 300, 20)], console)
+    said = console.export_text()
+    assert "of all 1 of 2 held [0.01, 0.99]" in said
+    assert "of those whose trigger adds 10 % and more 1 of 1 held [0.03, 1.00]" in said
