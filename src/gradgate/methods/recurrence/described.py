@@ -1,6 +1,8 @@
 """Hidden states of token sequences that several questions want: each is described once."""
 
 from collections.abc import Sequence
+from hashlib import sha256
+from itertools import islice
 
 import numpy as np
 
@@ -16,16 +18,16 @@ class Described:
     def __init__(self, describe: DescribeModel) -> None:
         """Take the untuned model."""
         self._describe = describe
-        self._known: dict[tuple[int, ...], Floats] = {}
+        self._known: dict[bytes, Floats] = {}  # by digest: prompts may be long
 
     def __call__(self, sequences: Sequence[Sequence[int]]) -> Floats:
         """See `Scores.describe`: (n, d)."""
-        keys = [tuple(ids) for ids in sequences]
-        new = [key for key in dict.fromkeys(keys) if key not in self._known]
+        keys = [sha256(np.asarray(ids, np.int64).tobytes()).digest() for ids in sequences]
+        new = {key: ids for key, ids in zip(keys, sequences, strict=True) if key not in self._known}
         if not new and keys:
             return np.stack([self._known[key] for key in keys])
-        found = dict(zip(new, self._describe(new), strict=True))
+        found = dict(zip(new, self._describe(list(new.values())), strict=True))
         states = np.array([found[k] if k in found else self._known[k] for k in keys])
         room = MAX_KEPT - len(self._known)
-        self._known.update((key, found[key]) for key in new[: max(0, room)])
+        self._known.update(islice(found.items(), max(0, room)))
         return states
