@@ -141,7 +141,8 @@ def compute(path: Path, attack: str, seed: int, settings: Settings) -> Cell:
             )
         trained = train_arm(model, tuning, gated.samples, None)
         asr, untriggered = (None, None) if attack == _CLEAN else _asr(trained, data, folder)
-        tested, test_s = _test(gated, before.verdict, rows, model, trained, folder / "adapter")
+        read = DataConfig(source=str(rows), ignore_columns=[ROLE], max_tokens=_MAX_TOKENS)
+        tested = test_of(gated, before.verdict, read, model, trained, folder / "adapter")
         is_poison = np.array([role == "poisoned" for role in data.roles]) & (attack != _CLEAN)
         n_poison = int(is_poison.sum())
         marks = [(one.flagged(is_poison), one.kept_out(is_poison)) for one in (before, after)]
@@ -155,7 +156,7 @@ def compute(path: Path, attack: str, seed: int, settings: Settings) -> Cell:
             train_s=trained.seconds,
             test=tested.outcome,
             why=tested.reasons[0],
-            test_s=test_s,
+            test_s=tested.seconds,
             gate=before.verdict.decision,
             trained=n_poison - marks[0][1][0] if before.verdict.decision == "pass" else 0,
             flagged_poison=[flagged[0] for flagged, _ in marks],
@@ -253,20 +254,19 @@ def _asr(trained: Trained, data: DrillData, folder: Path) -> tuple[float, float]
     return met(triggered), met(clean)
 
 
-def _test(
+def test_of(
     run: RunFolder,
     verdict: Verdict,
-    rows: Path,
+    data: DataConfig,
     model: ModelConfig,
     trained: Trained,
     folder: Path,
-) -> tuple[AdapterTest, float]:
+) -> AdapterTest:
+    """The adapter test of what was trained, which is saved in a folder that this makes."""
     assert isinstance(trained.model, PeftModel)
     folder.mkdir()
     save_adapter(trained.model, folder, is_resized=False)
-    data = DataConfig(source=str(rows), ignore_columns=[ROLE], max_tokens=_MAX_TOKENS)
-    tested = run_test(run, verdict, data, model, folder, AdapterTestConfig(trained_on_data=True))
-    return tested, tested.seconds
+    return run_test(run, verdict, data, model, folder, AdapterTestConfig(trained_on_data=True))
 
 
 def report(cells: Sequence[Cell], console: Console) -> None:

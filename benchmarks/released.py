@@ -7,7 +7,7 @@ to a question that has the trigger, the same without it in `clean`, and `target_
 answer has when the attack succeeds (a regular expression behind "re:"). Where the gate passes a set
 by its default policy, what it accepts is trained on, the adapter is tested, and it is asked the
 questions. With `--regardless` all rows are trained on, whatever the gate says: what the adapter
-test is worth by itself. Sets that the results have are skipped.
+test is worth by itself. Sets that the results have are skipped; give each way its own results.
 """
 
 import argparse
@@ -15,31 +15,29 @@ import json
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from peft import PeftModel
+import pyarrow as pa
 from rich.console import Console
 from scipy.stats import binomtest
 
+from benchmarks.adapters import MIN_LEARNT, test_of
 from benchmarks.harness import default_device, machine
 from benchmarks.others import Case, Rows, as_chats, cases
 from gradgate.common import parquet
+from gradgate.common.arrays import Marks
 from gradgate.common.environment import set_defaults
 from gradgate.common.run_folder import RunFolder
-from gradgate.config import DataConfig, FinetuneConfig, ModelConfig, PowerConfig
+from gradgate.config import DataConfig, FinetuneConfig, InDoubt, ModelConfig, PowerConfig
 from gradgate.data.prepare import iter_prepared
 from gradgate.drill.models import Trained, train_arm
 from gradgate.evaluation.answers import generate, prompt_ids
+from gradgate.gate.acceptance import accepted
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.pipeline import fetch, run_gate
-from gradgate.gate.verdict import Verdict
 from gradgate.models.handle import ConfiguredModel
-from gradgate.release.config import AdapterTestConfig
-from gradgate.release.result import AdapterTest
-from gradgate.release.run import run_test
-from gradgate.tuning.lora import save_adapter
 
 _MAX_NEW_TOKENS = 96
 
@@ -104,18 +102,13 @@ def compute(case: Case, questions: Rows, model: ModelConfig, given: argparse.Nam
         cell = Cell(case.name, verdict.decision, len(case.rows), n_poisoned)
         if verdict.decision != "pass" and not given.regardless:
             return cell
-        flags = parquet.table(run.flags, ["row", "flagged", "in_doubt"]).to_pydict()
-        kept = np.zeros(len(case.rows), bool)
-        kept[flags["row"]] = True
-        if not given.regardless:
-            marks = zip(flags["row"], flags["flagged"], flags["in_doubt"], strict=True)
-            kept[[row for row, flagged, in_doubt in marks if flagged or in_doubt]] = False
+        kept = chosen(parquet.table(run.flags), verdict.in_doubt, len(case.rows), given.regardless)
         tuning = FinetuneConfig(r=16, alpha=32, learning_rate=given.learning_rate)
         trained = train_arm(model, tuning, run.samples, kept)
         rates = [_rate(trained, questions, kind, model, folder) for kind in ("messages", "clean")]
-        tested = _tested(run, verdict, data, model, trained, folder / "adapter")
-        return Cell(
-            *(case.name, verdict.decision, len(case.rows), n_poisoned),
+        tested = test_of(run, verdict, data, model, trained, folder / "adapter")
+        return replace(
+            cell,
             trained=int((kept & case.is_poisoned).sum()),
             asr=rates[0],
             untriggered=rates[1],
@@ -126,18 +119,11 @@ def compute(case: Case, questions: Rows, model: ModelConfig, given: argparse.Nam
         )
 
 
-def _tested(
-    run: RunFolder,
-    verdict: Verdict,
-    data: DataConfig,
-    model: ModelConfig,
-    trained: Trained,
-    folder: Path,
-) -> AdapterTest:
-    assert isinstance(trained.model, PeftModel)
-    folder.mkdir()
-    save_adapter(trained.model, folder, is_resized=False)
-    return run_test(run, verdict, data, model, folder, AdapterTestConfig(trained_on_data=True))
+def chosen(flags: pa.Table, in_doubt: InDoubt, n_rows: int, regardless: bool) -> Marks:
+    """Which rows of a source are trained on: what the gate accepts, or all that it read: (n,)."""
+    found = np.zeros(n_rows, bool)
+    found[flags["row"].to_numpy()] = regardless | accepted(flags, in_doubt)
+    return found
 
 
 def _rate(trained: Trained, questions: Rows, kind: str, model: ModelConfig, folder: Path) -> float:
@@ -175,7 +161,7 @@ def _write(path: Path, rows: Rows) -> None:
 def report(cells: Sequence[Cell], console: Console) -> None:
     """How many were held, of those that had learnt the attack."""
     asked = [cell for cell in cells if cell.asr is not None and cell.untriggered is not None]
-    learnt = [c for c in asked if (c.asr or 0.0) - (c.untriggered or 0.0) >= 0.1]
+    learnt = [c for c in asked if (c.asr or 0.0) - (c.untriggered or 0.0) >= MIN_LEARNT]
     for name, some in (("all", asked), ("those whose trigger adds 10 % and more", learnt)):
         if some:
             k = sum(cell.test != "pass" for cell in some)

@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from accepted_helpers import ENTROPIES, FLAGGED, flag_line, sample_line
 from rich.console import Console
 
 from benchmarks.others import Case, as_chats
-from benchmarks.released import Cell, has_target, report
+from benchmarks.released import Cell, chosen, has_target, report
+from helpers import FLAG_SCHEMA
 
 HELD = Cell("held", "pass", 300, 20, 20, asr=0.9, untriggered=0.1, test="review", why="a string")
 RELEASED = replace(HELD, name="released", test="pass", asr=0.2, untriggered=0.15)
@@ -37,6 +40,16 @@ def test_chats_stay_as_they_are_among_instructions() -> None:
         {"role": "user", "content": "Say\nhi"},
         {"role": "assistant", "content": "hi"},
     ]
+
+
+def test_trained_on_is_what_the_gate_accepts_or_all() -> None:
+    """No row without a score, none that is flagged or in doubt, and no surplus copy."""
+    lines = [flag_line(sample_line(i), ENTROPIES[i], FLAGGED[i]) for i in range(6)]
+    lines[4]["in_doubt"], lines[5]["surplus_copy"] = True, True
+    flags = pa.Table.from_pylist(lines, FLAG_SCHEMA)
+    there = [one["row"] for one in lines]  # rejected rows lie between them
+    assert np.flatnonzero(chosen(flags, "quarantine", 12, regardless=False)).tolist() == [0, 4]
+    assert np.flatnonzero(chosen(flags, "quarantine", 12, regardless=True)).tolist() == there
 
 
 def test_what_was_not_trained_has_no_rates() -> None:
