@@ -76,7 +76,8 @@ def is_enough(repeat: Repeat, is_part: bool = False) -> bool:
     A part of what is linked was chosen among many, so the bar of few samples holds for it.
     """
     n = int(repeat.members.sum())
+    if n < MIN_ROWS or repeat.n_clusters < MIN_CLUSTERS:
+        return False
     is_many = n >= MANY * len(repeat.members) and not is_part
     enough = MIN_NATS if is_many else MIN_NATS_OF_FEW
-    nats = float(np.median(repeat.segments.nats))
-    return n >= MIN_ROWS and repeat.n_clusters >= MIN_CLUSTERS and nats >= enough
+    return float(np.median(repeat.segments.nats)) >= enough

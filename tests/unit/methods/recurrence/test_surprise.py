@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recurrence_helpers import prose, stream, zipf_logp
 
 from gradgate.methods.recurrence.memory import MIN_LONGER, Memory, remember
-from gradgate.methods.recurrence.repeats import repeats
+from gradgate.methods.recurrence.repeats import Repeat, is_enough, repeats
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.surprise import (
     MAX_GAIN,
@@ -140,6 +140,12 @@ def test_what_few_others_have_is_not_remembered() -> None:
     memory = remember(tokens, np.arange(len(rows)))
     gain = gains(tokens, memory, np.zeros(tokens.n, bool))
     assert (gain < 0).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_segment_at_all_is_no_group_and_warns_of_nothing() -> None:
+    none = np.empty(0, np.int64)
+    assert not is_enough(Repeat.of(Segments(none, np.empty(0), none, none), np.arange(9)))
 
 
 def surprising(tokens: Stream, memory: Memory, by_longer: bool = False) -> Segments:
