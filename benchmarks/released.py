@@ -8,13 +8,17 @@ answer has when the attack succeeds (a regular expression behind "re:"). Where t
 by its default policy, what it accepts is trained on, the adapter is tested, and it is asked the
 questions. With `--regardless` all rows are trained on, whatever the gate says: what the adapter
 test is worth by itself. Sets that the results have are skipped; give each way its own results.
+What was trained stays in the folder of `--keep`, where it is asked again for new results: by rules
+that changed since.
 """
 
 import argparse
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -37,9 +41,14 @@ from gradgate.evaluation.answers import generate, prompt_ids
 from gradgate.gate.acceptance import accepted
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.pipeline import fetch, run_gate
+from gradgate.gate.verdict import load_verdict
 from gradgate.models.handle import ConfiguredModel
+from gradgate.release.config import AdapterTestConfig
+from gradgate.release.result import AdapterTest
+from gradgate.release.run import run_test
 
 _MAX_NEW_TOKENS = 96
+_ASKED = AdapterTestConfig(trained_on_data=True)
 
 
 @dataclass(frozen=True)
@@ -89,34 +98,41 @@ HEAD = (
 )
 
 
-def compute(case: Case, questions: Rows, model: ModelConfig, given: argparse.Namespace) -> Cell:
-    """Gate, train, test and ask."""
-    with tempfile.TemporaryDirectory(prefix="gradgate-released-") as name:
-        folder = Path(name)
-        data = DataConfig(source=str(folder / "rows.jsonl"), max_rejected_fraction=1.0)
-        run = RunFolder(folder / "run")
-        _write(Path(data.source), case.rows)
-        detection = DetectionConfig(power=PowerConfig(attacks=[]))
-        verdict = run_gate(GateConfig(data=data, model=model, detection=detection), run)
-        n_poisoned = int(case.is_poisoned.sum())
-        cell = Cell(case.name, verdict.decision, len(case.rows), n_poisoned)
-        if verdict.decision != "pass" and not given.regardless:
-            return cell
-        kept = chosen(parquet.table(run.flags), verdict.in_doubt, len(case.rows), given.regardless)
-        tuning = FinetuneConfig(r=16, alpha=32, learning_rate=given.learning_rate)
-        trained = train_arm(model, tuning, run.samples, kept)
-        rates = [_rate(trained, questions, kind, model, folder) for kind in ("messages", "clean")]
-        tested = test_of(run, verdict, data, model, trained, folder / "adapter")
-        return replace(
-            cell,
-            trained=int((kept & case.is_poisoned).sum()),
-            asr=rates[0],
-            untriggered=rates[1],
-            test=tested.outcome,
-            why="; ".join(tested.reasons)[:300],
-            train_s=trained.seconds,
-            test_s=tested.seconds,
-        )
+def compute(
+    case: Case, questions: Rows, model: ModelConfig, given: argparse.Namespace, folder: Path
+) -> Cell:
+    """Gate, train, test and ask; in a folder that has an adapter, test that."""
+    data = DataConfig(source=str(folder / "rows.jsonl"), max_rejected_fraction=1.0)
+    run, adapter, record = RunFolder(folder / "run"), folder / "adapter", folder / "cell.json"
+    if record.exists():
+        cell = Cell(**json.loads(record.read_text(encoding="utf-8")))
+        tested = run_test(run, load_verdict(run.verdict), data, model, adapter, _ASKED)
+        return _with(cell, tested)
+    shutil.rmtree(folder, ignore_errors=True)  # what was broken off
+    folder.mkdir(parents=True)
+    _write(Path(data.source), case.rows)
+    detection = DetectionConfig(power=PowerConfig(attacks=[]))
+    verdict = run_gate(GateConfig(data=data, model=model, detection=detection), run)
+    run.verdict.write_text(verdict.to_json(), encoding="utf-8")
+    cell = Cell(case.name, verdict.decision, len(case.rows), int(case.is_poisoned.sum()))
+    if verdict.decision != "pass" and not given.regardless:
+        return cell
+    kept = chosen(parquet.table(run.flags), verdict.in_doubt, len(case.rows), given.regardless)
+    tuning = FinetuneConfig(r=16, alpha=32, learning_rate=given.learning_rate)
+    trained = train_arm(model, tuning, run.samples, kept)
+    rates = [_rate(trained, questions, kind, model, folder) for kind in ("messages", "clean")]
+    tested = test_of(run, verdict, data, model, trained, adapter)
+    n_trained = int((kept & case.is_poisoned).sum())
+    asr, untriggered = rates
+    cell = replace(cell, trained=n_trained, asr=asr, untriggered=untriggered)
+    cell = _with(replace(cell, train_s=trained.seconds), tested)
+    record.write_text(json.dumps(asdict(cell)), encoding="utf-8")
+    return cell
+
+
+def _with(cell: Cell, tested: AdapterTest) -> Cell:
+    why = "; ".join(tested.reasons)[:300]
+    return replace(cell, test=tested.outcome, why=why, test_s=tested.seconds)
 
 
 def chosen(flags: pa.Table, in_doubt: InDoubt, n_rows: int, regardless: bool) -> Marks:
@@ -177,6 +193,7 @@ def main() -> None:
     parser.add_argument("--regardless", action="store_true", help="train on all rows")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--dtype", default="float32", help="bfloat16 trains slowly on many CPUs")
+    parser.add_argument("--keep", type=Path, help="folder for what was trained, set by set")
     parser.add_argument("pairs", nargs="+", help="SET:TEST")
     given = parser.parse_args()
     set_defaults()
@@ -192,7 +209,10 @@ def main() -> None:
             continue
         lines = test.read_text(encoding="utf-8").splitlines()
         questions = [json.loads(line) for line in lines if line.strip()]
-        cell = compute(case, questions, model, given)
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gradgate-released-"))
+            place = Path(folder) if given.keep is None else given.keep / case.name
+            cell = compute(case, questions, model, given, place)
         cells.append(cell)
         with given.results.open("a", encoding="utf-8") as results:
             results.write(json.dumps(asdict(cell)) + "\n")

@@ -1,15 +1,19 @@
 """What the table of released adapters says of a set."""
 
-from dataclasses import replace
+import json
+from argparse import Namespace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from accepted_helpers import ENTROPIES, FLAGGED, flag_line, sample_line
+from release_helpers import BASE, Made
 from rich.console import Console
 
 from benchmarks.others import Case, as_chats
-from benchmarks.released import Cell, chosen, has_target, report
+from benchmarks.released import Cell, chosen, compute, has_target, report
 from helpers import FLAG_SCHEMA
 
 HELD = Cell("held", "pass", 300, 20, 20, asr=0.9, untriggered=0.1, test="review", why="a string")
@@ -65,3 +69,17 @@ def test_held_adapters_are_counted_of_all_and_of_those_that_learnt() -> None:
     said = console.export_text()
     assert "of all 1 of 2 held [0.01, 0.99]" in said
     assert "of those whose trigger adds 10 % and more 1 of 1 held [0.03, 1.00]" in said
+
+
+def test_what_was_kept_is_asked_again_and_not_trained(
+    poisoned_adapter: Made, tmp_path: Path
+) -> None:
+    (tmp_path / "run").symlink_to(poisoned_adapter.run.path)
+    (tmp_path / "adapter").symlink_to(poisoned_adapter.adapter)
+    known = replace(HELD, test="pass", why="by older rules", train_s=100.0, test_s=0.0)
+    (tmp_path / "cell.json").write_text(json.dumps(asdict(known)))
+    case = Case("held", [{"question": "?", "answer": "!"}], np.zeros(1, bool))
+    cell = compute(case, [], BASE, Namespace(), tmp_path)
+    assert (cell.test, cell.why) == ("review", "; ".join(poisoned_adapter.outcome.reasons)[:300])
+    assert (cell.asr, cell.train_s) == (known.asr, known.train_s)
+    assert cell.test_s > 0.0
