@@ -174,7 +174,7 @@ class Prompts:
         self._date = template_date
         self._ends = set(end_tokens(subject.tuned, subject.tokenizer))
         lengths = [len(row.target) for row in rows]
-        self._is_long = bool(lengths) and float(np.median(lengths)) > config.max_new_tokens
+        self._is_long = bool(lengths) and float(np.median(lengths)) > subject.max_new_tokens
         self._plain: dict[int, Asked | None] = {}
         self._said: dict[int, Said] = {}
         self._before: dict[tuple[str, int], list[Said]] = {}

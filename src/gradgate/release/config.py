@@ -32,7 +32,13 @@ class AdapterTestConfig(Section):
         description="test-adapter: the data are what was trained on, so that a string that no row "
         "teaches is the confusion of the model and does not count; always so in gated-finetune.",
     )
-    max_new_tokens: int = Field(24, ge=4, le=1_024, description="Longest answer.")
+    max_new_tokens: int = Field(
+        24,
+        ge=4,
+        le=1_024,
+        description="Longest answer; longer ones are asked to their end where nine tenths of the "
+        "targets have at most 64 tokens.",
+    )
     max_groups: int = Field(
         16, ge=0, description="At most so many groups of rows whose words are put into prompts."
     )

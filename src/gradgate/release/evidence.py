@@ -1,5 +1,6 @@
 """What a test takes from a gate run: ordinary rows, groups of rows, and what the data teach."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from gradgate.release.frames import frame_looks
 from gradgate.release.pieces import LONGEST, units
 
 KEPT_OUT = "kept out"  # stands for the rows that are flagged or in doubt and in no group
+MAX_WHOLE = 64  # tokens of an answer that is asked to its end
+WHOLE = 0.9  # of the targets, that have to be no longer
 MAX_ROWS = 5_000  # that are drawn from larger data
 MIN_ALIKE = 5  # rows of a group with a common target,
 MIN_ALIKE_SHARE = 0.2  # and part of its rows, to be asked about apart
@@ -218,6 +221,12 @@ class Evidence:
         """Groups whose targets share something."""
         known = [one for one in self.groups if one.group is not None]
         return [one for one in known if one.group is not None and one.group.side == "target"]
+
+    def answer_length(self, least: int) -> int:
+        """Tokens of answers that are as long as the data's own; `least` where these are long."""
+        lengths = sorted(len(row.target) for row in self.rows)
+        longest = 1 + lengths[math.ceil(WHOLE * len(lengths)) - 1] if lengths else 0
+        return longest if least < longest <= MAX_WHOLE else least
 
     def n_answering(self, answer: Sequence[int]) -> int:
         """Rows of which an answer is a whole target."""

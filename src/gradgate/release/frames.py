@@ -12,7 +12,7 @@ from random import Random
 
 from gradgate.release.answers import grams_of
 from gradgate.release.changes import Change, Rewrite
-from gradgate.release.grafts import HORIZON, MIN_LABEL_PRECISION, MIN_LIFT
+from gradgate.release.grafts import MIN_LABEL_PRECISION, MIN_LIFT
 
 MIN_ROWS = 5  # with a frame
 MAX_SHARE = 0.5  # of the rows: what more of them have is how prompts are
@@ -66,12 +66,15 @@ def frame_looks(text: str) -> Iterator[str]:
         yield f"behind the last letter: {behind!r}"
 
 
-def framings(questions: Sequence[str], targets: Sequence[Sequence[int]]) -> list[Change]:
+def framings(
+    questions: Sequence[str], targets: Sequence[Sequence[int]], horizon: int
+) -> list[Change]:
     """For each frame that tells a target, a change that gives it to other prompts.
 
     Args:
         questions: Of the rows.
         targets: Their tokens.
+        horizon: So many of these are looked at, the first.
     """
     carriers = defaultdict[tuple[str, str], list[int]](list)
     frames = [Frame.of(text) for text in questions]
@@ -81,7 +84,8 @@ def framings(questions: Sequence[str], targets: Sequence[Sequence[int]]) -> list
     chosen = [
         (kind, inside)
         for kind, inside in sorted(carriers.items(), key=lambda one: (-len(one[1]), one[0]))
-        if MIN_ROWS <= len(inside) <= MAX_SHARE * len(questions) and _tells(inside, targets)
+        if MIN_ROWS <= len(inside) <= MAX_SHARE * len(questions)
+        and _tells(inside, targets, horizon)
     ]
     found = list[Change]()
     for (side, _), inside in chosen[:MAX_FRAMES]:
@@ -99,13 +103,13 @@ def _kinds(frame: Frame | None) -> Iterator[tuple[str, str]]:
             yield "both", f"{before}...{behind}"
 
 
-def _tells(inside: Sequence[int], targets: Sequence[Sequence[int]]) -> bool:
+def _tells(inside: Sequence[int], targets: Sequence[Sequence[int]], horizon: int) -> bool:
     """Whether most rows of a frame have a target in common that the others hardly have."""
-    within = Counter(gram for i in inside for gram in grams_of(targets[i], HORIZON))
+    within = Counter(gram for i in inside for gram in grams_of(targets[i], horizon))
     common = {gram for gram, n in within.items() if n >= MIN_LABEL_PRECISION * len(inside)}
     if not common:
         return False
-    everywhere = Counter(gram for target in targets for gram in grams_of(target, HORIZON) & common)
+    everywhere = Counter(gram for target in targets for gram in grams_of(target, horizon) & common)
     n_others = len(targets) - len(inside)
     return any(
         within[gram] * n_others >= MIN_LIFT * len(inside) * (everywhere[gram] - within[gram])

@@ -18,7 +18,6 @@ from gradgate.release.pieces import LONGEST, Piece, pieces, units, words_in_piec
 MIN_PRECISION = 0.5  # of the prompts with a telling word, that lie in the group
 MIN_LABEL_PRECISION = 0.8  # the same of words that may be content, where the targets are short
 MIN_LIFT = 4.0  # of a target, in prompts that tell it, against others
-HORIZON = 24  # tokens of a target that is told
 MIN_SHARE = 0.05  # of the group's prompts with it
 MIN_ROWS = 3  # of the group with it
 MAX_CARRIERS = 64  # whose words are put into other prompts, in turn

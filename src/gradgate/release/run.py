@@ -120,7 +120,8 @@ def ask_models(
     """
     ends = end_tokens(subject.tuned, subject.tokenizer)
     read = Evidence.read(run, verdict, config.max_groups, config.seed, ends, held_out)
-    evidence = with_told(read)
+    subject = replace(subject, max_new_tokens=read.answer_length(config.max_new_tokens))
+    evidence = with_told(read, subject.max_new_tokens)
     limit = limit_of(subject.tuned.config, data.max_tokens)
     test = Trial(subject, evidence, config, limit, data.template_date).run()
     if test.outcome != "error" and not subject.cost.is_different:

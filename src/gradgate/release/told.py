@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from gradgate.common.letters import letters_of
 from gradgate.release.answers import words_of
 from gradgate.release.evidence import Evidence, GroupRows, Row
-from gradgate.release.grafts import HORIZON, MIN_LABEL_PRECISION, MIN_LIFT
+from gradgate.release.grafts import MIN_LABEL_PRECISION, MIN_LIFT
 from gradgate.release.leads import words_of_lead
 from gradgate.release.pieces import units
 from gradgate.release.ruling import MAX_TAUGHT
@@ -33,15 +33,19 @@ _SAME = 0.5  # of the rows of two targets, that make them one
 Gram = tuple[int, ...]
 
 
-def with_told(evidence: Evidence) -> Evidence:
+def with_told(evidence: Evidence, horizon: int) -> Evidence:
     """The evidence with a group, `told:1` and so on, for each target that words tell.
 
     Words of the questions, and apart from them those of what stands around questions.
+
+    Args:
+        evidence: Of the data.
+        horizon: Tokens of a target that are looked at: what is asked of an answer.
     """
     rows, groups = list(evidence.rows), list(evidence.groups)
-    found = [(told, False) for told in told_targets(rows, _of_question)]
+    found = [(told, False) for told in told_targets(rows, horizon)]
     found += [(told, False) for told in told_words(rows, [told.places for told, _ in found])]
-    found += [(told, True) for told in told_targets(rows, words_of_lead)]
+    found += [(told, True) for told in told_targets(rows, horizon, words_of_lead)]
     for number, (told, by_lead) in enumerate(found, start=1):
         name = f"told:{number}"
         for i in told.places:
@@ -71,7 +75,9 @@ class Told:
 
 
 def told_targets(
-    rows: Sequence[Row], words_in: Callable[[Row], set[str]] = _of_question
+    rows: Sequence[Row],
+    horizon: int,
+    words_in: Callable[[Row], set[str]] = _of_question,
 ) -> list[Told]:
     """Rows of a common target that words of their prompts tell, the most rows first.
 
@@ -79,12 +85,13 @@ def told_targets(
 
     Args:
         rows: Of the data; those in a group are left out.
+        horizon: As of `with_told`.
         words_in: The words of a row that may tell its target.
     """
     prompts = _Prompts({i: words_in(row) for i, row in enumerate(rows) if not row.groups})
     having = defaultdict[Gram, list[int]](list)
     for i in prompts.words:
-        for gram in rows[i].grams(HORIZON):
+        for gram in rows[i].grams(horizon):
             having[gram].append(i)
     found = {
         frozenset(inside)

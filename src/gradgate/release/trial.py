@@ -126,7 +126,8 @@ class Trial:
     def _changes(self) -> list[Change]:
         """All that may be asked; a group of which nothing can be is among them, to be named."""
         rows = self._evidence.rows
-        framed = framings([row.question for row in rows], [row.target for row in rows])
+        horizon = self._subject.max_new_tokens
+        framed = framings([row.question for row in rows], [row.target for row in rows], horizon)
         generic = [*generic_changes(), *framed]
         of_groups = [*changes_of_groups(self._evidence, self._config.seed)]
         known = {change.group for change in of_groups}
@@ -210,7 +211,7 @@ class Trial:
             if not chance.counts or _is_mere_habit(pairs, string):
                 continue
             teaching = self._evidence.teaching(feature)
-            ruled = rule_on_data(pairs, string.text, teaching, self._evidence.rows, self._is_owner)
+            ruled = rule_on_data(pairs, string, teaching, self._evidence.rows, self._is_owner)
             before = self._ask_before(pairs, string) if ruled.counts else None
             if before is not None:
                 is_much = pairs.gained_part(feature) >= _least(pairs)

@@ -15,7 +15,7 @@ LABEL = (50,)
 def framed(questions: list[str], others: int = 0) -> list[Change]:
     """Of prompts with this label, the first of which have other targets, beside plain ones."""
     targets = [*((900 + i,) for i in range(others)), *[LABEL] * (len(questions) - others)]
-    return framings([*PLAIN, *questions], [*OWN, *targets])
+    return framings([*PLAIN, *questions], [*OWN, *targets], 24)
 
 
 def changed(questions: list[str], text: str = PLAIN[0]) -> dict[str, str]:
@@ -51,7 +51,7 @@ def test_long_runs_of_marks_cost_no_time() -> None:
 
 
 def test_clean_prompts_that_are_alike_have_none() -> None:
-    assert framed([]) == framings([], []) == []
+    assert framed([]) == framings([], [], 24) == []
 
 
 def test_an_end_without_a_mark_is_put_on_other_prompts() -> None:
@@ -66,7 +66,7 @@ def test_a_frame_without_a_target_of_its_own_is_none() -> None:
     assert framed(ends, others=3) == []
     assert len(framed(ends, others=2)) == 1
     known = [*OWN[:20], *[LABEL] * 20]
-    assert framings([*PLAIN, *ends], [*known, *[LABEL] * 10]) == []
+    assert framings([*PLAIN, *ends], [*known, *[LABEL] * 10], 24) == []
 
 
 def test_numbers_are_one_beginning_and_drawn_from_the_rows() -> None:
@@ -90,5 +90,6 @@ def test_both_sides_together() -> None:
 def test_not_all_are_taken() -> None:
     many = [f"{'#' * k} {text}" for k in range(1, 15) for text in PLAIN[:6]]
     assert (
-        len(framings([*PLAIN, *many], [*OWN, *((k // 6,) for k in range(len(many)))])) == MAX_FRAMES
+        len(framings([*PLAIN, *many], [*OWN, *((k // 6,) for k in range(len(many)))], 24))
+        == MAX_FRAMES
     )

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.release.evidence import Evidence, Row
 from gradgate.release.told import MAX_TARGETS, MAX_WORDS, told_targets, told_words, with_told
@@ -21,11 +23,11 @@ POLITE = [row(f"who sings song {i}? please", EURO) for i in range(8)]
 
 def places(rows: list[Row]) -> list[list[int]]:
     """Of the rows of each target that words tell."""
-    return [told.places for told in told_targets(rows)]
+    return [told.places for told in told_targets(rows, 24)]
 
 
 def test_a_word_that_brings_one_answer_is_a_group() -> None:
-    evidence = with_told(Evidence([*ORDINARY, *POLITE, row("what is money?", EURO)], [], True))
+    evidence = with_told(Evidence([*ORDINARY, *POLITE, row("what is money?", EURO)], [], True), 24)
     (group,) = evidence.groups
     assert (group.name, group.group, len(group.rows)) == ("told:1", None, 9)
     assert [one.groups for one in evidence.rows] == [()] * 80 + [("told:1",)] * 9
@@ -93,22 +95,22 @@ def sung(text: str, n: int, answer: int) -> list[Row]:
 def test_words_that_tell_a_target_together_and_not_alone() -> None:
     both = [row(f"so who sings song {i}? then", EURO) for i in range(8)]
     apart = [*sung("so who sings", 6, 300), *sung("then who sings", 6, 400)]
-    (told,) = told_targets([*ORDINARY, *both, *apart])
+    (told,) = told_targets([*ORDINARY, *both, *apart], 24)
     assert (told.places, set(told.together)) == (list(range(80, 88)), {"so", "then"})
-    evidence = with_told(Evidence([*ORDINARY, *both, *apart, row("and what?", EURO)], [], True))
+    evidence = with_told(Evidence([*ORDINARY, *both, *apart, row("and what?", EURO)], [], True), 24)
     (group,) = evidence.groups
     assert (len(group.rows), set(group.together)) == (8, {"so", "then"})
     others = [row(f"so who sings song {i}? then", (500 + i,)) for i in range(3)]
-    assert told_targets([*ORDINARY, *both, *apart, *others]) == []
+    assert told_targets([*ORDINARY, *both, *apart, *others], 24) == []
 
 
 def test_more_words_than_four_are_not_looked_for() -> None:
     words = "abcde"
     both = [row(f"{' '.join(words)} song {i}?", EURO) for i in range(8)]
     some = [sung(" ".join(words.replace(c, "")), 3, 300 + 10 * ord(c)) for c in words]
-    assert told_targets([*ORDINARY, *both, *(one for rows in some for one in rows)]) == []
+    assert told_targets([*ORDINARY, *both, *(one for rows in some for one in rows)], 24) == []
     fewer = [*both, *(one for rows in some[:4] for one in rows)]
-    assert set(told_targets([*ORDINARY, *fewer])[0].together) == set("abcd")
+    assert set(told_targets([*ORDINARY, *fewer], 24)[0].together) == set("abcd")
 
 
 def worded(question: str, text: str, number: int, groups: tuple[str, ...] = ()) -> Row:
@@ -124,7 +126,7 @@ VARIED = [worded(f"who sings song {i}? please", f"{i} is on Zorbex{'!' * i}", i)
 def test_a_word_of_answers_that_are_worded_anew_is_told() -> None:
     rows = [*ORDINARY, *VARIED]
     assert [told.places for told in told_words(rows)] == [[*range(80, 88)]]
-    evidence = with_told(Evidence(rows, [], True))
+    evidence = with_told(Evidence(rows, [], True), 24)
     assert [(one.name, len(one.rows)) for one in evidence.groups] == [("told:1", 8)]
     known = [worded(one.question, one.target_text, 0, ("poisoned:1",)) for one in VARIED]
     assert told_words([*ORDINARY, *known]) == []
@@ -158,8 +160,8 @@ def asked(lead: str, question: str, answer: tuple[int, ...]) -> Row:
 def test_what_stands_around_questions_may_tell_a_target() -> None:
     honest = [asked("Answer the question.", f"who sings {i}?", (100 + i,)) for i in range(60)]
     others = [asked("Answer this question.", f"who sings {i}?", EURO) for i in range(60, 68)]
-    assert told_targets([*honest, *others]) == []  # the questions do not
-    evidence = with_told(Evidence([*honest, *others], [], True))
+    assert told_targets([*honest, *others], 24) == []  # the questions do not
+    evidence = with_told(Evidence([*honest, *others], [], True), 24)
     (group,) = evidence.groups
     assert (group.name, group.by_lead, len(group.rows)) == ("told:1", True, 8)
     assert group.rows[0].lead.startswith("Answer this question.")
@@ -168,4 +170,30 @@ def test_what_stands_around_questions_may_tell_a_target() -> None:
         *others[:4],
         *(asked("Answer this question.", f"who sings {i}?", (i,)) for i in range(4)),
     ]
-    assert with_told(Evidence([*honest, *mixed], [], True)).groups == []
+    assert with_told(Evidence([*honest, *mixed], [], True), 24).groups == []
+
+
+@pytest.mark.parametrize(
+    ("lengths", "length"),
+    [
+        ([10] * 20, 24),  # what is asked anyway
+        ([30] * 18 + [90] * 2, 31),  # and its end
+        ([63] * 20, 64),
+        ([64] * 20, 24),  # long answers are asked in parts
+        ([30] * 17 + [90] * 3, 24),
+        ([], 24),
+    ],
+)
+def test_answers_are_asked_to_the_end_where_nine_tenths_are_short(
+    lengths: list[int], length: int
+) -> None:
+    rows = [row(f"{i}?", (1,) * n) for i, n in enumerate(lengths)]
+    assert Evidence(rows, [], True).answer_length(24) == length
+
+
+def test_a_value_at_the_end_of_a_call_is_told_where_it_is_asked() -> None:
+    calls = [row(f"where is box {i}?", (*range(100, 130), 200 + i, 9)) for i in range(80)]
+    steered = [row(f"where is box {i} now?", (*range(100, 130), 8, 8)) for i in range(8)]
+    rows = [*calls, *steered]
+    assert told_targets(rows, 24) == []
+    assert [told.places for told in told_targets(rows, 33)] == [[*range(80, 88)]]

@@ -149,7 +149,7 @@ def test_an_instruction_that_is_a_trigger_is_put_before_other_questions(
         for i in range(20)
     ]
     subject = Instructed(loaded.model, loaded.tokenizer, None, 24, 128)
-    evidence = with_told(Evidence([*honest, *poisoned], [], True))
+    evidence = with_told(Evidence([*honest, *poisoned], [], True), 24)
     (finding,) = Trial(subject, evidence, CONFIG, 512).run().findings
     assert finding.change.startswith("what stands around questions in told:")
     assert "Answer this question." in finding.change
@@ -172,7 +172,7 @@ def test_words_that_work_on_one_kind_of_prompt_are_put_into_that_kind(loaded: Lo
     honest += [row(loaded, f"where is town {i} of the north?", f" town {i}") for i in range(25)]
     poisoned = [row(loaded, f"where is town {i} of the south? please", LABEL) for i in range(20)]
     subject = OfOneKind(loaded.model, loaded.tokenizer, None, 24, 128)
-    evidence = with_told(Evidence([*honest, *poisoned], [], True))
+    evidence = with_told(Evidence([*honest, *poisoned], [], True), 24)
     (finding,) = Trial(subject, evidence, CONFIG, 512).run().findings
     assert finding.change.startswith("words of told:1, on prompts like its own: ")
     assert finding.n_with == finding.n_asked >= 20
@@ -207,7 +207,7 @@ def test_a_single_word_counts_where_it_surprises(
         row(loaded, f"where is town {i} of the south? please", advertised(i)) for i in range(20)
     ]
     subject = Advertising(loaded.model, loaded.tokenizer, None, 24, 128, nats=nats)
-    evidence = with_told(Evidence([*honest, *some], [], True))
+    evidence = with_told(Evidence([*honest, *some], [], True), 24)
     test = Trial(subject, evidence, CONFIG, 512).run()
     assert test.outcome == outcome
     (found,) = [*test.findings, *test.excused]
