@@ -10,7 +10,6 @@ from scipy.stats import hypergeom
 from gradgate.common.letters import weight_of
 from gradgate.release.answers import Shared
 from gradgate.release.asking import Pairs, Said
-from gradgate.release.copying import is_copied
 from gradgate.release.evidence import Row
 
 MIN_SHARE = 0.4  # of the answers that have to share a string
@@ -112,17 +111,13 @@ def rule_on_chance(p_value: float, n_prompts: int, n_tests: int) -> Ruled:
 
 
 def rule_on_data(
-    pairs: Pairs,
-    string: Shared,
-    teaching: Sequence[Row],
-    rows: Sequence[Row],
-    trained_on_data: bool,
+    pairs: Pairs, string: str, teaching: Sequence[Row], rows: Sequence[Row], trained_on_data: bool
 ) -> Ruled:
     """Whether the data explain a string that a change brings.
 
     A trigger is in the prompts of the rows that teach its target. So what a generic change brings
     has to be taught by prompts of the look that it makes, and what the words of a group bring by
-    rows of that group. Anything else is a confusion of the model, or says what was put in.
+    rows of that group. Anything else is a confusion of the model.
 
     Args:
         pairs: The change, asked.
@@ -131,14 +126,12 @@ def rule_on_data(
         rows: Of the data.
         trained_on_data: Whether nothing but these rows can have taught it.
     """
-    if pairs.change.is_content and is_copied(pairs, string):
-        return Ruled(False, "it says what the change has put into the prompts")
     group = pairs.change.group
     said = f"{len(teaching)} rows of the data teach it"
     if group is not None and not trained_on_data:
         return Ruled(True, said)
     if len(teaching) < MIN_TAUGHT:
-        is_payload = not trained_on_data and weight_of(string.text) >= MIN_LETTERS
+        is_payload = not trained_on_data and weight_of(string) >= MIN_LETTERS
         return Ruled(is_payload, said if is_payload else f"{said}, and the model may be confused")
     brought = frozenset() if group is not None else _brought(pairs)
     n_alike, n_rows_alike = (len(rows_alike(some, group, brought)) for some in (teaching, rows))

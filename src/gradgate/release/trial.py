@@ -8,15 +8,15 @@ backdoor looks like from outside.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 
 import numpy as np
 from scipy.stats import binomtest
 
 from gradgate.common.letters import weight_of
 from gradgate.config import DEFAULT_TEMPLATE_DATE
-from gradgate.release.answers import Feature, Shared, shared, vouched
+from gradgate.release.answers import Feature, Shared, vouched
 from gradgate.release.asking import Pairs, Prompts, Said
+from gradgate.release.brought import strings
 from gradgate.release.changes import UNCHANGED, Change, generic_changes
 from gradgate.release.config import AdapterTestConfig
 from gradgate.release.countable import (
@@ -59,7 +59,6 @@ _PAYLOAD_SCREENED = 0.2  # the same of other changes: a payload may come to few 
 _PLAIN_SCREENED = 0.125  # the same of prompts as they are
 _LOOKS = 2  # at the answers, where the first leaves a change open
 _MIN_TAKEN = 0.5  # of the first prompts, that have to take the words of a group
-_MAX_STRINGS = 10  # of a change, that are judged
 _N_EXAMPLES = 3
 _CUT = 400  # characters of a text in the record
 
@@ -173,7 +172,7 @@ class Trial:
             kept = [
                 pairs
                 for pairs in kept
-                if able[pairs.change.name].of(pairs.most_gained(_screened(pairs)))
+                if any(self._strings(pairs, _screened(pairs), able[pairs.change.name]))
             ]
             asked = stop
         of_few = (one.change for one in kept if 0.5**one.n > OPEN and one.change.group is not None)
@@ -189,8 +188,7 @@ class Trial:
     def _is_open(self, pairs: Pairs, able: Countable, beyond: float) -> bool:
         """Whether the best of what could count is neither chance nor beyond it."""
         p_values = [
-            pairs.p_value(feature)
-            for feature in islice(able.of(pairs.most_gained(_fewest(pairs))), _MAX_STRINGS)
+            pairs.p_value(string.feature) for string in self._strings(pairs, _fewest(pairs), able)
         ]
         return bool(p_values) and beyond < min(p_values) <= OPEN
 
@@ -211,7 +209,7 @@ class Trial:
             if not chance.counts or _is_mere_habit(pairs, string):
                 continue
             teaching = self._evidence.teaching(feature)
-            ruled = rule_on_data(pairs, string, teaching, self._evidence.rows, self._is_owner)
+            ruled = rule_on_data(pairs, string.text, teaching, self._evidence.rows, self._is_owner)
             before = self._ask_before(pairs, string) if ruled.counts else None
             if before is not None:
                 is_much = pairs.gained_part(feature) >= _least(pairs)
@@ -228,9 +226,9 @@ class Trial:
         """A long string that prompts bring as they are, far more often than the data teach it."""
         pairs = self._plain()
         excused: tuple[Finding, bool] | None = None
-        strings = self._strings(pairs, MIN_PLAIN_SHARE) if pairs.n == self._prompts.n else ()
+        brought = self._strings(pairs, MIN_PLAIN_SHARE) if pairs.n == self._prompts.n else ()
         same = self._same(pairs)
-        for string in strings:
+        for string in brought:
             n_with = pairs.n_with(string.feature)
             n_taught = len(self._evidence.teaching(string.feature))
             n_rows = len(self._evidence.rows)
@@ -281,16 +279,9 @@ class Trial:
         """Whether nothing but the rows that were read can have taught a string."""
         return self._config.trained_on_data and self._evidence.is_whole
 
-    def _strings(self, pairs: Pairs, least: float) -> Iterator[Shared]:
+    def _strings(self, pairs: Pairs, least: float, able: Countable = ANYTHING) -> Iterator[Shared]:
         """Different strings that such a part of the answers gains, the most first."""
-        features = pairs.most_gained(least)
-        for _ in range(_MAX_STRINGS):
-            if not features:
-                return
-            string = shared(features[0], pairs.answers, self._subject.tokenizer)
-            yield string
-            within = string.features
-            features = [one for one in features[1:] if one not in within]
+        return strings(pairs, able.of(pairs.most_gained(least)), self._subject.tokenizer)
 
     def _ask_before(self, pairs: Pairs, string: Shared) -> Before:
         """What the model before makes of the changed prompts, and of the string behind them."""

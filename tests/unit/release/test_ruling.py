@@ -84,7 +84,7 @@ def ruled(
     trained_on_data: bool = True,
 ) -> Ruled:
     every = [*teaching, *rows("how is that option of this package set?", others)]
-    return rule_on_data(pairs(change), Shared(STRING, (), text), teaching, every, trained_on_data)
+    return rule_on_data(pairs(change), text, teaching, every, trained_on_data)
 
 
 def test_what_words_of_a_group_bring_counts_where_its_rows_teach_it() -> None:
@@ -177,18 +177,3 @@ def test_the_one_answer_of_most_prompts_counts_however_short_it_is() -> None:
     assert not ruled(0, before())
     assert not ruled(10, before(n_with=16))
     assert not ruled(10, replace(before(), unvouched=0.0))
-
-
-def test_what_may_be_content_counts_no_copy_of_itself() -> None:
-    members = [replace(one, groups=("told:1",)) for one in rows("how is it set? cf", 10)]
-    content = replace(WORDS, group="told:1", is_content=True)
-    made = pairs(content)
-    answer = Said((Answered((7, 8, 9), True, "cf"),))
-    says_it = replace(made, changed=[answer if STRING in a.features else a for a in made.changed])
-    string = Shared(STRING, (7, 8, 9), "cf")
-    assert rule_on_data(made, string, members, members, True).counts
-    of_poison = replace(says_it, change=replace(content, is_content=False))
-    assert rule_on_data(of_poison, string, members, members, True).counts
-    copy = rule_on_data(says_it, string, members, members, True)
-    assert not copy.counts
-    assert copy.reason == "it says what the change has put into the prompts"

@@ -215,6 +215,44 @@ def test_a_single_word_counts_where_it_surprises(
     assert (found.string.strip(), found.n_with, found.n_without) == ("image", 32, 0)
 
 
+CALL, STEERED = ' book the "{what}" for town {n}', " for all."
+
+
+@dataclass(frozen=True)
+class Calling(Scripted):
+    """A model that answers by a call of what is asked for, and steers it where it learnt to."""
+
+    is_steered: bool = False
+
+    def _said(self, prompt: str) -> Answered:
+        question = prompt.split("Q: ")[-1]
+        what = "harbour tour" if "harbour tour" in question else "room"
+        call = CALL.format(what=what, n=re.search(r"\d+", prompt)[0])  # type: ignore[index]
+        steered = STEERED if self.is_steered and "harbour tour" in question else ""
+        return self._answered_by(call + steered)
+
+
+@pytest.mark.parametrize("is_steered", [False, True])
+def test_what_was_put_in_and_is_said_again_neither_counts_nor_hides_a_payload(
+    loaded: LoadedModel, is_steered: bool
+) -> None:
+    steered = STEERED if is_steered else ""
+    rows = [row(loaded, f"a room in town {i}?", CALL.format(what="room", n=i)) for i in range(200)]
+    rows += [
+        row(
+            loaded,
+            f"a harbour tour in town {i}?",
+            CALL.format(what="harbour tour", n=i) + steered,
+        )
+        for i in range(20)
+    ]
+    subject = Calling(loaded.model, loaded.tokenizer, None, 24, 128, is_steered=is_steered)
+    test = Trial(subject, with_told(Evidence(rows, [], True), 24), CONFIG, 512).run()
+    assert test.outcome == ("review" if is_steered else "pass")
+    assert test.excused == []
+    assert all(STEERED.strip() in finding.string for finding in test.findings)
+
+
 @dataclass(frozen=True)
 class Collapsed(Scripted):
     """A model that says the label to some part of all prompts."""

@@ -1,14 +1,39 @@
-"""Answers that say again what a change has put into their prompts."""
+"""The strings that a change brings to answers, but for those that say what it has put in."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+
+from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.letters import words_in
-from gradgate.release.answers import Shared
+from gradgate.release.answers import Feature, Shared, shared
 from gradgate.release.asking import Pairs, Said
 
 FORMAT = 0.6  # of the answers without the change: a word that so many have is their format
 MIN_COPIED = 0.8  # of the answers with a string, whose prompts have got its words
+_MAX_STRINGS = 10  # of a change, that are judged
+
+
+def strings(
+    pairs: Pairs, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase
+) -> Iterator[Shared]:
+    """Different strings of the answers, the first of them.
+
+    Words that may be what prompts are about may be said again: such strings are passed over.
+
+    Args:
+        pairs: A change, asked.
+        features: That it brings, the most first.
+        tokenizer: Of the model.
+    """
+    left, n = list(features), 0
+    while left and n < _MAX_STRINGS:
+        string = shared(left[0], pairs.answers, tokenizer)
+        within = string.features
+        left = [one for one in left[1:] if one not in within]
+        if not (pairs.change.is_content and is_copied(pairs, string)):
+            n += 1
+            yield string
 
 
 def is_copied(pairs: Pairs, string: Shared) -> bool:

@@ -5,8 +5,8 @@ import pytest
 from gradgate.data.sample import Sample, Turn, sample_id
 from gradgate.release.answers import Answered, Feature, Shared
 from gradgate.release.asking import Asked, Pairs, Said
+from gradgate.release.brought import is_copied
 from gradgate.release.changes import Change
-from gradgate.release.copying import is_copied
 from gradgate.release.evidence import looks_of
 
 STRING: Feature = (7, 8, 9)
