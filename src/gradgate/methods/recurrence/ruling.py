@@ -174,8 +174,8 @@ def rule_on_target(
     owner's to vouch for.
 
     Args:
-        n_clusters: Of near-duplicate prompts in the group that say more than what looks inserted:
-            one that is asked again and again is no trigger.
+        n_clusters: Of near-duplicate prompts in the group that have the cue, and say more than what
+            looks inserted: one that is asked again and again is no trigger.
         nats: Surprise of the string.
         spans: The string, in the spelling of its samples, the commonest first.
         cause: What the prompts share; None for nothing.
@@ -195,7 +195,7 @@ def rule_on_target(
     if cause.is_kind:
         return "review", [*said, _KIND]
     if n_clusters < MIN_INDEPENDENT:
-        few = f"only {n_clusters} of the prompts say more and are no near-duplicates"
+        few = f"only {n_clusters} prompts with the cue say more and are no near-duplicates"
         return "review", [*said, few]
     needed = need()
     if needed.is_sure and needed.nats >= MIN_LABEL_NEED:

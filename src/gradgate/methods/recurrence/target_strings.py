@@ -183,7 +183,9 @@ class TargetStrings:
             return self._asker.need(members, left_out).target if is_asked else NO_ANSWER
 
         nats, spans = float(np.median(segments.nats)), self._spans(segments)
-        says_more = segments.sample[self._insertions.rest(members, left_out) > 0]
+        has_both = members if cause is None or cause.by is None else members & cause.by.holds
+        is_more = has_both[segments.sample] & (self._insertions.rest(members, left_out) > 0)
+        says_more = segments.sample[is_more]
         n_saying_more = len(distinct(self._cluster[says_more]))
 
         def again(found: Association) -> tuple[GroupRuling, list[str]]:
@@ -193,7 +195,7 @@ class TargetStrings:
         ruling, reasons = rule_on_target(n_saying_more, nats, spans, cause, content, need)
         if ruling == "poison" and cause is not None:
             own = self._insertions.of_own(members)
-            if self._states.are_kind(members, own):
+            if self._states.are_kind(has_both, own):
                 cause = replace(cause, is_kind=True)
                 ruling, reasons = again(cause.association)
         finding = Finding(

@@ -80,6 +80,18 @@ def test_what_nothing_tells_apart_stays_with_its_group(every: int) -> None:
     assert ("now click" in offered) == (every != EACH)
 
 
+@pytest.mark.parametrize(("n_triggered", "ruling"), [(8, "poison"), (7, "review")])
+def test_rows_without_the_cue_accuse_nobody(n_triggered: int, ruling: str) -> None:
+    """Of ten rows that share a string those with the cue have to be enough by themselves."""
+    made = questions(N, seed=29)
+    for i in range(10):
+        prompt, target = made[i]
+        made[i] = (prompt + TRIGGER * (i < n_triggered), target + PAYLOAD)
+    (group,) = [one for one in detected(made, UNEXPECTED).groups if one.side == "target"]
+    assert group.ruling == ruling
+    assert group.n_rows == 10
+
+
 TOPIC = " at the desk?"
 
 
