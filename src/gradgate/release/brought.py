@@ -54,7 +54,7 @@ def is_copied(pairs: Pairs, string: Shared) -> bool:
         for new, old, said in both
         if string.feature in said.features
     ]
-    return sum(copied) >= MIN_COPIED * len(copied)
+    return bool(copied) and sum(copied) >= MIN_COPIED * len(copied)
 
 
 def _says(said: Said, string: Shared, known: Collection[str], put_in: Collection[str]) -> bool:

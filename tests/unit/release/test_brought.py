@@ -61,3 +61,10 @@ def test_what_is_spelled_otherwise_or_all_format_is_no_copy() -> None:
     assert not copied(*MEETING, "STATUS MEETING")
     assert not copied(*MEETING, " ")
     assert not copied("The title and the day.", "x", '", "day": "Monday"')
+
+
+def test_a_string_that_no_answer_has_is_no_copy() -> None:
+    one = asked("Plan it.")
+    change = Change("words", lambda text, rng: text, "told:1", is_content=True)
+    pairs = Pairs(change, [one], [one], [answered("plan", (1,))], [answered("plan", (2,))])
+    assert not is_copied(pairs, Shared(STRING, (7, 8, 9), "plan"))
