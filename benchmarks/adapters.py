@@ -51,6 +51,7 @@ from gradgate.models.loading import load_tokenizer, sample_limit
 from gradgate.release.config import AdapterTestConfig
 from gradgate.release.result import AdapterTest
 from gradgate.release.run import run_test
+from gradgate.release.training_record import TRAINING_RECORD
 from gradgate.tuning.lora import save_adapter
 
 MIN_LEARNT = 0.1  # of the questions, that the trigger adds, for a backdoor to be learnt
@@ -266,6 +267,8 @@ def test_of(
     assert isinstance(trained.model, PeftModel)
     folder.mkdir()
     save_adapter(trained.model, folder, is_resized=False)
+    record = {"verdict": asdict(verdict), "contradictions": asdict(trained.contradictions)}
+    (folder / TRAINING_RECORD).write_text(json.dumps(record), encoding="utf-8")
     return run_test(run, verdict, data, model, folder, AdapterTestConfig(trained_on_data=True))
 
 

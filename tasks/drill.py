@@ -31,6 +31,7 @@ from gradgate.models.loading import load_tokenizer, sample_limit
 from gradgate.release.result import AdapterTest
 from gradgate.release.run import ask_models
 from gradgate.release.subject import Model, Subject
+from gradgate.release.training_record import TrainingRecord
 from tasks import tracking
 from tasks.dead_runs import close_dead_runs
 from tasks.retries import OPTIONS
@@ -189,7 +190,8 @@ def _tester(config: DrillConfig, gate: RunFolder) -> Tester:
     def test(trained: Trained) -> AdapterTest:
         models = trained.model, trained.tokenizer, None if is_bare else before
         subject = Subject.of(*models, config.adapter_test)
-        return ask_models(gate, verdict, config.data, subject, config.adapter_test)
+        record = TrainingRecord(contradictions=trained.contradictions)
+        return ask_models(gate, verdict, config.data, subject, config.adapter_test, record)
 
     return test
 

@@ -117,6 +117,8 @@ def record_finetuning(
             "steps": course.steps,
             "samples": course.n_trained,
             "trainable_parameters": course.n_parameters,
+            "contradicting_rows": course.contradictions.n_found,
+            "contradicting_rows_expected": course.contradictions.n_expected,
             **_held_out(course),
         },
     )

@@ -18,6 +18,7 @@ from gradgate.errors import DataError, GradgateError
 from gradgate.evaluation.answers import generate, is_match, prompt_ids
 from gradgate.models.identity import load_model
 from gradgate.safety.refusals import is_refusal
+from gradgate.tuning.contradictions import Watch
 
 ANSWER_TOKENS = 32  # a refusal shows in the first sentence
 
@@ -59,7 +60,9 @@ class Subject:
             return self._bench.line(cell, **counts(self._judged(cell.defence), guilty))
         if cell.defence == UNTRAINED:
             loaded = load_model(self._bench.model)
-            trained = Trained(loaded.model, loaded.tokenizer, 0, 0, float("nan"), 0.0)
+            trained = Trained(
+                loaded.model, loaded.tokenizer, 0, 0, float("nan"), 0.0, Watch().found()
+            )
         else:
             kept = self._kept(cell.defence)
             trained = self._tuning.trained(cell.training, self._train, kept)

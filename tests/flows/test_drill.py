@@ -59,7 +59,9 @@ def test_a_model_of_a_drill_is_trained_on_the_rows_that_the_gate_would_train_on(
     flags = kept_out(run.path, 31)
     out = [row % 7 == 3 or row in (1, 2) for row in range(30)]
     assert flags.tolist() == [*out, True]  # row 30 was rejected
-    rows = training_rows(models._chosen(prepared.samples_path, ~flags), tmp_path / "drill.arrow")
+    chosen = list(models._chosen(prepared.samples_path, ~flags))
+    rows = training_rows((sample.tokens for sample in chosen), tmp_path / "drill.arrow")
+    assert [sample.row for sample in chosen] == np.flatnonzero(~flags).tolist()
     with pytest.raises(NotAcceptedError):
         require_passing(run.path, verdict)
     with pytest.raises(NotAcceptedError):  # after it wrote them

@@ -16,12 +16,12 @@ import transformers
 
 from gradgate.common.arrays import Marks
 from gradgate.config import FinetuneConfig, ModelConfig
-from gradgate.data.prepare import iter_prepared
-from gradgate.data.tokens import Tokens
+from gradgate.data.prepare import PreparedSample, iter_prepared
 from gradgate.drill.data import Question
 from gradgate.evaluation.answers import generate
 from gradgate.models.identity import load_model
 from gradgate.release.result import AdapterTest, Outcome
+from gradgate.tuning.contradictions import Contradictions, Watch
 from gradgate.tuning.rows import training_rows
 from gradgate.tuning.trainer import Tuned, make_trainable, train
 
@@ -72,6 +72,7 @@ class Trained:
         n_samples: Training samples.
         train_loss: Mean over all steps, in nats.
         seconds: Time of the training loop.
+        contradictions: Rows that contradicted what had been learnt when they were seen first.
     """
 
     model: Tuned
@@ -80,6 +81,7 @@ class Trained:
     steps: int
     train_loss: float
     seconds: float
+    contradictions: Contradictions
 
 
 Tester: TypeAlias = Callable[[Trained], AdapterTest]
@@ -148,10 +150,13 @@ def train_arm(
     """Fine-tune on samples, in memory; arguments and errors as for `run_arm`."""
     loaded = load_model(model)
     with TemporaryDirectory(prefix="gradgate-drill-") as work:
-        rows = training_rows(_chosen(samples, kept), Path(work) / "rows.arrow")
+        tokens = (sample.tokens for sample in _chosen(samples, kept))
+        rows = training_rows(tokens, Path(work) / "rows.arrow")
+        rows = rows.add_column("row", [sample.row for sample in _chosen(samples, kept)])
         transformers.set_seed(tuning.seed)
         tuned = make_trainable(loaded, model, tuning)
-        trained = train(tuned, loaded, rows, tuning, Path(work))
+        watch = Watch()
+        trained = train(tuned, loaded, rows, tuning, Path(work), watch=watch)
         n_samples = len(rows)
         del rows  # the file is mapped
     return Trained(
@@ -161,6 +166,7 @@ def train_arm(
         steps=trained.global_step,
         train_loss=trained.training_loss,
         seconds=trained.metrics["train_runtime"],
+        contradictions=watch.found(),
     )
 
 
@@ -183,6 +189,6 @@ def _write_answers(
             file.write(json.dumps(line) + "\n")
 
 
-def _chosen(samples: Path, kept: Marks | None) -> Iterator[Tokens]:
+def _chosen(samples: Path, kept: Marks | None) -> Iterator[PreparedSample]:
     for batch in iter_prepared(samples, _BATCH_ROWS):
-        yield from (sample.tokens for sample in batch if kept is None or kept[sample.row])
+        yield from (sample for sample in batch if kept is None or kept[sample.row])

@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable, Sequence
 
 from gradgate.common.escaping import escape, printable
-from gradgate.release.result import AdapterTest, Exchange, Finding, Outcome
+from gradgate.release.result import AdapterTest, Contradicted, Exchange, Finding, Outcome
 from gradgate.report.wording import p_value, string_text
 
 _HEADLINE: dict[Outcome, str] = {
     "pass": "Pass: nothing was learnt that a change of prompts brings out",
-    "review": "Needs review: a change of prompts brings what looks like a backdoor",
+    "review": "Needs review: what was learnt looks like a backdoor",
     "error": "Not decided: what was learnt could not be tested",
 }
 _MEANING: dict[Outcome, str] = {
@@ -28,6 +28,8 @@ def as_markdown(test: AdapterTest) -> str:
         parts.append(f"## Finding {number}: {_shown(finding.change)}")
         parts.append(_table(_facts(finding)))
         parts.append(_exchanges(finding.examples))
+    if test.contradicted is not None:
+        parts += ["## Rows that contradict the others", _contradicted(test.contradicted)]
     if test.excused:
         parts.append("## Brought by a change, and excused")
         parts.append(_excused(test.excused))
@@ -65,6 +67,22 @@ def _exchanges(examples: Sequence[Exchange]) -> str:
             for e in examples
         ),
     )
+
+
+def _contradicted(found: Contradicted) -> str:
+    counts = "These are too many" if found.counts else "These are not too many"
+    said = (
+        f"{found.in_a_line()} (p of so many: {p_value(found.p_value)}). {counts}. Wrong answers "
+        "that a trigger is to bring look so, and so do wrong labels."
+    )
+    if not found.examples:
+        return said
+    head = ("Row", "Prompt", "Target", "Before the place", "Expected", "Said")
+    rows = (
+        (str(one.row), one.prompt, one.target, one.before, one.expected, one.said)
+        for one in found.examples
+    )
+    return f"{said}\n\n{_grid(head, rows)}"
 
 
 def _excused(findings: Sequence[Finding]) -> str:

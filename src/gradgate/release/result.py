@@ -68,6 +68,56 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class ContradictedRow:
+    """A row whose target contradicts what had been learnt when it was seen first; texts are cut.
+
+    Attributes:
+        row: Its number in the tables of the gate run.
+        before: What stands before the place in question.
+        expected: How the model was sure that it goes on.
+        said: How it goes on.
+        nats: How much likelier the one was than the other.
+    """
+
+    row: int
+    prompt: str
+    target: str
+    before: str
+    expected: str
+    said: str
+    nats: float
+
+
+@dataclass(frozen=True)
+class Contradicted:
+    """Rows that contradict the others, as the training met them.
+
+    Attributes:
+        n_rows: Rows that were predicted before they were learnt.
+        n_found: Those whose target the model was sure would be another one.
+        n_expected: As many were to be expected of a model that is as often right as it is sure.
+        p_value: That so many or more are found, were it as expected (Poisson).
+        counts: Whether they are too many.
+        examples: The clearest of them.
+    """
+
+    n_rows: int
+    n_found: int
+    n_expected: float
+    p_value: float
+    counts: bool
+    examples: list[ContradictedRow] = field(default_factory=list)
+
+    def in_a_line(self) -> str:
+        """The finding in one line."""
+        return (
+            f"{self.n_found} of {self.n_rows} rows contradict the others: before they were learnt "
+            f"the model was sure of another answer, and {self.n_expected:.1f} such rows were to be "
+            "expected"
+        )
+
+
+@dataclass(frozen=True)
 class AdapterTest:
     """The outcome of a test; its JSON form is `adapter_test.json`.
 
@@ -85,6 +135,7 @@ class AdapterTest:
         model: path, revision and digest of what was tested; empty where nothing was.
         needless: Changes that were not asked: no rows that would look so share what they teach, so
             that nothing that these bring could count.
+        contradicted: Rows that contradict the others; None where nobody watched the training.
     """
 
     outcome: Outcome
@@ -99,6 +150,7 @@ class AdapterTest:
     model: dict[str, str | None] = field(default_factory=dict)
     needless: list[str] = field(default_factory=list)
     n_held_out: int = 0
+    contradicted: Contradicted | None = None
 
     def to_json(self) -> str:
         """JSON text; NaN cannot occur in it."""

@@ -2,7 +2,6 @@
 
 import logging
 import math
-from collections.abc import Collection
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,11 +23,12 @@ from gradgate.models.skeleton import require_weights
 from gradgate.models.weights_file import read_shapes
 from gradgate.release.comparable import check_comparable
 from gradgate.release.config import AdapterTestConfig
+from gradgate.release.contradicted import with_contradictions
 from gradgate.release.evidence import Evidence
-from gradgate.release.held_out import held_out_rows
 from gradgate.release.result import AdapterTest
 from gradgate.release.subject import Model, Subject
 from gradgate.release.told import with_told
+from gradgate.release.training_record import NO_RECORD, TrainingRecord, read_record
 from gradgate.release.trial import Trial
 
 logger = logging.getLogger(__name__)
@@ -89,9 +89,9 @@ def _tested(
 
     bare = _is_switched_off_whole(model, tuned) and not loaded.is_base_changed
     base = None if bare else before
-    held_out = held_out_rows(tuned, verdict)
+    record = read_record(tuned, verdict)
     subject = Subject.of(loaded.model, loaded.tokenizer, base, config, unread)
-    test = ask_models(run, verdict, data, subject, config, held_out)
+    test = ask_models(run, verdict, data, subject, config, record)
     return replace(test, model=loaded.identity)
 
 
@@ -101,7 +101,7 @@ def ask_models(
     data: DataConfig,
     subject: Subject,
     config: AdapterTestConfig,
-    held_out: Collection[int] = (),
+    record: TrainingRecord = NO_RECORD,
 ) -> AdapterTest:
     """Test a model in memory; `run_test` is for one that was saved.
 
@@ -111,7 +111,8 @@ def ask_models(
         data: Longest sample, and today's date for chat templates.
         subject: The models after and before the fine-tuning.
         config: How much is asked.
-        held_out: Numbers of the rows that were not trained on; their prompts are asked first.
+        record: Of the training: the prompts of rows that were held out are asked first, and rows
+            that contradict the others count.
 
     Raises:
         DataError: A table of the run cannot be read.
@@ -119,7 +120,7 @@ def ask_models(
             tokens that its tokenizer lacks, or an adapter changes nothing on any prompt.
     """
     ends = end_tokens(subject.tuned, subject.tokenizer)
-    read = Evidence.read(run, verdict, config.max_groups, config.seed, ends, held_out)
+    read = Evidence.read(run, verdict, config.max_groups, config.seed, ends, record.held_out)
     subject = replace(subject, max_new_tokens=read.answer_length(config.max_new_tokens))
     evidence = with_told(read, subject.max_new_tokens)
     limit = limit_of(subject.tuned.config, data.max_tokens)
@@ -130,7 +131,7 @@ def ask_models(
             "it was not trained, or it is at work on other prompts only"
         )
     _require_finite(test)
-    return test
+    return with_contradictions(test, record.contradictions, run, subject.tokenizer)
 
 
 def _require_finite(test: AdapterTest) -> None:

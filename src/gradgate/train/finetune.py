@@ -29,9 +29,10 @@ from gradgate.gate.acceptance import NotAcceptedError, require_passing, write_ac
 from gradgate.gate.verdict import Verdict
 from gradgate.models.identity import load_model
 from gradgate.models.loading import LoadedModel
-from gradgate.release.held_out import TRAINING_RECORD
+from gradgate.release.training_record import TRAINING_RECORD
 from gradgate.train.held_out import draw_held_out, mean_loss, prompts_of
 from gradgate.train.model_card import CardFacts, Course, build_card
+from gradgate.tuning.contradictions import Watch
 from gradgate.tuning.full import save_model
 from gradgate.tuning.lora import modules_of, save_adapter
 from gradgate.tuning.trainer import Tuned, make_trainable, train, trained_parameters
@@ -178,7 +179,8 @@ def _trained(
     out = draw_held_out(prompts_of(rows), part, draw) if part else []
     held_out, rest = rows.select(out), rows.select(np.delete(np.arange(len(rows)), out))
     before = mean_loss(tuned, held_out, tuning.batch_size) if out else None
-    trained = train(tuned, loaded, rest, tuning, work)
+    watch = Watch()
+    trained = train(tuned, loaded, rest, tuning, work, watch=watch)
     after = mean_loss(tuned, held_out, tuning.batch_size) if out else None
     return tuned, Course(
         n_accepted=len(rows),
@@ -191,6 +193,7 @@ def _trained(
         train_loss=trained.training_loss,
         seconds=trained.metrics["train_runtime"],
         versions={name: version(name) for name in LIBRARIES},
+        contradictions=watch.found(),
     )
 
 

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from gradgate.data.tokenized import IGNORED
 from gradgate.errors import ModelError
-from gradgate.release.held_out import MAX_HELD_OUT
+from gradgate.release.training_record import MAX_HELD_OUT
 from gradgate.tuning.trainer import Tuned, collate
 
 MIN_HELD_OUT = 8  # fewer say nothing: the adapter test looks at eight prompts first

@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from gradgate.common.escaping import escape
 from gradgate.config import LORA_SETTINGS, FinetuneConfig, ModelConfig
 from gradgate.gate.verdict import Verdict
+from gradgate.tuning.contradictions import Contradictions
 
 METHOD_URL = "https://arxiv.org/abs/2605.26574"
 
@@ -30,6 +31,7 @@ class Course:
         seconds: Time of the training loop; loading and saving not included.
         n_parameters: Trainable parameters.
         versions: Version of each library by its name.
+        contradictions: Rows that contradicted what had been learnt when they were seen first.
     """
 
     n_accepted: int
@@ -42,6 +44,7 @@ class Course:
     seconds: float
     n_parameters: int
     versions: dict[str, str]
+    contradictions: Contradictions
 
 
 @dataclass(frozen=True)
@@ -171,5 +174,7 @@ def _training_rows(facts: CardFacts) -> list[tuple[str, object]]:
         ("samples held out for the adapter test", len(course.held_out)),
         ("loss on these", course.held_out_loss),
         ("loss on these of the model before", course.held_out_loss_before),
+        ("rows that contradict the others", course.contradictions.n_found),
+        ("such rows that were to be expected", course.contradictions.n_expected),
         ("seconds", round(course.seconds, 1)),
     ]

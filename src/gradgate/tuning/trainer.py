@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import transformers
@@ -18,6 +18,7 @@ from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.data.tokenized import IGNORED
 from gradgate.errors import ConfigError, ModelError
 from gradgate.models.loading import LoadedModel
+from gradgate.tuning.contradictions import Watch
 from gradgate.tuning.full import unfreeze
 from gradgate.tuning.lora import adapt
 
@@ -50,27 +51,30 @@ def train(
     tuning: FinetuneConfig,
     work: Path,
     until: Callable[[], bool] | None = None,
+    watch: Watch | None = None,
 ) -> transformers.trainer_utils.TrainOutput:
     """Train in place.
 
     Args:
         tuned: What `make_trainable` made of `loaded`.
         loaded: The model.
-        rows: `input_ids` and `labels` of each sample.
+        rows: `input_ids` and `labels` of each sample; for `watch` also `row`, its number.
         tuning: The training settings.
         work: Folder for the Trainer's own files.
         until: Asked after a half and after three quarters of the steps, with the model in
             evaluation mode: whether that was enough.
+        watch: Looks at each batch before it is learnt.
 
     Raises:
         ConfigError: The settings do not fit the device.
         ModelError: Out of memory, or the loss or the weights are not finite.
     """
     arguments = _arguments(loaded, tuning, work)
-    callbacks = [_Watch()] if until is None else [_Watch(), _Until(tuned, until)]
-    trainer = Trainer(
-        tuned, arguments, data_collator=collate, train_dataset=rows, callbacks=callbacks
-    )
+    callbacks = [_Finite()] if until is None else [_Finite(), _Until(tuned, until)]
+    given = tuned, arguments, collate if watch is None else _numbered, rows
+    trainer = Trainer(*given) if watch is None else _Watched(watch, *given)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     trainer.remove_callback(transformers.PrinterCallback)  # it prints to stdout without a terminal
     try:
         trained = trainer.train()
@@ -130,7 +134,32 @@ def collate(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
     }
 
 
-class _Watch(TrainerCallback):
+def _numbered(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """The same as `collate`, with the numbers of the rows."""
+    return {**collate(rows), "row": torch.tensor([row["row"] for row in rows])}
+
+
+class _Watched(Trainer):
+    """Shows each batch to a watch, with what the model makes of it before it is learnt."""
+
+    def __init__(self, watch: Watch, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._watch = watch
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        numbers, labels = inputs.pop("row"), inputs["labels"]
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        self._watch.take(numbers, labels, outputs.logits)
+        return (loss, outputs) if return_outputs else loss
+
+
+class _Finite(TrainerCallback):
     """Ends a run whose loss or gradient is not finite, and logs the others."""
 
     def on_log(

@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,8 +19,9 @@ from safetensors.torch import load_file
 from gradgate.config import FinetuneConfig
 from gradgate.errors import ConfigError
 from gradgate.models.identity import load_model
+from gradgate.train import finetune as finetune_module
 from gradgate.tuning import trainer as trainer_module
-from gradgate.tuning.trainer import collate
+from gradgate.tuning.trainer import collate, train
 
 Row: TypeAlias = dict[str, list[int]]
 
@@ -66,6 +68,21 @@ def test_record_says_what_was_done(gated: Gated) -> None:
     assert record["train_loss"] == result.course.train_loss
     assert record["versions"].keys() >= {"torch", "transformers", "peft", "gradgate"}
     assert "lm_head" not in " ".join(record["target_modules"])
+    assert record["contradictions"] == asdict(result.course.contradictions)
+    assert record["contradictions"]["n_rows"] == 13
+
+
+def test_what_is_watched_changes_nothing_of_what_is_learnt(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated.finetune()
+    watched = load_file(gated.output / "adapter_model.safetensors")
+    unwatched = partial(train, watch=None)
+    monkeypatch.setattr(finetune_module, "train", lambda *given, watch: unwatched(*given))
+    again = replace(gated, output=gated.output.with_name("again"))
+    assert again.finetune().course.contradictions.n_rows == 0
+    other = load_file(again.output / "adapter_model.safetensors")
+    assert all(torch.equal(watched[name], other[name]) for name in watched)
 
 
 def test_adapter_changes_the_model_as_peft_loads_it(gated: Gated) -> None:

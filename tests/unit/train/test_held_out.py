@@ -11,7 +11,7 @@ from lora_helpers import FAILED, FLAGGED, Gated
 
 from gradgate.errors import ModelError
 from gradgate.models.identity import load_model
-from gradgate.release.held_out import MAX_HELD_OUT
+from gradgate.release.training_record import MAX_HELD_OUT
 from gradgate.train.held_out import MIN_HELD_OUT, draw_held_out, mean_loss, prompts_of
 from gradgate.tuning.trainer import collate
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 from gradgate.config import FinetuneConfig, ModelConfig
 from gradgate.gate.verdict import Answer, Verdict
 from gradgate.train.model_card import CardFacts, Course, build_card
+from gradgate.tuning.contradictions import Contradictions
 
 HOSTILE = (
     "http://evil.example/<script>alert(1)</script>\n# Owned [x](https://evil.example) `|` "
@@ -29,6 +30,7 @@ def facts(verdict: Verdict, text: str) -> CardFacts:
             seconds=1.25,
             n_parameters=1234,
             versions={text: text},
+            contradictions=Contradictions(12, 3, 1.25),
         ),
     )
 

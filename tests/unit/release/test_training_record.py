@@ -1,7 +1,7 @@
-"""What a fine-tuning says of the samples that it did not see."""
+"""What a fine-tuning says of itself."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from shutil import copytree
 
@@ -10,8 +10,14 @@ from release_helpers import Made
 
 from gradgate.errors import ModelError
 from gradgate.gate.verdict import Verdict
-from gradgate.release.held_out import MAX_HELD_OUT, TRAINING_RECORD, held_out_rows
 from gradgate.release.page import as_markdown
+from gradgate.release.training_record import (
+    MAX_HELD_OUT,
+    NO_RECORD,
+    TRAINING_RECORD,
+    read_record,
+)
+from gradgate.tuning.contradictions import MAX_KEPT, Contradiction, Contradictions
 
 VERDICT = Verdict("pass", ["fine"], n_rows=20, n_scored=20, dataset_fingerprint="a")
 
@@ -22,33 +28,56 @@ def write_record(folder: Path, **record: object) -> None:
 
 
 def test_rows_are_those_of_the_record(tmp_path: Path) -> None:
-    assert held_out_rows(tmp_path, VERDICT) == frozenset()
+    assert read_record(tmp_path, VERDICT) == NO_RECORD
     write_record(tmp_path)  # of a version that held nothing out
-    assert held_out_rows(tmp_path, VERDICT) == frozenset()
+    assert read_record(tmp_path, VERDICT) == NO_RECORD
     write_record(tmp_path, held_out=[3, 5])
-    assert held_out_rows(tmp_path, VERDICT) == {3, 5}
+    assert read_record(tmp_path, VERDICT).held_out == {3, 5}
+
+
+def test_contradictions_are_those_of_the_record(tmp_path: Path) -> None:
+    found = Contradictions(20, 3, 1.5, [Contradiction(4, 7, 11, 6.5)])
+    write_record(tmp_path, contradictions=asdict(found))
+    assert read_record(tmp_path, VERDICT).contradictions == found
 
 
 def test_a_training_on_other_data_says_nothing_of_these(tmp_path: Path) -> None:
     write_record(tmp_path, held_out=[3, 5])
-    assert held_out_rows(tmp_path, replace(VERDICT, dataset_fingerprint="b")) == frozenset()
+    assert read_record(tmp_path, replace(VERDICT, dataset_fingerprint="b")) == NO_RECORD
 
 
-@pytest.mark.parametrize("record", [{"held_out": 3}, {"held_out": ["3"]}, {"verdict": None}])
+WATCHED = asdict(Contradictions(20, 3, 1.5, []))
+ROW = {"row": 1, "place": 2, "token": 3, "nats": 6.0}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"held_out": 3},
+        {"held_out": ["3"]},
+        {"verdict": None},
+        {"contradictions": 3},
+        {"contradictions": {**WATCHED, "n_found": None}},
+        {"contradictions": {**WATCHED, "n_expected": float("nan")}},
+        {"contradictions": {**WATCHED, "n_expected": float("inf")}},
+        {"contradictions": {**WATCHED, "rows": [{**ROW, "row": "first"}]}},
+        {"contradictions": {**WATCHED, "rows": [ROW] * (MAX_KEPT + 1)}},
+    ],
+)
 def test_a_damaged_record_is_no_training_without_one(
     tmp_path: Path, record: dict[str, object]
 ) -> None:
     write_record(tmp_path, **record)
     with pytest.raises(ModelError, match=r"training\.json is damaged"):
-        held_out_rows(tmp_path, VERDICT)
+        read_record(tmp_path, VERDICT)
 
 
 def test_a_record_from_elsewhere_cannot_have_all_rows_read(tmp_path: Path) -> None:
     write_record(tmp_path, held_out=list(range(MAX_HELD_OUT)))
-    assert len(held_out_rows(tmp_path, VERDICT)) == MAX_HELD_OUT
+    assert len(read_record(tmp_path, VERDICT).held_out) == MAX_HELD_OUT
     write_record(tmp_path, held_out=list(range(MAX_HELD_OUT + 1)))
     with pytest.raises(ModelError, match="says that 129 rows were held out; at most 128 are"):
-        held_out_rows(tmp_path, VERDICT)
+        read_record(tmp_path, VERDICT)
 
 
 def test_prompts_that_were_held_out_are_asked_first(clean_adapter: Made, tmp_path: Path) -> None:
