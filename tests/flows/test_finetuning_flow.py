@@ -74,9 +74,13 @@ def test_a_whole_model_is_fine_tuned_and_recorded(state: Path, tmp_path: Path) -
     nested = next(r for r in mlflow_runs(state) if r.data.tags["gradgate.kind"] == "finetune")
     assert nested.data.params["finetune.kind"] == "full"
     assert nested.data.metrics["trainable_parameters"] > 1e6
+    assert nested.data.metrics.keys() >= {"contradicting_rows", "contradicting_rows_expected"}
     client = MlflowClient(f"sqlite:///{state}/mlflow.db")
     logged = {file.path for file in client.list_artifacts(nested.info.run_id, "model")}
     assert {"model/README.md", "model/training.json"} <= logged
+    watched = read_test(folder / "adapter_test.json").contradicted
+    assert watched is not None
+    assert watched.n_rows == 60
     assert nested.data.metrics["adapter_test_answers"] >= 8  # prompts as they are, at least
     assert not (folder / "model.held").exists()
 

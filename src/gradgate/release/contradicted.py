@@ -15,8 +15,8 @@ from gradgate.release.result import AdapterTest, Contradicted, ContradictedRow
 from gradgate.tuning.contradictions import Contradiction, Contradictions
 
 MIN_CONTRADICTED = 8  # rows
-MIN_TIMES = 3.0  # as many as were to be expected: early in a training models are too sure
-MAX_CHANCE = 1e-4  # that so many or more are found, were it as expected
+MIN_TIMES = 2.5  # as many as were to be expected: early in a training models are too sure
+MAX_CHANCE = 2e-3  # that so many or more are found, were it as expected
 N_SHOWN = 10  # rows, those with the most nats
 _BEFORE = 12  # tokens before the place that are shown
 _CUT = 400  # characters of a text in the record
