@@ -19,7 +19,7 @@ from gradgate.data.tokenized import IGNORED
 SURE = 0.95  # probability of another token
 MIN_NATS = 5.0  # that it is likelier by than the target's own
 MAX_KEPT = 256  # rows that are written down, those with the most nats
-_AT_ONCE = 512  # tokens whose probabilities are computed together
+_AT_ONCE = 128  # tokens whose probabilities are computed together
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Watch:
 
     def __init__(self) -> None:
         """Nothing has been seen."""
-        self._seen = set[int]()
+        self._seen = bytearray()  # a byte a row
         self._n_expected = 0.0
         self._found = dict[int, Contradiction]()
 
@@ -75,13 +75,18 @@ class Watch:
             logits: Of the next tokens. (B, T, V)
         """
         numbers = rows.tolist()
-        is_new = [number not in self._seen for number in numbers]
-        self._seen.update(numbers)
+        is_new = [self._is_new(number) for number in numbers]
         counts = labels[:, 1:] != IGNORED
         counts &= torch.tensor(is_new, device=labels.device)[:, None]
         sample, place = counts.nonzero(as_tuple=True)
         for at, to in zip(sample.split(_AT_ONCE), place.split(_AT_ONCE), strict=True):
             self._look(numbers, at, to, labels[at, to + 1], logits[at, to])
+
+    def _is_new(self, number: int) -> bool:
+        self._seen.extend(bytes(max(0, number + 1 - len(self._seen))))
+        is_new = not self._seen[number]
+        self._seen[number] = 1
+        return is_new
 
     def _look(
         self, numbers: list[int], sample: Tensor, place: Tensor, own: Tensor, logits: Tensor
@@ -105,5 +110,5 @@ class Watch:
         """What was met so far."""
         ordered = sorted(self._found.values(), key=lambda one: (-one.nats, one.row))
         return Contradictions(
-            len(self._seen), len(self._found), self._n_expected, ordered[:MAX_KEPT]
+            sum(self._seen), len(self._found), self._n_expected, ordered[:MAX_KEPT]
         )
