@@ -18,7 +18,8 @@ MIN_CONTRADICTED = 8  # rows
 MIN_TIMES = 2.5  # as many as were to be expected: early in a training models are too sure
 MAX_CHANCE = 2e-3  # that so many or more are found, were it as expected
 N_SHOWN = 10  # rows, those with the most nats
-_BEFORE = 12  # tokens before the place that are shown
+_BEFORE = 12  # tokens of the target before the place that are shown,
+_SAID = 4  # and tokens from it on
 _CUT = 400  # characters of a text in the record
 _READ = 256
 
@@ -75,17 +76,20 @@ def _read(
     prepared = chain.from_iterable(iter_prepared(run.samples, _READ))
     for sample, tokens in zip(SampleFile(run.samples), prepared, strict=True):
         one = wanted.get(tokens.row)
-        ids = tokens.tokens.input_ids
+        ids, is_target = tokens.tokens.input_ids, tokens.tokens.is_target
         if one is None or not 0 < one.place < len(ids):
             continue
         prompt, target = prompt_and_target(parted(sample))
-        before = ids[max(0, one.place - _BEFORE) : one.place]
+        first = one.place
+        while is_target[first - 1] and one.place - first < min(_BEFORE, one.place):
+            first -= 1
         shown[one.row] = ContradictedRow(
             one.row,
             prompt[-_CUT:],
             target[:_CUT],
-            *(tokenizer.decode(before), tokenizer.decode(one.token)),
-            said=tokenizer.decode(ids[one.place]),
+            before=tokenizer.decode(ids[first : one.place]),
+            expected=tokenizer.decode(one.token),
+            said=tokenizer.decode(ids[one.place : one.place + _SAID]),
             nats=one.nats,
         )
     return shown

@@ -73,7 +73,7 @@ class ContradictedRow:
 
     Attributes:
         row: Its number in the tables of the gate run.
-        before: What stands before the place in question.
+        before: What stands before the place in question, of the target.
         expected: How the model was sure that it goes on.
         said: How it goes on.
         nats: How much likelier the one was than the other.

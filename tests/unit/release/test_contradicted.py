@@ -76,7 +76,8 @@ def test_rows_are_shown_with_what_was_expected(clean_adapter: Made) -> None:
     sample = list(SampleFile(clean_adapter.run.samples))[5]
     prepared = [one for some in iter_prepared(clean_adapter.run.samples, 256) for one in some]
     ids = prepared[5].tokens.input_ids
-    place = prepared[5].tokens.is_target.index(True)
+    begin = prepared[5].tokens.is_target.index(True)
+    place = begin + 1
     found = [
         Contradiction(10_000, 3, 9, 12.0),  # there is no such row
         Contradiction(5, place, 9, 11.0),
@@ -89,13 +90,13 @@ def test_rows_are_shown_with_what_was_expected(clean_adapter: Made) -> None:
     assert test.contradicted.examples == [
         ContradictedRow(
             *(5, prompt, target),
-            before=TOKENIZER.decode(ids[place - 12 : place]),
+            before=TOKENIZER.decode(ids[begin]),
             expected=TOKENIZER.decode(9),
-            said=TOKENIZER.decode(ids[place]),
+            said=TOKENIZER.decode(ids[place : place + 4]),
             nats=11.0,
         )
     ]
-    assert str(target).startswith(TOKENIZER.decode(ids[place]).strip())
+    assert target.startswith(TOKENIZER.decode(ids[begin : place + 1]).strip())
 
 
 def test_the_page_shows_them_and_renders_nothing_of_theirs() -> None:
