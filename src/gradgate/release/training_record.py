@@ -77,6 +77,6 @@ def _contradictions(content: Any, name: str) -> Contradictions | None:
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise ModelError(f"{name} is damaged: contradictions.{where} is not as written") from error
-    if len(found.rows) > MAX_KEPT or not math.isfinite(found.n_expected):
-        raise ModelError(f"{name} is damaged: contradictions has more than was written")
+    if len(found.rows) > MAX_KEPT or not 0 <= found.n_expected < math.inf:
+        raise ModelError(f"{name} is damaged: contradictions has what nobody wrote")
     return found

@@ -60,6 +60,7 @@ ROW = {"row": 1, "place": 2, "token": 3, "nats": 6.0}
         {"contradictions": {**WATCHED, "n_found": None}},
         {"contradictions": {**WATCHED, "n_expected": float("nan")}},
         {"contradictions": {**WATCHED, "n_expected": float("inf")}},
+        {"contradictions": {**WATCHED, "n_expected": -1.0}},
         {"contradictions": {**WATCHED, "rows": [{**ROW, "row": "first"}]}},
         {"contradictions": {**WATCHED, "rows": [ROW] * (MAX_KEPT + 1)}},
     ],

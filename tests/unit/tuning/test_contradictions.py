@@ -9,9 +9,9 @@ import torch
 import transformers
 from datasets import Dataset
 from model_helpers import WIDE, tiny
+from pydantic import TypeAdapter
 
 from gradgate.config import FinetuneConfig, ModelConfig
-from gradgate.release.training_record import _CONTRADICTIONS
 from gradgate.tuning import contradictions
 from gradgate.tuning.contradictions import Contradictions, Watch
 from gradgate.tuning.trainer import make_trainable, train
@@ -110,7 +110,7 @@ def test_no_more_rows_are_written_down_than_a_reader_takes(monkeypatch: pytest.M
         )
     found = watch.found()
     assert (found.n_found, [one.row for one in found.rows]) == (5, [0, 1, 2])
-    assert _CONTRADICTIONS.validate_python(asdict(found)) == found
+    assert TypeAdapter(Contradictions).validate_python(asdict(found)) == found
 
 
 def test_a_training_finds_the_answers_that_contradict_what_it_has_taught(tmp_path: Path) -> None:
