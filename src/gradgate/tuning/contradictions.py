@@ -46,7 +46,9 @@ class Contradictions:
     Attributes:
         n_rows: Rows that were predicted.
         n_found: Those that contradict.
-        n_expected: As many were to be expected of a model that is as often right as it is sure.
+        n_expected: As many were to be expected of a model that is as often right as it is sure: the
+            sum over the rows of the probability to contradict, so that a long one is no more than
+            one.
         rows: The `MAX_KEPT` of them with the most nats, at the token with the most each.
     """
 
@@ -79,8 +81,11 @@ class Watch:
         counts = labels[:, 1:] != IGNORED
         counts &= torch.tensor(is_new, device=labels.device)[:, None]
         sample, place = counts.nonzero(as_tuple=True)
+        log_none = torch.zeros(len(numbers), device=labels.device)  # that no token contradicts
         for at, to in zip(sample.split(_AT_ONCE), place.split(_AT_ONCE), strict=True):
-            self._look(numbers, at, to, labels[at, to + 1], logits[at, to])
+            expected = self._look(numbers, at, to, labels[at, to + 1], logits[at, to])
+            log_none.index_add_(0, at, torch.log1p(-expected))
+        self._n_expected += float(-torch.expm1(log_none).sum())
 
     def _is_new(self, number: int) -> bool:
         self._seen.extend(bytes(max(0, number + 1 - len(self._seen))))
@@ -90,14 +95,14 @@ class Watch:
 
     def _look(
         self, numbers: list[int], sample: Tensor, place: Tensor, own: Tensor, logits: Tensor
-    ) -> None:
+    ) -> Tensor:
+        """Find contradictions among k tokens; the probability of one at each of them: (k,)."""
         logp = torch.log_softmax(logits.float(), dim=-1)  # (k, V)
         top, token = logp.max(dim=-1)
         nats = top - logp.gather(1, own[:, None])[:, 0]
         is_sure = top >= math.log(SURE)
         unlikely = logp <= top[:, None] - MIN_NATS
         expected = torch.where(unlikely, logp.exp(), 0.0).sum(dim=-1)
-        self._n_expected += float(expected[is_sure].sum())
         for i in (is_sure & (nats >= MIN_NATS)).nonzero()[:, 0].tolist():
             found = Contradiction(
                 numbers[int(sample[i])], int(place[i]) + 1, int(token[i]), float(nats[i])
@@ -105,6 +110,7 @@ class Watch:
             known = self._found.get(found.row)
             if known is None or known.nats < found.nats:
                 self._found[found.row] = found
+        return torch.where(is_sure, expected, 0.0)
 
     def found(self) -> Contradictions:
         """What was met so far."""

@@ -71,6 +71,19 @@ def test_a_row_is_looked_at_when_it_is_seen_first_and_counts_once() -> None:
     assert watch.found().n_rows == 2
 
 
+def test_a_long_row_is_expected_to_contradict_once_at_most() -> None:
+    n = 2_000
+    found = watched([-100, *([1] * n)], [{1: 0.96}] * (n + 1))
+    assert found.n_found == 0
+    assert found.n_expected == pytest.approx(0.0)  # what is left is not that unlikely
+    rest = {1: 0.96, 2: 0.034, 3: 0.004}
+    one = watched([-100, 1], [rest] * 2).n_expected
+    assert 0.004 < one < 0.01
+    many = watched([-100, *([1] * n)], [rest] * (n + 1)).n_expected
+    assert many == pytest.approx(1 - (1 - one) ** n, rel=1e-3)
+    assert many <= 1.0 < n * one
+
+
 def test_many_tokens_are_looked_at_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = torch.Generator().manual_seed(3)
     logits = torch.randn(5, 30, V, generator=rng) * 9
