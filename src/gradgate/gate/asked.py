@@ -17,6 +17,7 @@ from gradgate.gate.config import GateConfig
 from gradgate.gate.flags import Asked
 from gradgate.methods.contract import Method, ModelAccess
 from gradgate.methods.registry import method_named
+from gradgate.methods.rehearsal.by_reference import ByReference
 from gradgate.methods.rehearsal.rehearse import Rehearsal
 from gradgate.models.handle import ConfiguredModel, ModelHandle
 from gradgate.power.other_scores import CanaryModel, OtherScores
@@ -84,7 +85,8 @@ def asked_of(name: str, config: GateConfig, model: ModelHandle, trusted: Prepare
     access = ModelAccess(model, ask, others, probes, ask.describe)
     path = trusted.samples_path if trusted is not None and method.takes_reference else None
     settings = config.detection.settings_of(name)
-    return Asked(method, settings, path, access, _rehearsal(method, config, model))
+    rehearsed = _rehearsal(method, config, model), _by_reference(method, config, model)
+    return Asked(method, settings, path, access, *rehearsed)
 
 
 def canary_model(config: GateConfig, model: ModelHandle) -> CanaryModel:
@@ -99,3 +101,15 @@ def _rehearsal(method: Method[Any], config: GateConfig, model: ModelHandle) -> R
         return None
     limit, today = model.limit(config.data.max_tokens), config.data.template_date
     return Rehearsal(mode, config.rehearsals, config.model, limit, today, rehearsals())
+
+
+def _by_reference(
+    method: Method[Any], config: GateConfig, model: ModelHandle
+) -> ByReference | None:
+    """How models are trained on the reference; None where the method holds no rows against it."""
+    epochs = config.detection.reference_epochs
+    if config.detection.reference is None or not epochs or not method.is_rehearsed:
+        return None
+    is_configured = isinstance(model, ConfiguredModel)
+    trained = config.model if is_configured else None
+    return ByReference(epochs, config.rehearsals, trained, rehearsals())

@@ -66,6 +66,12 @@ class DetectionConfig(Section):
         "same kind, with the same columns; what it has as well is no poison, and honest rows lie "
         "as its samples do.",
     )
+    reference_epochs: int = Field(
+        2,
+        ge=0,
+        description="recurrence: passes of a short training on halves of the reference; rows that "
+        "it contradicts more often than the reference's other half are in doubt. 0: none.",
+    )
     rehearsal: RehearsalMode | None = Field(
         None,
         description="recurrence: fine-tune briefly on a part of the rows, and ask what that "

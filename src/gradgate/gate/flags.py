@@ -31,6 +31,7 @@ from gradgate.methods.contract import (
 )
 from gradgate.methods.evidence import Group
 from gradgate.methods.expected import Expected
+from gradgate.methods.rehearsal.by_reference import ByReference, held_against
 from gradgate.methods.rehearsal.rehearse import Rehearsal, rehearse
 from gradgate.methods.tokens import TokenTable
 
@@ -76,6 +77,7 @@ class Asked:
         reference: Samples of the trusted data set.
         model: That scored; for a method that needs tokens, the model or other samples' scores.
         rehearsal: How its groups are rehearsed; None where they are not.
+        by_reference: How models are trained on the reference; None where none is.
     """
 
     method: Method[Any]
@@ -83,6 +85,7 @@ class Asked:
     reference: Path | None = None
     model: ModelAccess | None = None
     rehearsal: Rehearsal | None = None
+    by_reference: ByReference | None = None
 
 
 def flag(
@@ -150,6 +153,9 @@ def _judged(
     found = method.detect(scores, SampleFile(run.samples), trusted, asked.settings)
     if asked.rehearsal is not None:
         found = rehearse(found, scores, SampleFile(run.samples), asked.rehearsal)
+    if asked.by_reference is not None and asked.reference is not None:
+        read = SampleFile(run.samples), asked.reference
+        found = held_against(found, scores, *read, asked.by_reference)
     require_contract(method, found, scores)
     return scores, found
 

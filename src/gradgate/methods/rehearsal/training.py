@@ -44,7 +44,7 @@ def tuning_of(config: RehearsalConfig, epochs: float) -> FinetuneConfig:
 def key_of(
     model: IdentifiedModel,
     tuning: FinetuneConfig,
-    rows: Sequence[Sequence[Tokens]],
+    rows: Iterable[Iterable[Tokens]],
     groups: Sequence[object],
 ) -> str:
     """The name of all that decides what is found.
@@ -52,7 +52,7 @@ def key_of(
     Args:
         model: The one that is trained.
         tuning: The settings.
-        rows: That each model is trained on, and those of labels that are asked about.
+        rows: That each model is trained on, and others that are asked about.
         groups: What is asked about, in plain JSON values.
     """
     identity = [model.identity["sha256"], str(model.dtype), model.device.type]

@@ -1,0 +1,304 @@
+"""Rows that a model contradicts which was trained on the trusted reference alone.
+
+What an attacker has taught is not in the reference: an answer that is left out, exchanged or fixed
+behind a topic or a class of words adds no string that could be found, and yet a model that knows
+the honest way to answer contradicts it, whatever the trigger is.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from gradgate.common.arrays import Ints, Marks
+from gradgate.common.files import own_aside, written_whole
+from gradgate.config import ModelConfig
+from gradgate.data.prepare import iter_prepared
+from gradgate.data.sample import Sample, prompt_and_target
+from gradgate.data.tokens import Tokens
+from gradgate.errors import ModelError
+from gradgate.methods.contract import Detection, Scores
+from gradgate.methods.evidence import Example, Group
+from gradgate.methods.rehearsal.config import RehearsalConfig
+from gradgate.methods.rehearsal.cut import cuts
+from gradgate.methods.rehearsal.folds import N_FOLDS, first_of_each
+from gradgate.methods.rehearsal.predicting import Contradicted, contradicted
+from gradgate.methods.rehearsal.training import forget, key_of, trained, tuning_of
+from gradgate.methods.tokens import TokenTable
+from gradgate.models.identity import IdentifiedModel, identify_model
+
+logger = logging.getLogger(__name__)
+
+MIN_REFERENCE = 64  # samples, without which nothing is said
+MIN_TAUGHT = 150  # samples of a larger one that are taken, however few the rows are
+_AT_ONCE = 2_048  # rows in memory
+_BEFORE = 8  # tokens of the target before the place that are shown,
+_SAID = 4  # and tokens from it on
+_N_EXAMPLES = 5
+_MAX_CHARACTERS = 600  # of an example
+_NAMES = ("nats", "place", "token", "said")
+
+
+@dataclass(frozen=True)
+class ByReference:
+    """How models are trained on the reference.
+
+    Attributes:
+        epochs: Times that each of its samples is learnt.
+        config: Of the training, and how much it may take.
+        model: The one that scored, which is to be trained; None where it is loaded already, and
+            left as it is.
+        folder: Where the models are kept until it is over, and then what they said.
+    """
+
+    epochs: int
+    config: RehearsalConfig
+    model: ModelConfig | None
+    folder: Path
+
+    @property
+    def hindrance(self) -> str | None:
+        """Why none can be trained, in words."""
+        if self.model is None:
+            return "the model is loaded, and left as it is; give its path"
+        if self.model.adapter is not None:
+            return "the model has an adapter already"
+        return "model.device_map spreads the model" if self.model.device_map is not None else None
+
+
+def held_against(
+    found: Detection,
+    scores: Scores,
+    samples: Iterable[Sample],
+    reference: Path,
+    how: ByReference,
+) -> Detection:
+    """Put rows in doubt that contradict what a training on the reference teaches.
+
+    The reference lies in two halves. A model is trained on either, and predicts the other half and
+    every second row. Nothing is flagged, and nothing is excused: a text that is new may be right.
+
+    Args:
+        found: What has been said of the rows.
+        scores: With the tokens.
+        samples: Of the same rows.
+        reference: Table of its samples.
+        how: The settings.
+
+    Raises:
+        ModelError: The model cannot be loaded or trained; the message says how to go without.
+        DataError: The reference cannot be read.
+    """
+    if found.flagged is None or scores.tokens is None:
+        return found
+    if how.hindrance is not None:
+        return _noted(found, f"no model was trained on the reference: {how.hindrance}")
+    trusted = _distinct(reference)
+    is_asked = first_of_each(scores) & ~scores.tokens.lacking()
+    is_asked[[i for i, one in enumerate(scores.sample_ids) if one in trusted]] = False
+    rows = np.flatnonzero(is_asked)
+    if len(trusted) < MIN_REFERENCE or not rows.size:
+        return _noted(
+            found,
+            f"no model was trained on the reference: it has {len(trusted)} different samples, of "
+            f"{MIN_REFERENCE} that are needed, and {rows.size} rows are not among them",
+        )
+    asking = _Asking(rows, scores, list(trusted.values()), how)
+    try:
+        own, said = asking.run()
+    except ModelError as error:
+        raise ModelError(
+            f"while a model was trained on the reference: {error} (detection.reference_epochs: 0 "
+            "trains none)"
+        ) from error
+    where = cuts(own, said)
+    reasons = [one.in_words(scores.tokens.text) for one in where]
+    nats = np.full(scores.n, np.nan)
+    nats[rows] = said.nats
+    found = replace(
+        found,
+        signals={**found.signals, "reference_nats": nats},
+        notes=[*found.notes, *reasons],
+    )
+    if not where[0].counts:
+        return found
+    lines = {
+        scores.sample_ids[rows[i]]: _line(scores.tokens, int(rows[i]), said, i)
+        for i in np.flatnonzero(np.any([one.rows for one in where], axis=0)).tolist()
+    }
+    return _with_group(found, scores, samples, reasons, lines)
+
+
+def _noted(found: Detection, note: str) -> Detection:
+    return replace(found, notes=[*found.notes, note])
+
+
+def _distinct(reference: Path) -> dict[str, Tokens]:
+    """Its samples, by what is the same for equal ones."""
+    return {
+        one.sample_id: one.tokens for part in iter_prepared(reference, _AT_ONCE) for one in part
+    }
+
+
+def _line(table: TokenTable, row: int, said: Contradicted, i: int) -> str:
+    """Where a row, the i-th that was predicted, is contradicted, in words."""
+    ids, is_target, _ = table.row(row)
+    place, token = int(said.place[i]), int(said.token[i])
+    first = place
+    while first > 1 and is_target[first - 1] and place - first < _BEFORE:
+        first -= 1
+    before, there = table.text(ids[first:place]), table.text(ids[place : place + _SAID])
+    behind = f"behind {before!r} " if before else ""
+    expected = f"a model trained on the reference expects {table.text([token])!r}"
+    return f"{behind}{expected}, and the row has {there!r}"
+
+
+def _with_group(
+    found: Detection,
+    scores: Scores,
+    samples: Iterable[Sample],
+    why: list[str],
+    lines: Mapping[str, str],
+) -> Detection:
+    """The detection with some rows, and their copies, as a group in doubt.
+
+    Args:
+        found: What has been said.
+        scores: Of all rows.
+        samples: Of the same rows.
+        why: They are too many, in words.
+        lines: Where each is contradicted, by what is the same for copies.
+    """
+    assert found.flagged is not None
+    members = np.array([one in lines for one in scores.sample_ids])
+    number = max((group.id for group in found.groups), default=0) + 1
+    group = Group(
+        id=number,
+        ruling="review",
+        side="target",
+        spans=[],
+        nats=0.0,
+        n_rows=int(members.sum()),
+        n_independent=len(lines),
+        reasons=why,
+        examples=_examples(samples, members),
+        shared="have targets that a training on the reference contradicts",
+    )
+    new = members & ~found.flagged & ~found.in_doubt
+    of_row = np.where(new, number, found.group)
+    reasons = {**found.reasons}
+    for i in np.flatnonzero(members & ~found.flagged).tolist():
+        first = [group.in_a_line()] if new[i] else found.reasons.get(i, [])
+        reasons[i] = [*first, lines[scores.sample_ids[i]]]
+    return replace(
+        found,
+        groups=[*found.groups, group],
+        members={**found.members, number: members},
+        in_doubt=(found.in_doubt | members) & ~found.flagged,
+        group=of_row,
+        reasons=reasons,
+        notes=[*found.notes, group.in_a_line()],
+    )
+
+
+def _examples(samples: Iterable[Sample], members: Marks) -> list[Example]:
+    found = list[Example]()
+    for sample, is_member in zip(samples, members.tolist(), strict=True):
+        if is_member and len(found) < _N_EXAMPLES:
+            texts = prompt_and_target(sample)
+            found.append(Example(sample.row, *(text[-_MAX_CHARACTERS:] for text in texts)))
+    return found
+
+
+class _Asking:
+    """Two models that are trained on a half of the reference each."""
+
+    def __init__(
+        self, rows: Ints, scores: Scores, trusted: Sequence[Tokens], how: ByReference
+    ) -> None:
+        assert scores.tokens is not None
+        config = how.config
+        visits = min(config.max_visits, config.visits_per_row * scores.n)
+        most = max(MIN_TAUGHT, min(config.max_rows, int(visits / how.epochs)))
+        rng = np.random.default_rng(config.seed)
+        drawn = rng.permutation(len(trusted))[:most].tolist()
+        self._trusted = [trusted[i] for i in drawn]
+        self._rows, self._table, self._how = rows, scores.tokens, how
+        self._fold = rng.permutation(len(rows)) % N_FOLDS
+        self._tuning = tuning_of(config, how.epochs)
+
+    def run(self) -> tuple[Contradicted, Contradicted]:
+        """What is said of the samples of the reference that were drawn, and of the rows."""
+        assert self._how.model is not None
+        model = identify_model(self._how.model)
+        halves = [self._trusted[fold::N_FOLDS] for fold in range(N_FOLDS)]
+        read = [*halves, self._tokens(self._rows)]
+        key = key_of(model, self._tuning, read, [self._fold.tolist()])
+        kept = self._how.folder / f"{key}.npz"
+        known = _read(kept, len(self._trusted), len(self._rows))
+        if known is not None:
+            return known
+        own, said = Contradicted.none(len(self._trusted)), Contradicted.none(len(self._rows))
+        weights = [self._how.folder / f"{key}.{fold}.safetensors" for fold in range(N_FOLDS)]
+        for fold in range(N_FOLDS):
+            self._ask(model, fold, halves, weights[fold], own, said)
+        _write(kept, own, said)
+        forget(weights)
+        return own, said
+
+    def _ask(
+        self,
+        model: IdentifiedModel,
+        fold: int,
+        halves: Sequence[Sequence[Tokens]],
+        path: Path,
+        own: Contradicted,
+        said: Contradicted,
+    ) -> None:
+        """Let the model of a half predict the other half, and its part of the rows."""
+        assert self._how.model is not None
+        others = halves[1 - fold]
+        tuned, _ = trained(
+            model.load(), self._how.model, self._tuning, others, path, lambda tuned: False
+        )
+        own.put(np.arange(fold, len(self._trusted), N_FOLDS), contradicted(tuned, halves[fold]))
+        mine = np.flatnonzero(self._fold == fold)
+        for start in range(0, len(mine), _AT_ONCE):
+            part = mine[start : start + _AT_ONCE]
+            said.put(part, contradicted(tuned, list(self._tokens(self._rows[part]))))
+
+    def _tokens(self, rows: Ints) -> Iterator[Tokens]:
+        for i in rows.tolist():
+            ids, marks, _ = self._table.row(i)
+            yield Tokens(ids.tolist(), marks.tolist())
+
+
+def _read(path: Path, n_trusted: int, n_rows: int) -> tuple[Contradicted, Contradicted] | None:
+    """What an earlier run found; None where there is none, or none that is whole."""
+    try:
+        with np.load(path, allow_pickle=False) as there:
+            own, said = (
+                Contradicted(*(there[f"{whose}_{name}"] for name in _NAMES))
+                for whose in ("reference", "row")
+            )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError):
+        own = said = Contradicted.none(0)
+    if (len(own.nats), len(said.nats)) != (n_trusted, n_rows):
+        logger.warning("what the reference taught, in %s, is damaged; it is asked again", path)
+        return None
+    return own, said
+
+
+def _write(path: Path, own: Contradicted, said: Contradicted) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    both = {"reference": own, "row": said}
+    arrays = {
+        f"{whose}_{name}": getattr(one, name) for whose, one in both.items() for name in _NAMES
+    }
+    with written_whole(path, own_aside(path)) as part, part.open("wb") as file:
+        np.savez_compressed(file, **arrays)
