@@ -67,7 +67,7 @@ class DetectionConfig(Section):
         "as its samples do.",
     )
     reference_epochs: int = Field(
-        2,
+        5,
         ge=0,
         description="recurrence: passes of a short training on halves of the reference; rows that "
         "it contradicts more often than the reference's other half are in doubt. 0: none.",

@@ -26,14 +26,13 @@ from gradgate.methods.rehearsal.config import RehearsalConfig
 from gradgate.methods.rehearsal.cut import cuts
 from gradgate.methods.rehearsal.folds import N_FOLDS, first_of_each
 from gradgate.methods.rehearsal.predicting import Contradicted, contradicted
-from gradgate.methods.rehearsal.training import forget, key_of, trained, tuning_of
+from gradgate.methods.rehearsal.training import key_of, trained, tuning_of
 from gradgate.methods.tokens import TokenTable
 from gradgate.models.identity import IdentifiedModel, identify_model
 
 logger = logging.getLogger(__name__)
 
 MIN_REFERENCE = 64  # samples, without which nothing is said
-MIN_TAUGHT = 150  # samples of a larger one that are taken, however few the rows are
 _AT_ONCE = 2_048  # rows in memory
 _BEFORE = 8  # tokens of the target before the place that are shown,
 _SAID = 4  # and tokens from it on
@@ -48,10 +47,10 @@ class ByReference:
 
     Attributes:
         epochs: Times that each of its samples is learnt.
-        config: Of the training, and how much it may take.
+        config: Of the training; at most `max_rows` samples are learnt, `max_visits` times in all.
         model: The one that scored, which is to be trained; None where it is loaded already, and
             left as it is.
-        folder: Where the models are kept until it is over, and then what they said.
+        folder: Where the models are kept for the next data, and what they said of these.
     """
 
     epochs: int
@@ -221,8 +220,7 @@ class _Asking:
     ) -> None:
         assert scores.tokens is not None
         config = how.config
-        visits = min(config.max_visits, config.visits_per_row * scores.n)
-        most = max(MIN_TAUGHT, min(config.max_rows, int(visits / how.epochs)))
+        most = max(MIN_REFERENCE, min(config.max_rows, config.max_visits // how.epochs))
         rng = np.random.default_rng(config.seed)
         drawn = rng.permutation(len(trusted))[:most].tolist()
         self._trusted = [trusted[i] for i in drawn]
@@ -235,18 +233,18 @@ class _Asking:
         assert self._how.model is not None
         model = identify_model(self._how.model)
         halves = [self._trusted[fold::N_FOLDS] for fold in range(N_FOLDS)]
+        taught = key_of(model, self._tuning, halves, ["reference"])
         read = [*halves, self._tokens(self._rows)]
-        key = key_of(model, self._tuning, read, [self._fold.tolist()])
-        kept = self._how.folder / f"{key}.npz"
+        asked = key_of(model, self._tuning, read, [self._fold.tolist()])
+        kept = self._how.folder / f"{asked}.npz"
         known = _read(kept, len(self._trusted), len(self._rows))
         if known is not None:
             return known
         own, said = Contradicted.none(len(self._trusted)), Contradicted.none(len(self._rows))
-        weights = [self._how.folder / f"{key}.{fold}.safetensors" for fold in range(N_FOLDS)]
         for fold in range(N_FOLDS):
-            self._ask(model, fold, halves, weights[fold], own, said)
+            weights = self._how.folder / f"{taught}.{fold}.safetensors"
+            self._ask(model, fold, halves, weights, own, said)
         _write(kept, own, said)
-        forget(weights)
         return own, said
 
     def _ask(

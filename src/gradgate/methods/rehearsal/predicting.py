@@ -88,7 +88,7 @@ def contradicted(model: Tuned, samples: Sequence[Tokens]) -> Contradicted:
 
 def _against(logits: torch.Tensor, own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The likeliest other token at each of k places: by how many nats, and its id, (k,) each."""
-    logits = logits.double()  # (k, V)
+    logits = logits.float()  # (k, V)
     said = logits.gather(1, own[:, None])[:, 0]
     others = logits.scatter(1, own[:, None], -torch.inf)
     most, token = others.max(dim=-1)
