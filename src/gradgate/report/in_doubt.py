@@ -34,7 +34,7 @@ class DoubtfulRow:
         row: Number in the source.
         prompt: Text, whole.
         target: Text, whole.
-        reasons: Why, in words.
+        reasons: Why, in words, those of its group among them.
         is_new: It was not there, or neither flagged nor in doubt, in the run before.
     """
 
@@ -145,7 +145,7 @@ def _kept(run: RunFolder, verdict: Verdict) -> list[Pile]:
             table=run.flags.name,
             rows=None,
             shown=[
-                DoubtfulRow(one.row, one.prompt, one.target, group.reasons, is_new=False)
+                DoubtfulRow(one.row, one.prompt, one.target, [], is_new=False)
                 for one in group.examples[:MAX_ROWS]
             ],
         )

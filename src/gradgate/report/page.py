@@ -32,7 +32,7 @@ MAX_ATTACKS, MAX_REHEARSED, MAX_REJECTED = 40, 2, 5
 _LINE = 200  # characters of a line that comes from outside
 _PARAGRAPH = 400  # of those at the top
 _NAME = 80  # of a span, a cue or the name of a signal
-_TEXT = 320  # of a prompt or target
+_TEXT = 300  # of a prompt or target
 _REPRODUCE = 12_000
 
 
@@ -175,6 +175,7 @@ def render(content: ReportContent) -> str:
             charts=[chart for chart in charts if chart is not None],
             samples=content.top_flagged[:MAX_SAMPLES],
             strings=content.strings,
+            group_lines={g.in_a_line() for one in content.verdict.answers for g in one.groups},
             vouchable=content.vouchable,
             anchors=content.anchors,
             n_more_samples=_n_flagged(content) - len(content.top_flagged[:MAX_SAMPLES]),

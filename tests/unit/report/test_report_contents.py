@@ -14,11 +14,13 @@ from report_helpers import (
     facts_in,
     group,
     of_prompts,
+    pile,
     sample,
 )
 
 from gradgate.gate.verdict import EXIT_CODES, Answer, Decision, Verdict
 from gradgate.methods.evidence import Example, Rehearsed, RehearsedPrompt
+from gradgate.report.in_doubt import DoubtfulRow
 from gradgate.report.page import ReportContent, render
 
 
@@ -185,6 +187,19 @@ def test_a_run_that_found_nothing_has_a_page(decision: Decision) -> None:
     assert "so no group was looked for" in text
     assert "not known which attacks" in text
     assert "not counted" in text
+
+
+def test_a_row_in_doubt_says_what_its_group_does_not() -> None:
+    alone = group(ruling="review", spans=[], cues=[], shared="contradict the others")
+    own = "behind 'at' one expects '<b>3</b>'"
+    row = DoubtfulRow(7, "p", "t", [alone.in_a_line(), own], False)
+    page = render(content([answer(groups=[alone])], about=about(in_doubt=[pile(1, shown=[row])])))
+    check_is_inert(page)
+    text = Page(page).text()
+    assert own in text
+    assert "They contradict the others." in text
+    assert "What explains it" not in text
+    assert alone.in_a_line() not in text  # it stands above
 
 
 def test_a_group_without_a_cue() -> None:
