@@ -78,7 +78,8 @@ def held_against(
     """Put rows in doubt that contradict what a training on the reference teaches.
 
     The reference lies in two halves. A model is trained on either, and predicts the other half and
-    every second row. Nothing is flagged, and nothing is excused: a text that is new may be right.
+    every second row of those that are not flagged yet. Nothing is flagged by it, and nothing is
+    excused: a text that is new may be right.
 
     Args:
         found: What has been said of the rows.
@@ -96,7 +97,7 @@ def held_against(
     if how.hindrance is not None:
         return _noted(found, f"no model was trained on the reference: {how.hindrance}")
     trusted = _distinct(reference)
-    is_asked = first_of_each(scores) & ~scores.tokens.lacking()
+    is_asked = first_of_each(scores) & ~scores.tokens.lacking() & ~found.flagged
     is_asked[[i for i, one in enumerate(scores.sample_ids) if one in trusted]] = False
     rows = np.flatnonzero(is_asked)
     if len(trusted) < MIN_REFERENCE or not rows.size:
