@@ -23,7 +23,7 @@ from gradgate.errors import ModelError
 from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.evidence import Example, Group
 from gradgate.methods.rehearsal.config import RehearsalConfig
-from gradgate.methods.rehearsal.cut import cuts
+from gradgate.methods.rehearsal.cut import Cut, cuts
 from gradgate.methods.rehearsal.folds import N_FOLDS, first_of_each
 from gradgate.methods.rehearsal.predicting import Contradicted, contradicted
 from gradgate.methods.rehearsal.training import key_of, trained, tuning_of
@@ -114,7 +114,28 @@ def held_against(
             f"while a model was trained on the reference: {error} (detection.reference_epochs: 0 "
             "trains none)"
         ) from error
-    where = cuts(own, said)
+    return _ruled(found, scores, samples, rows, cuts(own, said), said)
+
+
+def _ruled(
+    found: Detection,
+    scores: Scores,
+    samples: Iterable[Sample],
+    rows: Ints,
+    where: Sequence[Cut],
+    said: Contradicted,
+) -> Detection:
+    """The detection with what the cuts say.
+
+    Args:
+        found: What has been said.
+        scores: Of all rows.
+        samples: Of the same rows.
+        rows: That were predicted. (k,)
+        where: The cuts.
+        said: Of these rows. (k,)
+    """
+    assert scores.tokens is not None
     reasons = [one.in_words(scores.tokens.text) for one in where]
     nats = np.full(scores.n, np.nan)
     nats[rows] = said.nats
