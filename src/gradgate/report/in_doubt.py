@@ -34,7 +34,7 @@ class DoubtfulRow:
         row: Number in the source.
         prompt: Text, whole.
         target: Text, whole.
-        reasons: Why, in words, those of its group among them.
+        reasons: Why, in words, those of its group among them; none where it is an example.
         is_new: It was not there, or neither flagged nor in doubt, in the run before.
     """
 

@@ -6,8 +6,10 @@ the honest way to answer contradicts it, whatever the trigger is.
 """
 
 import logging
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -15,11 +17,12 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.common.files import own_aside, written_whole
+from gradgate.common.parquet import batches
 from gradgate.config import ModelConfig
 from gradgate.data.prepare import iter_prepared
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.data.tokens import Tokens
-from gradgate.errors import ModelError
+from gradgate.errors import ConfigError, ModelError
 from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.evidence import Example, Group
 from gradgate.methods.rehearsal.config import RehearsalConfig
@@ -90,6 +93,7 @@ def held_against(
 
     Raises:
         ModelError: The model cannot be loaded or trained; the message says how to go without.
+        ConfigError: Nor on this device.
         DataError: The reference cannot be read.
     """
     if found.flagged is None or scores.tokens is None:
@@ -97,20 +101,19 @@ def held_against(
     if how.hindrance is not None:
         return _noted(found, f"no model was trained on the reference: {how.hindrance}")
     trusted = _distinct(reference)
-    is_asked = first_of_each(scores) & ~scores.tokens.lacking() & ~found.flagged
-    is_asked[[i for i, one in enumerate(scores.sample_ids) if one in trusted]] = False
-    rows = np.flatnonzero(is_asked)
+    is_open = scores.is_scored & ~scores.tokens.lacking() & ~found.flagged
+    is_open[[i for i, one in enumerate(scores.sample_ids) if one in trusted]] = False
+    rows = np.flatnonzero(first_of_each(replace(scores, is_scored=is_open)))
     if len(trusted) < MIN_REFERENCE or not rows.size:
         return _noted(
             found,
             f"no model was trained on the reference: it has {len(trusted)} different samples, of "
             f"{MIN_REFERENCE} that are needed, and {rows.size} rows are not among them",
         )
-    asking = _Asking(rows, scores, list(trusted.values()), how)
     try:
-        own, said = asking.run()
-    except ModelError as error:
-        raise ModelError(
+        own, said = _Asking(rows, scores, reference, list(trusted), how).run()
+    except (ModelError, ConfigError) as error:
+        raise type(error)(
             f"while a model was trained on the reference: {error} (detection.reference_epochs: 0 "
             "trains none)"
         ) from error
@@ -157,11 +160,10 @@ def _noted(found: Detection, note: str) -> Detection:
     return replace(found, notes=[*found.notes, note])
 
 
-def _distinct(reference: Path) -> dict[str, Tokens]:
-    """Its samples, by what is the same for equal ones."""
-    return {
-        one.sample_id: one.tokens for part in iter_prepared(reference, _AT_ONCE) for one in part
-    }
+def _distinct(reference: Path) -> dict[str, None]:
+    """The ids of its samples, each once."""
+    read = batches(reference, ["sample_id"], _AT_ONCE)
+    return {one: None for batch in read for one in batch["sample_id"].to_pylist()}
 
 
 def _line(table: TokenTable, row: int, said: Contradicted, i: int) -> str:
@@ -172,9 +174,9 @@ def _line(table: TokenTable, row: int, said: Contradicted, i: int) -> str:
     while first > 1 and is_target[first - 1] and place - first < _BEFORE:
         first -= 1
     before, there = table.text(ids[first:place]), table.text(ids[place : place + _SAID])
-    behind = f"behind {before!r} " if before else ""
+    behind = f", behind {before!r}" if before else ""
     expected = f"a model trained on the reference expects {table.text([token])!r}"
-    return f"{behind}{expected}, and the row has {there!r}"
+    return f"{expected} in place of {there!r}{behind}"
 
 
 def _with_group(
@@ -194,7 +196,7 @@ def _with_group(
         lines: Where each is contradicted, by what is the same for copies.
     """
     assert found.flagged is not None
-    members = np.array([one in lines for one in scores.sample_ids])
+    members = np.array([one in lines for one in scores.sample_ids]) & ~found.flagged
     number = max((group.id for group in found.groups), default=0) + 1
     group = Group(
         id=number,
@@ -208,17 +210,17 @@ def _with_group(
         examples=_examples(samples, members),
         shared="have targets that a training on the reference contradicts",
     )
-    new = members & ~found.flagged & ~found.in_doubt
+    new = members & ~found.in_doubt
     of_row = np.where(new, number, found.group)
     reasons = {**found.reasons}
-    for i in np.flatnonzero(members & ~found.flagged).tolist():
+    for i in np.flatnonzero(members).tolist():
         first = [group.in_a_line()] if new[i] else found.reasons.get(i, [])
         reasons[i] = [*first, lines[scores.sample_ids[i]]]
     return replace(
         found,
         groups=[*found.groups, group],
         members={**found.members, number: members},
-        in_doubt=(found.in_doubt | members) & ~found.flagged,
+        in_doubt=found.in_doubt | members,
         group=of_row,
         reasons=reasons,
         notes=[*found.notes, group.in_a_line()],
@@ -238,14 +240,22 @@ class _Asking:
     """Two models that are trained on a half of the reference each."""
 
     def __init__(
-        self, rows: Ints, scores: Scores, trusted: Sequence[Tokens], how: ByReference
+        self,
+        rows: Ints,
+        scores: Scores,
+        reference: Path,
+        trusted: Sequence[str],
+        how: ByReference,
     ) -> None:
         assert scores.tokens is not None
         config = how.config
         most = max(MIN_REFERENCE, min(config.max_rows, config.max_visits // how.epochs))
         rng = np.random.default_rng(config.seed)
-        drawn = rng.permutation(len(trusted))[:most].tolist()
-        self._trusted = [trusted[i] for i in drawn]
+        drawn = [trusted[i] for i in rng.permutation(len(trusted))[:most].tolist()]
+        prepared = chain.from_iterable(iter_prepared(reference, _AT_ONCE))
+        wanted = set(drawn)
+        there = {one.sample_id: one.tokens for one in prepared if one.sample_id in wanted}
+        self._trusted = [there[one] for one in drawn]
         self._rows, self._table, self._how = rows, scores.tokens, how
         self._fold = rng.permutation(len(rows)) % N_FOLDS
         self._tuning = tuning_of(config, how.epochs)
@@ -266,6 +276,8 @@ class _Asking:
         for fold in range(N_FOLDS):
             weights = self._how.folder / f"{taught}.{fold}.safetensors"
             self._ask(model, fold, halves, weights, own, said)
+        if not (own.is_whole(len(self._trusted)) and said.is_whole(len(self._rows))):
+            raise ModelError("a sample was not predicted")
         _write(kept, own, said)
         return own, said
 
@@ -306,9 +318,9 @@ def _read(path: Path, n_trusted: int, n_rows: int) -> tuple[Contradicted, Contra
             )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError):
+    except (OSError, ValueError, KeyError, BadZipFile, EOFError, zlib.error):
         own = said = Contradicted.none(0)
-    if (len(own.nats), len(said.nats)) != (n_trusted, n_rows):
+    if not (own.is_whole(n_trusted) and said.is_whole(n_rows)):
         logger.warning("what the reference taught, in %s, is damaged; it is asked again", path)
         return None
     return own, said

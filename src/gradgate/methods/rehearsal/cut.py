@@ -56,7 +56,7 @@ class Cut:
 
 
 def cuts(reference: Contradicted, rows: Contradicted) -> list[Cut]:
-    """The best cut by nats and the pairs of tokens that count, or else the cut nearest to it.
+    """The best cut by nats and the pairs of tokens that count, or else the cut of the smallest p.
 
     Were the rows drawn like the reference, then both would be as often above any cut, whatever the
     model makes of them: either is predicted by a model that has not seen it (Vovk, Gammerman and

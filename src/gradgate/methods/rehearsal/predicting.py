@@ -37,6 +37,13 @@ class Contradicted:
         """Of n samples that were not predicted: NaN."""
         return cls(np.full(n, np.nan), *(np.zeros(n, np.int64) for _ in range(3)))
 
+    def is_whole(self, n: int) -> bool:
+        """Whether all is known of n samples; NaN would lie above no cut."""
+        known = self.nats.shape == (n,) and self.nats.dtype == np.float64
+        numbers = (self.place, self.token, self.said)
+        whole = all(one.shape == (n,) and one.dtype == np.int64 for one in numbers)
+        return known and whole and bool(np.isfinite(self.nats).all())
+
     def put(self, at: Ints, found: "Contradicted") -> None:
         """Set what is known of some samples."""
         self.nats[at], self.place[at] = found.nats, found.place

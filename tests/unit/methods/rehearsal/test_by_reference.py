@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 
 import gradgate
 from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import DataConfig, ModelConfig, PowerConfig
-from gradgate.errors import ModelError
+from gradgate.errors import ConfigError, GradgateError, ModelError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.pipeline import run_gate
 from gradgate.gate.verdict import Answer
@@ -107,8 +108,8 @@ def test_what_a_training_on_the_reference_contradicts_is_in_doubt_and_says_why(
             assert line["reasons"] == [
                 "review: 15 rows have targets that a training on the reference contradicts "
                 "(group 1)",
-                "behind ' the' a model trained on the reference expects ' first', and the row has "
-                "' last one</s>'",
+                "a model trained on the reference expects ' first' in place of ' last one</s>', "
+                "behind ' the'",
             ]
             assert line["group"] == 1
         known = line["row"] not in (KNOWN, N)  # it is in the reference, or asked about already
@@ -135,6 +136,23 @@ def test_what_was_said_is_kept_and_what_is_damaged_is_asked_again(
         path.write_bytes(path.read_bytes()[:200])
     assert judge(*given)[0].groups == found[0].groups
     assert "is damaged; it is asked again" in caplog.text
+
+
+@pytest.mark.parametrize("which", ["row_nats", "reference_nats", "row_said"])
+def test_what_is_kept_in_part_is_no_answer(
+    judge: Judge, found: tuple[Answer, RunFolder], which: str
+) -> None:
+    given = rows(), [*trusted(100), rows()[KNOWN]]
+    for path in judge.kept.glob("*.npz"):
+        path.unlink()
+    judge(*given)
+    (kept,) = judge.kept.glob("*.npz")
+    with np.load(kept) as there:
+        arrays = dict(there)
+    arrays[which] = arrays[which] * np.nan if which.endswith("nats") else arrays[which][:-1]
+    with kept.open("wb") as file:
+        np.savez(file, **arrays)
+    assert judge(*given)[0].groups == found[0].groups
 
 
 def test_a_run_that_was_broken_off_goes_on_with_the_model_that_it_has(judge: Judge) -> None:
@@ -165,10 +183,13 @@ def test_a_small_reference_trains_none_and_says_so(judge: Judge) -> None:
     ) in answer.reasons
 
 
-def test_a_training_that_fails_says_how_to_go_without(judge: Judge) -> None:
+@pytest.mark.parametrize("kind", [ModelError, ConfigError])
+def test_a_training_that_fails_says_how_to_go_without(
+    judge: Judge, kind: type[GradgateError]
+) -> None:
     with (
-        patch.object(by_reference, "trained", side_effect=ModelError("out of memory")),
-        pytest.raises(ModelError, match=r"out of memory \(detection.reference_epochs: 0 trains"),
+        patch.object(by_reference, "trained", side_effect=kind("it does not fit")),
+        pytest.raises(kind, match=r"it does not fit \(detection.reference_epochs: 0 trains"),
     ):
         judge(rows(), trusted(70))
 
