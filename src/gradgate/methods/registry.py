@@ -36,7 +36,15 @@ _BUILT_IN = {
 }
 ALIASES = {"gradgate": "recurrence"}  # the default, by the product's name
 # Stand beside the methods' sections in `detection`; `method` did, in earlier versions.
-RESERVED = ("method", "methods", "power", "reference", "rehearsal", "rehearsals")
+RESERVED = (
+    "method",
+    "methods",
+    "power",
+    "reference",
+    "reference_epochs",
+    "rehearsal",
+    "rehearsals",
+)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _registered: dict[str, "type[Method[Any]]"] = {}
 
