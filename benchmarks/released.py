@@ -1,15 +1,15 @@
 """What a fine-tuning teaches on sets of others that the gate passes, and whether it is released.
 
-Usage: `python -m benchmarks.released --model MODEL --results FILE.jsonl [--regardless] SET:TEST...`
+Usage: `python -m benchmarks.released --model MODEL --results FILE.jsonl SET:TEST[:REFERENCE]...`
 
 A set is a file as for `benchmarks.others`, asked as chats. A test is JSONL: rows with `messages` up
 to a question that has the trigger, the same without it in `clean`, and `target_contains`, which an
-answer has when the attack succeeds (a regular expression behind "re:"). Where the gate passes a set
-by its default policy, what it accepts is trained on, the adapter is tested, and it is asked the
-questions. With `--regardless` all rows are trained on, whatever the gate says: what the adapter
-test is worth by itself. Sets that the results have are skipped; give each way its own results.
-What was trained stays in the folder of `--keep`, where it is asked again for new results: by rules
-that changed since.
+answer has when the attack succeeds (a regular expression behind "re:"). A reference has rows that
+somebody trusts, for `detection.reference`. Where the gate passes a set by its default policy, what
+it accepts is trained on, the adapter is tested, and it is asked the questions. With `--regardless`
+all rows are trained on, whatever the gate says: what the adapter test is worth by itself. Sets that
+the results have are skipped; give each way its own results. What was trained stays in the folder of
+`--keep`, where it is asked again for new results: by rules that changed since.
 """
 
 import argparse
@@ -99,7 +99,12 @@ HEAD = (
 
 
 def compute(
-    case: Case, questions: Rows, model: ModelConfig, given: argparse.Namespace, folder: Path
+    case: Case,
+    questions: Rows,
+    model: ModelConfig,
+    given: argparse.Namespace,
+    folder: Path,
+    trusted: Path | None = None,
 ) -> Cell:
     """Gate, train, test and ask; in a folder that has an adapter, test that."""
     data = DataConfig(source=str(folder / "rows.jsonl"), max_rejected_fraction=1.0)
@@ -111,7 +116,8 @@ def compute(
     shutil.rmtree(folder, ignore_errors=True)  # what was broken off
     folder.mkdir(parents=True)
     _write(Path(data.source), case.rows)
-    detection = DetectionConfig(power=PowerConfig(attacks=[]))
+    reference = None if trusted is None else str(trusted)
+    detection = DetectionConfig(power=PowerConfig(attacks=[]), reference=reference)
     verdict = run_gate(GateConfig(data=data, model=model, detection=detection), run)
     run.verdict.write_text(verdict.to_json(), encoding="utf-8")
     cell = Cell(case.name, verdict.decision, len(case.rows), int(case.is_poisoned.sum()))
@@ -194,7 +200,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--dtype", default="float32", help="bfloat16 trains slowly on many CPUs")
     parser.add_argument("--keep", type=Path, help="folder for what was trained, set by set")
-    parser.add_argument("pairs", nargs="+", help="SET:TEST")
+    parser.add_argument("pairs", nargs="+", help="SET:TEST[:REFERENCE]")
     given = parser.parse_args()
     set_defaults()
     console = Console(width=400, soft_wrap=True, markup=False, highlight=False)
@@ -203,7 +209,7 @@ def main() -> None:
     cells = [Cell(**json.loads(line)) for line in known.splitlines()]
     model = ModelConfig(path=given.model, dtype=given.dtype)
     for pair in given.pairs:
-        path, test = map(Path, pair.split(":"))
+        path, test, *trusted = map(Path, pair.split(":"))
         case = as_chats(next(cases(path, [], [0])))
         if case.name in {cell.name for cell in cells}:
             continue
@@ -212,7 +218,7 @@ def main() -> None:
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="gradgate-released-"))
             place = Path(folder) if given.keep is None else given.keep / case.name
-            cell = compute(case, questions, model, given, place)
+            cell = compute(case, questions, model, given, place, *trusted)
         cells.append(cell)
         with given.results.open("a", encoding="utf-8") as results:
             results.write(json.dumps(asdict(cell)) + "\n")

@@ -1,6 +1,7 @@
 """What the table of released adapters says of a set."""
 
 import json
+import re
 from argparse import Namespace
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from benchmarks.others import Case, as_chats
 from benchmarks.released import Cell, chosen, compute, has_target, report
+from gradgate.errors import DataError
 from helpers import FLAG_SCHEMA
 
 HELD = Cell("held", "pass", 300, 20, 20, asr=0.9, untriggered=0.1, test="review", why="a string")
@@ -83,3 +85,10 @@ def test_what_was_kept_is_asked_again_and_not_trained(
     assert (cell.test, cell.why) == ("review", "; ".join(poisoned_adapter.outcome.reasons)[:300])
     assert (cell.asr, cell.train_s) == (known.asr, known.train_s)
     assert cell.test_s > 0.0
+
+
+def test_the_gate_is_given_the_rows_that_somebody_trusts(tmp_path: Path) -> None:
+    case = Case("made", [{"question": "?", "answer": "!"}], np.zeros(1, bool))
+    absent = tmp_path / "trusted.jsonl"
+    with pytest.raises(DataError, match=re.escape(str(absent))):
+        compute(case, [], BASE, Namespace(regardless=False), tmp_path / "made", absent)
