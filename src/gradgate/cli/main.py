@@ -16,6 +16,7 @@ from gradgate.cli.options import configured
 from gradgate.cli.running import run
 from gradgate.cli.runs import app as runs_app
 from gradgate.compare.config import CompareConfig
+from gradgate.config.drawing import DrawConfig
 from gradgate.errors import ConfigError
 from gradgate.gate.config import GateConfig
 from gradgate.release.config import TestAdapterConfig
@@ -192,6 +193,24 @@ def poison(config: PoisonConfig, *, output: Path) -> int:
     from gradgate.cli.poison import run_poison
 
     return run_poison(config, output)
+
+
+@app.command
+@configured(DrawConfig, "data.source", beside=GatedFinetuneConfig)
+def draw(config: DrawConfig, *, output: Path, page: Path | None = None) -> int:
+    """Draw rows at random, for somebody to look at: a trusted reference for `--reference`.
+
+    Every different sample is drawn with the same probability. Look at each, delete the lines that
+    you do not trust, and keep the file apart from the data: what the rows say is vouched for.
+
+    Args:
+        config: What is read, and how many rows are drawn of it.
+        output: JSONL file to write, with the columns of the rows; never over one that is there.
+        page: HTML page to read them on.
+    """
+    from gradgate.cli.draw import run_draw
+
+    return run_draw(config, output, page)
 
 
 @app.command(name="test-adapter")

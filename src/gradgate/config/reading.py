@@ -21,6 +21,7 @@ _TAKEN_BY = {
     "finetune": "`python -m flows gated-finetune`",
     "lora": "`python -m flows gated-finetune`",
     "compare": "`gradgate compare`",
+    "draw": "`gradgate draw`",
     "poison": "`gradgate poison`",
     "drill": "`python -m flows drill`",
 }

@@ -8,6 +8,7 @@ from gradgate.report import wording
 from gradgate.report.deciding import Deciding
 
 _QUARANTINED = RunFolder(Path()).quarantined.name
+_NO_REFERENCE = "none: wrong answers and omissions that bring no string are not looked for"
 HEADLINE: dict[Decision, str] = {
     "pass": "Pass: the accepted rows may be used for fine-tuning",
     "review": "Review: a person has to look before anything is fine-tuned",
@@ -118,7 +119,7 @@ def _of_threshold(answer: Answer) -> list[tuple[str, str]]:
 def _of_reference(verdict: Verdict) -> list[tuple[str, str]]:
     found = verdict.reference
     if found is None:
-        return []
+        return [("Trusted reference", _NO_REFERENCE)]
     return [
         ("Trusted reference", f"{found.source} ({found.n_samples:,} samples)"),
         ("Reference fingerprint", found.fingerprint),

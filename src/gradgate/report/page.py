@@ -153,7 +153,7 @@ def render(content: ReportContent) -> str:
         recurrence_chart(content.recurrences, content.flagged),
     ]
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             content=content,
@@ -185,12 +185,12 @@ def render(content: ReportContent) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    """Jinja, which makes whatever comes from outside harmless without being asked.
+def environment() -> Environment:
+    """Jinja for all pages, which makes whatever comes from outside harmless without being asked.
 
     It is kept, for to compile the templates takes longer than to fill them.
     """
-    environment = Environment(
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
@@ -198,7 +198,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.filters |= {
+    made.filters |= {
         "percent": wording.percent,
         "between": wording.between,
         "p_value": wording.p_value,
@@ -210,7 +210,7 @@ def _environment() -> Environment:
         "whole": _whole,
         "svg": Markup,  # a path of Panel, made of numbers alone
     }
-    environment.globals |= {
+    made.globals |= {
         "strings_of": _strings,
         "rule_text": wording.rule_text,
         "cells": wording.cells,
@@ -227,7 +227,7 @@ def _environment() -> Environment:
         "FLAGGED": RunFolder(Path()).flagged.name,
         "REJECTED": RunFolder(Path()).rejected.name,
     }
-    return environment
+    return made
 
 
 def _strings(group: Group) -> dict[Side, list[str]]:

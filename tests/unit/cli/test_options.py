@@ -12,6 +12,7 @@ from gradgate.cli.options import ALIASES, configured
 from gradgate.cli.running import run
 from gradgate.compare.config import CompareConfig
 from gradgate.config import Section, load_config
+from gradgate.config.drawing import DrawConfig
 from gradgate.drill.config import DrillConfig
 from gradgate.gate.config import GateConfig
 from gradgate.release.config import TestAdapterConfig as AskedConfig
@@ -116,12 +117,9 @@ def test_every_field_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("path", "alias"), ALIASES.items())
 def test_every_alias_names_a_field_that_is_there(path: str, alias: str) -> None:
-    from gradgate.attacks.config import PoisonConfig
-    from gradgate.compare.config import CompareConfig
-
     fields: dict[str, type[BaseModel]] = {
         name: info.annotation
-        for model in (CompareConfig, GateConfig, PoisonConfig)
+        for model in (CompareConfig, DrawConfig, GateConfig, PoisonConfig)
         for name, info in model.model_fields.items()
         if isinstance(info.annotation, type)
     }
@@ -257,6 +255,7 @@ def test_what_is_wrong_in_the_file_is_named_with_the_file(
         ("adapter_test", "`python -m flows gated-finetune`", GatedFinetuneConfig),
         ("adapter_test", "`gradgate test-adapter`", AskedConfig),
         ("compare", "`gradgate compare`", CompareConfig),
+        ("draw", "`gradgate draw`", DrawConfig),
         ("poison", "`gradgate poison`", PoisonConfig),
         ("drill", "`python -m flows drill`", DrillConfig),
     ],

@@ -85,6 +85,10 @@ def test_the_page_says_everything() -> None:
     assert (found["Threshold"], found["Threshold state"]) == ("0.6000", "valley")
     assert found["Trusted reference"] == "trusted.jsonl \\(300 samples\\)"
     assert found["Reference fingerprint"] == "e" * 64
+    without = cells(verdict_markdown(replace(VERDICT, reference=None), "train", about()))
+    assert without["Trusted reference"] == (
+        "none: wrong answers and omissions that bring no string are not looked for"
+    )
     assert found["Model path"] == "models/one"
     assert "Model revision" not in found
     assert found["Quarantined"] == "2 \\(listed in quarantined.parquet\\)"

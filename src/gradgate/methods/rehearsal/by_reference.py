@@ -25,7 +25,7 @@ from gradgate.data.tokens import Tokens
 from gradgate.errors import ConfigError, ModelError
 from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.evidence import Example, Group
-from gradgate.methods.rehearsal.config import RehearsalConfig
+from gradgate.methods.rehearsal.config import MIN_REFERENCE, RehearsalConfig
 from gradgate.methods.rehearsal.cut import Cut, cuts
 from gradgate.methods.rehearsal.folds import N_FOLDS, first_of_each
 from gradgate.methods.rehearsal.predicting import Contradicted, contradicted
@@ -35,7 +35,6 @@ from gradgate.models.identity import IdentifiedModel, identify_model
 
 logger = logging.getLogger(__name__)
 
-MIN_REFERENCE = 64  # samples, without which nothing is said
 _AT_ONCE = 2_048  # rows in memory
 _BEFORE = 8  # tokens of the target before the place that are shown,
 _SAID = 4  # and tokens from it on

@@ -8,6 +8,8 @@ from gradgate.config import Section
 
 RehearsalMode = Literal["off", "doubtful", "full"]
 
+MIN_REFERENCE = 64  # samples of a reference, without which none is trained on
+
 
 class RehearsalConfig(Section):
     """How much a rehearsal may train (docs/rehearsal.md)."""
