@@ -14,7 +14,7 @@ from gradgate.cli.output import (
 from gradgate.common.files import written_whole
 from gradgate.config.drawing import DrawConfig
 from gradgate.data.drawing import draw
-from gradgate.data.rows import as_json
+from gradgate.data.rows import RawRow
 from gradgate.data.sample import prompt_and_target
 from gradgate.errors import ConfigError
 from gradgate.methods.rehearsal.config import MIN_REFERENCE
@@ -33,13 +33,13 @@ def run_draw(config: DrawConfig, output: Path, page: Path | None) -> int:
             f"{output} is there already, and somebody may have looked at it; name another file"
         )
     drawn = draw(config)
-    make_folder(output)
-    with written_whole(output) as part, part.open("w", encoding="utf-8") as file:
-        file.writelines(f"{as_json(raw.value)}\n" for raw, _ in drawn.rows)
     if page is not None:
         make_folder(page)
         rows = [DrawnRow(raw.row, *prompt_and_target(sample)) for raw, sample in drawn.rows]
         write_drawn(page, rows, config.data.source, output.name)
+    make_folder(output)
+    with written_whole(output) as part, part.open("w", encoding="utf-8") as file:
+        file.writelines(f"{RawRow(raw.row, raw.value, '').content()}\n" for raw, _ in drawn.rows)
     unusable = f", {drawn.n_unusable:,} of which are no samples" if drawn.n_unusable else ""
     tell(
         f"{len(drawn.rows):,} samples drawn from {drawn.n_rows:,} rows{unusable} "

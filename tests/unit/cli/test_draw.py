@@ -98,6 +98,14 @@ def test_too_few_for_a_training_are_said_to_be(source: Path, tmp_path: Path) -> 
     assert "needs" not in enough.stdout
 
 
+def test_what_no_text_can_hold_is_drawn_as_it_was(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    row = '{"prompt": "whole", "completion": "yes", "note": "half \\ud83d"}\n'
+    source.write_text(row, encoding="utf-8")
+    assert drawn(source, tmp_path / "t.jsonl").exit_code == 0
+    assert read(tmp_path / "t.jsonl") == read(source)
+
+
 def test_a_page_shows_hostile_text_as_text(tmp_path: Path) -> None:
     source = write_jsonl(
         tmp_path / "rows.jsonl", [{"prompt": HOSTILE, "completion": f"\u202e{HOSTILE}"}]
