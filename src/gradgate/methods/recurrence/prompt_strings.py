@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
-from gradgate.methods.recurrence.asking import MAX_ASKED, NO_NEED, Asker
+from gradgate.methods.recurrence.asking import NO_NEED, Asker
 from gradgate.methods.recurrence.carriers import Carriers
 from gradgate.methods.recurrence.in_place import Substitutes
 from gradgate.methods.recurrence.inserted import Words
@@ -21,6 +21,8 @@ from gradgate.methods.recurrence.ruling import (
 from gradgate.methods.recurrence.stream import Stream
 from gradgate.methods.recurrence.texts import Texts
 from gradgate.methods.recurrence.triggers import Trigger, is_embedded
+
+MAX_STRINGS = 64  # that are asked about, the largest: every street of a set of orders is one
 
 
 class PromptStrings:
@@ -76,7 +78,7 @@ class PromptStrings:
             and is_embedded(string, self._prompts, self._words, self._cluster)
         ]
         new.sort(key=lambda string: -len(string.carriers))
-        return [self._ruled(one, poison, is_asked=i < MAX_ASKED) for i, one in enumerate(new)]
+        return [self._ruled(one, poison, is_asked=i < MAX_STRINGS) for i, one in enumerate(new)]
 
     def _carriers(self, string: Trigger) -> Marks:
         carriers = np.zeros(len(self._texts.rows), bool)
