@@ -28,6 +28,8 @@ def run_draw(config: DrawConfig, output: Path, page: Path | None) -> int:
     if page is not None:
         require_file(page, *PAGE)
     check_output([output, *([] if page is None else [page])], [config.data.source])
+    if page is not None and page.resolve() == output.resolve():
+        raise ConfigError(f"rows and page cannot both be {output}; name another page")
     if output.exists():
         raise ConfigError(
             f"{output} is there already, and somebody may have looked at it; name another file"
