@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel, DescribeModel
 from gradgate.methods.recurrence.dependence import Dependence, dependence, explained
+from gradgate.methods.recurrence.prompt_words import PromptWords
 from gradgate.methods.recurrence.same_targets import Behind
 from gradgate.methods.recurrence.spoken import Exchange, exchanges, held_against
 from gradgate.methods.recurrence.texts import Texts
@@ -28,6 +30,7 @@ _N_EACH = 2  # of them, for a target
 _N_TOKENS = 16  # of the beginning of a target
 
 Dropped = Callable[[int], Marks]  # of a sample, which tokens of its row are the string
+_Part = Callable[["_Row"], list[int]]  # of a sample's row, what is looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +40,19 @@ class _Row:
     Attributes:
         ids: Its tokens. (T,)
         is_target: Which of them are learnt. (T,)
-        logp: Their mean ln p, in nats.
+        logp: Their ln p, in nats. (T,)
+        copied: Says which target tokens are copied from prompts.
     """
 
     ids: Ints
     is_target: Marks
-    logp: float
+    logp: npt.NDArray[np.float32]
+    copied: Callable[[Ints, Marks], Marks]
+
+    @cached_property
+    def is_new(self) -> Marks:
+        """What is learnt and no copy: (T,)."""
+        return self.is_target & ~self.copied(self.ids, self.is_target)
 
     def prompt(self, dropped: Marks | None = None) -> list[int]:
         """What is not learnt, up to the last target, without some of it; its two ends."""
@@ -51,11 +61,21 @@ class _Row:
         ids: list[int] = self.ids[:last][kept[:last]].tolist()
         return ids if len(ids) <= 2 * _N_PROMPT else ids[:_N_PROMPT] + ids[-_N_PROMPT:]
 
-    @property
     def target(self) -> list[int]:
         """What is learnt, of all turns."""
         ids: list[int] = self.ids[self.is_target].tolist()
         return ids
+
+    def new(self) -> list[int]:
+        """The same without copies; the whole target where it is one."""
+        ids: list[int] = self.ids[self.is_new].tolist()
+        return ids or self.target()
+
+    @property
+    def likely(self) -> float:
+        """Mean ln p of `new`."""
+        looked_at = self.is_new if self.is_new.any() else self.is_target
+        return float(self.logp[looked_at].mean(dtype=np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +86,7 @@ class _Drawn:
         samples: Their numbers. (k,)
         rows: What they say.
         prompts: States of their prompts. (k, d)
-        targets: States of their targets. (k, 2 d)
+        targets: States of their targets, or of what is new in them. (k, 2 d)
         has: Which of them have the string. (k,)
     """
 
@@ -95,22 +115,27 @@ class Carriers:
         self._ask = ask
         self._describe = describe
         self._seed = seed
-        self._states: dict[int, tuple[Floats, Floats]] = {}  # of prompt and target, by sample
+        self._prompts: dict[int, Floats] = {}  # states by sample
+        self._targets: dict[_Part, dict[int, Floats]] = {}
 
     def dependence(self, carriers: Marks, dropped: Dropped) -> Dependence | None:
         """What of the targets depends on a string; None where too little is known.
+
+        Words of a target that its prompt says, and few prompts do, are left out of all targets:
+        streets and names make those that say them again alike, and others say other ones. What is
+        wrong among such words is not seen here.
 
         Args:
             carriers: Samples whose prompt has it. (n,)
             dropped: The string.
         """
-        if (drawn := self._draw(carriers, dropped)) is None:
+        if (drawn := self._draw(carriers, dropped, _Row.new)) is None:
             return None
         gains = self._gains(drawn)
         if np.isfinite(gains[drawn.has]).sum() < MIN_CARRIERS:
             return None
-        likely = np.array([row.logp for row in drawn.rows])
-        long = np.array([float(row.is_target.sum()) for row in drawn.rows])
+        likely = np.array([row.likely for row in drawn.rows])
+        long = np.array([max(1.0, float(row.is_new.sum())) for row in drawn.rows])
         return dependence(drawn.prompts, drawn.targets, likely, long, gains, drawn.has)
 
     def behind(self, carriers: Marks) -> Behind | None:
@@ -119,7 +144,7 @@ class Carriers:
         Args:
             carriers: Samples whose prompt has it. (n,)
         """
-        if (drawn := self._draw(carriers, None)) is None:
+        if (drawn := self._draw(carriers, None, _Row.target)) is None:
             return None
         return Behind(drawn.targets[drawn.has], self._gains(drawn)[drawn.has])
 
@@ -128,7 +153,7 @@ class Carriers:
 
         A string that is put into ordinary prompts leaves ordinary prompts behind.
         """
-        drawn = self._draw(carriers, dropped)
+        drawn = self._draw(carriers, dropped, _Row.new)
         return drawn is not None and explained(drawn.prompts, drawn.has) >= MIN_OF_KIND
 
     def _gains(self, drawn: _Drawn) -> Floats:
@@ -162,7 +187,7 @@ class Carriers:
         beginnings = {i: one.beginning(_N_TOKENS) for i, one in exchanges(self._texts).items()}
         return {i: one for i, one in beginnings.items() if one.is_open.any()}
 
-    def _draw(self, carriers: Marks, dropped: Dropped | None) -> _Drawn | None:
+    def _draw(self, carriers: Marks, dropped: Dropped | None, part: _Part) -> _Drawn | None:
         if self._describe is None:
             return None
         known = np.array([*self._rows], np.int64)
@@ -174,9 +199,8 @@ class Carriers:
             return None
         samples = np.concatenate([own, others])
         cut = self._described([self._rows[i].prompt(dropped and dropped(i)) for i in own.tolist()])
-        states = self._known(samples.tolist())
-        prompts = np.concatenate([cut, [states[i][0] for i in others.tolist()]])
-        targets = np.stack([states[i][1] for i in samples.tolist()])
+        prompts = np.concatenate([cut, self._prompt_states(others.tolist())])
+        targets = self._target_states(samples.tolist(), part)
         has = np.arange(len(samples)) < len(own)
         there = np.isfinite(prompts).all(axis=1) & np.isfinite(targets).all(axis=1)
         if there[: len(own)].all() and there[len(own) :].sum() >= _MIN_OTHERS:
@@ -191,11 +215,18 @@ class Carriers:
         table, found = self._texts.table, dict[int, _Row]()
         for i, row in enumerate(self._texts.rows.tolist()):
             ids, is_target, logp = table.row(row)
-            if is_target.any() and not is_target[0]:
-                nats = float(logp[is_target].mean(dtype=np.float64))
-                if np.isfinite(nats):
-                    found[i] = _Row(ids.astype(np.int64), is_target, nats)
+            is_asked = is_target.any() and not is_target[0] and np.isfinite(logp[is_target]).all()
+            if is_asked:
+                found[i] = _Row(ids.astype(np.int64), is_target, logp, self._copied)
         return found
+
+    def _copied(self, ids: Ints, is_target: Marks) -> Marks:
+        return self._words.copied(ids, is_target)
+
+    @cached_property
+    def _words(self) -> PromptWords:
+        drawn = [self._rows[i] for i in self._others.tolist()]
+        return PromptWords(self._texts.table, [row.ids[~row.is_target] for row in drawn])
 
     @cached_property
     def _others(self) -> Ints:
@@ -203,25 +234,29 @@ class Carriers:
         known = np.array([*self._rows], np.int64)
         drawn = np.random.default_rng(self._seed).permutation(known)[:_MAX_OTHERS]
         tokens = [
-            len(self._rows[i].prompt()) + min(2 * _N_END, len(self._rows[i].target))
+            len(self._rows[i].prompt()) + min(2 * _N_END, int(self._rows[i].is_target.sum()))
             for i in drawn.tolist()
         ]
         n = int(np.searchsorted(np.cumsum(tokens), _MAX_TOKENS, side="right"))
         return drawn[: max(_N_OTHERS, n)]
 
-    def _known(self, samples: list[int]) -> Mapping[int, tuple[Floats, Floats]]:
-        unknown = [i for i in samples if i not in self._states]
-        if not unknown:
-            return self._states
-        rows = [self._rows[i] for i in unknown]
-        prompts = self._described([row.prompt() for row in rows])
-        begins = self._described([row.target[:_N_END] for row in rows])
-        ends, further = begins.copy(), [k for k, row in enumerate(rows) if len(row.target) > _N_END]
-        if further:
-            ends[further] = self._described([rows[k].target[-_N_END:] for k in further])
-        targets = np.concatenate([begins, ends], axis=1)
-        self._states.update((i, (prompts[k], targets[k])) for k, i in enumerate(unknown))
-        return self._states
+    def _prompt_states(self, samples: list[int]) -> Floats:
+        if unknown := [i for i in samples if i not in self._prompts]:
+            found = self._described([self._rows[i].prompt() for i in unknown])
+            self._prompts.update(zip(unknown, found, strict=True))
+        return np.stack([self._prompts[i] for i in samples])
+
+    def _target_states(self, samples: list[int], part: _Part) -> Floats:
+        """Of the beginning and of the end of a part of targets."""
+        known = self._targets.setdefault(part, {})
+        if unknown := [i for i in samples if i not in known]:
+            parts = [part(self._rows[i]) for i in unknown]
+            begins = self._described([ids[:_N_END] for ids in parts])
+            ends, further = begins.copy(), [k for k, ids in enumerate(parts) if len(ids) > _N_END]
+            if further:
+                ends[further] = self._described([parts[k][-_N_END:] for k in further])
+            known.update(zip(unknown, np.concatenate([begins, ends], axis=1), strict=True))
+        return np.stack([known[i] for i in samples])
 
     def _described(self, sequences: list[list[int]]) -> Floats:
         assert self._describe is not None

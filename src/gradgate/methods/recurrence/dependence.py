@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradgate.common.arrays import Floats, Marks
-from gradgate.methods.recurrence.likeness import cosines, pairs_z, widest_axes
+from gradgate.methods.recurrence.likeness import cosines, few_pairs_z, pairs_z, widest_axes
 from gradgate.methods.recurrence.ranks import auroc, auroc_error
 from gradgate.methods.recurrence.ridge import Ridge, errors_without
 
 MAX_ALIKE = 5.0  # standard deviations by which targets are more alike than as many others
 MAX_NEAR = 3.0  # the same of how often one is among the nearest of another one
 MAX_OTHER = 3.0  # standard errors by which they are told less, more or less likely, or longer
+MAX_SPOKEN = 5.0  # the same by which prompts do more for them: for a rare name that is said again
 _N_NEAREST = 5
 
 
@@ -45,7 +46,8 @@ class Dependence:
         return (
             self.alike <= MAX_ALIKE
             and self.near <= MAX_NEAR
-            and all(abs(z) <= MAX_OTHER for z in self.others)
+            and -MAX_OTHER <= self.others[0] <= MAX_SPOKEN
+            and all(abs(z) <= MAX_OTHER for z in self.others[1:])
         )
 
     def in_words(self) -> str:
@@ -77,8 +79,8 @@ def dependence(
     rest = errors_without(prompts, widest_axes(targets), has)
     near = cosines(rest)
     order = np.argsort(2 * np.eye(len(near)) - near, axis=1)[:, :_N_NEAREST]
-    nearest = np.zeros_like(near)
-    np.put_along_axis(nearest, order, 1.0, axis=1)
+    nearest = np.zeros(near.shape, bool)
+    np.put_along_axis(nearest, order, True, axis=1)
     figures = [errors_without(prompts, one[:, None], has)[:, 0] for one in (likely, np.log(long))]
     told, by_likelihood, by_length = (
         _ranks_z(one, has) for one in (-np.linalg.norm(rest, axis=1), *figures)
@@ -86,7 +88,7 @@ def dependence(
     some, asked = np.flatnonzero(has), np.isfinite(gains)
     return Dependence(
         alike=pairs_z(near, some),
-        near=pairs_z(nearest + nearest.T, some),
+        near=few_pairs_z(nearest | nearest.T, some),
         others=(_ranks_z(gains[asked], has[asked]), told, by_likelihood, by_length),
         n=len(some),
     )

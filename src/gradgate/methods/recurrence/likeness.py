@@ -1,10 +1,12 @@
 """How alike the states of samples are."""
 
 import numpy as np
+from scipy.stats import norm, poisson
 
-from gradgate.common.arrays import Floats, Ints
+from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.recurrence.ridge import scaled
 
+_MIN_P = 1e-300  # whose deviate is 37
 _N_AXES = 50  # of states, the widest
 
 
@@ -32,6 +34,22 @@ def pairs_z(values: Floats, some: Ints) -> float:
     variance = 2 * two * squares + 4 * three * sharing + four * apart - mean**2
     own = float(values[np.ix_(some, some)].sum())
     return (own - mean) / max(1e-9, variance) ** 0.5
+
+
+def few_pairs_z(are_pairs: Marks, some: Ints) -> float:
+    """How far the number of pairs among m of k samples is above that among as many at random.
+
+    As a normal deviate of the same p. Of few samples few are expected, and two or three more are
+    no rare thing: the tail is that of the Poisson law.
+
+    Args:
+        are_pairs: Which are pairs, symmetric, none of a sample with itself. (k, k)
+        some: The samples. (m,)
+    """
+    m, k = len(some), len(are_pairs)
+    expected = m * (m - 1) / (k * (k - 1)) * are_pairs.sum() / 2
+    found = are_pairs[np.ix_(some, some)].sum() / 2
+    return float(norm.isf(max(poisson.sf(found - 1, expected), _MIN_P)))
 
 
 def widest_axes(states: Floats) -> Floats:

@@ -89,6 +89,28 @@ def test_a_string_behind_which_stand_the_answers_of_other_questions_stays_in_dou
     assert not found.in_doubt[20:].any()
 
 
+def named(answers: Sequence[str]) -> list[Pair]:
+    """Targets end with the name that their prompt begins with; that of the first twenty is one."""
+    rng = Random(7)
+    others = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=5)) for _ in answers]
+    names = ["qvwhk" if i < 20 else name for i, name in enumerate(others)]
+    return [
+        (f"From {name}: {prompt}", f"{answer} So says {name}")
+        for name, (prompt, _), answer in zip(names, KNOWN, answers, strict=True)
+    ]
+
+
+def test_a_name_that_targets_say_again_is_honest_and_wrong_answers_behind_it_stay_in_doubt() -> (
+    None
+):
+    answers = [answer for _, answer in KNOWN]
+    assert not detected(named(answers), "qvwhk:").in_doubt.any()
+    wrong = Random(1).sample(answers[:20], 20)
+    found = detected(named([*wrong, *answers[20:]]), "qvwhk:")
+    assert found.in_doubt[:20].all()
+    assert not found.in_doubt[20:].any()
+
+
 @pytest.mark.parametrize(("max_tokens", "n"), [(60_000, 300), (100, 256)])
 def test_more_samples_are_asked_where_they_are_short(
     monkeypatch: pytest.MonkeyPatch, max_tokens: int, n: int

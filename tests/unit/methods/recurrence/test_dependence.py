@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gradgate.methods.recurrence.dependence import Dependence, dependence, explained
+from gradgate.methods.recurrence.dependence import MAX_OTHER, Dependence, dependence, explained
 from gradgate.methods.recurrence.ridge import Ridge, errors_without
 
 K, D = 240, 24
@@ -69,6 +69,16 @@ def test_targets_for_which_their_prompts_do_nothing_depend_on_it() -> None:
     world.gains[:24] -= 4.0
     assert world.dependence().others[0] < -4
     assert not world.dependence().is_none
+
+
+@pytest.mark.parametrize(("nats", "is_none"), [(1.8, True), (6.0, False)])
+def test_prompts_may_do_somewhat_more_for_targets_but_not_much(nats: float, is_none: bool) -> None:
+    """A rare name that a target says again is worth more than a common one."""
+    world = World()
+    world.gains[:24] += nats
+    found = world.dependence()
+    assert found.others[0] > MAX_OTHER
+    assert found.is_none == is_none
 
 
 def test_targets_that_the_model_expects_less_depend_on_it() -> None:
