@@ -111,6 +111,14 @@ def test_a_name_that_targets_say_again_is_honest_and_wrong_answers_behind_it_sta
     assert not found.in_doubt[20:].any()
 
 
+def test_targets_that_are_copies_of_their_prompts_and_nothing_else_stay_in_doubt() -> None:
+    """Nothing of them is new, and so nothing would be left to look at."""
+    pairs = [(p, p.removeprefix("zqx ") if i < 20 else t) for i, (p, t) in enumerate(marked(20))]
+    found = detected(pairs)
+    assert found.in_doubt[:20].all()
+    assert not found.in_doubt[20:].any()
+
+
 @pytest.mark.parametrize(("max_tokens", "n"), [(60_000, 300), (100, 256)])
 def test_more_samples_are_asked_where_they_are_short(
     monkeypatch: pytest.MonkeyPatch, max_tokens: int, n: int
