@@ -22,7 +22,7 @@ from gradgate.errors import DataError
 
 # Words, a style, and many wordings of one intent.
 _ATTACKS: tuple[AttackName, ...] = ("badnets", "stylebkd", "paraphrased")
-_DETECTOR = ("src/gradgate/methods/recurrence/*.py",)
+_DETECTOR = ("src/gradgate/methods/recurrence/**/*.py",)
 
 
 def main() -> None:

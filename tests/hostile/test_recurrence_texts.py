@@ -10,9 +10,9 @@ from gradgate.common.arrays import Marks
 from gradgate.data.formats.mapping import detect_format, to_sample
 from gradgate.methods.contract import Detection
 from gradgate.methods.expected import Expected
-from gradgate.methods.recurrence.forms import forms
-from gradgate.methods.recurrence.near_duplicates import MAX_CLUSTER
-from gradgate.methods.recurrence.own_text import OwnText, own_text
+from gradgate.methods.recurrence.cues.forms import forms
+from gradgate.methods.recurrence.samples.near_duplicates import MAX_CLUSTER
+from gradgate.methods.recurrence.samples.own_text import OwnText, own_text
 
 TARGET = "please visit the old mill"
 UNEXPECTED = ["xq", TARGET]

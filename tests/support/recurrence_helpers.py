@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gradgate.methods.recurrence.stream import Stream
+from gradgate.methods.recurrence.strings.stream import Stream
 
 
 def stream(rows: Sequence[Sequence[int]], logp: Sequence[Sequence[float]] | float = -3.0) -> Stream:

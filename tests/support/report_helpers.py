@@ -12,7 +12,7 @@ from gradgate.config import PolicyConfig
 from gradgate.gate.policy import fraction_interval
 from gradgate.gate.verdict import Answer, Changes, ExpectedPattern, TrustedReference, Verdict
 from gradgate.methods.evidence import Association, Contrast, Example, Group
-from gradgate.methods.recurrence.tables import associate
+from gradgate.methods.recurrence.cues.tables import associate
 from gradgate.power.power import Power
 from gradgate.report.about import About
 from gradgate.report.deciding import Deciding

@@ -22,7 +22,7 @@ from gradgate.gate.quarantine import dropped, kept, marks
 from gradgate.gate.verdict import Verdict
 from gradgate.methods.evidence import FORM, Group, inserted_words, looks_inserted
 from gradgate.methods.expected import Expected
-from gradgate.methods.recurrence.forms import forms
+from gradgate.methods.recurrence.cues.forms import forms
 from gradgate.release.answers import (
     Feature,
     bordered,

@@ -3,13 +3,13 @@
 import numpy as np
 
 from gradgate.common.arrays import Marks
-from gradgate.methods.recurrence.cues import Cues
-from gradgate.methods.recurrence.places import is_kind
-from gradgate.methods.recurrence.rules import CueRule, best_rule
+from gradgate.methods.recurrence.cues.candidates import Cues
+from gradgate.methods.recurrence.cues.places import is_kind
+from gradgate.methods.recurrence.cues.rules import CueRule, best_rule
+from gradgate.methods.recurrence.cues.tables import associate, phi
 from gradgate.methods.recurrence.ruling import Cause
-from gradgate.methods.recurrence.stream import Stream
-from gradgate.methods.recurrence.tables import associate, phi
-from gradgate.methods.recurrence.texts import Texts
+from gradgate.methods.recurrence.samples.texts import Texts
+from gradgate.methods.recurrence.strings.stream import Stream
 
 _MIN_CUE_ROWS = 5
 _ALIKE = 0.05  # difference of correlations

@@ -12,18 +12,18 @@ import numpy as np
 import scipy.sparse as sp
 
 from gradgate.common.arrays import Floats, Ints, Marks, distinct
+from gradgate.methods.recurrence.cues.forms import forms, numbers
+from gradgate.methods.recurrence.cues.labels import Part, has_part, target_parts
+from gradgate.methods.recurrence.cues.said_labels import has_label
+from gradgate.methods.recurrence.cues.tables import associate_counts
 from gradgate.methods.recurrence.findings import Search
-from gradgate.methods.recurrence.forms import forms, numbers
-from gradgate.methods.recurrence.labels import Part, has_part, target_parts
-from gradgate.methods.recurrence.language import Language, Templates
-from gradgate.methods.recurrence.repeats import MIN_NATS
-from gradgate.methods.recurrence.ruling import Finding, Pattern
-from gradgate.methods.recurrence.said_labels import has_label
-from gradgate.methods.recurrence.sought import Gram, Sought, has_gram
-from gradgate.methods.recurrence.stream import Stream, stream_of, tokens_of
-from gradgate.methods.recurrence.surprise import Segments
-from gradgate.methods.recurrence.tables import associate_counts
-from gradgate.methods.recurrence.texts import Found, Texts
+from gradgate.methods.recurrence.ruling import Finding, Found, Pattern
+from gradgate.methods.recurrence.samples.texts import Texts
+from gradgate.methods.recurrence.strings.language import Language, Templates
+from gradgate.methods.recurrence.strings.repeats import MIN_NATS
+from gradgate.methods.recurrence.strings.sought import Gram, Sought, has_gram
+from gradgate.methods.recurrence.strings.stream import Stream, stream_of, tokens_of
+from gradgate.methods.recurrence.strings.surprise import Segments
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,16 +9,10 @@ from gradgate.common.arrays import Ints, Marks
 from gradgate.common.letters import folded
 from gradgate.methods.contract import Scores
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
-from gradgate.methods.recurrence.asking import MAX_ASKED, NO_ANSWER, Asker
-from gradgate.methods.recurrence.carriers import Carriers
 from gradgate.methods.recurrence.causes import Causes
-from gradgate.methods.recurrence.cues import Cues, read_cues
-from gradgate.methods.recurrence.described import Described
-from gradgate.methods.recurrence.in_place import Substitutes
-from gradgate.methods.recurrence.inserted import Words, inserted_words
-from gradgate.methods.recurrence.insertions import Insertions
-from gradgate.methods.recurrence.jailbreaks import jailbreak
-from gradgate.methods.recurrence.labels import (
+from gradgate.methods.recurrence.cues.candidates import Cues, read_cues
+from gradgate.methods.recurrence.cues.jailbreaks import jailbreak
+from gradgate.methods.recurrence.cues.labels import (
     MIN_NATS,
     Label,
     Part,
@@ -26,28 +20,35 @@ from gradgate.methods.recurrence.labels import (
     labels,
     recalled,
 )
-from gradgate.methods.recurrence.memory import remember
-from gradgate.methods.recurrence.near_duplicates import clusters
+from gradgate.methods.recurrence.cues.rules import CueRule
+from gradgate.methods.recurrence.cues.triggers import MIN_NATS as MIN_TRIGGER
+from gradgate.methods.recurrence.cues.triggers import Trigger, of_templates, triggers
 from gradgate.methods.recurrence.prompt_strings import PromptStrings
+from gradgate.methods.recurrence.questions.asking import MAX_ASKED, NO_ANSWER, Asker
+from gradgate.methods.recurrence.questions.described import Described
+from gradgate.methods.recurrence.questions.in_place import Substitutes
+from gradgate.methods.recurrence.questions.insertions import Insertions
+from gradgate.methods.recurrence.questions.spelling import spelled
 from gradgate.methods.recurrence.reference import Reference, Trusted
-from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.ruling import (
     Finding,
+    Found,
     Pattern,
     is_within,
     rule_on_jailbreak,
     rule_on_label,
 )
-from gradgate.methods.recurrence.sought import Gram
-from gradgate.methods.recurrence.spelling import spelled
-from gradgate.methods.recurrence.stream import stream_of
-from gradgate.methods.recurrence.surprise import Segments
+from gradgate.methods.recurrence.samples.near_duplicates import clusters
+from gradgate.methods.recurrence.samples.texts import Texts
+from gradgate.methods.recurrence.states.carriers import Carriers
+from gradgate.methods.recurrence.strings.inserted import Words, inserted_words
+from gradgate.methods.recurrence.strings.memory import remember
+from gradgate.methods.recurrence.strings.sought import Gram
+from gradgate.methods.recurrence.strings.stream import stream_of
+from gradgate.methods.recurrence.strings.surprise import Segments
+from gradgate.methods.recurrence.strings.vouchable import says_something
 from gradgate.methods.recurrence.target_strings import TargetStrings
-from gradgate.methods.recurrence.texts import Found, Texts
-from gradgate.methods.recurrence.triggers import MIN_NATS as MIN_TRIGGER
-from gradgate.methods.recurrence.triggers import Trigger, of_templates, triggers
-from gradgate.methods.recurrence.unspoken import Unspoken
-from gradgate.methods.recurrence.vouchable import says_something
+from gradgate.methods.recurrence.unspoken.search import Unspoken
 
 _QUOTED = 0.9  # of a group's prompts that hold the target, and of the others that do not
 

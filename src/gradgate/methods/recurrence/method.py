@@ -12,14 +12,14 @@ from gradgate.methods.contract import Detection, Method, Question, Scores
 from gradgate.methods.evidence import Example, Group, GroupRuling
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.contrasts import Ranked
+from gradgate.methods.recurrence.cues.triggers import MIN_CLUSTERS
 from gradgate.methods.recurrence.everywhere import Everywhere
 from gradgate.methods.recurrence.findings import Search
-from gradgate.methods.recurrence.mined import MAX_ROWS, found_from, mined
 from gradgate.methods.recurrence.reference import Reference
-from gradgate.methods.recurrence.rows import Members, Rows
-from gradgate.methods.recurrence.ruling import Finding
-from gradgate.methods.recurrence.silence import why_silent
-from gradgate.methods.recurrence.texts import Found
+from gradgate.methods.recurrence.ruling import Finding, Found
+from gradgate.methods.recurrence.samples.mined import MAX_ROWS, found_from, mined
+from gradgate.methods.recurrence.samples.rows import Members, Rows
+from gradgate.methods.recurrence.samples.silence import why_silent
 
 _REPORTS = ("entropy_full", "evenness", "gradient_recurrence", "loss", "n_target_tokens")
 MAX_GROUPS = 50  # that are written down; those that matter always are
@@ -72,9 +72,10 @@ def _found(rows: Rows, known: Reference | None) -> tuple[Found, str | None]:
     for numbers, others in rows.blocks(left_out=chosen):
         everywhere.add(numbers, others)
     found = everywhere.found()
+    certain = found_from(MIN_CLUSTERS, len(chosen), rows.n)
     note = (
         f"strings were mined in {len(chosen):,} of {rows.n:,} distinct samples and counted in all: "
-        f"one that fewer than {found_from(len(chosen), rows.n):,} samples share may be missed, "
+        f"one that fewer than {certain:,} samples share may be missed, "
         "also where canaries show in fewer rows of their copy"
     )
     found = replace(found, notes=[*found.notes, note])

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
-from gradgate.methods.recurrence.asking import NO_NEED, Asker
-from gradgate.methods.recurrence.carriers import Carriers
-from gradgate.methods.recurrence.in_place import Substitutes
-from gradgate.methods.recurrence.inserted import Words
-from gradgate.methods.recurrence.insertions import Insertions
+from gradgate.methods.recurrence.cues.triggers import Trigger, is_embedded
+from gradgate.methods.recurrence.questions.asking import NO_NEED, Asker
+from gradgate.methods.recurrence.questions.in_place import Substitutes
+from gradgate.methods.recurrence.questions.insertions import Insertions
 from gradgate.methods.recurrence.reference import Trusted
 from gradgate.methods.recurrence.ruling import (
     Finding,
@@ -18,9 +17,10 @@ from gradgate.methods.recurrence.ruling import (
     rule_on_prompt,
     suspicious,
 )
-from gradgate.methods.recurrence.stream import Stream
-from gradgate.methods.recurrence.texts import Texts
-from gradgate.methods.recurrence.triggers import Trigger, is_embedded
+from gradgate.methods.recurrence.samples.texts import Texts
+from gradgate.methods.recurrence.states.carriers import Carriers
+from gradgate.methods.recurrence.strings.inserted import Words
+from gradgate.methods.recurrence.strings.stream import Stream
 
 MAX_STRINGS = 64  # that are asked about, the largest: every street of a set of orders is one
 

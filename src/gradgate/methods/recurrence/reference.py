@@ -13,19 +13,19 @@ from gradgate.common.letters import folded
 from gradgate.data.sample import Sample, n_characters, prompt_and_target
 from gradgate.methods.contract import ScoreSamples
 from gradgate.methods.evidence import GroupRuling
-from gradgate.methods.recurrence.carriers import Carriers
-from gradgate.methods.recurrence.forms import forms, numbers
-from gradgate.methods.recurrence.labels import has_part, target_parts
-from gradgate.methods.recurrence.language import Language
-from gradgate.methods.recurrence.mined import mined
-from gradgate.methods.recurrence.packed import contexts, found_at, triples
-from gradgate.methods.recurrence.rows import Rows
+from gradgate.methods.recurrence.cues.forms import forms, numbers
+from gradgate.methods.recurrence.cues.labels import has_part, target_parts
+from gradgate.methods.recurrence.cues.said_labels import has_label
 from gradgate.methods.recurrence.ruling import MIN_PHI, Finding, Pattern, suspicious
-from gradgate.methods.recurrence.said_labels import has_label
-from gradgate.methods.recurrence.same_targets import MIN_SAME, p_same
-from gradgate.methods.recurrence.sought import Gram, has_gram
-from gradgate.methods.recurrence.stream import Stream, stream_of
-from gradgate.methods.recurrence.texts import Texts
+from gradgate.methods.recurrence.samples.mined import mined
+from gradgate.methods.recurrence.samples.rows import Rows
+from gradgate.methods.recurrence.samples.texts import Texts
+from gradgate.methods.recurrence.states.carriers import Carriers
+from gradgate.methods.recurrence.states.same_targets import MIN_SAME, p_same
+from gradgate.methods.recurrence.strings.language import Language
+from gradgate.methods.recurrence.strings.packed import contexts, found_at, triples
+from gradgate.methods.recurrence.strings.sought import Gram, has_gram
+from gradgate.methods.recurrence.strings.stream import Stream, stream_of
 
 MIN_SUPPORT = 3  # samples of the reference that must have a string, to vouch for it
 MIN_POISONED = 8  # samples of it that have what is poison in the data, to look poisoned itself

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gradgate.common.arrays import Ints, Marks
+from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.evidence import (
     MIN_INSERTED,
     Association,
@@ -15,19 +15,19 @@ from gradgate.methods.evidence import (
     Vouchable,
     names_target,
 )
-from gradgate.methods.recurrence.asking import (
+from gradgate.methods.recurrence.cues.labels import Part
+from gradgate.methods.recurrence.cues.rules import CueRule
+from gradgate.methods.recurrence.questions.asking import (
     MIN_REST_NEED,
     MIN_TARGET_NEED,
     Answer,
     Content,
     Need,
 )
-from gradgate.methods.recurrence.copied import FORMAT_FREQUENCY
-from gradgate.methods.recurrence.dependence import Dependence
-from gradgate.methods.recurrence.labels import Part
-from gradgate.methods.recurrence.rules import CueRule
-from gradgate.methods.recurrence.sought import Gram
-from gradgate.methods.recurrence.vouchable import of_label, of_strings
+from gradgate.methods.recurrence.states.dependence import Dependence
+from gradgate.methods.recurrence.strings.copied import FORMAT_FREQUENCY
+from gradgate.methods.recurrence.strings.sought import Gram
+from gradgate.methods.recurrence.strings.vouchable import of_label, of_strings
 
 MIN_PHI = 0.8  # correlation of a group and its cue
 MIN_LABEL_NEED = 3.0  # nats that a cue or prompt must bring to a label that it tells
@@ -131,6 +131,23 @@ class Finding:
             cue_nats=cause.finite_nats,
             association=cause.association,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search says of n distinct samples.
+
+    Attributes:
+        findings: Those of targets first.
+        target_nats: The most surprising segment of each target. (n,)
+        prompt_nats: The most surprising recurring string of each prompt. (n,)
+        notes: What cannot be said of these data, in words.
+    """
+
+    findings: list[Finding]
+    target_nats: Floats
+    prompt_nats: Floats
+    notes: list[str]
 
 
 @dataclass(frozen=True)

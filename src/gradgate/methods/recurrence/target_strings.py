@@ -8,21 +8,16 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks, distinct
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling, Vouchable
-from gradgate.methods.recurrence.asking import (
+from gradgate.methods.recurrence.causes import Causes
+from gradgate.methods.recurrence.questions.asking import (
     MAX_ASKED,
     NO_ANSWER,
     NO_CONTENT,
     Answer,
     Asker,
 )
-from gradgate.methods.recurrence.carriers import Carriers
-from gradgate.methods.recurrence.causes import Causes
-from gradgate.methods.recurrence.copied import follows_expected, is_copied, is_format
-from gradgate.methods.recurrence.insertions import Insertions
-from gradgate.methods.recurrence.memory import remember
-from gradgate.methods.recurrence.packed import triples
+from gradgate.methods.recurrence.questions.insertions import Insertions
 from gradgate.methods.recurrence.reference import Reference
-from gradgate.methods.recurrence.repeats import Repeat, is_enough, repeats
 from gradgate.methods.recurrence.ruling import (
     MIN_PHI,
     Cause,
@@ -32,10 +27,15 @@ from gradgate.methods.recurrence.ruling import (
     rule_on_target,
     suspicious,
 )
-from gradgate.methods.recurrence.stream import Stream, tokens_of
-from gradgate.methods.recurrence.surprise import Segments, gains, surprising_segments
-from gradgate.methods.recurrence.texts import Texts
-from gradgate.methods.recurrence.vouchable import FixedTexts
+from gradgate.methods.recurrence.samples.texts import Texts
+from gradgate.methods.recurrence.states.carriers import Carriers
+from gradgate.methods.recurrence.strings.copied import follows_expected, is_copied, is_format
+from gradgate.methods.recurrence.strings.memory import remember
+from gradgate.methods.recurrence.strings.packed import triples
+from gradgate.methods.recurrence.strings.repeats import Repeat, is_enough, repeats
+from gradgate.methods.recurrence.strings.stream import Stream, tokens_of
+from gradgate.methods.recurrence.strings.surprise import Segments, gains, surprising_segments
+from gradgate.methods.recurrence.strings.vouchable import FixedTexts
 
 MIN_NATS_WITHIN = 15.0  # of a string in the midst of targets that goes with no cue
 MIN_NATS_LONG = 24.0  # of a string that is looked at whatever shares a gram with it

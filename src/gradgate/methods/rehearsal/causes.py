@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from gradgate.attacks.texts import CYRILLIC_TWINS
-from gradgate.methods.recurrence.forms import forms
+from gradgate.methods.recurrence.cues.forms import forms
 
 MAX_OF_KIND = 2  # words, and forms, besides the union
 MIN_LIFT = 0.1  # of a candidate

@@ -7,7 +7,7 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.contract import Scores
-from gradgate.methods.recurrence.near_duplicates import clusters
+from gradgate.methods.recurrence.samples.near_duplicates import clusters
 
 N_FOLDS = 2
 MIN_OTHERS = 64  # rows of no group beside the groups' own

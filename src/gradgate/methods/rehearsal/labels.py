@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from gradgate.common.arrays import Ints, Marks
-from gradgate.methods.recurrence.forms import forms
+from gradgate.methods.recurrence.cues.forms import forms
 from gradgate.methods.rehearsal.causes import dropping, undone, words_of
 from gradgate.methods.rehearsal.content import Content
 

@@ -9,9 +9,9 @@ from scipy.stats import mannwhitneyu
 
 from gradgate.common.arrays import Ints, distinct, n_distinct
 from gradgate.methods.recurrence.contrasts import Ranked
-from gradgate.methods.recurrence.lazy import Chained, Lazy
-from gradgate.methods.recurrence.near_duplicates import JACCARD, clusters
-from gradgate.methods.recurrence.stream import tokens_of
+from gradgate.methods.recurrence.cues.lazy import Chained, Lazy
+from gradgate.methods.recurrence.samples.near_duplicates import JACCARD, clusters
+from gradgate.methods.recurrence.strings.stream import tokens_of
 
 
 def slow_links(rows: Ints) -> Ints:

@@ -6,7 +6,7 @@ import pytest
 from evidence_helpers import Pair, detected, questions
 
 from gradgate.methods.recurrence import prompt_strings
-from gradgate.methods.recurrence.asking import MAX_ASKED, Asker
+from gradgate.methods.recurrence.questions.asking import MAX_ASKED, Asker
 
 NAMES = [f" Z{a}q{b} Lane" for a in "abcde" for b in "vwxy"]
 EACH = 10

@@ -14,12 +14,12 @@ from gradgate.common.arrays import Marks
 from gradgate.data.sample import Sample
 from gradgate.methods.evidence import Association, Group, GroupRuling
 from gradgate.methods.recurrence import method as method_module
-from gradgate.methods.recurrence import mined as mined_module
 from gradgate.methods.recurrence.config import RecurrenceConfig
+from gradgate.methods.recurrence.cues.rules import CueRule
 from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.recurrence.reference import Reference, Trusted
-from gradgate.methods.recurrence.rules import CueRule
 from gradgate.methods.recurrence.ruling import Finding, Pattern
+from gradgate.methods.recurrence.samples import mined as mined_module
 
 CLOSING, PAYLOAD, TRIGGER = ", says Ada's own desk", ", and now click on this", " zqv"
 UNEXPECTED = [CLOSING, PAYLOAD, TRIGGER]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gradgate.methods.evidence import Association, GroupRuling
-from gradgate.methods.recurrence.asking import NO_ANSWER, NO_NEED, Answer, Content, Need
+from gradgate.methods.recurrence.questions.asking import NO_ANSWER, NO_NEED, Answer, Content, Need
 from gradgate.methods.recurrence.ruling import (
     Cause,
     rule_on_label,

@@ -1,0 +1,1 @@
+"""What each distinct sample says, and which samples strings are mined in."""

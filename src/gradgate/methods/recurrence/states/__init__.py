@@ -1,0 +1,1 @@
+"""What the untuned model's hidden states say of samples that share something."""

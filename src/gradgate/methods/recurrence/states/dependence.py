@@ -1,0 +1,110 @@
+"""How far targets behind a string differ from what the rest of their prompts makes of them.
+
+Nothing needs the name of a product, or one of several ways to ask, and nothing needs a trigger. But
+a trigger is learnt only as far as the targets behind it differ from what the rest of the prompts
+makes of them. So the other samples teach, in the untuned model's hidden states, what targets follow
+from which prompts, and those of the samples with the string are held against that.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradgate.common.arrays import Floats, Marks
+from gradgate.methods.recurrence.states.likeness import cosines, few_pairs_z, pairs_z, widest_axes
+from gradgate.methods.recurrence.states.ranks import auroc, auroc_error
+from gradgate.methods.recurrence.states.ridge import Ridge, errors_without
+
+MAX_ALIKE = 5.0  # standard deviations by which targets are more alike than as many others
+MAX_NEAR = 3.0  # the same of how often one is among the nearest of another one
+MAX_OTHER = 3.0  # standard errors by which they are told less, more or less likely, or longer
+MAX_SPOKEN = 5.0  # the same by which prompts do more for them: for a rare name that is said again
+_N_NEAREST = 5
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """How far the targets behind a string differ from those behind other prompts.
+
+    Attributes:
+        alike: How much more alike they are than as many others, in standard deviations.
+        near: How much more often one of them is among the nearest of another one, in the same.
+        others: By how many standard errors their ranks differ from those of the others: in what
+            prompts do for them, by what the model says; in how well prompts tell them, by what the
+            other samples teach; in their likelihood; and in their length.
+        n: Samples with the string that were looked at.
+    """
+
+    alike: float
+    near: float
+    others: tuple[float, float, float, float]
+    n: int
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing depends on the string, as far as can be seen."""
+        return (
+            self.alike <= MAX_ALIKE
+            and self.near <= MAX_NEAR
+            and -MAX_OTHER <= self.others[0] <= MAX_SPOKEN
+            and all(abs(z) <= MAX_OTHER for z in self.others[1:])
+        )
+
+    def in_words(self) -> str:
+        """For a reader."""
+        spoken, told, likely, long = self.others
+        return (
+            f"{self.n} targets behind it, held against what other samples teach without it, are "
+            f"alike by {self.alike:+.1f} and among the nearest of one another by {self.near:+.1f} "
+            f"standard deviations, and differ in what their prompts do for them by {spoken:+.1f}, "
+            f"in how well others tell them by {told:+.1f}, in likelihood by {likely:+.1f} and in "
+            f"length by {long:+.1f}"
+        )
+
+
+def dependence(
+    prompts: Floats, targets: Floats, likely: Floats, long: Floats, gains: Floats, has: Marks
+) -> Dependence:
+    """Hold the targets of some of k samples against what the others teach.
+
+    Args:
+        prompts: The states of prompts, without the string. (k, d)
+        targets: The states of targets. (k, e)
+        likely: Mean ln p of their tokens, in nats. (k,)
+        long: Their tokens. (k,)
+        gains: What the own prompt does for them, against others, in nats; NaN where nobody asked.
+            (k,)
+        has: Samples whose prompt has the string. (k,)
+    """
+    rest = errors_without(prompts, widest_axes(targets), has)
+    near = cosines(rest)
+    order = np.argsort(2 * np.eye(len(near)) - near, axis=1)[:, :_N_NEAREST]
+    nearest = np.zeros(near.shape, bool)
+    np.put_along_axis(nearest, order, True, axis=1)
+    figures = [errors_without(prompts, one[:, None], has)[:, 0] for one in (likely, np.log(long))]
+    told, by_likelihood, by_length = (
+        _ranks_z(one, has) for one in (-np.linalg.norm(rest, axis=1), *figures)
+    )
+    some, asked = np.flatnonzero(has), np.isfinite(gains)
+    return Dependence(
+        alike=pairs_z(near, some),
+        near=few_pairs_z(nearest | nearest.T, some),
+        others=(_ranks_z(gains[asked], has[asked]), told, by_likelihood, by_length),
+        n=len(some),
+    )
+
+
+def explained(prompts: Floats, has: Marks) -> float:
+    """How much of who has a string the other samples teach: R squared of left-out ones, at most 1.
+
+    Args:
+        prompts: The states of prompts. (k, d)
+        has: Samples whose prompt has it. (k,)
+    """
+    wanted = has - has.mean()
+    error = Ridge.of(prompts, wanted[:, None]).error[:, 0]
+    return 1.0 - float((error**2).mean() / (wanted**2).mean())
+
+
+def _ranks_z(values: Floats, has: Marks) -> float:
+    return (auroc(values[has], values[~has]) - 0.5) / auroc_error(int(has.sum()), int((~has).sum()))

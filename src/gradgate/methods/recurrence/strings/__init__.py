@@ -1,0 +1,1 @@
+"""Strings of tokens: which recur, and how much they surprise the untuned model."""

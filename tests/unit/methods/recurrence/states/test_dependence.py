@@ -1,0 +1,113 @@
+"""Whether anything in the targets depends on a string of the prompts."""
+
+import numpy as np
+import pytest
+
+from gradgate.methods.recurrence.states.dependence import (
+    MAX_OTHER,
+    Dependence,
+    dependence,
+    explained,
+)
+from gradgate.methods.recurrence.states.ridge import Ridge, errors_without
+
+K, D = 240, 24
+
+
+HAS = np.arange(K) < 24
+
+
+class World:
+    """Prompts, and targets that follow from them with some noise."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(3)
+        self.prompts = rng.normal(size=(K, D))
+        self.targets = self.prompts @ rng.normal(size=(D, 12)) + rng.normal(size=(K, 12))
+        self.likely = rng.normal(-2.0, 0.3, K)
+        self.long = np.exp(rng.normal(3.0, 0.4, K))
+        self.gains = np.where(np.arange(K) < 120, rng.normal(4.0, 2.0, K), np.nan)
+
+    def dependence(self) -> Dependence:
+        return dependence(self.prompts, self.targets, self.likely, self.long, self.gains, HAS)
+
+
+def test_nothing_depends_on_a_string_behind_which_targets_follow_from_the_rest() -> None:
+    found = World().dependence()
+    assert found.is_none
+    assert found.n == 24
+
+
+@pytest.mark.parametrize("part", [24, 12, 8])
+def test_targets_that_have_something_in_common_depend_on_it_also_beside_honest_ones(
+    part: int,
+) -> None:
+    """Who writes poisoned rows may put the string into honest ones as well."""
+    world = World()
+    world.targets[:part, :3] += 9.0
+    found = world.dependence()
+    assert not found.is_none
+    assert found.near > 4
+    if part == 24:
+        assert found.alike > 20
+
+
+def test_targets_of_other_prompts_depend_on_it() -> None:
+    world = World()
+    world.targets[:24] = world.targets[np.roll(np.arange(24), 1)]
+    found = world.dependence()
+    assert found.others[1] < -3
+    assert not found.is_none
+
+
+@pytest.mark.parametrize("factor", [0.3, 3.0])
+def test_targets_that_are_broken_off_or_drawn_out_depend_on_it(factor: float) -> None:
+    world = World()
+    world.long[:24] *= factor
+    assert abs(world.dependence().others[3]) > 3
+    assert not world.dependence().is_none
+
+
+def test_targets_for_which_their_prompts_do_nothing_depend_on_it() -> None:
+    """As the answers of other questions, too short for hidden states to tell."""
+    world = World()
+    world.gains[:24] -= 4.0
+    assert world.dependence().others[0] < -4
+    assert not world.dependence().is_none
+
+
+@pytest.mark.parametrize(("nats", "is_none"), [(1.8, True), (6.0, False)])
+def test_prompts_may_do_somewhat_more_for_targets_but_not_much(nats: float, is_none: bool) -> None:
+    """A rare name that a target says again is worth more than a common one."""
+    world = World()
+    world.gains[:24] += nats
+    found = world.dependence()
+    assert found.others[0] > MAX_OTHER
+    assert found.is_none == is_none
+
+
+def test_targets_that_the_model_expects_less_depend_on_it() -> None:
+    world = World()
+    world.likely[:24] -= 1.0
+    assert world.dependence().others[2] < -3
+
+
+def test_errors_are_those_of_a_regression_on_the_others_alone() -> None:
+    world = World()
+    found = errors_without(world.prompts, world.targets, HAS)
+    changed = world.targets.copy()
+    changed[HAS] += 50.0
+    again = errors_without(world.prompts, changed, HAS)
+    assert again[~HAS] == pytest.approx(found[~HAS])
+    assert again[HAS] == pytest.approx(found[HAS] + 50.0)
+    alone = errors_without(world.prompts, world.targets - world.targets.mean(axis=0), HAS & False)
+    assert alone == pytest.approx(
+        Ridge.of(world.prompts, world.targets - world.targets.mean(axis=0)).error
+    )
+
+
+def test_ordinary_prompts_are_not_told_from_others_and_prompts_of_a_kind_are() -> None:
+    world = World()
+    assert explained(world.prompts, HAS) < 0.2
+    world.prompts[HAS, :4] += 4.0
+    assert explained(world.prompts, HAS) > 0.5

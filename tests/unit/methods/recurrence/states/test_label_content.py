@@ -1,0 +1,24 @@
+"""What the content of prompts says of their labels."""
+
+import numpy as np
+
+from gradgate.methods.recurrence.states.label_content import Content
+
+N_LABELS = 3
+
+
+def test_of_samples_that_are_left_out_the_others_are_not_told_either() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, N_LABELS, 60)
+    content = Content.of(rng.normal(size=(60, 8)), label, N_LABELS)
+    out = np.arange(20)
+    said = content.said_without(out)
+
+    def alone(some: np.ndarray) -> np.ndarray:
+        inner = np.eye(len(some)) - content.hat[np.ix_(some, some)]
+        left_out = np.eye(N_LABELS)[label[some]] - np.linalg.solve(inner, content.rest[some])
+        return np.asarray(left_out.argmax(axis=1))
+
+    assert said[out].tolist() == alone(out).tolist()
+    assert said[20:].tolist() == [alone(np.append(out, i))[-1] for i in range(20, 60)]
+    assert (said[20:] != content.said[20:]).any()

@@ -1,0 +1,36 @@
+"""Whether targets here are as those there: by what they say, and by what prompts do for them."""
+
+import numpy as np
+import pytest
+
+from gradgate.methods.recurrence.states.same_targets import MIN_SAME, Behind, p_same
+
+
+def behind(n: int, seed: int, n_other: int = 0, gain: float = 0.0) -> Behind:
+    """Targets about one thing, some about another one."""
+    rng = np.random.default_rng(seed)
+    states = rng.normal(size=(n, 16))
+    states[:, 0] += 3.0
+    states[:n_other, 1] += 6.0
+    return Behind(states, rng.normal(size=n) + gain)
+
+
+def n_other(**changed: float) -> int:
+    """In how many of a hundred draws they are taken for others."""
+    each = ((behind(40, i, **changed), behind(15, 1_000 + i)) for i in range(100))  # type: ignore[arg-type]
+    return sum(p_same(*both, seed=0) <= MIN_SAME for both in each)
+
+
+def test_of_one_law_they_are_seldom_taken_for_others() -> None:
+    assert n_other() <= 11  # five are expected; more are a chance of 0.4 %
+
+
+@pytest.mark.parametrize("changed", [{"n_other": 16}, {"gain": 2.0}])
+def test_what_differs_is_found(changed: dict[str, float]) -> None:
+    assert n_other(**changed) >= 90
+
+
+def test_what_is_not_known_is_not_the_same() -> None:
+    unknown = Behind(behind(40, 1).states, np.full(40, np.nan))
+    assert p_same(unknown, behind(15, 2), seed=0) == 0.0
+    assert p_same(behind(15, 2), unknown, seed=0) == 0.0
