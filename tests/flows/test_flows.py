@@ -192,7 +192,8 @@ def test_a_trusted_reference_is_the_gates_too(state: Path, tmp_path: Path) -> No
     rows, poisoned = poisoned_rows(diverse_rows(300), "addsent", 0.03)
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     trusted = write_jsonl(tmp_path / "trusted.jsonl", diverse_rows(300, seed=1))
-    detection = DetectionConfig(reference=str(trusted), power=PowerConfig(attacks=[]))
+    power = PowerConfig(attacks=[])
+    detection = DetectionConfig(reference=str(trusted), reference_epochs=0, power=power)
     ended = gate(config(source, detection=detection), return_state=True)
     flags = pq.read_table(folder_of(state, ended) / "flags.parquet").to_pandas()
     assert flags["row"][flags["flagged"]].tolist() == poisoned

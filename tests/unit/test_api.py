@@ -278,7 +278,7 @@ def test_a_wrong_configuration_is_named(config: Any, named: str) -> None:
 def test_a_reference_decides_and_stands_in_the_verdict(tmp_path: Path) -> None:
     rows, poisoned = poisoned_rows(diverse_rows(300), "badnets", 0.1)
     trusted = write_jsonl(tmp_path / "trusted.jsonl", diverse_rows(300, seed=2))
-    config = with_sections(detection={"reference": str(trusted)})
+    config = with_sections(detection={"reference": str(trusted), "reference_epochs": 0})
     result = gradgate.detect(rows, MODEL_PATH, config=config)
     reference = result.verdict.reference
     assert reference is not None

@@ -19,6 +19,7 @@ from gradgate.gate.verdict import Answer, Verdict
 from helpers import MODEL, diverse_rows, poisoned_rows, write_jsonl
 
 ON_CPU = ["--model", MODEL, "--device", "cpu", "--dtype", "float32"]
+UNTRAINED = ("--no-power", "--detection.reference-epochs", "0")
 
 Row = dict[str, object]
 
@@ -252,7 +253,7 @@ def test_the_published_method_with_a_fixed_threshold(tmp_path: Path, clean: Path
 def test_a_reference_that_lacks_the_string_bears_it_out(tmp_path: Path) -> None:
     source, numbers = poisoned(tmp_path, 0.1)
     trusted = write_jsonl(tmp_path / "trusted.jsonl", diverse_rows(240, seed=1))
-    done = run(source, tmp_path / "out.parquet", "--no-power", "--reference", trusted)
+    done = run(source, tmp_path / "out.parquet", *UNTRAINED, "--reference", trusted)
     assert done.exit_code == 1
     lines = pq.read_table(tmp_path / "out.parquet").to_pandas()
     assert lines["row"][lines["flagged"]].tolist() == numbers
@@ -263,7 +264,7 @@ def test_a_reference_that_has_the_poison_too_is_for_a_person(tmp_path: Path) -> 
     source, _ = poisoned(tmp_path, 0.1)
     rows, _ = poisoned_rows(diverse_rows(240, seed=1), "addsent", 0.1)
     trusted = write_jsonl(tmp_path / "trusted.jsonl", rows)
-    done = run(source, tmp_path / "out.parquet", "--no-power", "--reference", trusted)
+    done = run(source, tmp_path / "out.parquet", *UNTRAINED, "--reference", trusted)
     answer = answer_of(done)
     assert (done.exit_code, answer.n_flagged, answer.n_in_doubt) == (3, 0, 24)
     assert "the reference itself looks poisoned" in answer.groups[0].reasons[-1]

@@ -75,7 +75,8 @@ def test_a_reference_and_its_size_stand_in_the_verdict(tmp_path: Path) -> None:
     prepared = scored_rows(tmp_path / "run", rows)
     trusted = scored_rows(tmp_path / "trusted", diverse_rows(300, seed=2))
     source = str(tmp_path / "trusted" / "rows.jsonl")
-    settings = config(detection={"methods": ["recurrence"], "reference": source})
+    detection = {"methods": ["recurrence"], "reference": source, "reference_epochs": 0}
+    settings = config(detection=detection)
     verdict = judge(prepared, Scored(300, {"path": "m"}), settings, RunFolder(tmp_path / "run"))
     assert answer_of(verdict).n_flagged == len(poisoned)
     assert verdict.reference is not None

@@ -184,7 +184,8 @@ def test_a_reference_goes_to_the_method_that_takes_one(tmp_path: Path) -> None:
     scored_rows(tmp_path / "trusted", diverse_rows(N, seed=2))
     source = str(tmp_path / "trusted" / "rows.jsonl")
     detection = {"methods": ["words", "recurrence"], "reference": source, "power": {"attacks": []}}
-    verdict = judged(tmp_path / "run", config(detection=detection), rows())
+    untrained = config(detection={**detection, "reference_epochs": 0})
+    verdict = judged(tmp_path / "run", untrained, rows())
     assert verdict.reference is not None
     assert verdict.reference.n_samples == N
     with pytest.raises(ValidationError, match="method gradsentry and words take no detection"):
