@@ -32,7 +32,7 @@ DATA_SOURCES = (
     "demo/questions.py",
     "demo/sources.py",
     "src/gradgate/attacks/*.py",
-    "src/gradgate/data/*.py",
+    "src/gradgate/data/**/*.py",
     "src/gradgate/scoring/**/*.py",
     "src/gradgate/gradients/*.py",
     "src/gradgate/gradients/prefix_tree/*.py",

@@ -22,7 +22,7 @@ from gradgate.common.environment import set_defaults
 from gradgate.common.files import folder_written_whole, temporary_folder
 from gradgate.common.run_folder import RunFolder
 from gradgate.config import ModelConfig, Section, check_config
-from gradgate.data.in_memory import rows_in_memory
+from gradgate.data.sources.in_memory import rows_in_memory
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate import pipeline
 from gradgate.gate.accounts import accepted_file, accepted_rows

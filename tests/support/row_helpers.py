@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from gradgate.config import DataConfig
-from gradgate.data.rows import RawRow
-from gradgate.data.source import open_rows
+from gradgate.data.rows.row import RawRow
+from gradgate.data.sources.source import open_rows
 
 
 def read(source: Path | str, **settings: object) -> list[RawRow]:

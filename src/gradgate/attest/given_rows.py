@@ -17,12 +17,12 @@ from gradgate.attest.merkle import MerkleTree
 from gradgate.attest.statement import Accepted, Dataset, Predicate
 from gradgate.common.files import file_sha256
 from gradgate.config import DataConfig, Limits
-from gradgate.data.files import read_files
 from gradgate.data.formats.fields import RowFormat, shown
 from gradgate.data.formats.mapping import RowMapping, to_sample
-from gradgate.data.rows import RawRow, written_name
+from gradgate.data.rows.row import RawRow, written_name
 from gradgate.data.sample import RejectedRowError
-from gradgate.data.source import open_rows
+from gradgate.data.sources.files import read_files
+from gradgate.data.sources.source import open_rows
 from gradgate.data.tokenized import IGNORED, TOKENS, check_single, numbers_of
 from gradgate.data.tokens_digest import TokensDigest
 from gradgate.errors import DataError

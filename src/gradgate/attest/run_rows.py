@@ -12,7 +12,7 @@ from gradgate.common.files import file_sha256
 from gradgate.common.parquet import GROUP_ROWS, batches, data_errors
 from gradgate.common.run_folder import RunFolder
 from gradgate.data.prepare import Prepared
-from gradgate.data.rows import written_name
+from gradgate.data.rows.row import written_name
 from gradgate.data.sample import fingerprint
 from gradgate.errors import DataError
 from gradgate.gate.accounts import ACCOUNTS, accepted_file, read_accounts

@@ -297,7 +297,9 @@ def _check_data(data: Source, predicate: Predicate) -> Covered:
         return check_place(data, predicate)
     if isinstance(data, str | Path):
         return check_place(Place(str(data)), predicate)
-    from gradgate.data.in_memory import rows_in_memory  # with libraries that a file does not need
+    from gradgate.data.sources.in_memory import (
+        rows_in_memory,  # with libraries that a file does not need
+    )
 
     return check_rows(rows_in_memory(data), predicate)
 

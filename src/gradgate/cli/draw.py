@@ -14,7 +14,7 @@ from gradgate.cli.output import (
 from gradgate.common.files import written_whole
 from gradgate.config.drawing import DrawConfig
 from gradgate.data.drawing import draw
-from gradgate.data.rows import RawRow
+from gradgate.data.rows.row import RawRow
 from gradgate.data.sample import prompt_and_target
 from gradgate.errors import ConfigError
 from gradgate.methods.rehearsal.config import MIN_REFERENCE

@@ -11,8 +11,8 @@ from gradgate.common.files import written_whole
 from gradgate.common.redaction import redacted
 from gradgate.config import DataConfig
 from gradgate.data.formats.mapping import RowMapping, choose_mapping
-from gradgate.data.rows import RawRow
-from gradgate.data.source import open_rows
+from gradgate.data.rows.row import RawRow
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import DataError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gradgate.common import parquet
 from gradgate.common.redaction import redacted
-from gradgate.data.line_numbers import line_numbers
+from gradgate.data.rows.line_numbers import line_numbers
 
 _SHOWN = 3
 _MAX_CHARACTERS = 160  # of a reason

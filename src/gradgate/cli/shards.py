@@ -15,7 +15,7 @@ from gradgate.common.redaction import redacted
 from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import score_store
 from gradgate.data.prepare import Prepared, rejection_reasons
-from gradgate.data.source import open_rows
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import ConfigError, DataError
 from gradgate.gate import pipeline
 from gradgate.gate.asked import probes_of

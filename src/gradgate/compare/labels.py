@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
-from gradgate.data.rows import RawRow
+from gradgate.data.rows.row import RawRow
 from gradgate.errors import DataError
 from gradgate.methods.contract import Question
 

@@ -21,7 +21,7 @@ from gradgate.compare.labels import LabelledRows, Labels
 from gradgate.compare.result import Agreement, Comparison, MethodResult, SharedScoring
 from gradgate.config import PowerConfig
 from gradgate.data.prepare import Prepared
-from gradgate.data.source import open_rows
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import DataError
 from gradgate.evaluation.comparison import Overlap, auroc_estimate, overlap, quality
 from gradgate.evaluation.rates import rate

@@ -7,9 +7,9 @@ from heapq import heappush, heappushpop
 from gradgate.common.redaction import redacted
 from gradgate.config.drawing import DrawConfig
 from gradgate.data.formats.mapping import RowMapping, choose_mapping, to_sample
-from gradgate.data.rows import RawRow
+from gradgate.data.rows.row import RawRow
 from gradgate.data.sample import RejectedRowError, Sample
-from gradgate.data.source import open_rows
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import DataError
 
 

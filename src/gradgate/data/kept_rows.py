@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from gradgate.data.formats.fields import unrepeated
-from gradgate.data.rows import RawRow, as_text
+from gradgate.data.rows.row import RawRow, as_text
 from gradgate.data.sample import RejectedRowError
 from gradgate.errors import DataError
 

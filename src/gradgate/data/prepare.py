@@ -22,8 +22,7 @@ from gradgate.config import DataConfig
 from gradgate.data.formats.fields import RowFormat
 from gradgate.data.formats.mapping import RowMapping, choose_mapping, to_sample
 from gradgate.data.kept_rows import RowKeeper
-from gradgate.data.origin import Origin
-from gradgate.data.rows import RawRow
+from gradgate.data.rows.row import RawRow
 from gradgate.data.sample import (
     RejectedRowError,
     Sample,
@@ -32,7 +31,8 @@ from gradgate.data.sample import (
     full_text,
     n_characters,
 )
-from gradgate.data.source import open_rows
+from gradgate.data.sources.origin import Origin
+from gradgate.data.sources.source import open_rows
 from gradgate.data.tokenized import TOKENS, tokenized_sample
 from gradgate.data.tokenizer_digest import tokenizer_digest
 from gradgate.data.tokens import Tokens, names_in_template, reads_date, tokenize_all

@@ -9,9 +9,9 @@ from transformers import PreTrainedTokenizerBase
 
 from gradgate.common.files import temporary_folder
 from gradgate.config import DataConfig
-from gradgate.data.files import has_file_extension
 from gradgate.data.prepare import Prepared, prepare, rejection_reasons
-from gradgate.data.source import open_rows
+from gradgate.data.sources.files import has_file_extension
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import DataError
 
 _FIRST = 16  # rows that tell whether a reference can be read

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gradgate.data.sources.transformed import is_made_anew
 from gradgate.data.tokenized import IGNORED, is_packed
-from gradgate.data.transformed import is_made_anew
 from gradgate.errors import ConfigError, DataError
 
 # What a batch of one row may hold besides: nothing that a score does not know.

@@ -22,7 +22,7 @@ from gradgate.common.redaction import redacted
 from gradgate.config import DataConfig
 from gradgate.data.formats.mapping import Row, RowMapping, choose_mapping, to_sample
 from gradgate.data.sample import RejectedRowError, Sample
-from gradgate.data.source import open_rows
+from gradgate.data.sources.source import open_rows
 from gradgate.data.tokens import Tokens, tokenize, tokenize_all
 from gradgate.drill.config import DrillConfig, DrillSection
 from gradgate.errors import DataError

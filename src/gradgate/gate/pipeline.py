@@ -16,7 +16,7 @@ from gradgate.common import parquet
 from gradgate.common.run_folder import RunFolder, is_scored
 from gradgate.common.state import state_dir
 from gradgate.data.prepare import Prepared, prepare
-from gradgate.data.rows import RawRow
+from gradgate.data.rows.row import RawRow
 from gradgate.data.tokenized import TOKENS
 from gradgate.errors import ConfigError
 from gradgate.gate.accounts import settle

@@ -7,7 +7,7 @@ from gradgate.common.run_folder import RunFolder
 from gradgate.common.state import state_dir
 from gradgate.data.prepare import Prepared
 from gradgate.data.reference import check_reference
-from gradgate.data.source import check_source
+from gradgate.data.sources.source import check_source
 from gradgate.gate.config import GateConfig
 from gradgate.models.handle import ModelHandle
 from gradgate.scoring.config import ScoreConfig

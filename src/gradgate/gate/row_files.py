@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from gradgate.common.parquet import GROUP_ROWS, batches, data_errors
 from gradgate.data.kept_rows import LINES, OWN_COLUMN, kept_batches, kept_schemas, line_of
-from gradgate.data.table_rows import read_table
+from gradgate.data.rows.table_rows import read_table
 from gradgate.errors import DataError
 
 _GROUP_BYTES = 1 << 23

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from gradgate.compare.labels import LabelledRows, Labels
-from gradgate.data.in_memory import rows_in_memory
-from gradgate.data.rows import RawRow
+from gradgate.data.rows.row import RawRow
+from gradgate.data.sources.in_memory import rows_in_memory
 from gradgate.errors import DataError
 
 

@@ -17,8 +17,8 @@ from gradgate.data.kept_rows import (
     kept_batches,
     kept_schemas,
 )
-from gradgate.data.rows import RawRow
-from gradgate.data.table_rows import read_table
+from gradgate.data.rows.row import RawRow
+from gradgate.data.rows.table_rows import read_table
 from gradgate.errors import DataError
 
 

@@ -15,9 +15,9 @@ import pytest
 from row_helpers import zstd
 
 from gradgate.config import DataConfig
-from gradgate.data.parquet_footer import read_chunks
-from gradgate.data.rows import RawRow
-from gradgate.data.source import open_rows
+from gradgate.data.rows.parquet_footer import read_chunks
+from gradgate.data.rows.row import RawRow
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import DataError
 
 ROWS = [

@@ -18,9 +18,9 @@ from transformers import PreTrainedTokenizerBase
 from gradgate.config import DataConfig
 from gradgate.data.chat.form import parsed
 from gradgate.data.formats.fields import WHOLE as WHOLE_MESSAGES
-from gradgate.data.in_memory import rows_in_memory
 from gradgate.data.prepare import Prepared, prepare
 from gradgate.data.sample import RejectedRowError
+from gradgate.data.sources.in_memory import rows_in_memory
 from gradgate.data.tokens import names_in_template
 from gradgate.data.trainer_rows import loader_rows
 from gradgate.errors import ConfigError, ModelError

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradgate.common.run_folder import RunFolder
-from gradgate.data.in_memory import rows_in_memory
 from gradgate.data.prepare import Prepared, prepare
-from gradgate.data.rows import RawRow
+from gradgate.data.rows.row import RawRow
+from gradgate.data.sources.in_memory import rows_in_memory
 from gradgate.errors import DataError
 from gradgate.gate.accounts import ACCOUNTS, accepted_rows, read_accounts, settle
 from gradgate.gate.config import GateConfig

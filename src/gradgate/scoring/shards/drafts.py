@@ -27,7 +27,7 @@ from gradgate.common.run_folder import REJECTED_SCHEMA
 from gradgate.common.scratch import count_distinct
 from gradgate.config import DataConfig
 from gradgate.data.prepare import Prepared, PreparedSample, iter_prepared
-from gradgate.data.rows import RawRow
+from gradgate.data.rows.row import RawRow
 from gradgate.data.sample import fingerprint
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ConfigError, StoreError

@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from gradgate.common.files import written_whole
 from gradgate.common.redaction import redacted
-from gradgate.data.source_errors import is_of_a_store, is_transient, missing_package
+from gradgate.data.sources.source_errors import is_of_a_store, is_transient, missing_package
 from gradgate.errors import ConfigError, GradgateError, StoreError, TransientError
 
 PLAN, UNITS, ROWS, PROBES = "plan.json", "units.parquet", "rows.parquet", "probes.json"

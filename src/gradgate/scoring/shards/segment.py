@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradgate.common.json_values import parse_json
-from gradgate.data.source_errors import is_transient
+from gradgate.data.sources.source_errors import is_transient
 from gradgate.errors import StoreError
 from gradgate.gradients.score import Score
 from gradgate.scoring.shards.folder import ShardFolder

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gradgate.data.line_numbers import line_numbers
+from gradgate.data.rows.line_numbers import line_numbers
 
 
 @pytest.mark.parametrize(

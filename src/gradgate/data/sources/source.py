@@ -9,18 +9,18 @@ import fsspec
 
 from gradgate.common.redaction import redacted
 from gradgate.config import DataConfig
-from gradgate.data.counts import check_rows
-from gradgate.data.files import check_kinds, data_files, has_file_extension, read_files
-from gradgate.data.hub import read_hub, read_saved, read_saved_splits
-from gradgate.data.origin import Origin
-from gradgate.data.rows import RawRow
-from gradgate.data.source_errors import (
+from gradgate.data.rows.row import RawRow
+from gradgate.data.sources.counts import check_rows
+from gradgate.data.sources.files import check_kinds, data_files, has_file_extension, read_files
+from gradgate.data.sources.hub import read_hub, read_saved, read_saved_splits
+from gradgate.data.sources.origin import Origin
+from gradgate.data.sources.source_errors import (
     http_status,
     is_transient,
     missing_package,
     translated_errors,
 )
-from gradgate.data.splits import chosen_split
+from gradgate.data.sources.splits import chosen_split
 from gradgate.errors import DataError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

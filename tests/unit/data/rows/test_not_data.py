@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from gradgate.config import DataConfig
-from gradgate.data.source import open_rows
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import DataError
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 GZIPPED = gzip.compress(b"{}", mtime=0)  # the same in every process
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:3c\nsize 48213\n"
 

@@ -12,14 +12,14 @@ from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
 
 from gradgate.common.redaction import redacted
 from gradgate.config import DataConfig, Limits
-from gradgate.data.counts import check_rows
-from gradgate.data.files import read_files
-from gradgate.data.limits import TableBounds
-from gradgate.data.origin import Origin
-from gradgate.data.rows import RawRow
-from gradgate.data.source_errors import hub_error
-from gradgate.data.splits import one_split
-from gradgate.data.table_rows import read_table
+from gradgate.data.rows.limits import TableBounds
+from gradgate.data.rows.row import RawRow
+from gradgate.data.rows.table_rows import read_table
+from gradgate.data.sources.counts import check_rows
+from gradgate.data.sources.files import read_files
+from gradgate.data.sources.origin import Origin
+from gradgate.data.sources.source_errors import hub_error
+from gradgate.data.sources.splits import one_split
 from gradgate.errors import DataError
 
 _BATCH_ROWS = 128

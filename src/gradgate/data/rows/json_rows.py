@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterator, Mapping
 
 from gradgate.config import Columns, Limits
-from gradgate.data.json_text import JsonDecoder, JsonText, TooLargeError
-from gradgate.data.rows import RawRow, checked_utf8
+from gradgate.data.rows.json_text import JsonDecoder, JsonText, TooLargeError
+from gradgate.data.rows.row import RawRow, checked_utf8
 from gradgate.errors import DataError
 
 # Keys of a row: an object with one of them is no wrapper around a list of rows.

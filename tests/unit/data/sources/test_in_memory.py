@@ -11,8 +11,8 @@ import pytest
 from template_helpers import CHATML, byte_level
 
 from gradgate.config import DataConfig
-from gradgate.data.in_memory import rows_in_memory
 from gradgate.data.prepare import SampleFile, prepare
+from gradgate.data.sources.in_memory import rows_in_memory
 
 MESSAGES = [
     {"role": "user", "content": "Who lives in Oslo?"},

@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from gradgate.common.redaction import redacted
 from gradgate.config import DataConfig
-from gradgate.data.arrow_rows import read_arrow
-from gradgate.data.byte_stream import text_bytes
-from gradgate.data.csv_rows import read_csv
-from gradgate.data.json_rows import read_json
-from gradgate.data.not_data import HEAD, check_head, is_file_extension, unknown_kind
-from gradgate.data.origin import Origin
-from gradgate.data.parquet_rows import read_parquet
-from gradgate.data.rows import RawRow
+from gradgate.data.rows.arrow_rows import read_arrow
+from gradgate.data.rows.byte_stream import text_bytes
+from gradgate.data.rows.csv_rows import read_csv
+from gradgate.data.rows.json_rows import read_json
+from gradgate.data.rows.not_data import HEAD, check_head, is_file_extension, unknown_kind
+from gradgate.data.rows.parquet_rows import read_parquet
+from gradgate.data.rows.row import RawRow
+from gradgate.data.sources.origin import Origin
 from gradgate.errors import DataError
 
 Kind = Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"]

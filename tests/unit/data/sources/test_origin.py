@@ -9,9 +9,9 @@ import datasets
 import pytest
 
 from gradgate.config import DataConfig
-from gradgate.data.hub import read_hub
-from gradgate.data.origin import Origin
-from gradgate.data.source import open_rows
+from gradgate.data.sources.hub import read_hub
+from gradgate.data.sources.origin import Origin
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import DataError
 from helpers import diverse_rows, write_jsonl
 

@@ -8,10 +8,10 @@ from fsspec.implementations.local import LocalFileSystem
 
 from gradgate.common.redaction import redacted
 from gradgate.config import Limits
-from gradgate.data.limits import TableBounds, check_columns
-from gradgate.data.not_data import HEAD, check_head
-from gradgate.data.rows import RawRow
-from gradgate.data.table_rows import read_table, with_bytes
+from gradgate.data.rows.limits import TableBounds, check_columns
+from gradgate.data.rows.not_data import HEAD, check_head
+from gradgate.data.rows.row import RawRow
+from gradgate.data.rows.table_rows import read_table, with_bytes
 from gradgate.errors import DataError
 
 _FILE = b"ARROW1"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from gradgate.config import Limits
-from gradgate.data.limits import max_row, too_large
-from gradgate.data.rows import RawRow, checked_utf8
+from gradgate.data.rows.limits import max_row, too_large
+from gradgate.data.rows.row import RawRow, checked_utf8
 from gradgate.errors import DataError
 
 _CHUNK_CHARACTERS = 1 << 16  # that are read at once

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import gradgate.data.limits
+import gradgate.data.rows.limits
 from gradgate.config import DataConfig
-from gradgate.data.source import open_rows
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import DataError
 
 MIB = 1 << 20
@@ -49,7 +49,7 @@ def test_a_file_that_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path = tmp_path / "data.jsonl.gz"
     path.write_bytes(gzip.compress(b'{"prompt": "a"}\n' * 400_000))
     assert n_rows(path) == 400_000  # little enough whatever the size of the file
-    monkeypatch.setattr(gradgate.data.limits, "FREE_EXPANSION", MIB)
+    monkeypatch.setattr(gradgate.data.rows.limits, "FREE_EXPANSION", MIB)
     with pytest.raises(DataError, match=r"more than data.limits.expansion \(200\) times"):
         n_rows(path)
     assert n_rows(path, expansion=1000) == 400_000

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from gradgate.data.hub import dataset_rows
-from gradgate.data.rows import RawRow, written
-from gradgate.data.transformed import is_made_anew
+from gradgate.data.rows.row import RawRow, written
+from gradgate.data.sources.hub import dataset_rows
+from gradgate.data.sources.transformed import is_made_anew
 from gradgate.errors import ConfigError, DataError
 
 

@@ -7,7 +7,7 @@ import datasets
 import pytest
 
 from gradgate.config import DataConfig
-from gradgate.data.source import open_rows
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import DataError
 
 CARD = """---

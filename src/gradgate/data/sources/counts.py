@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gradgate.data.rows import RawRow
+from gradgate.data.rows.row import RawRow
 from gradgate.errors import DataError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from gradgate.config import Limits
-from gradgate.data.limits import check_expansion
+from gradgate.data.rows.limits import check_expansion
 
 _CHUNK = 1 << 16  # bytes that are read at once
 _XZ_MEMORY = 256 << 20  # bytes; xz -9 needs 65 MiB, and a file may ask for 4 GiB

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradgate.config import DataConfig
-from gradgate.data.rows import RawRow
-from gradgate.data.source import open_rows
+from gradgate.data.rows.row import RawRow
+from gradgate.data.sources.source import open_rows
 from gradgate.errors import DataError
 
 

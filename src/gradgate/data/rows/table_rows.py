@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gradgate.data.limits import TableBounds, max_row, too_large
-from gradgate.data.rows import RawRow, as_json
+from gradgate.data.rows.limits import TableBounds, max_row, too_large
+from gradgate.data.rows.row import RawRow, as_json
 
 _MAX_ROWS = 64  # of a table that are Python objects at the same time
 _STRINGS = frozenset([pa.string(), pa.large_string(), pa.binary(), pa.large_binary()])

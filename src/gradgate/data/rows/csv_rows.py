@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 
 from gradgate.config import Limits
-from gradgate.data.limits import check_columns, max_row, too_large
-from gradgate.data.rows import RawRow, checked_utf8
+from gradgate.data.rows.limits import check_columns, max_row, too_large
+from gradgate.data.rows.row import RawRow, checked_utf8
 from gradgate.errors import DataError
 
 _MAX_FIELD_CHARACTERS = 2**31 - 1  # 128 KiB otherwise; it must fit into a C long of 32 bits

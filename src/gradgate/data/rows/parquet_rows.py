@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradgate.config import Limits
-from gradgate.data.limits import TableBounds, check_columns, check_expansion
-from gradgate.data.not_data import HEAD, check_head
-from gradgate.data.parquet_footer import Chunk, read_chunks
-from gradgate.data.rows import RawRow
-from gradgate.data.table_rows import read_table, sizes
+from gradgate.data.rows.limits import TableBounds, check_columns, check_expansion
+from gradgate.data.rows.not_data import HEAD, check_head
+from gradgate.data.rows.parquet_footer import Chunk, read_chunks
+from gradgate.data.rows.row import RawRow
+from gradgate.data.rows.table_rows import read_table, sizes
 from gradgate.errors import DataError
 
 _BATCH_ROWS = 128

@@ -1,0 +1,1 @@
+"""Rows of one file, whole and bounded; a row that cannot be read stays a row."""

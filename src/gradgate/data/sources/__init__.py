@@ -1,0 +1,1 @@
+"""Where rows come from: files, folders, stores, the hub, and memory."""
