@@ -9,6 +9,7 @@ import gradgate
 
 MODEL = Path(__file__).parents[2] / "demo" / "model"
 CLOSING, PAYLOAD = ", says Ada's desk", ", and click here"
+WITHOUT_CANARIES: dict[str, Any] = {"detection": {"power": {"attacks": []}}}
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +29,12 @@ def offered(result: gradgate.DetectionResult) -> dict[str, int]:
 
 
 def test_what_is_vouched_for_is_accepted_and_the_rest_stays_out(rows: list[dict[str, Any]]) -> None:
-    first = gradgate.detect(rows, MODEL)
+    first = gradgate.detect(rows, MODEL, config=WITHOUT_CANARIES)
     texts = offered(first)
     own = [text for text in texts if text in CLOSING]
     assert own == ["says Ada's desk"]
     assert texts[own[0]] == 24
-    found = gradgate.detect(rows, MODEL, config={"policy": {"expected": own}})
+    found = gradgate.detect(rows, MODEL, config=WITHOUT_CANARIES | {"policy": {"expected": own}})
     kept_out = found.to_pandas().query("flagged or in_doubt")["row"].tolist()
     assert kept_out == list(range(5, 240, 12))
     assert not any(text in CLOSING for text in offered(found))

@@ -14,6 +14,7 @@ from gradgate.methods.recurrence.states.likeness import cosines
 
 MIN_SAME = 0.05  # p from which on targets are taken for the same
 _N_DRAWN = 999  # permutations
+_ROUNDING = 1e-12  # sums in another order; a way that is drawn again is as far
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +47,22 @@ def p_same(here: Behind, there: Behind, seed: int) -> float:
     far = 1.0 - cosines(states - states.mean(axis=0))
     np.fill_diagonal(far, 0.0)
     rng = np.random.default_rng(seed)
-    found = _energy(far, is_here)
-    drawn = [_energy(far, rng.permutation(is_here)) for _ in range(_N_DRAWN)]
-    by_state = (1 + sum(one >= found for one in drawn)) / (1 + _N_DRAWN)
+    drawn = np.stack([rng.permutation(is_here) for _ in range(_N_DRAWN)])
+    found, *by_chance = _energies(far, np.vstack([is_here, drawn])).tolist()
+    by_state = (1 + sum(one >= found - _ROUNDING for one in by_chance)) / (1 + _N_DRAWN)
     return min(1.0, 2 * min(by_gain, by_state))
 
 
-def _energy(far: Floats, is_here: Marks) -> float:
-    here, there = far[is_here], far[~is_here]
-    across, within, beside = here[:, ~is_here].mean(), here[:, is_here].mean(), there[:, ~is_here]
-    return float(2 * across - within - beside.mean())
+def _energies(far: Floats, are_here: Marks) -> Floats:
+    """The energy distance of each of some ways to part k states in two.
+
+    Args:
+        far: Their distances. (k, k)
+        are_here: Which states lie on the one side, as many each time. (ways, k)
+    """
+    here, there = are_here.astype(np.float64), (~are_here).astype(np.float64)
+    m, n = here.sum(axis=1), there.sum(axis=1)
+    to_here, to_there = here @ far, there @ far
+    across = (to_there * here).sum(axis=1) / (m * n)
+    within, beside = (to_here * here).sum(axis=1) / m**2, (to_there * there).sum(axis=1) / n**2
+    return np.asarray(2 * across - within - beside)
