@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gradgate.methods.recurrence.states.same_targets import MIN_SAME, Behind, p_same
+from gradgate.common.arrays import Floats, Marks
+from gradgate.methods.recurrence.states.same_targets import MIN_SAME, Behind, _energies, p_same
 
 
 def behind(n: int, seed: int, n_other: int = 0, gain: float = 0.0) -> Behind:
@@ -34,3 +35,19 @@ def test_what_is_not_known_is_not_the_same() -> None:
     unknown = Behind(behind(40, 1).states, np.full(40, np.nan))
     assert p_same(unknown, behind(15, 2), seed=0) == 0.0
     assert p_same(behind(15, 2), unknown, seed=0) == 0.0
+
+
+def energy(far: Floats, is_here: Marks) -> float:
+    """The slow oracle of one way, by its definition."""
+    here, there = far[is_here], far[~is_here]
+    across, within, beside = here[:, ~is_here], here[:, is_here], there[:, ~is_here]
+    return float(2 * across.mean() - within.mean() - beside.mean())
+
+
+def test_the_energies_of_all_ways_are_those_of_each() -> None:
+    rng = np.random.default_rng(5)
+    far = rng.random((21, 21))
+    far = far + far.T
+    np.fill_diagonal(far, 0.0)
+    ways = np.stack([rng.permutation(21) < 8 for _ in range(50)])
+    np.testing.assert_allclose(_energies(far, ways), [energy(far, one) for one in ways])
