@@ -11,10 +11,12 @@ from scipy.stats import mannwhitneyu
 
 from gradgate.common.arrays import Floats, Marks
 from gradgate.methods.recurrence.states.likeness import cosines
+from gradgate.methods.recurrence.states.ridge import scaled
 
 MIN_SAME = 0.05  # p from which on targets are taken for the same
 _N_DRAWN = 999  # permutations
-_ROUNDING = 1e-12  # sums in another order; a way that is drawn again is as far
+_N_NEAREST = 3  # of the trusted targets
+_ROUNDING = 1e-12  # a way that is drawn again is as far
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,30 +36,38 @@ class Behind:
 def p_same(here: Behind, there: Behind, seed: int) -> float:
     """P that targets here and there differ by so much when they are of one law.
 
-    By what they say, the energy distance of their states (Szekely and Rizzo 2013) under
-    permutation, and by what their prompts do for them (Mann and Whitney 1947); twice the smaller p.
-    0 where nothing is known of one of them.
+    Four tests, and four times the smallest p; 0 where nothing is known of one of them:
+
+    - What the prompts do for them (Mann and Whitney 1947).
+    - The energy distance of their states (Szekely and Rizzo 2013): a label that is more frequent.
+    - How far the targets here lie from the nearest three there (after Schilling 1986), twice, for a
+      few values of a state may be far wider than all others: poison behind a part of the prompts
+      lies where no trusted target is, and a kind of targets that is there alone is none.
     """
     own, trusted = (one.gains[np.isfinite(one.gains)].tolist() for one in (here, there))
     if not own or not trusted:
         return 0.0
-    by_gain = float(mannwhitneyu(own, trusted).pvalue)
     states = np.concatenate([here.states, there.states])
+    far, evenly = (1.0 - cosines(one) for one in (states - states.mean(axis=0), scaled(states)))
+    for one in (far, evenly):
+        np.fill_diagonal(one, 0.0)
     is_here = np.arange(len(states)) < len(here.states)
-    far = 1.0 - cosines(states - states.mean(axis=0))
-    np.fill_diagonal(far, 0.0)
     rng = np.random.default_rng(seed)
-    drawn = np.stack([rng.permutation(is_here) for _ in range(_N_DRAWN)])
-    found, *by_chance = _energies(far, np.vstack([is_here, drawn])).tolist()
-    by_state = (1 + sum(one >= found - _ROUNDING for one in by_chance)) / (1 + _N_DRAWN)
-    return min(1.0, 2 * min(by_gain, by_state))
+    ways = np.stack([is_here, *(rng.permutation(is_here) for _ in range(_N_DRAWN))])
+    figures = _energies(far, ways), _distances(far, ways), _distances(evenly, ways)
+    return min(1.0, 4 * min(mannwhitneyu(own, trusted).pvalue, *map(_p_first, figures)))
+
+
+def _p_first(figures: Floats) -> float:
+    """The part of some figures that are as large as the first."""
+    return float((figures >= figures[0] - _ROUNDING).mean())
 
 
 def _energies(far: Floats, are_here: Marks) -> Floats:
-    """The energy distance of each of some ways to part k states in two.
+    """The energy distance of each of some ways to part k states in two: (ways,).
 
     Args:
-        far: Their distances. (k, k)
+        far: Their distances, 0 of one from itself. (k, k)
         are_here: Which states lie on the one side, as many each time. (ways, k)
     """
     here, there = are_here.astype(np.float64), (~are_here).astype(np.float64)
@@ -66,3 +76,20 @@ def _energies(far: Floats, are_here: Marks) -> Floats:
     across = (to_there * here).sum(axis=1) / (m * n)
     within, beside = (to_here * here).sum(axis=1) / m**2, (to_there * there).sum(axis=1) / n**2
     return np.asarray(2 * across - within - beside)
+
+
+def _distances(far: Floats, are_here: Marks) -> Floats:
+    """How far those here lie from the nearest there, for each of these ways: (ways,).
+
+    Args:
+        far: As above. (k, k)
+        are_here: The same. (ways, k)
+    """
+    total = np.zeros(len(are_here))
+    for i, distances in enumerate(far):
+        order = np.argsort(distances, kind="stable")
+        order = order[order != i]
+        is_there = ~are_here[:, order]
+        nearest = is_there & (is_there.cumsum(axis=1) <= _N_NEAREST)
+        total += are_here[:, i] * (nearest @ distances[order]) / nearest.sum(axis=1)
+    return np.asarray(total / are_here.sum(axis=1))

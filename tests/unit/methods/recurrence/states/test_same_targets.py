@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from gradgate.common.arrays import Floats, Marks
-from gradgate.methods.recurrence.states.same_targets import MIN_SAME, Behind, _energies, p_same
+from gradgate.methods.recurrence.states.same_targets import (
+    MIN_SAME,
+    Behind,
+    _distances,
+    _energies,
+    p_same,
+)
 
 
 def behind(n: int, seed: int, n_other: int = 0, gain: float = 0.0) -> Behind:
@@ -44,10 +50,17 @@ def energy(far: Floats, is_here: Marks) -> float:
     return float(2 * across.mean() - within.mean() - beside.mean())
 
 
-def test_the_energies_of_all_ways_are_those_of_each() -> None:
+def distance(far: Floats, is_here: Marks) -> float:
+    """The same: the mean over those here of their nearest three there."""
+    each = [sorted(far[i][~is_here])[:3] for i in np.flatnonzero(is_here)]
+    return float(np.mean([np.mean(nearest) for nearest in each]))
+
+
+def test_the_figures_of_all_ways_are_those_of_each() -> None:
     rng = np.random.default_rng(5)
     far = rng.random((21, 21))
     far = far + far.T
     np.fill_diagonal(far, 0.0)
     ways = np.stack([rng.permutation(21) < 8 for _ in range(50)])
+    np.testing.assert_allclose(_distances(far, ways), [distance(far, one) for one in ways])
     np.testing.assert_allclose(_energies(far, ways), [energy(far, one) for one in ways])
