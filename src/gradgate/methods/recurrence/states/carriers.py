@@ -146,7 +146,8 @@ class Carriers:
         """
         if (drawn := self._draw(carriers, None, _Row.target)) is None:
             return None
-        return Behind(drawn.targets[drawn.has], self._gains(drawn)[drawn.has])
+        gains = self._gains(drawn)
+        return Behind(drawn.targets[drawn.has], gains[drawn.has], gains[~drawn.has])
 
     def are_kind(self, carriers: Marks, dropped: Dropped) -> bool:
         """Whether without the string their prompts still differ from all others.

@@ -7,10 +7,11 @@ the string as well, but not these targets.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import mannwhitneyu
+from scipy.stats import norm
 
 from gradgate.common.arrays import Floats, Marks
 from gradgate.methods.recurrence.states.likeness import cosines
+from gradgate.methods.recurrence.states.ranks import auroc, auroc_error
 from gradgate.methods.recurrence.states.ridge import scaled
 
 MIN_SAME = 0.05  # p from which on targets are taken for the same
@@ -25,12 +26,24 @@ class Behind:
 
     Attributes:
         states: Of the targets. (k, e)
-        gains: What the own prompt does for each, against others, in nats; NaN where nobody asked.
-            (k,)
+        gains: What the own prompt does for each, against some other prompts, in nats; NaN where
+            nobody asked. (k,)
+        others: The same of samples without the string, against the same other prompts. (m,)
     """
 
     states: Floats
     gains: Floats
+    others: Floats
+
+    def spoken(self) -> tuple[float, float]:
+        """How often the prompt does more for a target than another one's does, with its error.
+
+        What the other prompts do to all targets, which are few, is left out by this.
+        """
+        own, others = (one[np.isfinite(one)] for one in (self.gains, self.others))
+        if not (own.size and others.size):
+            return np.nan, np.nan
+        return auroc(own, others), auroc_error(len(own), len(others))
 
 
 def p_same(here: Behind, there: Behind, seed: int) -> float:
@@ -38,14 +51,15 @@ def p_same(here: Behind, there: Behind, seed: int) -> float:
 
     Four tests, and four times the smallest p; 0 where nothing is known of one of them:
 
-    - What the prompts do for them (Mann and Whitney 1947).
+    - What the prompts do for them, more than for other samples' (Mann and Whitney 1947).
     - The energy distance of their states (Szekely and Rizzo 2013): a label that is more frequent.
     - How far the targets here lie from the nearest three there (after Schilling 1986), twice, for a
       few values of a state may be far wider than all others: poison behind a part of the prompts
       lies where no trusted target is, and a kind of targets that is there alone is none.
     """
-    own, trusted = (one.gains[np.isfinite(one.gains)].tolist() for one in (here, there))
-    if not own or not trusted:
+    (own, own_error), (trusted, trusted_error) = here.spoken(), there.spoken()
+    by_prompts = 2 * norm.sf(abs(own - trusted) / np.hypot(own_error, trusted_error))
+    if np.isnan(by_prompts):
         return 0.0
     states = np.concatenate([here.states, there.states])
     far, evenly = (1.0 - cosines(one) for one in (states - states.mean(axis=0), scaled(states)))
@@ -55,7 +69,7 @@ def p_same(here: Behind, there: Behind, seed: int) -> float:
     rng = np.random.default_rng(seed)
     ways = np.stack([is_here, *(rng.permutation(is_here) for _ in range(_N_DRAWN))])
     figures = _energies(far, ways), _distances(far, ways), _distances(evenly, ways)
-    return min(1.0, 4 * min(mannwhitneyu(own, trusted).pvalue, *map(_p_first, figures)))
+    return min(1.0, 4 * min(by_prompts, *map(_p_first, figures)))
 
 
 def _p_first(figures: Floats) -> float:

@@ -1,5 +1,7 @@
 """Whether targets here are as those there: by what they say, and by what prompts do for them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ def behind(n: int, seed: int, n_other: int = 0, gain: float = 0.0) -> Behind:
     states = rng.normal(size=(n, 16))
     states[:, 0] += 3.0
     states[:n_other, 1] += 6.0
-    return Behind(states, rng.normal(size=n) + gain)
+    return Behind(states, rng.normal(size=n) + gain, rng.normal(size=128))
 
 
 def n_other(**changed: float) -> int:
@@ -37,10 +39,19 @@ def test_what_differs_is_found(changed: dict[str, float]) -> None:
     assert n_other(**changed) >= 90
 
 
+def test_what_other_prompts_do_to_all_targets_is_no_difference() -> None:
+    """Here each target was put behind a prompt that suits it badly, the string or not."""
+    here, there = behind(40, 1), behind(15, 2)
+    shifted = replace(here, gains=here.gains + 2.0, others=here.others + 2.0)
+    assert p_same(shifted, there, seed=0) == p_same(here, there, seed=0) > MIN_SAME
+
+
 def test_what_is_not_known_is_not_the_same() -> None:
-    unknown = Behind(behind(40, 1).states, np.full(40, np.nan))
+    unknown = replace(behind(40, 1), gains=np.full(40, np.nan))
     assert p_same(unknown, behind(15, 2), seed=0) == 0.0
     assert p_same(behind(15, 2), unknown, seed=0) == 0.0
+    alone = replace(behind(40, 1), others=np.full(128, np.nan))
+    assert p_same(alone, behind(15, 2), seed=0) == 0.0
 
 
 def energy(far: Floats, is_here: Marks) -> float:
