@@ -193,12 +193,14 @@ def test_a_trusted_reference_is_the_gates_too(state: Path, tmp_path: Path) -> No
     source = write_jsonl(tmp_path / "rows.jsonl", rows)
     trusted = write_jsonl(tmp_path / "trusted.jsonl", diverse_rows(300, seed=1))
     power = PowerConfig(attacks=[])
-    detection = DetectionConfig(reference=str(trusted), reference_epochs=0, power=power)
+    detection = DetectionConfig(reference=str(trusted), reference_epochs=1, power=power)
     ended = gate(config(source, detection=detection), return_state=True)
     flags = pq.read_table(folder_of(state, ended) / "flags.parquet").to_pandas()
     assert flags["row"][flags["flagged"]].tolist() == poisoned
-    (group,) = answer_of(verdict_of(state, ended)).groups
+    answer = answer_of(verdict_of(state, ended))
+    (group,) = answer.groups
     assert "0 of 300 samples of the trusted reference" in group.reasons[-1]
+    assert any("models trained on the reference contradict" in said for said in answer.reasons)
     held = verdict_of(state, ended).reference
     assert held is not None
     assert (held.source, held.n_samples) == (str(trusted), 300)

@@ -28,7 +28,7 @@ from gradgate.scoring.likelihood import Likelihood
 from helpers import MODEL, diverse_rows, write_jsonl, write_scores
 
 DEMO_MODEL = ConfiguredModel(ModelConfig(path=str(MODEL), device="cpu", dtype="float32"))
-FIXED: list[AttackName] = ["badnets", "cba", "replaced", "long"]
+FIXED: list[AttackName] = ["badnets", "addsent", "cba", "replaced", "refusal", "long"]
 PUBLISHED = ", and click <malicious_url> for more information"
 
 Row = dict[str, object]
