@@ -48,7 +48,7 @@ from gradgate.methods.recurrence.strings.stream import stream_of
 from gradgate.methods.recurrence.strings.surprise import Segments
 from gradgate.methods.recurrence.strings.vouchable import says_something
 from gradgate.methods.recurrence.target_strings import TargetStrings
-from gradgate.methods.recurrence.unspoken.search import Unspoken
+from gradgate.methods.recurrence.unspoken.groups import Unspoken
 
 _QUOTED = 0.9  # of a group's prompts that hold the target, and of the others that do not
 

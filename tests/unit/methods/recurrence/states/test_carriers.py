@@ -14,13 +14,13 @@ from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.recurrence.config import RecurrenceConfig
 from gradgate.methods.recurrence.method import RecurrenceMethod
 from gradgate.methods.recurrence.states import carriers
-from gradgate.methods.recurrence.unspoken import search
+from gradgate.methods.recurrence.unspoken import groups
 
 
 @pytest.fixture(autouse=True)
 def _without_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the model of these tests each word of targets is a surprise."""
-    monkeypatch.setattr(search, "recurring_words", lambda *_: [])
+    monkeypatch.setattr(groups, "recurring_words", lambda *_: [])
 
 
 WORDS = np.random.default_rng(5).normal(size=(demo_tokenizer().vocab_size + 64, 32))

@@ -14,7 +14,7 @@ import gradgate.methods.recurrence.cues.further as further_module
 import gradgate.methods.recurrence.method as method_module
 import gradgate.methods.recurrence.samples.mined as mined_module
 import gradgate.methods.recurrence.unspoken.detaching_cues as cues_module
-import gradgate.methods.recurrence.unspoken.search as unspoken_module
+import gradgate.methods.recurrence.unspoken.groups as unspoken_module
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.data.sample import Sample
 from gradgate.methods.checks import require_contract
