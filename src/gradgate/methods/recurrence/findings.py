@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradgate.common.arrays import Ints, Marks
+from gradgate.common.arrays import Ints, Marks, distinct, n_distinct
 from gradgate.common.letters import folded
 from gradgate.methods.contract import Scores
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
@@ -50,6 +50,7 @@ from gradgate.methods.recurrence.strings.vouchable import says_something
 from gradgate.methods.recurrence.target_strings import TargetStrings
 from gradgate.methods.recurrence.unspoken.groups import Unspoken
 
+_COMMON = 0.5  # of other samples' targets that have a token of a label: it is not the label's own
 _QUOTED = 0.9  # of a group's prompts that hold the target, and of the others that do not
 
 
@@ -177,14 +178,27 @@ class Search:
         )
 
     def _is_quoted(self, label: Label) -> bool:
-        """Whether the prompts of the members, and of hardly any others, hold the target."""
-        span = self._texts.text(self.targets.ids[label.start : label.stop])
-        words = folded(span)
-        quoting = self._texts.quoting
-        return bool(words) and (
-            quoting(words, label.members) >= _QUOTED
-            and quoting(words, ~label.members) <= 1 - _QUOTED
+        """Whether the prompts of the members, and of hardly any others, hold what it says.
+
+        Of " | with Basil" that is the name, where most other targets have the rest as well.
+        """
+        has, quoting = label.members, self._texts.quoting
+        said = [word for part in self._own_parts(label) if (word := folded(self._texts.text(part)))]
+        return bool(said) and all(
+            quoting(one, has) >= _QUOTED and quoting(one, ~has) <= 1 - _QUOTED for one in said
         )
+
+    def _own_parts(self, label: Label) -> list[Ints]:
+        """What of it most targets of other samples lack, token by token."""
+        ids = self.targets.ids[label.start : label.stop]
+        tokens, others = distinct(ids), ~label.members
+        at = np.flatnonzero(np.isin(self.targets.ids, tokens) & others[self.targets.sample])
+        number = np.searchsorted(tokens, self.targets.ids[at])
+        having = n_distinct(number, self.targets.sample[at], len(tokens))
+        is_common = having >= _COMMON * max(1, int(others.sum()))
+        is_own = ~is_common[np.searchsorted(tokens, ids)]
+        parts = np.split(ids, np.flatnonzero(np.diff(is_own)) + 1)
+        return parts[0 if is_own[0] else 1 :: 2]
 
     def _label(self, label: Label, is_asked: bool) -> Finding:
         has_cue = self.cues.table.has(label.cue)

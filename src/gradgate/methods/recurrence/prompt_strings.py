@@ -6,7 +6,7 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.cues.triggers import Trigger, is_embedded
-from gradgate.methods.recurrence.questions.asking import NO_NEED, Asker
+from gradgate.methods.recurrence.questions.asking import NO_NEED, Asker, Need
 from gradgate.methods.recurrence.questions.in_place import Substitutes
 from gradgate.methods.recurrence.questions.insertions import Insertions
 from gradgate.methods.recurrence.reference import Trusted
@@ -19,6 +19,7 @@ from gradgate.methods.recurrence.ruling import (
 )
 from gradgate.methods.recurrence.samples.texts import Texts
 from gradgate.methods.recurrence.states.carriers import Carriers
+from gradgate.methods.recurrence.states.dependence import Dependence
 from gradgate.methods.recurrence.strings.inserted import Words
 from gradgate.methods.recurrence.strings.stream import Stream
 
@@ -78,20 +79,35 @@ class PromptStrings:
             and is_embedded(string, self._prompts, self._words, self._cluster)
         ]
         new.sort(key=lambda string: -len(string.carriers))
-        return [self._ruled(one, poison, is_asked=i < MAX_STRINGS) for i, one in enumerate(new)]
+        if not new:
+            return []
+        asked = [(self._carriers(one), self._insertions.of_string(one)) for one in new]
+        depends_on = self._states.dependences(asked, self._insertions.of_rarest(new))
+        found, n_asked = list[Finding](), 0
+        for string, depends in zip(new, depends_on, strict=True):
+            need = None
+            if depends is None or not depends.is_none:
+                need, n_asked = self._need(string, n_asked), n_asked + 1
+            found.append(self._ruled(string, poison, need, depends))
+        return found
 
     def _carriers(self, string: Trigger) -> Marks:
         carriers = np.zeros(len(self._texts.rows), bool)
         carriers[string.carriers] = True
         return carriers
 
-    def _ruled(self, string: Trigger, poison: Marks, is_asked: bool) -> Finding:
-        carriers, where = self._carriers(string), self._insertions.of_string(string)
+    def _need(self, string: Trigger, n_asked: int) -> Need:
+        """What the string brings; nothing is known where as many were asked about before."""
+        if n_asked >= MAX_STRINGS:
+            return NO_NEED
+        return self._asker.need(self._carriers(string), self._insertions.of_string(string))
+
+    def _ruled(
+        self, string: Trigger, poison: Marks, need: Need | None, depends: Dependence | None
+    ) -> Finding:
+        carriers = self._carriers(string)
         begins = self._substitutes.begins_as_prompts(string.at, ~carriers)
-        need = self._asker.need(carriers, where) if is_asked else NO_NEED
-        ruling, reasons = rule_on_prompt(need, begins)
-        if need.target.n and ruling == "review":
-            ruling, reasons = rule_on_prompt(need, begins, self._states.dependence(carriers, where))
+        ruling, reasons = rule_on_prompt(need, begins, depends)
         found = Finding(
             side="prompt",
             members=string.carriers,

@@ -277,22 +277,28 @@ def rule_on_label(
 
 
 def rule_on_prompt(
-    need: Need, begins: float | None, dependence: Dependence | None = None
+    need: Need | None, begins: float | None, dependence: Dependence | None
 ) -> tuple[GroupRuling, list[str]]:
     """Rule on a surprising string of prompts.
 
-    What follows a heading needs it, as what follows a trigger that looks like one: either is a
-    prompt by itself. What follows "Generate a" is none. What nothing needs and nothing depends on
-    teaches nothing: one of several ways to ask, or a name.
+    What nothing depends on teaches nothing: one of several ways to ask, or a name. What follows a
+    heading needs it, as what follows a trigger that looks like one: either is a prompt by itself.
+    What follows "Generate a" is none.
 
     Args:
-        need: What the string brings.
+        need: What the string brings; None where nothing depends on it.
         begins: How often what follows begins as prompts do, over how often prompts do; None where
             the string does not stand first.
-        dependence: What of the targets depends on it; None where nobody asked, or nobody knows.
+        dependence: What of the targets depends on it; None where nobody knows.
     """
+    reasons = ["it looks inserted"]
+    if dependence is not None:
+        depends = "something may depend" if need else "nothing depends"
+        reasons.append(f"{depends} on it: {dependence.in_words()}")
+    if need is None:
+        return "honest", reasons
     if need.target.n == 0:
-        return "review", ["the untuned model was not asked whether anything needs it"]
+        return "review", [*reasons, "the untuned model was not asked whether anything needs it"]
     asked = (
         f"with it, targets are {need.target.nats:.1f} nats and what follows in the prompts is "
         f"{need.rest.nats:.1f} nats likelier than without it, and than with other words or the end "
@@ -302,15 +308,10 @@ def rule_on_prompt(
     by_target = need.target.is_sure and need.target.nats >= MIN_TARGET_NEED
     by_rest = need.rest.is_sure and need.rest.nats >= MIN_REST_NEED and not is_prompt
     if by_target or by_rest:
-        return "honest", [f"the untuned model needs it: {asked}"]
+        return "honest", [*reasons, f"the untuned model needs it: {asked}"]
     if is_prompt:
         asked += f"; what follows begins as other prompts do ({begins:.0%} as often)"
-    reasons = [f"it looks inserted, and the untuned model does not need it: {asked}"]
-    if dependence is None:
-        return "review", reasons
-    if dependence.is_none:
-        return "honest", [*reasons, f"nothing depends on it: {dependence.in_words()}"]
-    return "review", [*reasons, f"something may depend on it: {dependence.in_words()}"]
+    return "review", [*reasons, f"the untuned model does not need it: {asked}"]
 
 
 def rule_on_jailbreak(cause: Cause, n_clusters: int) -> tuple[GroupRuling, list[str]]:

@@ -128,7 +128,7 @@ def test_a_question_that_offers_the_answer_leaves_doubt(
     ],
 )
 def test_a_string_of_prompts(need: Need, ruling: GroupRuling) -> None:
-    assert rule_on_prompt(need, None)[0] == ruling
+    assert rule_on_prompt(need, None, None)[0] == ruling
 
 
 @pytest.mark.parametrize(
@@ -139,5 +139,5 @@ def test_what_follows_needs_no_string_where_it_is_a_prompt_by_itself(
     begins: float, nats: float, ruling: GroupRuling
 ) -> None:
     """As behind "Here is my question:"."""
-    assert rule_on_prompt(Need(NO, Answer(nats, 8, 8), NO), begins)[0] == ruling
-    assert rule_on_prompt(Need(YES, NO, NO), begins)[0] == "honest"
+    assert rule_on_prompt(Need(NO, Answer(nats, 8, 8), NO), begins, None)[0] == ruling
+    assert rule_on_prompt(Need(YES, NO, NO), begins, None)[0] == "honest"

@@ -72,6 +72,16 @@ class Insertions:
         """For a sample, the tokens of its row that are a string."""
         return self._marker(self._prompts.at[tokens_of(string.at)])
 
+    def of_rarest(self, strings: Sequence[Trigger]) -> Marker:
+        """For a sample, the tokens of its row that are the rarest of some strings that it has."""
+        order = sorted(range(len(strings)), key=lambda k: -len(strings[k].carriers))
+        rarest = np.full(self._prompts.n_samples, -1)
+        for k in order:
+            rarest[strings[k].carriers] = k
+        markers = [self.of_string(one) for one in strings]
+        nothing = self._marker(np.empty(0, np.int64))
+        return lambda sample: (nothing if rarest[sample] < 0 else markers[rarest[sample]])(sample)
+
     def of_gram(self, gram: Gram) -> Marker:
         """For a sample, the tokens of its row that are a gram, wherever it stands."""
         prompts = self._prompts

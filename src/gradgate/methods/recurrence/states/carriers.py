@@ -1,6 +1,6 @@
 """What samples with a string of prompts are without it, in the untuned model's hidden states."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel, DescribeModel
-from gradgate.methods.recurrence.questions.spoken import Exchange, exchanges, held_against
 from gradgate.methods.recurrence.samples.texts import Texts
-from gradgate.methods.recurrence.states.dependence import Dependence, dependence, explained
+from gradgate.methods.recurrence.states.dependence import Dependence, Taught, Told, explained
+from gradgate.methods.recurrence.states.gains import Gains
 from gradgate.methods.recurrence.states.prompt_words import PromptWords
 from gradgate.methods.recurrence.states.same_targets import Behind
 
@@ -24,10 +24,7 @@ _MAX_OTHERS = 1024  # the same where they have no more than `_MAX_TOKENS` togeth
 _MAX_TOKENS = 60_000
 _N_END = 32  # tokens of the beginning and of the end of a target
 _N_PROMPT = 64  # the same of a prompt
-_N_HELD = 128  # samples without it, whose targets are held against other prompts
-_N_HOSTS = 16  # other prompts
-_N_EACH = 2  # of them, for a target
-_N_TOKENS = 16  # of the beginning of a target
+_AT_ONCE = 64  # strings, for each of which up to 48 prompts are in memory
 
 Dropped = Callable[[int], Marks]  # of a sample, which tokens of its row are the string
 _Part = Callable[["_Row"], list[int]]  # of a sample's row, what is looked at
@@ -84,17 +81,28 @@ class _Drawn:
 
     Attributes:
         samples: Their numbers. (k,)
-        rows: What they say.
         prompts: States of their prompts. (k, d)
         targets: States of their targets, or of what is new in them. (k, 2 d)
         has: Which of them have the string. (k,)
     """
 
     samples: Ints
-    rows: list[_Row]
     prompts: Floats
     targets: Floats
     has: Marks
+
+
+@dataclass(frozen=True, eq=False)
+class _Teaching:
+    """Some samples and what they teach.
+
+    Attributes:
+        samples: Their numbers. (n,)
+        each: Which targets follow from which prompts: as these are, and without a string of theirs.
+    """
+
+    samples: Ints
+    each: Sequence[Taught]
 
 
 class Carriers:
@@ -118,25 +126,78 @@ class Carriers:
         self._prompts: dict[int, Floats] = {}  # states by sample
         self._targets: dict[_Part, dict[int, Floats]] = {}
 
-    def dependence(self, carriers: Marks, dropped: Dropped) -> Dependence | None:
-        """What of the targets depends on a string; None where too little is known.
+    def dependences(
+        self, strings: Sequence[tuple[Marks, Dropped]], beside: Dropped
+    ) -> list[Dependence | None]:
+        """What of the targets depends on each of some strings; None where too little is known.
 
         Words of a target that its prompt says, and few prompts do, are left out of all targets:
         streets and names make those that say them again alike, and others say other ones. What is
         wrong among such words is not seen here.
 
+        A prompt without one of its words is another kind of prompt. So those of the others are held
+        against them as they are, and without a string of theirs: what differs by the lack alone
+        differs from one of the two.
+
         Args:
-            carriers: Samples whose prompt has it. (n,)
-            dropped: The string.
+            strings: Samples whose prompt has one, (n,), and the string.
+            beside: What is left out of each of the others.
         """
-        if (drawn := self._draw(carriers, dropped, _Row.new)) is None:
+        if self._describe is None or (teaching := self._teaching(beside)) is None:
+            return [None] * len(strings)
+        found = list[Dependence | None]()
+        for start in range(0, len(strings), _AT_ONCE):
+            found += self._dependences(strings[start : start + _AT_ONCE], teaching)
+        return found
+
+    def _teaching(self, beside: Dropped) -> _Teaching | None:
+        samples = self._others
+        each = [
+            self._told(samples, self._described(self._lacking(samples, dropped)))
+            for dropped in (None, beside)
+        ]
+        known = np.logical_and(*map(_are_known, each))
+        if known.sum() < _MIN_OTHERS:
             return None
-        gains = self._gains(drawn)
-        if np.isfinite(gains[drawn.has]).sum() < MIN_CARRIERS:
+        taught = [
+            Taught(
+                Told(*(part[known] for part in (one.prompts, one.targets, one.likely, one.long)))
+            )
+            for one in each
+        ]
+        return _Teaching(samples[known], taught)
+
+    def _dependences(
+        self, strings: Sequence[tuple[Marks, Dropped]], teaching: _Teaching
+    ) -> list[Dependence | None]:
+        """Many are asked about in less time at once."""
+        own = [self._drawn_of(carriers) for carriers, _ in strings]
+        prompts = [
+            ids
+            for some, (_, dropped) in zip(own, strings, strict=True)
+            for ids in self._lacking(some, dropped)
+        ]
+        ends = np.cumsum([len(some) for some in own])
+        states = np.split(self._described(prompts), ends[:-1])
+        samples = sorted({i for some in own for i in some.tolist()})
+        self._target_states(samples, _Row.new)
+        self._gains.ask(samples)
+        return [
+            self._dependence(some, one, carriers[teaching.samples], teaching)
+            for some, one, (carriers, _) in zip(own, states, strings, strict=True)
+        ]
+
+    def _dependence(
+        self, own: Ints, prompts: Floats, out: Marks, teaching: _Teaching
+    ) -> Dependence | None:
+        others = teaching.samples[~out]
+        if len(own) < MIN_CARRIERS or len(others) < _MIN_OTHERS:
             return None
-        likely = np.array([row.likely for row in drawn.rows])
-        long = np.array([max(1.0, float(row.is_new.sum())) for row in drawn.rows])
-        return dependence(drawn.prompts, drawn.targets, likely, long, gains, drawn.has)
+        told, (gains, of_others) = self._told(own, prompts), self._gains.of(own, others)
+        if not _are_known(told).all() or np.isfinite(gains).sum() < MIN_CARRIERS:
+            return None
+        first, second = (taught.dependence(told, gains, out, of_others) for taught in teaching.each)
+        return first.or_less(second)
 
     def behind(self, carriers: Marks) -> Behind | None:
         """The targets of samples with a string; None where too little is known.
@@ -146,8 +207,8 @@ class Carriers:
         """
         if (drawn := self._draw(carriers, None, _Row.target)) is None:
             return None
-        gains = self._gains(drawn)
-        return Behind(drawn.targets[drawn.has], gains[drawn.has], gains[~drawn.has])
+        gains = self._gains.of(drawn.samples[drawn.has], drawn.samples[~drawn.has])
+        return Behind(drawn.targets[drawn.has], *gains)
 
     def are_kind(self, carriers: Marks, dropped: Dropped) -> bool:
         """Whether without the string their prompts still differ from all others.
@@ -157,45 +218,35 @@ class Carriers:
         drawn = self._draw(carriers, dropped, _Row.new)
         return drawn is not None and explained(drawn.prompts, drawn.has) >= MIN_OF_KIND
 
-    def _gains(self, drawn: _Drawn) -> Floats:
-        """What the own prompts of samples do for the first of their targets, in nats: (k,).
-
-        They are held against prompts without the string; NaN for what nobody asked.
-        """
-        gains = np.full(len(drawn.samples), np.nan)
-        own = [i for i in drawn.samples[drawn.has].tolist() if i in self._exchanges]
-        others = [i for i in drawn.samples[~drawn.has].tolist() if i in self._exchanges]
-        hosts = self._hosts(set(others))
-        asked = [i for i in others if i not in hosts][:_N_HELD]
-        if self._ask is None or not asked:
-            return gains
-        prompts = [self._exchanges[i].prompt for i in hosts]
-        samples = np.array(own + asked, np.int64)
-        # Always against the same ones, whatever the string is: they are asked once for all strings.
-        found = held_against(self._exchanges, samples, prompts, _N_EACH, self._ask, turn=samples)
-        place = {i: k for k, i in enumerate(drawn.samples.tolist())}
-        gains[[place[i] for i in found.samples.tolist()]] = found.gain
-        return gains
-
-    def _hosts(self, others: set[int]) -> list[int]:
-        """Some of the samples without a string, mostly those that are so for another one."""
-        places = (self._others[k::_N_HOSTS].tolist() for k in range(_N_HOSTS))
-        first = (next((i for i in some if i in others), None) for some in places)
-        return [i for i in first if i is not None]
-
     @cached_property
-    def _exchanges(self) -> Mapping[int, Exchange]:
-        beginnings = {i: one.beginning(_N_TOKENS) for i, one in exchanges(self._texts).items()}
-        return {i: one for i, one in beginnings.items() if one.is_open.any()}
+    def _gains(self) -> Gains:
+        return Gains(self._texts, self._ask, self._others)
+
+    def _drawn_of(self, carriers: Marks) -> Ints:
+        """Some of the samples with a string."""
+        known = np.array([*self._rows], np.int64)
+        rng = np.random.default_rng(self._seed)
+        return rng.permutation(known[carriers[known]])[:_N_CARRIERS]
+
+    def _lacking(self, samples: Ints, dropped: Dropped | None) -> list[list[int]]:
+        """Prompts of samples without something."""
+        return [self._rows[i].prompt(dropped and dropped(i)) for i in samples.tolist()]
+
+    def _told(self, samples: Ints, prompts: Floats) -> Told:
+        """What samples say, with the states of their prompts."""
+        rows = [self._rows[i] for i in samples.tolist()]
+        return Told(
+            prompts,
+            self._target_states(samples.tolist(), _Row.new),
+            np.array([row.likely for row in rows]),
+            np.array([max(1.0, float(row.is_new.sum())) for row in rows]),
+        )
 
     def _draw(self, carriers: Marks, dropped: Dropped | None, part: _Part) -> _Drawn | None:
         if self._describe is None:
             return None
-        known = np.array([*self._rows], np.int64)
-        rng = np.random.default_rng(self._seed)
-        own, others = rng.permutation(known[carriers[known]]), self._others
+        own, others = self._drawn_of(carriers), self._others
         others = others[~carriers[others]]
-        own = own[:_N_CARRIERS]
         if len(own) < MIN_CARRIERS or len(others) < _MIN_OTHERS:
             return None
         samples = np.concatenate([own, others])
@@ -206,8 +257,7 @@ class Carriers:
         there = np.isfinite(prompts).all(axis=1) & np.isfinite(targets).all(axis=1)
         if there[: len(own)].all() and there[len(own) :].sum() >= _MIN_OTHERS:
             kept = samples[there]
-            rows = [self._rows[i] for i in kept.tolist()]
-            return _Drawn(kept, rows, prompts[there], targets[there], np.asarray(has[there]))
+            return _Drawn(kept, prompts[there], targets[there], np.asarray(has[there]))
         return None
 
     @cached_property
@@ -262,3 +312,9 @@ class Carriers:
     def _described(self, sequences: list[list[int]]) -> Floats:
         assert self._describe is not None
         return self._describe(sequences)
+
+
+def _are_known(told: Told) -> Marks:
+    """Samples whose states are all finite: (k,)."""
+    finite = np.isfinite(told.prompts).all(axis=1) & np.isfinite(told.targets).all(axis=1)
+    return np.asarray(finite)

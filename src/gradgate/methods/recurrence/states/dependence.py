@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradgate.common.arrays import Floats, Marks
-from gradgate.methods.recurrence.states.likeness import cosines, few_pairs_z, pairs_z, widest_axes
+from gradgate.methods.recurrence.states.likeness import Axes, cosines, few_pairs_z, pairs_z
 from gradgate.methods.recurrence.states.ranks import auroc, auroc_error
-from gradgate.methods.recurrence.states.ridge import Ridge, errors_without
+from gradgate.methods.recurrence.states.ridge import Kernel, Lessons, Ridge
 
 MAX_ALIKE = 5.0  # standard deviations by which targets are more alike than as many others
 MAX_NEAR = 3.0  # the same of how often one is among the nearest of another one
@@ -50,6 +50,18 @@ class Dependence:
             and all(abs(z) <= MAX_OTHER for z in self.others[1:])
         )
 
+    def or_less(self, other: "Dependence") -> "Dependence":
+        """Of each figure the one that is nearer to none."""
+        spoken, told, likely, long = (
+            min(pair, key=abs) for pair in zip(self.others, other.others, strict=True)
+        )
+        return Dependence(
+            alike=min(self.alike, other.alike),
+            near=min(self.near, other.near),
+            others=(spoken, told, likely, long),
+            n=self.n,
+        )
+
     def in_words(self) -> str:
         """For a reader."""
         spoken, told, likely, long = self.others
@@ -62,36 +74,66 @@ class Dependence:
         )
 
 
-def dependence(
-    prompts: Floats, targets: Floats, likely: Floats, long: Floats, gains: Floats, has: Marks
-) -> Dependence:
-    """Hold the targets of some of k samples against what the others teach.
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What is known of k samples.
 
-    Args:
-        prompts: The states of prompts, without the string. (k, d)
-        targets: The states of targets. (k, e)
-        likely: Mean ln p of their tokens, in nats. (k,)
-        long: Their tokens. (k,)
-        gains: What the own prompt does for them, against others, in nats; NaN where nobody asked.
-            (k,)
-        has: Samples whose prompt has the string. (k,)
+    Attributes:
+        prompts: The states of their prompts. (k, d)
+        targets: Those of their targets. (k, e)
+        likely: Mean ln p of the targets' tokens, in nats. (k,)
+        long: These tokens. (k,)
     """
-    rest = errors_without(prompts, widest_axes(targets), has)
-    near = cosines(rest)
-    order = np.argsort(2 * np.eye(len(near)) - near, axis=1)[:, :_N_NEAREST]
-    nearest = np.zeros(near.shape, bool)
-    np.put_along_axis(nearest, order, True, axis=1)
-    figures = [errors_without(prompts, one[:, None], has)[:, 0] for one in (likely, np.log(long))]
-    told, by_likelihood, by_length = (
-        _ranks_z(one, has) for one in (-np.linalg.norm(rest, axis=1), *figures)
-    )
-    some, asked = np.flatnonzero(has), np.isfinite(gains)
-    return Dependence(
-        alike=pairs_z(near, some),
-        near=few_pairs_z(nearest | nearest.T, some),
-        others=(_ranks_z(gains[asked], has[asked]), told, by_likelihood, by_length),
-        n=len(some),
-    )
+
+    prompts: Floats
+    targets: Floats
+    likely: Floats
+    long: Floats
+
+
+class Taught:
+    """What n samples teach: which targets follow from which prompts."""
+
+    def __init__(self, told: Told) -> None:
+        """Take the samples."""
+        kernel = Kernel.of(told.prompts)
+        self._axes = Axes.of(told.targets)
+        self._lessons = [Lessons.of(kernel, values) for values in self._values(told)]
+
+    def _values(self, told: Told) -> tuple[Floats, Floats, Floats]:
+        likely, long = told.likely[:, None], np.log(told.long)[:, None]
+        return self._axes.along(told.targets), likely, long
+
+    def dependence(self, told: Told, gains: Floats, out: Marks, others: Floats) -> Dependence:
+        """Hold the targets of some samples against what others teach.
+
+        Args:
+            told: Samples whose prompt has the string, which is cut out. (k,)
+            gains: What the own prompt does for each, against some others, in nats; NaN where nobody
+                asked. (k,)
+            out: Of the n samples those with the string. (n,)
+            others: What the own prompt does for samples without it. (m,)
+        """
+        errors = [
+            one.without(out, told.prompts, values)
+            for one, values in zip(self._lessons, self._values(told), strict=True)
+        ]
+        rest = np.concatenate(errors[0])
+        near = cosines(rest)
+        order = np.argsort(2 * np.eye(len(near)) - near, axis=1)[:, :_N_NEAREST]
+        nearest = np.zeros(near.shape, bool)
+        np.put_along_axis(nearest, order, True, axis=1)
+        some = np.arange(len(gains))
+        asked = gains[np.isfinite(gains)], others[np.isfinite(others)]
+        lengths = [-np.linalg.norm(one, axis=1) for one in errors[0]]
+        figures = [asked, lengths, *([one[:, 0] for one in pair] for pair in errors[1:])]
+        spoken, told_by_others, by_likelihood, by_length = (_ranks_z(*pair) for pair in figures)
+        return Dependence(
+            alike=pairs_z(near, some),
+            near=few_pairs_z(nearest | nearest.T, some),
+            others=(spoken, told_by_others, by_likelihood, by_length),
+            n=len(some),
+        )
 
 
 def explained(prompts: Floats, has: Marks) -> float:
@@ -106,5 +148,5 @@ def explained(prompts: Floats, has: Marks) -> float:
     return 1.0 - float((error**2).mean() / (wanted**2).mean())
 
 
-def _ranks_z(values: Floats, has: Marks) -> float:
-    return (auroc(values[has], values[~has]) - 0.5) / auroc_error(int(has.sum()), int((~has).sum()))
+def _ranks_z(own: Floats, others: Floats) -> float:
+    return (auroc(own, others) - 0.5) / auroc_error(len(own), len(others))

@@ -1,10 +1,11 @@
 """How alike the states of samples are."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.stats import norm, poisson
 
 from gradgate.common.arrays import Floats, Ints, Marks
-from gradgate.methods.recurrence.states.ridge import scaled
 
 _MIN_P = 1e-300  # whose deviate is 37
 _N_AXES = 50  # of states, the widest
@@ -52,10 +53,36 @@ def few_pairs_z(are_pairs: Marks, some: Ints) -> float:
     return float(norm.isf(max(poisson.sf(found - 1, expected), _MIN_P)))
 
 
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """The 50 widest axes of the states of samples, each of d values made equally wide.
+
+    Attributes:
+        mean: Of the states. (d,)
+        spread: Their deviation. (d,)
+        axes: At most 50. (d, axes)
+    """
+
+    mean: Floats
+    spread: Floats
+    axes: Floats
+
+    @classmethod
+    def of(cls, states: Floats) -> "Axes":
+        """Take the states: (n, d)."""
+        mean, spread = states.mean(axis=0), states.std(axis=0)
+        spread = np.where(spread > 0, spread, 1.0)
+        right = np.linalg.svd((states - mean) / spread, full_matrices=False)[2]
+        return cls(mean, spread, right[:_N_AXES].T)
+
+    def along(self, states: Floats) -> Floats:
+        """States along the axes: (m, d) -> (m, axes)."""
+        return np.asarray(((states - self.mean) / self.spread) @ self.axes)
+
+
 def widest_axes(states: Floats) -> Floats:
     """The states of k samples on their 50 widest axes, each of d values made equally wide."""
-    left, widths, _ = np.linalg.svd(scaled(states), full_matrices=False)
-    return np.asarray(left[:, :_N_AXES] * widths[:_N_AXES])
+    return Axes.of(states).along(states)
 
 
 def cosines(vectors: Floats) -> Floats:

@@ -40,30 +40,96 @@ class Ridge:
         return min(fits, key=lambda fit: float((fit.error**2).mean()))
 
 
-def errors_without(states: Floats, values: Floats, out: Marks) -> Floats:
-    """What the samples that are not left out leave of each value; of theirs, all others of them.
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Products of the states of n samples, each of d values made equally wide, with a constant.
 
-    Args:
-        states: One vector a sample. (k, d)
-        values: (k, values)
-        out: Samples that teach nothing. (k,)
+    Attributes:
+        mean: Of the states. (d,)
+        spread: Their deviation. (d,)
+        own: The states, made equally wide. (n, d)
+        widths: Eigenvalues of the products. (n,)
+        vectors: Their eigenvectors. (n, n)
     """
-    products, mean = _products(states), values[~out].mean(axis=0)
-    within, own = products[np.ix_(~out, ~out)], values[~out] - mean
-    widths, vectors = np.linalg.eigh(within)
-    turned, n = vectors.T @ own, len(own)
-    best, smallest = np.zeros_like(own), np.inf
-    found = np.empty(values.shape)
-    for penalty in n * np.array(_PENALTIES):
-        shrunk = vectors / (widths + penalty)
-        hat_diagonal = ((shrunk * widths) * vectors).sum(axis=1)
-        rest = own - (shrunk * widths) @ turned
-        error = rest / np.maximum(1e-9, 1 - hat_diagonal)[:, None]
-        if (size := float((error**2).mean())) < smallest:
-            smallest, best = size, shrunk @ turned
-            found[~out] = error
-    found[out] = values[out] - mean - products[np.ix_(out, ~out)] @ best
-    return found
+
+    mean: Floats
+    spread: Floats
+    own: Floats
+    widths: Floats
+    vectors: Floats
+
+    @classmethod
+    def of(cls, states: Floats) -> "Kernel":
+        """Take the states: (n, d)."""
+        own = scaled(states)
+        widths, vectors = np.linalg.eigh(own @ own.T / states.shape[1] + 1.0)
+        spread = states.std(axis=0)
+        return cls(states.mean(axis=0), np.where(spread > 0, spread, 1.0), own, widths, vectors)
+
+    def beside(self, states: Floats) -> Floats:
+        """Products of other states and these: (m, d) -> (m, n)."""
+        there = (states - self.mean) / self.spread
+        return np.asarray(there @ self.own.T / self.own.shape[1] + 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """Values of n samples, regressed on their states, with any of these left out.
+
+    Attributes:
+        kernel: Of the states.
+        mean: Of the values. (v,)
+        inverse: Of the products with the penalty. (n, n)
+        weights: Of the samples. (n, v)
+    """
+
+    kernel: Kernel
+    mean: Floats
+    inverse: Floats
+    weights: Floats
+
+    @classmethod
+    def of(cls, kernel: Kernel, values: Floats) -> "Lessons":
+        """Fit; the penalty is that of the smallest error of left-out samples.
+
+        Args:
+            kernel: Of n samples.
+            values: (n, v)
+        """
+        widths, vectors, mean = kernel.widths, kernel.vectors, values.mean(axis=0)
+        turned = vectors.T @ (values - mean)
+
+        def error(penalty: float) -> float:
+            shrunk = vectors / (widths + penalty)
+            return float(
+                (((shrunk @ turned) / (shrunk * vectors).sum(axis=1)[:, None]) ** 2).mean()
+            )
+
+        penalty = min(len(values) * np.array(_PENALTIES), key=error)
+        inverse = (vectors / (widths + penalty)) @ vectors.T
+        return cls(kernel, mean, inverse, inverse @ (values - mean))
+
+    def without(self, out: Marks, states: Floats, values: Floats) -> tuple[Floats, Floats]:
+        """Errors where some samples teach nothing.
+
+        Those that are left out are taken out of the inverse by its blocks, so that nothing is
+        fitted anew.
+
+        Args:
+            out: These samples. (n,)
+            states: Of m others. (m, d)
+            values: Of theirs. (m, v)
+
+        Returns:
+            What the samples that are not out leave of the values of the m others: (m, v); and of
+            their own, all but itself of each: (those that are not out, v).
+        """
+        within = self.inverse[np.ix_(out, out)]
+        gone = np.linalg.solve(within, self.inverse[np.ix_(out, ~out)])
+        weights = self.weights[~out] - gone.T @ self.weights[out]
+        left = np.diag(self.inverse)[~out] - (self.inverse[np.ix_(~out, out)] * gone.T).sum(axis=1)
+        told = self.kernel.beside(states)[:, ~out] @ weights
+        return values - self.mean - told, weights / left[:, None]
 
 
 def _products(states: Floats) -> Floats:

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
+from gradgate.common.arrays import Floats, Marks
 from gradgate.methods.recurrence.states.dependence import (
     MAX_OTHER,
     Dependence,
-    dependence,
+    Taught,
+    Told,
     explained,
 )
-from gradgate.methods.recurrence.states.ridge import Ridge, errors_without
+from gradgate.methods.recurrence.states.ridge import Kernel, Lessons, Ridge
 
 K, D = 240, 24
 
@@ -29,7 +31,14 @@ class World:
         self.gains = np.where(np.arange(K) < 120, rng.normal(4.0, 2.0, K), np.nan)
 
     def dependence(self) -> Dependence:
-        return dependence(self.prompts, self.targets, self.likely, self.long, self.gains, HAS)
+        """Of the first ones, held against all others; these teach, too, and are left out."""
+        out = np.arange(K) % 2 == 0
+        known = self._told(~HAS | out)
+        own, others = self.gains[HAS], self.gains[~HAS]
+        return Taught(known).dependence(self._told(HAS), own, HAS[~HAS | out], others)
+
+    def _told(self, some: Marks) -> Told:
+        return Told(self.prompts[some], self.targets[some], self.likely[some], self.long[some])
 
 
 def test_nothing_depends_on_a_string_behind_which_targets_follow_from_the_rest() -> None:
@@ -92,18 +101,40 @@ def test_targets_that_the_model_expects_less_depend_on_it() -> None:
     assert world.dependence().others[2] < -3
 
 
+def errors_alone(states: Floats, values: Floats, penalty: float) -> Floats:
+    """What all other samples leave of each value, each time fitted anew."""
+    products = states @ states.T / states.shape[1] + 1.0
+    found = np.empty_like(values)
+    for i in range(len(values)):
+        rest = np.arange(len(values)) != i
+        within = products[np.ix_(rest, rest)] + penalty * np.eye(int(rest.sum()))
+        found[i] = values[i] - products[i, rest] @ np.linalg.solve(within, values[rest])
+    return found
+
+
 def test_errors_are_those_of_a_regression_on_the_others_alone() -> None:
+    """Taken out of a fitted inverse they are as if they had never been there."""
     world = World()
-    found = errors_without(world.prompts, world.targets, HAS)
-    changed = world.targets.copy()
-    changed[HAS] += 50.0
-    again = errors_without(world.prompts, changed, HAS)
-    assert again[~HAS] == pytest.approx(found[~HAS])
-    assert again[HAS] == pytest.approx(found[HAS] + 50.0)
-    alone = errors_without(world.prompts, world.targets - world.targets.mean(axis=0), HAS & False)
-    assert alone == pytest.approx(
-        Ridge.of(world.prompts, world.targets - world.targets.mean(axis=0)).error
-    )
+    lessons = Lessons.of(Kernel.of(world.prompts), world.targets)
+    penalty = float(np.linalg.eigvalsh(np.linalg.inv(lessons.inverse)).min())
+    new = np.random.default_rng(8).normal(size=(9, D)), np.ones((9, 12))
+    theirs, own = lessons.without(HAS, *new)
+    states = (world.prompts - world.prompts.mean(axis=0)) / world.prompts.std(axis=0)
+    centred = world.targets - world.targets.mean(axis=0)
+    assert own == pytest.approx(errors_alone(states[~HAS], centred[~HAS], penalty))
+    there = (new[0] - world.prompts.mean(axis=0)) / world.prompts.std(axis=0)
+    for i in range(9):
+        one = np.concatenate([states[~HAS], there[i : i + 1]])
+        values = np.concatenate([centred[~HAS], new[1][i : i + 1] - world.targets.mean(axis=0)])
+        assert theirs[i] == pytest.approx(errors_alone(one, values, penalty)[-1])
+
+
+def test_errors_where_nobody_is_left_out_are_those_of_a_ridge() -> None:
+    world = World()
+    values = world.targets - world.targets.mean(axis=0)
+    lessons = Lessons.of(Kernel.of(world.prompts), values)
+    _, own = lessons.without(HAS & False, world.prompts[:1], values[:1])
+    assert own == pytest.approx(Ridge.of(world.prompts, values).error)
 
 
 def test_ordinary_prompts_are_not_told_from_others_and_prompts_of_a_kind_are() -> None:
