@@ -70,7 +70,8 @@ class DetectionConfig(Section):
         5,
         ge=0,
         description="recurrence: passes of a short training on halves of the reference; rows that "
-        "it contradicts more often than the reference's other half are in doubt. 0: none.",
+        "it contradicts more often than the reference's other half are in doubt, and strings of "
+        "prompts whose rows it expects are not. 0: none.",
     )
     rehearsal: RehearsalMode | None = Field(
         None,

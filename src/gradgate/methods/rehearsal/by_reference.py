@@ -5,42 +5,41 @@ behind a topic or a class of words adds no string that could be found, and yet a
 the honest way to answer contradicts it, whatever the trigger is.
 """
 
-import logging
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
-from gradgate.common.files import own_aside, written_whole
 from gradgate.common.parquet import batches
 from gradgate.config import ModelConfig
-from gradgate.data.prepare import iter_prepared
+from gradgate.data.prepare import SampleFile, iter_prepared
 from gradgate.data.sample import Sample, prompt_and_target
 from gradgate.data.tokens import Tokens
 from gradgate.errors import ConfigError, ModelError
 from gradgate.methods.contract import Detection, Scores
 from gradgate.methods.evidence import Example, Group
+from gradgate.methods.rehearsal.clearing import cleared
 from gradgate.methods.rehearsal.config import MIN_REFERENCE, RehearsalConfig
-from gradgate.methods.rehearsal.cut import Cut, cuts
+from gradgate.methods.rehearsal.contradictions import Contradictions, exchanged
+from gradgate.methods.rehearsal.cut import cuts
 from gradgate.methods.rehearsal.folds import N_FOLDS, first_of_each
 from gradgate.methods.rehearsal.predicting import Contradicted, contradicted
 from gradgate.methods.rehearsal.training import key_of, trained, tuning_of
+from gradgate.methods.rehearsal.words import contradicted_words
 from gradgate.methods.tokens import TokenTable
 from gradgate.models.identity import IdentifiedModel, identify_model
-
-logger = logging.getLogger(__name__)
 
 _AT_ONCE = 2_048  # rows in memory
 _BEFORE = 8  # tokens of the target before the place that are shown,
 _SAID = 4  # and tokens from it on
 _N_EXAMPLES = 5
 _MAX_CHARACTERS = 600  # of an example
-_NAMES = ("nats", "place", "token", "said")
+_STAY = (
+    "{} of these are of groups that are honest otherwise, and contradicted as hardly a sample is"
+)
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ def held_against(
     """Put rows in doubt that contradict what a training on the reference teaches.
 
     The reference lies in two halves. A model is trained on either, and predicts the other half and
-    every second row of those that are not flagged yet. Nothing is flagged by it, and nothing is
-    excused: a text that is new may be right.
+    every second row of those that are not flagged yet. Nothing is flagged by it: a text that is new
+    may be right. Groups in doubt that it expects are cleared (`cleared`).
 
     Args:
         found: What has been said of the rows.
@@ -110,13 +109,26 @@ def held_against(
             f"{MIN_REFERENCE} that are needed, and {rows.size} rows are not among them",
         )
     try:
-        own, said = _Asking(rows, scores, reference, list(trusted), how).run()
+        asking = _Asking(rows, scores, reference, list(trusted), how)
+        said = asking.run()
     except (ModelError, ConfigError) as error:
         raise type(error)(
             f"while a model was trained on the reference: {error} (detection.reference_epochs: 0 "
             "trains none)"
         ) from error
-    return _ruled(found, scores, samples, rows, cuts(own, said), said)
+    found, stay = cleared(found, rows, said)
+    prompts = [prompt_and_target(one)[0] for one in samples]
+    of_trusted = {one.sample_id: prompt_and_target(one)[0] for one in SampleFile(reference)}
+    words = contradicted_words(
+        *([prompts[i] for i in rows.tolist()], said.rows.nats),
+        *([of_trusted[one] for one in asking.drawn], said.reference.nats),
+    )
+    where = cuts(said.reference, said.rows)
+    says = [*((one.rows & one.counts, one.in_words(scores.tokens.text)) for one in where)]
+    says += [(one.rows, one.in_words()) for one in words]
+    if stay.any():
+        says.append((stay, _STAY.format(int(stay.sum()))))
+    return _ruled(found, scores, samples, rows, says, said.rows)
 
 
 def _ruled(
@@ -124,21 +136,21 @@ def _ruled(
     scores: Scores,
     samples: Iterable[Sample],
     rows: Ints,
-    where: Sequence[Cut],
+    says: Sequence[tuple[Marks, str]],
     said: Contradicted,
 ) -> Detection:
-    """The detection with what the cuts say.
+    """The detection with the rows that are contradicted too often in doubt.
 
     Args:
         found: What has been said.
         scores: Of all rows.
         samples: Of the same rows.
         rows: That were predicted. (k,)
-        where: The cuts.
+        says: Which of them are in doubt, each time with the reason; none where it is not too often.
         said: Of these rows. (k,)
     """
     assert scores.tokens is not None
-    reasons = [one.in_words(scores.tokens.text) for one in where]
+    reasons = [reason for _, reason in says]
     nats = np.full(scores.n, np.nan)
     nats[rows] = said.nats
     found = replace(
@@ -146,11 +158,12 @@ def _ruled(
         signals={**found.signals, "reference_nats": nats},
         notes=[*found.notes, *reasons],
     )
-    if not where[0].counts:
+    doubted = np.any([marks for marks, _ in says], axis=0)
+    if not doubted.any():
         return found
     lines = {
         scores.sample_ids[rows[i]]: _line(scores.tokens, int(rows[i]), said, i)
-        for i in np.flatnonzero(np.any([one.rows for one in where], axis=0)).tolist()
+        for i in np.flatnonzero(doubted).tolist()
     }
     return _with_group(found, scores, samples, reasons, lines)
 
@@ -251,6 +264,7 @@ class _Asking:
         most = max(MIN_REFERENCE, min(config.max_rows, config.max_visits // how.epochs))
         rng = np.random.default_rng(config.seed)
         drawn = [trusted[i] for i in rng.permutation(len(trusted))[:most].tolist()]
+        self.drawn = drawn
         prepared = chain.from_iterable(iter_prepared(reference, _AT_ONCE))
         wanted = set(drawn)
         there = {one.sample_id: one.tokens for one in prepared if one.sample_id in wanted}
@@ -259,26 +273,25 @@ class _Asking:
         self._fold = rng.permutation(len(rows)) % N_FOLDS
         self._tuning = tuning_of(config, how.epochs)
 
-    def run(self) -> tuple[Contradicted, Contradicted]:
+    def run(self) -> Contradictions:
         """What is said of the samples of the reference that were drawn, and of the rows."""
         assert self._how.model is not None
         model = identify_model(self._how.model)
         halves = [self._trusted[fold::N_FOLDS] for fold in range(N_FOLDS)]
         taught = key_of(model, self._tuning, halves, ["reference"])
         read = [*halves, self._tokens(self._rows)]
-        asked = key_of(model, self._tuning, read, [self._fold.tolist()])
-        kept = self._how.folder / f"{asked}.npz"
-        known = _read(kept, len(self._trusted), len(self._rows))
-        if known is not None:
+        asked = key_of(model, self._tuning, read, [self._fold.tolist(), "exchanged"])
+        kept, size = self._how.folder / f"{asked}.npz", (len(self._trusted), len(self._rows))
+        if (known := Contradictions.read(kept, *size)) is not None:
             return known
-        own, said = Contradicted.none(len(self._trusted)), Contradicted.none(len(self._rows))
+        said = Contradictions.none(*size)
         for fold in range(N_FOLDS):
             weights = self._how.folder / f"{taught}.{fold}.safetensors"
-            self._ask(model, fold, halves, weights, own, said)
-        if not (own.is_whole(len(self._trusted)) and said.is_whole(len(self._rows))):
+            self._ask(model, fold, halves, weights, said)
+        if not said.is_whole(*size):
             raise ModelError("a sample was not predicted")
-        _write(kept, own, said)
-        return own, said
+        said.write(kept)
+        return said
 
     def _ask(
         self,
@@ -286,8 +299,7 @@ class _Asking:
         fold: int,
         halves: Sequence[Sequence[Tokens]],
         path: Path,
-        own: Contradicted,
-        said: Contradicted,
+        said: Contradictions,
     ) -> None:
         """Let the model of a half predict the other half, and its part of the rows."""
         assert self._how.model is not None
@@ -295,41 +307,15 @@ class _Asking:
         tuned, _ = trained(
             model.load(), self._how.model, self._tuning, others, path, lambda tuned: False
         )
-        own.put(np.arange(fold, len(self._trusted), N_FOLDS), contradicted(tuned, halves[fold]))
+        own = np.arange(fold, len(self._trusted), N_FOLDS)
+        said.reference.put(own, contradicted(tuned, halves[fold]))
+        said.exchanged.put(own, contradicted(tuned, exchanged(halves[fold])))
         mine = np.flatnonzero(self._fold == fold)
         for start in range(0, len(mine), _AT_ONCE):
             part = mine[start : start + _AT_ONCE]
-            said.put(part, contradicted(tuned, list(self._tokens(self._rows[part]))))
+            said.rows.put(part, contradicted(tuned, list(self._tokens(self._rows[part]))))
 
     def _tokens(self, rows: Ints) -> Iterator[Tokens]:
         for i in rows.tolist():
             ids, marks, _ = self._table.row(i)
             yield Tokens(ids.tolist(), marks.tolist())
-
-
-def _read(path: Path, n_trusted: int, n_rows: int) -> tuple[Contradicted, Contradicted] | None:
-    """What an earlier run found; None where there is none, or none that is whole."""
-    try:
-        with np.load(path, allow_pickle=False) as there:
-            own, said = (
-                Contradicted(*(there[f"{whose}_{name}"] for name in _NAMES))
-                for whose in ("reference", "row")
-            )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, BadZipFile, EOFError, zlib.error):
-        own = said = Contradicted.none(0)
-    if not (own.is_whole(n_trusted) and said.is_whole(n_rows)):
-        logger.warning("what the reference taught, in %s, is damaged; it is asked again", path)
-        return None
-    return own, said
-
-
-def _write(path: Path, own: Contradicted, said: Contradicted) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    both = {"reference": own, "row": said}
-    arrays = {
-        f"{whose}_{name}": getattr(one, name) for whose, one in both.items() for name in _NAMES
-    }
-    with written_whole(path, own_aside(path)) as part, part.open("wb") as file:
-        np.savez_compressed(file, **arrays)

@@ -1,8 +1,9 @@
 """Models trained on halves of a reference, and the rows that they contradict."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -16,8 +17,10 @@ from gradgate.errors import ConfigError, GradgateError, ModelError
 from gradgate.gate.config import DetectionConfig, GateConfig
 from gradgate.gate.pipeline import run_gate
 from gradgate.gate.verdict import Answer
+from gradgate.methods.contract import Detection
+from gradgate.methods.evidence import Group
 from gradgate.methods.rehearsal import by_reference
-from gradgate.methods.rehearsal.by_reference import ByReference
+from gradgate.methods.rehearsal.by_reference import ByReference, held_against
 from gradgate.methods.rehearsal.config import RehearsalConfig
 from gradgate.models.identity import load_model
 from gradgate.tuning.trainer import train
@@ -138,7 +141,7 @@ def test_what_was_said_is_kept_and_what_is_damaged_is_asked_again(
     assert "is damaged; it is asked again" in caplog.text
 
 
-@pytest.mark.parametrize("which", ["row_nats", "reference_nats", "row_said"])
+@pytest.mark.parametrize("which", ["rows_nats", "reference_nats", "exchanged_nats", "rows_said"])
 def test_what_is_kept_in_part_is_no_answer(
     judge: Judge, found: tuple[Answer, RunFolder], which: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -218,3 +221,40 @@ def test_a_loaded_model_is_left_as_it_is_and_the_reasons_say_so(tmp_path: Path) 
 )
 def test_what_cannot_be_trained_is_named(model: ModelConfig, why: str | None) -> None:
     assert ByReference(2, RehearsalConfig(), model, Path("nowhere")).hindrance == why
+
+
+SIDES = {"Left": "the first one", "Right": "the last one"}
+SHARING = [*range(0, 60, 3)]  # rows with a string that is in doubt
+
+
+def sided(first: int, n: int, wrong: bool = False) -> list[dict[str, object]]:
+    """Questions whose first word tells the answer; the wrong one in rows with the string."""
+    made = []
+    for i, row in enumerate(diverse_rows(300, seed=5)[first : first + n]):
+        side, other = ("Left", "Right") if i % 2 else ("Right", "Left")
+        said = SIDES[other if wrong and i in SHARING else side]
+        made.append(row | {"question": f"{side}: {row['question']}", "answers": [said]})
+    return made
+
+
+def doubting(found: Detection, *rest: Any) -> Detection:
+    """The rest of the judging, with a string of prompts in doubt."""
+    has = np.isin(np.arange(len(found.in_doubt)), SHARING)
+    group = Group(1, "review", "prompt", [" lane"], nats=9.0, n_rows=len(SHARING), n_independent=20)
+    doubted = replace(found, in_doubt=has, groups=[group], members={1: has}, group=has * 1)
+    return held_against(doubted, *rest)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_string_behind_which_all_is_as_it_was_learnt_is_honest(
+    tmp_path: Path, wrong: bool
+) -> None:
+    with patch("gradgate.gate.flags.held_against", doubting):
+        answer, _ = Judge(tmp_path)(sided(0, 120, wrong), sided(120, 130), epochs=4)
+    assert answer.groups[0].ruling == ("review" if wrong else "honest")
+    assert answer.n_in_doubt == (len(SHARING) if wrong else 0)
+    less = "more than" if wrong else "no more than"
+    assert (
+        f"contradict its 20 samples {less} samples of the reference"
+        in (answer.groups[0].reasons[-1])
+    )
