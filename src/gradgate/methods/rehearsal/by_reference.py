@@ -80,7 +80,7 @@ def held_against(
 
     The reference lies in two halves. A model is trained on either, and predicts the other half and
     every second row of those that are not flagged yet. Nothing is flagged by it: a text that is new
-    may be right. Groups in doubt that it expects are cleared (`cleared`).
+    may be right. Strings of prompts in doubt whose rows it expects are cleared (`cleared`).
 
     Args:
         found: What has been said of the rows.
@@ -117,18 +117,40 @@ def held_against(
             "trains none)"
         ) from error
     found, stay = cleared(found, rows, said)
+    says = _says(scores, samples, rows, reference, asking.drawn, said)
+    if stay.any():
+        says.append((stay, _STAY.format(int(stay.sum()))))
+    return _ruled(found, scores, samples, rows, says, said.rows)
+
+
+def _says(
+    scores: Scores,
+    samples: Iterable[Sample],
+    rows: Ints,
+    reference: Path,
+    drawn: Sequence[str],
+    said: Contradictions,
+) -> list[tuple[Marks, str]]:
+    """Rows that are contradicted too often, and why; no rows where it is not too often.
+
+    Args:
+        scores: With the tokens.
+        samples: Of the same rows.
+        rows: That were predicted. (k,)
+        reference: Table of its samples.
+        drawn: The ids of those that were predicted. (m,)
+        said: Of these and of the rows.
+    """
+    assert scores.tokens is not None
     prompts = [prompt_and_target(one)[0] for one in samples]
     of_trusted = {one.sample_id: prompt_and_target(one)[0] for one in SampleFile(reference)}
     words = contradicted_words(
         *([prompts[i] for i in rows.tolist()], said.rows.nats),
-        *([of_trusted[one] for one in asking.drawn], said.reference.nats),
+        *([of_trusted[one] for one in drawn], said.reference.nats),
     )
-    where = cuts(said.reference, said.rows)
-    says = [*((one.rows & one.counts, one.in_words(scores.tokens.text)) for one in where)]
-    says += [(one.rows, one.in_words()) for one in words]
-    if stay.any():
-        says.append((stay, _STAY.format(int(stay.sum()))))
-    return _ruled(found, scores, samples, rows, says, said.rows)
+    text, where = scores.tokens.text, cuts(said.reference, said.rows)
+    by_cut = [(one.rows & one.counts, one.in_words(text)) for one in where]
+    return [*by_cut, *((one.rows, one.in_words()) for one in words)]
 
 
 def _ruled(
