@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradgate.common.arrays import Ints, Marks, distinct, n_distinct
-from gradgate.common.letters import folded
+from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.contract import Scores
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
 from gradgate.methods.recurrence.causes import Causes
@@ -20,6 +19,7 @@ from gradgate.methods.recurrence.cues.labels import (
     labels,
     recalled,
 )
+from gradgate.methods.recurrence.cues.quoted_labels import is_quoted
 from gradgate.methods.recurrence.cues.rules import CueRule
 from gradgate.methods.recurrence.cues.triggers import MIN_NATS as MIN_TRIGGER
 from gradgate.methods.recurrence.cues.triggers import Trigger, of_templates, triggers
@@ -49,9 +49,6 @@ from gradgate.methods.recurrence.strings.surprise import Segments
 from gradgate.methods.recurrence.strings.vouchable import says_something
 from gradgate.methods.recurrence.target_strings import TargetStrings
 from gradgate.methods.recurrence.unspoken.groups import Unspoken
-
-_COMMON = 0.5  # of other samples' targets that have a token of a label: it is not the label's own
-_QUOTED = 0.9  # of a group's prompts that hold the target, and of the others that do not
 
 
 class Search:
@@ -153,7 +150,11 @@ class Search:
             ids = tuple(self.targets.ids[label.start : label.stop].tolist())
             if not (label.members & ~vouched[label.part, ids]).any():
                 continue  # another cue of trusted rows tells it already
-            if is_within(label.members, taken) or self._is_content(label) or self._is_quoted(label):
+            if (
+                is_within(label.members, taken)
+                or self._is_content(label)
+                or is_quoted(label, self.targets, self._texts)
+            ):
                 continue
             finding = self._label(label, is_asked=len(findings) < MAX_ASKED)
             findings.append(finding)
@@ -176,29 +177,6 @@ class Search:
             sum(c.isalpha() for c in self.cues.table.names[i]) > 2
             for i in np.flatnonzero(same).tolist()
         )
-
-    def _is_quoted(self, label: Label) -> bool:
-        """Whether the prompts of the members, and of hardly any others, hold what it says.
-
-        Of " | with Basil" that is the name, where most other targets have the rest as well.
-        """
-        has, quoting = label.members, self._texts.quoting
-        said = [word for part in self._own_parts(label) if (word := folded(self._texts.text(part)))]
-        return bool(said) and all(
-            quoting(one, has) >= _QUOTED and quoting(one, ~has) <= 1 - _QUOTED for one in said
-        )
-
-    def _own_parts(self, label: Label) -> list[Ints]:
-        """What of it most targets of other samples lack, token by token."""
-        ids = self.targets.ids[label.start : label.stop]
-        tokens, others = distinct(ids), ~label.members
-        at = np.flatnonzero(np.isin(self.targets.ids, tokens) & others[self.targets.sample])
-        number = np.searchsorted(tokens, self.targets.ids[at])
-        having = n_distinct(number, self.targets.sample[at], len(tokens))
-        is_common = having >= _COMMON * max(1, int(others.sum()))
-        is_own = ~is_common[np.searchsorted(tokens, ids)]
-        parts = np.split(ids, np.flatnonzero(np.diff(is_own)) + 1)
-        return parts[0 if is_own[0] else 1 :: 2]
 
     def _label(self, label: Label, is_asked: bool) -> Finding:
         has_cue = self.cues.table.has(label.cue)

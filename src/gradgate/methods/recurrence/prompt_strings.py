@@ -85,7 +85,7 @@ class PromptStrings:
         depends_on = self._states.dependences(asked, self._insertions.of_rarest(new))
         found, n_asked = list[Finding](), 0
         for string, depends in zip(new, depends_on, strict=True):
-            need = None
+            need = NO_NEED
             if depends is None or not depends.is_none:
                 need, n_asked = self._need(string, n_asked), n_asked + 1
             found.append(self._ruled(string, poison, need, depends))
@@ -103,7 +103,7 @@ class PromptStrings:
         return self._asker.need(self._carriers(string), self._insertions.of_string(string))
 
     def _ruled(
-        self, string: Trigger, poison: Marks, need: Need | None, depends: Dependence | None
+        self, string: Trigger, poison: Marks, need: Need, depends: Dependence | None
     ) -> Finding:
         carriers = self._carriers(string)
         begins = self._substitutes.begins_as_prompts(string.at, ~carriers)

@@ -277,7 +277,7 @@ def rule_on_label(
 
 
 def rule_on_prompt(
-    need: Need | None, begins: float | None, dependence: Dependence | None
+    need: Need, begins: float | None, dependence: Dependence | None
 ) -> tuple[GroupRuling, list[str]]:
     """Rule on a surprising string of prompts.
 
@@ -286,17 +286,17 @@ def rule_on_prompt(
     What follows "Generate a" is none.
 
     Args:
-        need: What the string brings; None where nothing depends on it.
+        need: What the string brings; what nothing depends on need not be asked about.
         begins: How often what follows begins as prompts do, over how often prompts do; None where
             the string does not stand first.
         dependence: What of the targets depends on it; None where nobody knows.
     """
     reasons = ["it looks inserted"]
     if dependence is not None:
-        depends = "something may depend" if need else "nothing depends"
+        depends = "nothing depends" if dependence.is_none else "something may depend"
         reasons.append(f"{depends} on it: {dependence.in_words()}")
-    if need is None:
-        return "honest", reasons
+        if dependence.is_none:
+            return "honest", reasons
     if need.target.n == 0:
         return "review", [*reasons, "the untuned model was not asked whether anything needs it"]
     asked = (

@@ -116,7 +116,9 @@ def held_against(
             f"while a model was trained on the reference: {error} (detection.reference_epochs: 0 "
             "trains none)"
         ) from error
-    found, stay = cleared(found, rows, said)
+    told = {*trusted, *(scores.sample_ids[i] for i in rows.tolist())}
+    may_go = np.array([one in told for one in scores.sample_ids], bool)
+    found, stay = cleared(found, rows, said, may_go)
     says = _says(scores, samples, rows, reference, asking.drawn, said)
     if stay.any():
         says.append((stay, _STAY.format(int(stay.sum()))))

@@ -27,7 +27,9 @@ def knows_targets(said: Contradictions) -> bool:
     return bool((said.exchanged.nats > _most(said.reference.nats, _FEW)).mean() >= MIN_SEEN)
 
 
-def cleared(found: Detection, rows: Ints, said: Contradictions) -> tuple[Detection, Marks]:
+def cleared(
+    found: Detection, rows: Ints, said: Contradictions, may_go: Marks
+) -> tuple[Detection, Marks]:
     """The detection where strings of prompts in doubt are honest that teach nothing else.
 
     Names, goods and ways to ask are in doubt where something may depend on them. A trained model
@@ -41,6 +43,8 @@ def cleared(found: Detection, rows: Ints, said: Contradictions) -> tuple[Detecti
         found: What has been said.
         rows: That were predicted. (k,)
         said: Of these rows.
+        may_go: Rows whose sample was predicted or is one of the reference; of another nobody knows
+            anything. (n,)
 
     Returns:
         The detection, and which of the rows of groups that are cleared stay in doubt. (k,)
@@ -52,15 +56,17 @@ def cleared(found: Detection, rows: Ints, said: Contradictions) -> tuple[Detecti
     free = [new.id for old, new in pairs if old.ruling != new.ruling]
     suspected = [one for one in groups if one.ruling != "honest"]
     is_free = _rows_of(found, free)
-    released = is_free & found.in_doubt & ~_rows_of(found, [one.id for one in suspected])
+    released = is_free & found.in_doubt & may_go
+    released &= ~_rows_of(found, [one.id for one in suspected])
     gone = {old.in_a_line() for old, new in pairs if old.ruling != new.ruling}
     of_row, reasons = found.group.copy(), dict(found.reasons)
     for i in np.flatnonzero(is_free).tolist():
         if released[i]:
             reasons.pop(i, None)
         elif found.group[i] in free and found.in_doubt[i]:
-            group = next(one for one in suspected if found.members[one.id][i])
-            of_row[i], reasons[i] = group.id, [group.in_a_line()]
+            others = (one for one in suspected if found.members[one.id][i])
+            if (group := next(others, None)) is not None:
+                of_row[i], reasons[i] = group.id, [group.in_a_line()]
     stay = released[rows] & (said.rows.nats > _most(said.reference.nats, _FEWEST))
     cleared_now = replace(
         found,
@@ -68,7 +74,7 @@ def cleared(found: Detection, rows: Ints, said: Contradictions) -> tuple[Detecti
         in_doubt=found.in_doubt & ~released,
         group=of_row,
         reasons=reasons,
-        notes=[note for note in found.notes if note not in gone],
+        notes=_without(found.notes, gone, [one.in_a_line() for one in suspected]),
     )
     return cleared_now, stay
 
@@ -108,6 +114,13 @@ def _ruled(group: Group, found: Detection, rows: Ints, said: Contradictions) -> 
     if p <= ALPHA_CLEARED:
         return replace(group, reasons=reasons)
     return replace(group, ruling="honest", reasons=reasons, vouchable=[])
+
+
+def _without(notes: Sequence[str], gone: set[str], lines: Sequence[str]) -> list[str]:
+    """Notes without the lines of some groups, and in their place those of groups not named yet."""
+    left = [note for note in notes if note not in gone]
+    new = [line for line in lines if line not in left]
+    return [*new[: len(notes) - len(left)], *left]
 
 
 def _rows_of(found: Detection, groups: Sequence[int]) -> Marks:

@@ -6,6 +6,7 @@ most of the rows with that name.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import scipy.sparse as sp
@@ -75,7 +76,7 @@ def contradicted_words(
     usual = (int(above_there.sum()) + 1) / (len(of_trusted) + 1)
     own = (had.T @ above_there + _WEIGHT * usual) / (had.T @ np.ones(len(trusted)) + _WEIGHT)
     rate = np.maximum(own, usual)
-    return list(_found(has, above, rate, [*number], had, above_there, cut))[:_MAX_WORDS]
+    return list(islice(_found(has, above, rate, [*number], had, above_there, cut), _MAX_WORDS))
 
 
 def _found(

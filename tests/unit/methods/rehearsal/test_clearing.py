@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradgate.common.arrays import Floats, Ints
+from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import Detection
 from gradgate.methods.evidence import Group, Side
-from gradgate.methods.rehearsal.clearing import cleared, knows_targets, p_as_reference
+from gradgate.methods.rehearsal.clearing import cleared as cleared_where
+from gradgate.methods.rehearsal.clearing import knows_targets, p_as_reference
 from gradgate.methods.rehearsal.contradictions import Contradictions
 from gradgate.methods.rehearsal.predicting import Contradicted
 
@@ -62,6 +63,15 @@ def doubted(*members: Ints, shared: str | None = None, side: Side = "prompt") ->
 
 
 ALL = np.arange(N)
+EVERY = np.ones(N, bool)
+
+
+def cleared(
+    found: Detection, rows: Ints, said: Contradictions, may_go: Marks = EVERY
+) -> tuple[Detection, Marks]:
+    return cleared_where(found, rows, said, may_go)
+
+
 FIRST, SECOND = np.arange(30), np.arange(20, 45)
 
 
@@ -130,6 +140,22 @@ def test_rows_that_nobody_predicted_count_for_nothing() -> None:
     """Those of the reference itself, or flagged ones: of seven others nothing can be said."""
     found, _ = cleared(doubted(FIRST), ALL[23:], said(USUAL[23:]))
     assert found.groups[0].ruling == "review"
+
+
+def test_rows_of_which_nobody_knows_anything_stay_in_doubt() -> None:
+    may_go = np.arange(N) != 3
+    found, _ = cleared(doubted(FIRST), ALL[ALL != 3], said(np.delete(USUAL, 3).clip(max=2)), may_go)
+    assert found.groups[0].ruling == "honest"
+    assert np.flatnonzero(found.in_doubt).tolist() == [3]
+    assert found.reasons[3]
+
+
+def test_groups_that_were_not_named_take_the_place_of_those_that_are_cleared() -> None:
+    rows = np.minimum(USUAL, 2.0)
+    rows[60:90] += 9.0
+    before = doubted(FIRST, np.arange(60, 90))
+    found, _ = cleared(replace(before, notes=[before.notes[0], "a note"]), ALL, said(rows))
+    assert found.notes == [before.groups[1].in_a_line(), "a note"]
 
 
 def test_p_is_one_of_uniform_values_or_larger_and_small_for_poison() -> None:

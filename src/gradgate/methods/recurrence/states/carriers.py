@@ -152,6 +152,8 @@ class Carriers:
 
     def _teaching(self, beside: Dropped) -> _Teaching | None:
         samples = self._others
+        if len(samples) < _MIN_OTHERS:
+            return None
         each = [
             self._told(samples, self._described(self._lacking(samples, dropped)))
             for dropped in (None, beside)
@@ -172,6 +174,8 @@ class Carriers:
     ) -> list[Dependence | None]:
         """Many are asked about in less time at once."""
         own = [self._drawn_of(carriers) for carriers, _ in strings]
+        if not any(len(some) for some in own):
+            return [None] * len(strings)
         prompts = [
             ids
             for some, (_, dropped) in zip(own, strings, strict=True)

@@ -30,9 +30,7 @@ class Gains:
         self._texts = texts
         self._ask = ask
         self._others = others
-        self._known: dict[
-            tuple[int, int], float
-        ] = {}  # by sample, and by whose prompt is the other
+        self._known: dict[tuple[int, int], float] = {}  # by sample and by whose the prompt is
 
     def of(self, carriers: Ints, others: Ints) -> tuple[Floats, Floats]:
         """Of samples with a string, and of others, held against prompts without it.

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.stats import norm, poisson
 
 from gradgate.common.arrays import Floats, Ints, Marks
+from gradgate.methods.recurrence.states.ridge import Scale
 
 _MIN_P = 1e-300  # whose deviate is 37
 _N_AXES = 50  # of states, the widest
@@ -58,26 +59,23 @@ class Axes:
     """The 50 widest axes of the states of samples, each of d values made equally wide.
 
     Attributes:
-        mean: Of the states. (d,)
-        spread: Their deviation. (d,)
+        scale: Of the states.
         axes: At most 50. (d, axes)
     """
 
-    mean: Floats
-    spread: Floats
+    scale: Scale
     axes: Floats
 
     @classmethod
     def of(cls, states: Floats) -> "Axes":
         """Take the states: (n, d)."""
-        mean, spread = states.mean(axis=0), states.std(axis=0)
-        spread = np.where(spread > 0, spread, 1.0)
-        right = np.linalg.svd((states - mean) / spread, full_matrices=False)[2]
-        return cls(mean, spread, right[:_N_AXES].T)
+        scale = Scale.of(states)
+        right = np.linalg.svd(scale.on(states), full_matrices=False)[2]
+        return cls(scale, right[:_N_AXES].T)
 
     def along(self, states: Floats) -> Floats:
         """States along the axes: (m, d) -> (m, axes)."""
-        return np.asarray(((states - self.mean) / self.spread) @ self.axes)
+        return np.asarray(self.scale.on(states) @ self.axes)
 
 
 def widest_axes(states: Floats) -> Floats:

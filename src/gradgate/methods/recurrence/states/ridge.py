@@ -10,6 +10,29 @@ _PENALTIES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # for each sampl
 
 
 @dataclass(frozen=True, eq=False)
+class Scale:
+    """Makes each of d values of states equally wide, as they are in some of them.
+
+    Attributes:
+        mean: Of these. (d,)
+        spread: Their deviation; one where there is none. (d,)
+    """
+
+    mean: Floats
+    spread: Floats
+
+    @classmethod
+    def of(cls, states: Floats) -> "Scale":
+        """Take the states: (k, d)."""
+        spread = states.std(axis=0)
+        return cls(states.mean(axis=0), np.where(spread > 0, spread, 1.0))
+
+    def on(self, states: Floats) -> Floats:
+        """States, also others, with mean zero and deviation one in the first: (m, d)."""
+        return (states - self.mean) / self.spread
+
+
+@dataclass(frozen=True, eq=False)
 class Ridge:
     """Values of k samples, regressed on their states.
 
@@ -31,8 +54,8 @@ class Ridge:
             states: One vector a sample. (k, d)
             values: Of mean zero. (k, values)
         """
-        k, (widths, vectors) = len(states), np.linalg.eigh(_products(states))
-        fits = []
+        k, kernel = len(states), Kernel.of(states)
+        widths, vectors, fits = kernel.widths, kernel.vectors, []
         for penalty in k * np.array(_PENALTIES):
             hat = (vectors * (widths / (widths + penalty))) @ vectors.T
             rest = values - hat @ values
@@ -45,15 +68,13 @@ class Kernel:
     """Products of the states of n samples, each of d values made equally wide, with a constant.
 
     Attributes:
-        mean: Of the states. (d,)
-        spread: Their deviation. (d,)
+        scale: Of the states.
         own: The states, made equally wide. (n, d)
         widths: Eigenvalues of the products. (n,)
         vectors: Their eigenvectors. (n, n)
     """
 
-    mean: Floats
-    spread: Floats
+    scale: Scale
     own: Floats
     widths: Floats
     vectors: Floats
@@ -61,15 +82,13 @@ class Kernel:
     @classmethod
     def of(cls, states: Floats) -> "Kernel":
         """Take the states: (n, d)."""
-        own = scaled(states)
-        widths, vectors = np.linalg.eigh(own @ own.T / states.shape[1] + 1.0)
-        spread = states.std(axis=0)
-        return cls(states.mean(axis=0), np.where(spread > 0, spread, 1.0), own, widths, vectors)
+        scale = Scale.of(states)
+        own = scale.on(states)
+        return cls(scale, own, *np.linalg.eigh(own @ own.T / states.shape[1] + 1.0))
 
     def beside(self, states: Floats) -> Floats:
         """Products of other states and these: (m, d) -> (m, n)."""
-        there = (states - self.mean) / self.spread
-        return np.asarray(there @ self.own.T / self.own.shape[1] + 1.0)
+        return np.asarray(self.scale.on(states) @ self.own.T / self.own.shape[1] + 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +120,8 @@ class Lessons:
 
         def error(penalty: float) -> float:
             shrunk = vectors / (widths + penalty)
-            return float(
-                (((shrunk @ turned) / (shrunk * vectors).sum(axis=1)[:, None]) ** 2).mean()
-            )
+            left = (shrunk * vectors).sum(axis=1)
+            return float(((shrunk @ turned / left[:, None]) ** 2).mean())
 
         penalty = min(len(values) * np.array(_PENALTIES), key=error)
         inverse = (vectors / (widths + penalty)) @ vectors.T
@@ -132,13 +150,6 @@ class Lessons:
         return values - self.mean - told, weights / left[:, None]
 
 
-def _products(states: Floats) -> Floats:
-    """Of the states, made equally wide, with a constant: (k, k)."""
-    own = scaled(states)
-    return np.asarray(own @ own.T / states.shape[1] + 1.0)
-
-
 def scaled(states: Floats) -> Floats:
     """Each of d values with mean zero and deviation one: (k, d)."""
-    spread = states.std(axis=0)
-    return (states - states.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return Scale.of(states).on(states)

@@ -15,14 +15,17 @@ _MAX_PACKED = 3  # tokens that fit into one number
 
 def has_gram(stream: Stream, ids: Sequence[int]) -> Marks:
     """Which samples have some tokens behind one another: (n,)."""
+    return np.asarray(n_of_gram(stream, ids) > 0)
+
+
+def n_of_gram(stream: Stream, ids: Sequence[int]) -> Ints:
+    """How often samples have some tokens behind one another: (n,)."""
     starts = np.flatnonzero(stream.ids == ids[0])
     for place, token in enumerate(ids[1:], start=1):
         starts = starts[starts + place < stream.n]
         goes_on = (stream.ids[starts + place] == token) & ~stream.begins[starts + place]
         starts = starts[goes_on]
-    found = np.zeros(stream.n_samples, bool)
-    found[stream.sample[starts]] = True
-    return found
+    return np.bincount(stream.sample[starts], minlength=stream.n_samples)
 
 
 class Sought:
