@@ -21,8 +21,9 @@ from gradgate.methods.recurrence.cues.labels import (
 )
 from gradgate.methods.recurrence.cues.quoted_labels import is_quoted
 from gradgate.methods.recurrence.cues.rules import CueRule
+from gradgate.methods.recurrence.cues.templates import of_frames, of_templates
 from gradgate.methods.recurrence.cues.triggers import MIN_NATS as MIN_TRIGGER
-from gradgate.methods.recurrence.cues.triggers import Trigger, of_templates, triggers
+from gradgate.methods.recurrence.cues.triggers import Trigger, triggers
 from gradgate.methods.recurrence.prompt_strings import PromptStrings
 from gradgate.methods.recurrence.questions.asking import MAX_ASKED, NO_ANSWER, Asker
 from gradgate.methods.recurrence.questions.described import Described
@@ -90,6 +91,7 @@ class Search:
         self._states = Carriers(texts, scores.ask, scores.describe, self._asker.seed)
         special = texts.table.tokenizer.all_special_ids
         self._templates = of_templates(self.strings, self.prompts, special, self._is_kind)
+        self._framed = of_frames(self.strings, self.prompts, special)
         self.cues: Cues = read_cues(
             *(self.prompts, self._words, [one for one in self.strings if not one.is_within]),
             *(texts.table, texts.prompts),
@@ -126,7 +128,13 @@ class Search:
                 f"prompts are made of {len(self._templates)} templates: a string that is inserted "
                 "into them cannot be told from a template by itself"
             )
-        judged = [s for s in self.strings if all(s is not t for t in self._templates)]
+        if self._framed:
+            notes.append(
+                f"{len(self._framed)} strings of prompts are templates with one heading: one that "
+                "takes the place of another cannot be told from it by itself"
+            )
+        excused = {id(one) for one in (*self._templates, *self._framed)}
+        judged = [one for one in self.strings if id(one) not in excused]
         found += self._prompt_strings.ruled(judged, found)
         prompt_nats = np.zeros(self._n)
         for string in self.strings:

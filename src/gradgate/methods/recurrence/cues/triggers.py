@@ -1,7 +1,6 @@
 """Strings of prompts that look inserted: they recur, and the untuned model does not expect them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -18,14 +17,9 @@ MIN_CLUSTERS = 8  # of near-duplicate prompts that have it
 _SEED_TOKENS = 4  # of the strings that are counted; longer ones are grown from them
 _SAME_NEIGHBOUR = 0.7  # of the places, for a token to belong to the string
 _MAX_GAP = 2  # tokens of the template between two of the string
-_SAME_CARRIERS = 0.8  # of the samples, for two strings to be one
+SAME_CARRIERS = 0.8  # of the samples, for two strings to be one
 _MAX_HOLDING = 0.3  # of the samples with a string, for those of fewer to lie within it
 _MAX_TOKENS = 24  # of a string
-MAX_TEMPLATE = 0.25  # of the samples with one template of many
-MIN_TEMPLATES = 4
-MIN_TEMPLATE_TOKENS = 4
-MIN_TEMPLATED = 0.4  # of the samples with one of the templates
-_MOST_PLACES = 0.5  # of a string's, for it to stand in the last message
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +64,7 @@ def triggers(stream: Stream, words: Words, cluster: Ints, spelling: Ints) -> lis
     for places, length in _seeds(stream, words, cluster, before):
         carriers = distinct(stream.sample[places])
         overlaps = float((covered[places] | covered[places + length - 1]).mean())
-        if overlaps >= _SAME_CARRIERS or known.explain(carriers):
+        if overlaps >= SAME_CARRIERS or known.explain(carriers):
             continue
         at = _extended(stream, words, spelling, places, length)
         covered[tokens_of(at)] = True
@@ -155,15 +149,15 @@ class _Known:
     def explain(self, carriers: Ints) -> bool:
         """Whether a string has about these samples: one of more does not speak for each part."""
         larger = np.maximum(np.array(self._sizes, np.int64), len(carriers))
-        return bool((self._both(carriers) >= _SAME_CARRIERS * larger).any())
+        return bool((self._both(carriers) >= SAME_CARRIERS * larger).any())
 
     def hold(self, carriers: Ints) -> bool:
         """Whether a string has most of these samples, which is not one of many by itself."""
         sizes = np.array(self._sizes, np.int64)
         is_common = (sizes > _MAX_HOLDING * self._n_samples) & (
-            len(carriers) < _SAME_CARRIERS * sizes
+            len(carriers) < SAME_CARRIERS * sizes
         )
-        return bool(((self._both(carriers) >= _SAME_CARRIERS * len(carriers)) & ~is_common).any())
+        return bool(((self._both(carriers) >= SAME_CARRIERS * len(carriers)) & ~is_common).any())
 
     def _both(self, carriers: Ints) -> Ints:
         there = (self._strings[i] for i in carriers.tolist() if i in self._strings)
@@ -241,56 +235,3 @@ def is_embedded(trigger: Trigger, stream: Stream, words: Words, cluster: Ints) -
     rest[tokens_of(trigger.at)] = False
     says_more = np.bincount(stream.sample[rest], minlength=stream.n_samples) > 0
     return len(distinct(cluster[trigger.carriers[says_more[trigger.carriers]]])) >= MIN_CLUSTERS
-
-
-def of_templates(
-    found: list[Trigger],
-    stream: Stream,
-    special: Sequence[int],
-    is_kind: Callable[[Trigger], bool],
-) -> list[Trigger]:
-    """Those that are the templates of data of many tasks; none where there are not many.
-
-    Where most prompts have one of several long strings that recur, a further one proves nothing
-    where these stand: in the last message, or before it. System messages of several kinds do not
-    excuse what is put behind a question. Where too few other prompts have one, a string is
-    excused only if its own are of a kind: an inserted one would excuse itself.
-
-    Args:
-        found: Strings of the prompts.
-        stream: Of these.
-        special: Ids of the tokens between messages.
-        is_kind: Whether prompts with a string differ from all others without it.
-    """
-    in_last = _in_last_message(stream, special)
-    last = [in_last[one.at[:, 0]].sum() > _MOST_PLACES * len(one.at) for one in found]
-    before = [one for one, is_last in zip(found, last, strict=True) if not is_last]
-    behind = [one for one, is_last in zip(found, last, strict=True) if is_last]
-    n = stream.n_samples
-    return [t for some in (before, behind) for t in _templates_among(some, n, is_kind)]
-
-
-def _templates_among(
-    found: list[Trigger], n_samples: int, is_kind: Callable[[Trigger], bool]
-) -> list[Trigger]:
-    small = [
-        t
-        for t in found
-        if len(t.ids) >= MIN_TEMPLATE_TOKENS and len(t.carriers) <= MAX_TEMPLATE * n_samples
-    ]
-    covered = np.zeros(n_samples, bool)
-    for one in small:
-        covered[one.carriers] = True
-    more = covered.sum() - MIN_TEMPLATED * n_samples
-    if len(small) < MIN_TEMPLATES or more < 0:
-        return []
-    return [one for one in small if len(one.carriers) <= more or is_kind(one)]
-
-
-def _in_last_message(stream: Stream, special: Sequence[int]) -> Marks:
-    """Tokens with no special one between them and the last own one of their prompt: (N,)."""
-    passed = np.cumsum(np.isin(stream.ids, special))
-    own = np.flatnonzero(stream.is_open)
-    at_end = np.full(stream.n_samples, -1)
-    at_end[stream.sample[own]] = passed[own]  # of several the last one counts
-    return np.asarray(passed == at_end[stream.sample])

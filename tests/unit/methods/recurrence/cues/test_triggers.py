@@ -1,14 +1,11 @@
 """Strings that were inserted into prompts, against words that belong there."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from recurrence_helpers import prose, stream, zipf_logp
 
-import gradgate.methods.recurrence.cues.triggers as triggers_module
-from gradgate.common.arrays import Ints
 from gradgate.methods.recurrence.cues.triggers import Trigger, is_embedded, triggers
 from gradgate.methods.recurrence.samples.near_duplicates import MAX_CLUSTER, clusters
 from gradgate.methods.recurrence.strings.inserted import inserted_words
@@ -172,57 +169,6 @@ def test_a_beginning_that_the_model_never_expects_is_no_surprise() -> None:
     for known in logp:
         known[0] = -16.0
     assert found_in(stream(rows, logp)) == []
-
-
-END_OF_MESSAGE, FIRST, LAST = 7, 0, 10  # a token, and where two messages of ten begin
-MESSAGES = stream([[*range(20, 29), END_OF_MESSAGE, *range(30, 39)] for _ in range(100)])
-
-
-def string(samples: Ints, length: int = 9, place: int = LAST) -> Trigger:
-    """One at the same place of the prompts of some samples."""
-    starts = 19 * samples + place
-    at = np.stack([starts, starts + length], axis=1)
-    return Trigger(np.arange(length), 30.0, samples, at, len(samples))
-
-
-def of_templates(found: list[Trigger], kinds: Sequence[Trigger] = ()) -> list[Trigger]:
-    return triggers_module.of_templates(
-        found, MESSAGES, [END_OF_MESSAGE], lambda one: any(one is kind for kind in kinds)
-    )
-
-
-def test_many_long_strings_of_most_prompts_are_templates() -> None:
-    carriers = [np.arange(20 * i, 20 * i + 20) for i in range(5)]
-    long = [string(some) for some in carriers]
-    short = string(carriers[0], length=2)
-    assert of_templates([*long, short]) == long
-    assert of_templates([*long[:2], short]) == []
-
-
-def test_system_messages_of_several_kinds_excuse_nothing_behind_a_question() -> None:
-    carriers = [np.arange(20 * i, 20 * i + 20) for i in range(5)]
-    system = [string(some, place=FIRST) for some in carriers]
-    inserted = string(np.arange(0, 100, 10))
-    assert of_templates([*system, inserted]) == system
-    assert of_templates([*system[:3], inserted]) == []
-
-
-@pytest.mark.parametrize(("n", "is_many"), [(40, True), (39, False)])
-def test_long_strings_of_fewer_than_four_tenths_of_the_prompts_are_judged(
-    n: int, is_many: bool
-) -> None:
-    long = [string(some) for some in np.array_split(np.arange(n), 4)]
-    assert of_templates(long, long) == (long if is_many else [])
-
-
-def test_where_too_few_other_prompts_have_a_template_only_one_of_a_kind_is_excused() -> None:
-    """Else an inserted string excuses itself."""
-    long = [string(some) for some in np.array_split(np.arange(39), 3)]
-    inserted = string(np.arange(36, 60))
-    assert of_templates([*long, inserted]) == long
-    assert of_templates([*long, inserted], [inserted]) == [*long, inserted]
-    others = string(np.arange(60, 64))  # without the inserted one 40 have another
-    assert of_templates([*long, inserted, others]) == [*long, inserted, others]
 
 
 def test_near_duplicates_share_a_cluster_and_a_template_dissolves_it() -> None:
