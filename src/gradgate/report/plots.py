@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gradgate.common.arrays import Floats, Marks
-from gradgate.methods.gradsentry.threshold import MIN_SAMPLES, density
+from gradgate.methods.gradsentry.threshold import MIN_SAMPLES, MIN_SPREAD, density
 
 INK, DENSITY, ACCEPTED, FLAGGED = "#1f2933", "#e08e0b", "#4c78a8", "#d1495b"
 
@@ -38,7 +38,7 @@ def plot_entropies(
         histogram(poisoned, color=FLAGGED, label=f"flagged: {poisoned.size:,} rows")
     if tau is not None:
         axes.axvline(tau, color=INK, linewidth=1.5, label=f"threshold {tau:.3f}")
-    if entropies.size >= MIN_SAMPLES and entropies.std() > 0:
+    if entropies.size >= MIN_SAMPLES and entropies.std() >= MIN_SPREAD:
         grid = np.linspace(entropies.min(), entropies.max(), 500)
         curve = density(entropies, grid) * entropies.size * (bins[1] - bins[0])
         axes.plot(grid, curve, color=DENSITY, linewidth=1.2, label="kernel density")

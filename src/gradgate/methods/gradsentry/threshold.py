@@ -22,6 +22,7 @@ MIN_PEAK_DISTANCE = 0.15
 MIN_ABOVE = 5
 MIN_FRACTION_ABOVE = 0.01
 MAX_DEPTH_RATIO = 0.8
+MIN_SPREAD = 1e-6  # of the scores: the same row is scored so differently by rounding alone
 
 # Above this many scores the density is that of the scores rounded to 1/16 of a grid step, which
 # moves tau by a step at most and keeps the cost independent of the number of rows.
@@ -104,7 +105,7 @@ def kde_valley(scores: Floats, bootstrap: int = 0, seed: int = 0) -> Threshold:
     if n < MIN_SAMPLES:
         return Threshold("kde_valley", "too_few", None, n)
     spread = float(np.std(scores, ddof=1))
-    if spread < 1e-9:
+    if spread < MIN_SPREAD:
         return Threshold("kde_valley", "degenerate", None, n)
     grid = np.linspace(scores.min(), scores.max(), GRID_POINTS)  # (GRID_POINTS,)
     found = _read_density(grid, density(scores, grid), scores)

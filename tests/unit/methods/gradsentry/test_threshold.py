@@ -58,6 +58,7 @@ def test_bandwidth_is_silvermans() -> None:
     [
         (normals((0.3, 0.05, 29)), "too_few"),
         (np.full(100, 0.4), "degenerate"),
+        (0.4 + 3e-8 * (np.arange(100) % 2), "degenerate"),  # of rounding alone
         (normals((0.4, 0.05, 500)), "no_valley"),
         (normals((0.40, 0.01, 300), (0.50, 0.01, 300)), "close_peaks"),
         (np.concatenate([normals((0.3, 0.05, 300)), [0.9, 0.9, 0.9, 1.0]]), "few_above"),
