@@ -69,7 +69,7 @@ def of_frames(found: Sequence[Trigger], stream: Stream, special: Sequence[int]) 
     """Those that are alternatives within a frame, and what several of them have in common.
 
     The frame is a string as any other, and judged: who makes up one for his own alternatives has
-    all of their samples in doubt by it. What stands beside the alternatives, as what is inserted
+    all of their samples judged by it. What stands beside the alternatives, as what is inserted
     does, or within the samples of one of them, is none.
 
     Args:
@@ -94,30 +94,40 @@ def _framed(found: Sequence[Trigger], stream: Stream) -> list[Trigger]:
     )
     both = sp.csc_matrix(has @ has.T)  # samples with two of the strings
     sizes = both.diagonal()
-    excused = np.zeros(len(long), bool)
+    excused, within_one = np.zeros(len(long), bool), np.zeros(len(long), bool)
     for frame in np.flatnonzero(sizes >= MIN_TEMPLATES * MIN_CLUSTERS).tolist():
         column = both[:, [frame]].toarray().ravel()
         is_inner = (column >= _INSIDE * sizes) & (sizes < SAME_CARRIERS * sizes[frame])
         inner = np.flatnonzero(is_inner)
         if len(inner) >= MIN_TEMPLATES:
             shared = both[inner][:, inner].toarray()
-            excused[inner[_alternatives(has[inner], shared, int(sizes[frame]))]] = True
-    return [one for one, is_excused in zip(long, excused, strict=True) if is_excused]
+            within = _within_small(shared, int(sizes[frame]))
+            within_one[inner[within]] = True  # in one frame: then no other one excuses it
+            excused[inner[_alternatives(has[inner], shared, within, int(sizes[frame]))]] = True
+    return [long[i] for i in np.flatnonzero(excused & ~within_one).tolist()]
 
 
-def _alternatives(has: sp.csr_matrix, both: Ints, n_framed: int) -> Ints:
+def _within_small(both: Ints, n_framed: int) -> Marks:
+    """Strings whose samples mostly have one small string of the frame as well: (strings,)."""
+    sizes = np.diag(both)
+    is_part = both >= SAME_CARRIERS * sizes[:, None]
+    is_small = sizes <= MAX_TEMPLATE * n_framed
+    return np.asarray((is_part & is_small & (sizes > sizes[:, None])).any(axis=1))
+
+
+def _alternatives(has: sp.csr_matrix, both: Ints, within: Marks, n_framed: int) -> Ints:
     """The alternatives among the strings within a frame, and what is made of whole ones.
 
     Args:
         has: Which samples have which string. (strings, n)
         both: How many have two of them. (strings, strings)
+        within: See `_within_small`. (strings,)
         n_framed: Samples of the frame.
     """
     sizes = np.diag(both)
     is_small = sizes <= MAX_TEMPLATE * n_framed
     is_part = both >= SAME_CARRIERS * sizes[:, None]  # of the samples with another string
-    within = is_part & is_small & (sizes > sizes[:, None])
-    chosen = np.flatnonzero(is_small & ~within.any(axis=1))
+    chosen = np.flatnonzero(is_small & ~within)
     counted = np.asarray(has[chosen].sum(axis=0)).ravel()
     alone = has[chosen] @ (counted == 1).astype(np.int64)
     chosen = chosen[alone >= MIN_ALONE * sizes[chosen]]
@@ -125,7 +135,7 @@ def _alternatives(has: sp.csr_matrix, both: Ints, n_framed: int) -> Ints:
     if len(chosen) < MIN_TEMPLATES or covered.sum() < MIN_FRAMED * n_framed:
         return chosen[:0]
     found = chosen.tolist()
-    for one in np.setdiff1d(np.flatnonzero(~within.any(axis=1)), chosen).tolist():
+    for one in np.setdiff1d(np.flatnonzero(~within), chosen).tolist():
         whole = chosen[is_part[chosen, one]]
         made_of = has[whole].sum(axis=0) > 0
         of_one = has[[one]].toarray() > 0

@@ -105,6 +105,15 @@ def test_what_takes_the_place_of_an_alternative_cannot_be_told_from_one() -> Non
     assert of_frames(FRAME, *ALTERNATIVES[:4], replaced) == [*ALTERNATIVES[:4], replaced]
 
 
+def test_what_is_within_one_alternative_is_excused_by_no_other_frame() -> None:
+    inside = string(np.arange(8))
+    second = string(np.r_[0:8, 16:56])  # has the inserted one, and not the alternative around it
+    others = [string(np.arange(16 + 10 * i, 26 + 10 * i)) for i in range(4)]
+    found = of_frames(FRAME, *ALTERNATIVES, inside, second, *others)
+    assert all(one is not inside for one in found)
+    assert any(one is inside for one in of_frames(second, *others, inside))
+
+
 def test_few_alternatives_or_a_heading_that_is_none_excuse_nothing() -> None:
     assert of_frames(FRAME, *ALTERNATIVES[:3]) == []
     assert of_frames(*ALTERNATIVES) == []
