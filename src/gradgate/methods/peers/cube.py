@@ -9,7 +9,8 @@ GraCeFul, from which training and constants are taken.
 Known failures: honest data of several kinds have several clusters, of which all but one are
 flagged; so are the rows that HDBSCAN calls noise, unless they are the most. Poison of fewer rows
 than `min_samples` is found only as noise. It needs more rows than that, and where it finds no
-cluster, which the published program passes, it is undecided.
+cluster, which the published program passes, it is undecided. With few neighbours, rounding decides
+which small clusters there are, so that another processor may flag other honest rows.
 """
 
 from collections.abc import Iterable
