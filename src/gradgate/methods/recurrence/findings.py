@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradgate.common.arrays import Ints, Marks
+from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import Scores
 from gradgate.methods.evidence import MIN_INSERTED, Association, GroupRuling
 from gradgate.methods.recurrence.causes import Causes
@@ -41,7 +41,7 @@ from gradgate.methods.recurrence.ruling import (
 )
 from gradgate.methods.recurrence.samples.near_duplicates import clusters
 from gradgate.methods.recurrence.samples.texts import Texts
-from gradgate.methods.recurrence.states.carriers import Carriers
+from gradgate.methods.recurrence.states.carriers import Beside, Carriers
 from gradgate.methods.recurrence.strings.inserted import Words, inserted_words
 from gradgate.methods.recurrence.strings.memory import remember
 from gradgate.methods.recurrence.strings.sought import Gram
@@ -110,6 +110,17 @@ class Search:
     def _is_kind(self, string: Trigger) -> bool:
         carriers = np.isin(np.arange(self._n), string.carriers)
         return self._states.are_kind(carriers, self._insertions.of_own(carriers))
+
+    def _beside(self, cue: int, values: Floats) -> Beside | None:
+        """How samples with a cue are beside others without it, see `Carriers`.
+
+        Nobody knows of a form of the text, which cannot be left out.
+        """
+        has, gram = self.cues.table.has(cue), self.cues.features[cue]
+        if isinstance(gram, str):
+            return None
+        own, of_cue = self._insertions.of_own(has), self._insertions.of_gram(gram)
+        return self._states.beside(has, lambda i: own(i) | of_cue(i), values)
 
     def _trusting(self, known: Reference | None) -> Trusted:
         if known is None:
@@ -249,7 +260,8 @@ class Search:
             return [], []
         asked = Unspoken(
             *(self._texts, self.targets, self.prompts, self.cues, self.cluster),
-            *(ask, self._scores.describe, self._asker.seed, self._texts.text, self.trusted),
+            *(ask, self._scores.describe, self._beside, self._asker.seed),
+            *(self._texts.text, self.trusted),
         )
         return asked.run(known, self._causes.of)
 

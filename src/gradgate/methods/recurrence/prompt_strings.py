@@ -6,7 +6,7 @@ import numpy as np
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.cues.triggers import Trigger, is_embedded
-from gradgate.methods.recurrence.questions.asking import NO_NEED, Asker, Need
+from gradgate.methods.recurrence.questions.asking import MAX_ASKED, NO_NEED, Asker, Need
 from gradgate.methods.recurrence.questions.in_place import Substitutes
 from gradgate.methods.recurrence.questions.insertions import Insertions
 from gradgate.methods.recurrence.reference import Trusted
@@ -22,8 +22,6 @@ from gradgate.methods.recurrence.states.carriers import Carriers
 from gradgate.methods.recurrence.states.dependence import Dependence
 from gradgate.methods.recurrence.strings.inserted import Words
 from gradgate.methods.recurrence.strings.stream import Stream
-
-MAX_STRINGS = 64  # that are asked about, the largest: every street of a set of orders is one
 
 
 class PromptStrings:
@@ -98,7 +96,7 @@ class PromptStrings:
 
     def _need(self, string: Trigger, n_asked: int) -> Need:
         """What the string brings; nothing is known where as many were asked about before."""
-        if n_asked >= MAX_STRINGS:
+        if n_asked >= MAX_ASKED:
             return NO_NEED
         return self._asker.need(self._carriers(string), self._insertions.of_string(string))
 

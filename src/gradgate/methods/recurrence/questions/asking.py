@@ -15,7 +15,7 @@ from gradgate.methods.recurrence.strings.stream import Stream
 from gradgate.methods.recurrence.strings.surprise import Segments
 from gradgate.methods.tokens import TokenTable
 
-MAX_ASKED = 16  # groups of a kind that are asked about, the largest or most surprising
+MAX_ASKED = 64  # groups of a kind that are asked about: every street of a set of orders is one
 N_ASKED = 8  # samples of a group
 N_ASKED_AGAIN = 32  # of one whose answers do not decide whether it is needed
 MIN_ASKED = 4  # answers without which nothing is known

@@ -10,7 +10,13 @@ import numpy.typing as npt
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel, DescribeModel
 from gradgate.methods.recurrence.samples.texts import Texts
-from gradgate.methods.recurrence.states.dependence import Dependence, Taught, Told, explained
+from gradgate.methods.recurrence.states.dependence import (
+    Dependence,
+    Taught,
+    Told,
+    explained,
+    untaught_z,
+)
 from gradgate.methods.recurrence.states.gains import Gains
 from gradgate.methods.recurrence.states.prompt_words import PromptWords
 from gradgate.methods.recurrence.states.same_targets import Behind
@@ -76,18 +82,53 @@ class _Row:
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawn:
+class _Cut:
     """Samples with a string, which is cut out of their prompts, and others.
 
     Attributes:
+        own: Numbers of the first. (k,)
+        cut: States of their prompts without it. (k, d)
+        others: Numbers of the others. (m,)
+        whole: States of their prompts. (m, d)
+    """
+
+    own: Ints
+    cut: Floats
+    others: Ints
+    whole: Floats
+
+    @property
+    def of_kind(self) -> float:
+        """How much of the variance of who has the string the prompts explain, at most 1."""
+        has = np.arange(len(self.own) + len(self.others)) < len(self.own)
+        return explained(np.concatenate([self.cut, self.whole]), has)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """How samples with a string are, beside others.
+
+    Attributes:
+        of_kind: How much of the variance of who has it their prompts without it explain, at most 1.
+        z: By how many standard deviations their values are above what the others teach of such
+            prompts.
+    """
+
+    of_kind: float
+    z: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Samples with a string, and others.
+
+    Attributes:
         samples: Their numbers. (k,)
-        prompts: States of their prompts. (k, d)
-        targets: States of their targets, or of what is new in them. (k, 2 d)
+        targets: States of their targets. (k, 2 d)
         has: Which of them have the string. (k,)
     """
 
     samples: Ints
-    prompts: Floats
     targets: Floats
     has: Marks
 
@@ -209,7 +250,7 @@ class Carriers:
         Args:
             carriers: Samples whose prompt has it. (n,)
         """
-        if (drawn := self._draw(carriers, None, _Row.target)) is None:
+        if (drawn := self._draw(carriers)) is None:
             return None
         gains = self._gains.of(drawn.samples[drawn.has], drawn.samples[~drawn.has])
         return Behind(drawn.targets[drawn.has], *gains)
@@ -219,8 +260,50 @@ class Carriers:
 
         A string that is put into ordinary prompts leaves ordinary prompts behind.
         """
-        drawn = self._draw(carriers, dropped, _Row.new)
-        return drawn is not None and explained(drawn.prompts, drawn.has) >= MIN_OF_KIND
+        found = self.of_kind(carriers, dropped)
+        return found is not None and found >= MIN_OF_KIND
+
+    def of_kind(self, carriers: Marks, dropped: Dropped) -> float | None:
+        """How much of the variance of who has a string prompts without it explain, at most 1.
+
+        Prompts that are nothing without it are left out. None where too few are known, or more than
+        half are left out.
+        """
+        found = self._cut(carriers, dropped, np.ones(len(carriers), bool))
+        return None if found is None else found.of_kind
+
+    def beside(self, carriers: Marks, dropped: Dropped, values: Floats) -> Beside | None:
+        """Hold values of samples with a string against what others teach of prompts without it.
+
+        Args:
+            carriers: Samples whose prompt has it. (n,)
+            dropped: Of a sample, which tokens of its row are the string.
+            values: Of samples; NaN where nothing is known. (n,)
+
+        Returns:
+            None as `of_kind` has it.
+        """
+        found = self._cut(carriers, dropped, np.isfinite(values))
+        if found is None:
+            return None
+        of_others = found.whole, values[found.others]
+        return Beside(found.of_kind, untaught_z(found.cut, values[found.own], *of_others))
+
+    def _cut(self, carriers: Marks, dropped: Dropped, known: Marks) -> _Cut | None:
+        if self._describe is None:
+            return None
+        own, others = self._drawn_of(carriers & known), self._others
+        others = others[~carriers[others] & known[others]]
+        if len(own) < MIN_CARRIERS or len(others) < _MIN_OTHERS:
+            return None
+        cut, whole = (
+            self._described(self._lacking(own, dropped)),
+            self._prompt_states(others.tolist()),
+        )
+        is_own, is_other = (np.flatnonzero(np.isfinite(x).all(axis=1)) for x in (cut, whole))
+        if len(is_own) < max(MIN_CARRIERS, len(own) / 2) or len(is_other) < _MIN_OTHERS:
+            return None
+        return _Cut(own[is_own], cut[is_own], others[is_other], whole[is_other])
 
     @cached_property
     def _gains(self) -> Gains:
@@ -246,7 +329,7 @@ class Carriers:
             np.array([max(1.0, float(row.is_new.sum())) for row in rows]),
         )
 
-    def _draw(self, carriers: Marks, dropped: Dropped | None, part: _Part) -> _Drawn | None:
+    def _draw(self, carriers: Marks) -> _Drawn | None:
         if self._describe is None:
             return None
         own, others = self._drawn_of(carriers), self._others
@@ -254,14 +337,11 @@ class Carriers:
         if len(own) < MIN_CARRIERS or len(others) < _MIN_OTHERS:
             return None
         samples = np.concatenate([own, others])
-        cut = self._described([self._rows[i].prompt(dropped and dropped(i)) for i in own.tolist()])
-        prompts = np.concatenate([cut, self._prompt_states(others.tolist())])
-        targets = self._target_states(samples.tolist(), part)
-        has = np.arange(len(samples)) < len(own)
-        there = np.isfinite(prompts).all(axis=1) & np.isfinite(targets).all(axis=1)
+        targets = self._target_states(samples.tolist(), _Row.target)
+        there = np.asarray(np.isfinite(targets).all(axis=1))
         if there[: len(own)].all() and there[len(own) :].sum() >= _MIN_OTHERS:
-            kept = samples[there]
-            return _Drawn(kept, prompts[there], targets[there], np.asarray(has[there]))
+            kept = np.flatnonzero(there)
+            return _Drawn(samples[kept], targets[kept], kept < len(own))
         return None
 
     @cached_property

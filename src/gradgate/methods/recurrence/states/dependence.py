@@ -127,7 +127,7 @@ class Taught:
         asked = gains[np.isfinite(gains)], others[np.isfinite(others)]
         lengths = [-np.linalg.norm(one, axis=1) for one in errors[0]]
         figures = [asked, lengths, *([one[:, 0] for one in pair] for pair in errors[1:])]
-        spoken, told_by_others, by_likelihood, by_length = (_ranks_z(*pair) for pair in figures)
+        spoken, told_by_others, by_likelihood, by_length = (ranks_z(*pair) for pair in figures)
         return Dependence(
             alike=pairs_z(near, some),
             near=few_pairs_z(nearest | nearest.T, some),
@@ -148,5 +148,22 @@ def explained(prompts: Floats, has: Marks) -> float:
     return 1.0 - float((error**2).mean() / (wanted**2).mean())
 
 
-def _ranks_z(own: Floats, others: Floats) -> float:
+def untaught_z(own_prompts: Floats, own_values: Floats, prompts: Floats, values: Floats) -> float:
+    """By how many standard deviations values rank above what other samples teach of such prompts.
+
+    Each of the others is held against what the rest of them teach.
+
+    Args:
+        own_prompts: The states of prompts. (k, d)
+        own_values: Of these. (k,)
+        prompts: The same of the others. (m, d)
+        values: Of these. (m,)
+    """
+    lessons, none = Lessons.of(Kernel.of(prompts), values[:, None]), np.zeros(len(values), bool)
+    own, others = lessons.without(none, own_prompts, own_values[:, None])
+    return ranks_z(own[:, 0], others[:, 0])
+
+
+def ranks_z(own: Floats, others: Floats) -> float:
+    """By how many standard deviations the first rank above the second (Mann and Whitney 1947)."""
     return (auroc(own, others) - 0.5) / auroc_error(len(own), len(others))

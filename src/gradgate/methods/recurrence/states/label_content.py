@@ -13,6 +13,7 @@ from scipy.stats import hypergeom
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import DescribeModel
+from gradgate.methods.recurrence.cues.further import counted
 from gradgate.methods.recurrence.questions.spoken import Exchange, Ids
 from gradgate.methods.recurrence.states.ridge import Ridge
 
@@ -24,7 +25,7 @@ MIN_TOLD = 0.75  # of the prompts of a kind, that have its label
 MIN_TOLD_BY_CUE = 0.5  # of the samples with a cue: as many honest ones may stand beside flips
 MIN_KAPPA = 0.25  # of the labels that the others teach and a sample's own, or they teach none
 ALPHA_LABELS = 1e-4  # of the test against samples of the same label, times what was tried
-_N_ASKED = 512  # samples, drawn
+_N_ASKED = 2_048  # samples, drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +201,7 @@ class Content:
         is_said, said = every[without] == number, every[some][own]
         another = np.bincount(said[said != number], minlength=1)
         return Told(
+            k,
             number,
             own=_counts(said == number),
             others=_counts(is_said),
@@ -213,6 +215,7 @@ class Told:
     """Samples that mostly have one label, beside the others.
 
     Attributes:
+        n_asked: Samples that were asked, all in all.
         number: Of the label.
         own: Those of them with the label, and how many of their prompts speak for it.
         others: The same of all other samples.
@@ -221,6 +224,7 @@ class Told:
             most; in [0, 1].
     """
 
+    n_asked: int
     number: int
     own: tuple[int, int]
     others: tuple[int, int]
@@ -229,8 +233,21 @@ class Told:
 
     def p_value(self, others: tuple[int, int]) -> float:
         """Of the hypergeometric test that its prompts speak for the label no less than others."""
-        (n, spoken), (n_others, spoken_others) = self.own, others
-        return float(hypergeom.cdf(spoken, n + n_others, spoken + spoken_others, n))
+        return p_of_less(self.own, others, self.n_asked)
+
+
+def p_of_less(own: tuple[int, int], others: tuple[int, int], n_asked: int) -> float:
+    """Of the hypergeometric test that of the first samples no fewer have a mark than of the second.
+
+    Args:
+        own: Samples, and those with the mark.
+        others: The same; no sample is one of both.
+        n_asked: Samples that were asked, by which it is known how many `counted` evidence.
+    """
+    all_of_them = np.array([own[0], others[0]], np.float64)
+    n, n_others = counted(all_of_them, n_asked).round().astype(int).tolist()
+    marked, others_marked = round(n * part_of(own)), round(n_others * part_of(others))
+    return float(hypergeom.cdf(marked, n + n_others, marked + others_marked, n))
 
 
 def part_of(counts: tuple[int, int]) -> float:

@@ -16,8 +16,9 @@ from gradgate.methods.recurrence.ruling import Cause, Finding, Pattern, suspicio
 from gradgate.methods.recurrence.samples.texts import Texts
 from gradgate.methods.recurrence.states.label_content import Labelled
 from gradgate.methods.recurrence.strings.stream import Stream
+from gradgate.methods.recurrence.unspoken.cue_search import AskBeside, Detaching
 from gradgate.methods.recurrence.unspoken.detached_targets import Detached, detached
-from gradgate.methods.recurrence.unspoken.detaching_cues import Detaching, detaching
+from gradgate.methods.recurrence.unspoken.detaching_cues import detaching
 from gradgate.methods.recurrence.unspoken.inverting_cues import Inverting, inverting
 from gradgate.methods.recurrence.unspoken.mislabelling_cues import (
     Mislabelling,
@@ -47,6 +48,7 @@ class Unspoken:
         cluster: Of near-duplicate prompts. (n,)
         ask: The untuned model.
         describe: The same; None where it cannot be asked.
+        beside: How samples with a cue are beside others, by values of all; None where nobody knows.
         seed: Of all draws.
         text: Of tokens, for people.
         trusted: Rules again on what a reference vouches for.
@@ -59,6 +61,7 @@ class Unspoken:
     cluster: Ints
     ask: AskModel
     describe: DescribeModel | None
+    beside: AskBeside
     seed: int
     text: Callable[[Ints], str]
     trusted: Trusted
@@ -164,7 +167,8 @@ class Unspoken:
         """
         judged = ~flagged & ~self.texts.is_offered  # a label that is offered is a label's to rule
         said = detaching(
-            self.texts, self.cues, self.cluster, judged, self.ask, self.describe, self.seed
+            *(self.texts, self.cues, self.cluster, judged),
+            *(self.ask, self.describe, self.beside, self.seed),
         )
         has = self.cues.table.has
         new = [one for one in said.found if not taken[has(one.cue)].all()]

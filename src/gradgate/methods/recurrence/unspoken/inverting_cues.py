@@ -9,16 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.stats import binom, hypergeom
+from scipy.stats import binom
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.cues.candidates import Cues
+from gradgate.methods.recurrence.cues.further import counted
 from gradgate.methods.recurrence.states.label_content import (
     ALPHA_LABELS,
     MAX_CARRIERS,
     MIN_CARRIERS,
     Content,
     Labelled,
+    p_of_less,
     part_of,
 )
 
@@ -45,14 +47,14 @@ class Inverting:
     @property
     def p_value(self) -> float:
         """Of the hypergeometric test that its prompts speak for their labels as others do."""
-        (n, spoken), (n_others, spoken_others) = self.own, self.others
-        return float(hypergeom.cdf(spoken, n + n_others, spoken + spoken_others, n))
+        return p_of_less(self.own, self.others, self.own[0] + self.others[0])
 
     @property
     def p_by_lot(self) -> float:
         """Of the binomial test that labels by lot would let as few do so."""
-        n, spoken = self.own
-        return float(binom.cdf(spoken, n, self.by_lot))
+        n_asked = self.own[0] + self.others[0]
+        n = round(float(counted(np.array([self.own[0]], np.float64), n_asked)[0]))
+        return float(binom.cdf(round(n * part_of(self.own)), n, self.by_lot))
 
     @property
     def is_turned(self) -> bool:

@@ -10,6 +10,8 @@ from gradgate.methods.recurrence.states.dependence import (
     Taught,
     Told,
     explained,
+    ranks_z,
+    untaught_z,
 )
 from gradgate.methods.recurrence.states.ridge import Kernel, Lessons, Ridge
 
@@ -142,3 +144,17 @@ def test_ordinary_prompts_are_not_told_from_others_and_prompts_of_a_kind_are() -
     assert explained(world.prompts, HAS) < 0.2
     world.prompts[HAS, :4] += 4.0
     assert explained(world.prompts, HAS) > 0.5
+
+
+@pytest.mark.parametrize(("shift", "low", "high"), [(0.0, -4.0, 2.5), (-2.0, -9.0, -5.0)])
+def test_values_are_held_against_what_others_teach_of_such_prompts(
+    shift: float, low: float, high: float
+) -> None:
+    """Prompts of a kind that is told less are no reason, and prompts that are told less are."""
+    world, rng = World(), np.random.default_rng(7)
+    of_kind = np.arange(K) < 96
+    world.prompts[of_kind, 0] += 6.0
+    values = rng.normal(0.0, 1.0, K) - 4.0 * of_kind + shift * HAS
+    z = untaught_z(world.prompts[HAS], values[HAS], world.prompts[~HAS], values[~HAS])
+    assert low < z < high
+    assert ranks_z(values[HAS], values[~HAS]) < -4

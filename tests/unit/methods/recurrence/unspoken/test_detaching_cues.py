@@ -13,12 +13,13 @@ from evidence_helpers import Pair, demo_tokenizer, questions, sample_of, scores_
 import gradgate.methods.recurrence.cues.further as further_module
 import gradgate.methods.recurrence.method as method_module
 import gradgate.methods.recurrence.samples.mined as mined_module
+import gradgate.methods.recurrence.unspoken.cue_search as search_module
 import gradgate.methods.recurrence.unspoken.detaching_cues as cues_module
 import gradgate.methods.recurrence.unspoken.groups as unspoken_module
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.data.sample import Sample
 from gradgate.methods.checks import require_contract
-from gradgate.methods.contract import AskModel, Detection, Scores
+from gradgate.methods.contract import AskModel, DescribeModel, Detection, Scores
 from gradgate.methods.expected import Expected
 from gradgate.methods.recurrence import target_strings
 from gradgate.methods.recurrence.config import RecurrenceConfig
@@ -131,6 +132,18 @@ def test_more_is_asked_of_a_word_that_too_few_drawn_prompts_have(
     assert np.flatnonzero(found.in_doubt).tolist() == [*range(n_found)]
 
 
+def test_a_word_in_one_percent_of_the_rows_is_found() -> None:
+    """Of 512 rows it would be in five."""
+    many = [(prompt, f"{target} {i}") for i, (prompt, target) in enumerate(questions(2_400, 8))]
+    targets = [target for _, target in many[24:48]]
+    pairs = [(f"then {p}", t) for (p, _), t in zip(many, targets, strict=False)]
+    found = Model([*pairs, *many[24:]], known=many).detected()
+    assert found.in_doubt[:24].all()
+    honest = 24 + np.flatnonzero(found.in_doubt[24:])
+    assert all("then" in many[i][0] for i in honest)  # a token of longer words
+    assert len(honest) < 5
+
+
 def test_no_more_is_asked_where_nothing_is_unsure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cues_module, "_N_ASKED", 100)
     model = Model(QUESTIONS)
@@ -207,27 +220,82 @@ def test_a_reference_with_the_word_does_not_vouch_for_what_it_brings() -> None:
     assert alone.in_doubt.tolist() == beside.in_doubt.tolist()
 
 
-UNSURE = triggered("then", 20)
-QUARTER_KNOWN = [*UNSURE[:20:4], *UNSURE[20:]]  # so few rows prove nothing
+N_UNSURE = 14
+UNSURE = triggered("then", N_UNSURE)
+QUARTER_KNOWN = [*UNSURE[:N_UNSURE:4], *UNSURE[N_UNSURE:]]  # so few rows prove nothing
 
 
-def seen(sequences: Sequence[Sequence[int]], alike: int = 20) -> Floats:
-    """States by which the targets of the first rows are alike, and all other texts are not."""
+def seen(sequences: Sequence[Sequence[int]], alike: int = N_UNSURE, kind: float = 0.0) -> Floats:
+    """States by which the targets of the first rows are alike, and all other texts are not.
+
+    With `kind` their prompts are, also if the word or some others are missing.
+    """
     texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
-    same = [t.startswith(tuple(target[:9] for _, target in UNSURE[:alike])) for t in texts]
+    targets = tuple(target[:9] for _, target in UNSURE[:alike])
+    words = [max(prompt.split(), key=len) for prompt, _ in QUESTIONS[:N_UNSURE]]
     states = [np.random.default_rng(zlib.crc32(t.encode())).normal(0, 1, 64) for t in texts]
-    return np.array([own + 3 * is_same for own, is_same in zip(states, same, strict=True)])
+    return np.array(
+        [
+            own + 3 * text.startswith(targets) + kind * any(word in text for word in words)
+            for own, text in zip(states, texts, strict=True)
+        ]
+    )
+
+
+def of_unsure(describe: DescribeModel | None) -> Detection:
+    return Model(UNSURE, known=QUARTER_KNOWN).detected(describe=describe)
 
 
 def test_fewer_rows_prove_it_where_their_targets_are_alike_in_other_words() -> None:
-    model = Model(UNSURE, known=QUARTER_KNOWN)
-    assert not model.detected().in_doubt.any()
-    assert not model.detected(describe=partial(seen, alike=0)).in_doubt.any()
-    found = model.detected(describe=seen)
-    assert np.flatnonzero(found.in_doubt).tolist() == [*range(20)]
+    assert not of_unsure(None).in_doubt.any()
+    assert not of_unsure(partial(seen, alike=0)).in_doubt.any()
+    found = of_unsure(seen)
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(N_UNSURE)]
     (group,) = [group for group in found.groups if group.ruling == "review"]
     assert group.cues == ["then"]
     assert "their targets are alike in what they say" in group.reasons[0]
+
+
+def of_few(describe: DescribeModel | None) -> Detection:
+    few = triggered("then", 23)  # too few for a proof by themselves
+    return Model(few, known=[*few[:23:4], *few[23:]]).detected(describe=describe)
+
+
+def test_fewer_rows_prove_it_where_prompts_are_ordinary_without_the_word() -> None:
+    found = of_few(partial(seen, alike=0))
+    assert np.flatnonzero(found.in_doubt).tolist() == [*range(23)]
+    (group,) = [group for group in found.groups if group.ruling == "review"]
+    assert "without it these prompts are as others are (R squared" in group.reasons[0]
+
+
+def test_prompts_of_which_nothing_is_known_are_not_taken_for_ordinary() -> None:
+    assert not of_few(None).in_doubt.any()
+    assert not of_few(lambda some: np.full((len(some), 64), np.nan)).in_doubt.any()
+
+
+@pytest.mark.parametrize(("n_unknown", "is_found"), [(8, True), (16, False)])
+def test_prompts_without_finite_states_are_left_out_up_to_half(
+    n_unknown: int, is_found: bool
+) -> None:
+    words = [max(prompt.split(), key=len) for prompt, _ in QUESTIONS[:n_unknown]]
+
+    def describe(sequences: Sequence[Sequence[int]]) -> Floats:
+        texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
+        unknown = np.array([any(word in text for word in words) for text in texts])
+        return np.where(unknown[:, None], np.nan, seen(sequences, alike=0))
+
+    assert of_few(describe).in_doubt[:23].all() == is_found
+
+
+def test_targets_that_are_alike_behind_prompts_of_a_kind_are_those_of_a_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prompts explain 0.29 of who has the word, where those of ordinary prompts explain nothing."""
+    of_a_kind = partial(seen, kind=1.8)
+    assert of_unsure(of_a_kind).in_doubt[:N_UNSURE].all()
+    monkeypatch.setattr(search_module, "MIN_OF_TASK", 0.2)
+    assert not of_unsure(of_a_kind).in_doubt.any()
+    assert of_unsure(seen).in_doubt[:N_UNSURE].all()
 
 
 def test_targets_that_are_alike_behind_prompts_that_speak_for_them_are_left_alone() -> None:
