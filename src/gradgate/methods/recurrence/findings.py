@@ -114,12 +114,13 @@ class Search:
     def _beside(self, cue: int, values: Floats) -> Beside | None:
         """How samples with a cue are beside others without it, see `Carriers`.
 
-        Nobody knows of a form of the text, which cannot be left out.
+        Of a form of the text only the tokens are left out that mostly its samples have.
         """
         has, gram = self.cues.table.has(cue), self.cues.features[cue]
+        own = self._insertions.of_own(has)
         if isinstance(gram, str):
-            return None
-        own, of_cue = self._insertions.of_own(has), self._insertions.of_gram(gram)
+            return self._states.beside(has, own, values)
+        of_cue = self._insertions.of_gram(gram)
         return self._states.beside(has, lambda i: own(i) | of_cue(i), values)
 
     def _trusting(self, known: Reference | None) -> Trusted:

@@ -128,6 +128,7 @@ class Search:
         self._has: sp.csr_matrix = cues.table.by_text[asked.samples].astype(np.float64)
         self._cues, self._cluster = cues, cluster
         self._passed_over = np.zeros(len(cues.nats), bool)
+        self._taught = self._passed_over.copy()  # what other samples explain
 
     def of_unsure_cues(self, further: Ints) -> Ints:
         """Samples with cues that too few were asked of.
@@ -153,7 +154,7 @@ class Search:
         """Look for cues of other samples."""
         self._passed_over |= self._of_same(cue)
 
-    def best(self) -> Detaching | None:
+    def best(self, beside: AskBeside) -> Detaching | None:
         """The cue with the smallest p-value that passes; of equal ones what looks inserted.
 
         A cue of many samples is a kind of prompt: where its samples are told less than others, and
@@ -174,7 +175,8 @@ class Search:
         if len(kinds):
             kind = self._marks(int(kinds[np.argmin(rest.z[kinds])]))
             compared = self._compared(everything, kind)
-        return self._first(compared, compared.passes & ~wide & (compared.spoken <= MAX_OPEN))
+        wanted = compared.passes & ~wide & (compared.spoken <= MAX_OPEN)
+        return self._first_untaught(compared, wanted, beside)
 
     def samples_that_may_be_alike(self) -> Ints:
         """Samples with the cues of which it matters whether their targets are alike, and others.
@@ -191,29 +193,48 @@ class Search:
         return np.concatenate([first, some_carriers(surest, n, self._cues, rest)])
 
     def best_ordinary(self, beside: AskBeside) -> Detaching | None:
-        """The cue with the smallest p-value whose prompts are ordinary without it, and told less.
-
-        Less than others with such prompts: what the content explains, as in a kind of prompts that
-        is told less anyway, is not held against a word of this kind.
-        """
+        """The cue with the smallest p-value whose prompts are ordinary without it."""
         compared = self._of_all()
-        wanted = compared.may_be_ordinary
-        while (found := self._first(compared, wanted)) is not None:
+        return self._first_untaught(compared, compared.may_be_ordinary, beside, MAX_ORDINARY)
+
+    def _first_untaught(
+        self, compared: _Compared, wanted: Marks, beside: AskBeside, most: float | None = None
+    ) -> Detaching | None:
+        """The first cue whose prompts do less than what others teach of such prompts.
+
+        Where a kind of prompts is told less anyway, it is not held against a word of this kind.
+
+        Args:
+            compared: All cues.
+            wanted: Those that are looked at. (C,)
+            beside: Asked about each.
+            most: How much of a kind its prompts may be; None: anything, also what nobody knows.
+        """
+        while (found := self._first(compared, wanted & ~self._taught)) is not None:
             one = beside(found.cue, self._ranks())
-            if one and one.of_kind <= MAX_ORDINARY and norm.cdf(one.z) <= ALPHA_BESIDE:
+            if one is not None and norm.cdf(one.z) > ALPHA_BESIDE:
+                self._taught |= self._of_same(found.cue)
+            elif most is None:
+                return found
+            elif one is not None and one.of_kind <= most:
                 return replace(found, beside=one)
-            wanted = wanted & ~self._of_same(found.cue)
+            else:
+                wanted = wanted & ~self._of_same(found.cue)
         return None
 
     def best_alike(self, alike: Alike, beside: AskBeside) -> Detaching | None:
-        """The cue with the smallest p-value whose targets are alike, in prompts that are not."""
+        """The cue with the smallest p-value whose targets are alike, in prompts that are not.
+
+        A form of the text makes prompts a kind that has it, and is no task for that.
+        """
         compared = self._of_all()
         wanted = compared.may_be_alike
         while (found := self._first(compared, wanted)) is not None:
             z = alike.z(self.carriers(found.cue))
             if z >= MIN_ALIKE:
                 one = beside(found.cue, self._ranks())
-                if one is None or one.of_kind < MIN_OF_TASK:
+                is_form = not np.isfinite(self._cues.nats[found.cue])
+                if is_form or one is None or one.of_kind < MIN_OF_TASK:
                     return replace(found, alike=z)
                 self._passed_over |= self._of_same(found.cue, _SAME)
             self.pass_over(found.cue)

@@ -97,7 +97,7 @@ def detaching(
     search = Search(first.and_also(rest).and_also(more), cues, cluster)
     unsure = held_against(known, search.of_unsure_cues(further), others, _N_EACH, ask)
     search = Search(search.asked.and_also(unsure), cues, cluster)
-    found = _found(search, search.best, known, ask)
+    found = _found(search, lambda: search.best(beside), known, ask)
     found += _found(search, lambda: search.best_ordinary(beside), known, ask)
     if describe is not None and len(some := search.samples_that_may_be_alike()):
         alike = Alike(whole, some, describe)

@@ -256,16 +256,34 @@ def test_fewer_rows_prove_it_where_their_targets_are_alike_in_other_words() -> N
     assert "their targets are alike in what they say" in group.reasons[0]
 
 
-def of_few(describe: DescribeModel | None) -> Detection:
-    few = triggered("then", 23)  # too few for a proof by themselves
+def of_few(describe: DescribeModel | None, where: str = "{word} {prompt}") -> Detection:
+    few = triggered("then", 23, where)  # too few for a proof by themselves
     return Model(few, known=[*few[:23:4], *few[23:]]).detected(describe=describe)
 
 
-def test_fewer_rows_prove_it_where_prompts_are_ordinary_without_the_word() -> None:
-    found = of_few(partial(seen, alike=0))
+@pytest.mark.parametrize("where", ["{word} {prompt}", '"{prompt}"'])
+def test_fewer_rows_prove_it_where_prompts_are_ordinary_without_the_cue(where: str) -> None:
+    found = of_few(partial(seen, alike=0), where)
     assert np.flatnonzero(found.in_doubt).tolist() == [*range(23)]
     (group,) = [group for group in found.groups if group.ruling == "review"]
     assert "without it these prompts are as others are (R squared" in group.reasons[0]
+
+
+def test_a_word_in_a_kind_of_prompts_that_is_told_less_is_not_in_doubt() -> None:
+    """The word is in 40 of 120 such prompts, and the other 80 teach that they are told less."""
+    pairs = [
+        (f"then {p}" if i < 120 and i % 3 == 0 else p, t) for i, (p, t) in enumerate(QUESTIONS)
+    ]
+    model = Model(pairs, known=[pair for i, pair in enumerate(pairs) if i >= 120 or i % 5 == 0])
+    ends = tuple(" ".join(prompt.split()[2:]) for prompt, _ in QUESTIONS[:120])
+
+    def describe(sequences: Sequence[Sequence[int]]) -> Floats:
+        texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
+        is_kind = np.array([text.strip().endswith(ends) for text in texts])
+        return seen(sequences, alike=0) + 3.0 * is_kind[:, None]
+
+    assert not model.detected(describe=describe).in_doubt.any()
+    assert model.detected().in_doubt[:120:3].all()  # nobody knows of a kind
 
 
 def test_prompts_of_which_nothing_is_known_are_not_taken_for_ordinary() -> None:
