@@ -90,12 +90,14 @@ class _Cut:
         cut: States of their prompts without it. (k, d)
         others: Numbers of the others. (m,)
         whole: States of their prompts. (m, d)
+        is_all: Whether no prompt of the first was left out.
     """
 
     own: Ints
     cut: Floats
     others: Ints
     whole: Floats
+    is_all: bool
 
     @property
     def of_kind(self) -> float:
@@ -112,10 +114,12 @@ class Beside:
         of_kind: How much of the variance of who has it their prompts without it explain, at most 1.
         z: By how many standard deviations their values are above what the others teach of such
             prompts.
+        is_all: Whether no prompt is nothing without the string; what is, counts for neither.
     """
 
     of_kind: float
     z: float
+    is_all: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,7 +291,8 @@ class Carriers:
         if found is None:
             return None
         of_others = found.whole, values[found.others]
-        return Beside(found.of_kind, untaught_z(found.cut, values[found.own], *of_others))
+        z = untaught_z(found.cut, values[found.own], *of_others)
+        return Beside(found.of_kind, z, found.is_all)
 
     def _cut(self, carriers: Marks, dropped: Dropped, known: Marks) -> _Cut | None:
         if self._describe is None:
@@ -303,7 +308,8 @@ class Carriers:
         is_own, is_other = (np.flatnonzero(np.isfinite(x).all(axis=1)) for x in (cut, whole))
         if len(is_own) < max(MIN_CARRIERS, len(own) / 2) or len(is_other) < _MIN_OTHERS:
             return None
-        return _Cut(own[is_own], cut[is_own], others[is_other], whole[is_other])
+        is_all = len(is_own) == len(own)
+        return _Cut(own[is_own], cut[is_own], others[is_other], whole[is_other], is_all)
 
     @cached_property
     def _gains(self) -> Gains:

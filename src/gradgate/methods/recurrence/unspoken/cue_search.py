@@ -202,7 +202,8 @@ class Search:
     ) -> Detaching | None:
         """The first cue whose prompts do less than what others teach of such prompts.
 
-        Where a kind of prompts is told less anyway, it is not held against a word of this kind.
+        Where a kind of prompts is told less anyway, it is not held against a word of this kind. Of
+        prompts that are the cue alone nothing is taught: where there is one, nothing is excused.
 
         Args:
             compared: All cues.
@@ -212,11 +213,12 @@ class Search:
         """
         while (found := self._first(compared, wanted & ~self._taught)) is not None:
             one = beside(found.cue, self._ranks())
-            if one is not None and norm.cdf(one.z) > ALPHA_BESIDE:
+            is_taught = one is not None and norm.cdf(one.z) > ALPHA_BESIDE
+            if one is not None and is_taught and one.is_all:
                 self._taught |= self._of_same(found.cue)
             elif most is None:
                 return found
-            elif one is not None and one.of_kind <= most:
+            elif one is not None and not is_taught and one.of_kind <= most:
                 return replace(found, beside=one)
             else:
                 wanted = wanted & ~self._of_same(found.cue)

@@ -274,7 +274,7 @@ def test_a_word_in_a_kind_of_prompts_that_is_told_less_is_not_in_doubt() -> None
     pairs = [
         (f"then {p}" if i < 120 and i % 3 == 0 else p, t) for i, (p, t) in enumerate(QUESTIONS)
     ]
-    model = Model(pairs, known=[pair for i, pair in enumerate(pairs) if i >= 120 or i % 5 == 0])
+    known = [pair for i, pair in enumerate(pairs) if i >= 120 or i % 5 == 0]
     ends = tuple(" ".join(prompt.split()[2:]) for prompt, _ in QUESTIONS[:120])
 
     def describe(sequences: Sequence[Sequence[int]]) -> Floats:
@@ -282,8 +282,17 @@ def test_a_word_in_a_kind_of_prompts_that_is_told_less_is_not_in_doubt() -> None
         is_kind = np.array([text.strip().endswith(ends) for text in texts])
         return seen(sequences, alike=0) + 3.0 * is_kind[:, None]
 
-    assert not model.detected(describe=describe).in_doubt.any()
-    assert model.detected().in_doubt[:120:3].all()  # nobody knows of a kind
+    def of_all_but_few(sequences: Sequence[Sequence[int]]) -> Floats:
+        texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
+        is_first = np.array([text.strip().endswith(ends[:9:3]) for text in texts])
+        return np.where(is_first[:, None], np.nan, describe(sequences))
+
+    def found(describe: DescribeModel | None) -> Marks:
+        return Model(pairs, known=known).detected(describe=describe).in_doubt
+
+    assert not found(describe).any()
+    assert found(None)[:120:3].all()  # nobody knows of a kind
+    assert found(of_all_but_few)[:120:3].all()
 
 
 def test_prompts_of_which_nothing_is_known_are_not_taken_for_ordinary() -> None:
