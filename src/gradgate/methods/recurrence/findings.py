@@ -41,7 +41,8 @@ from gradgate.methods.recurrence.ruling import (
 )
 from gradgate.methods.recurrence.samples.near_duplicates import clusters
 from gradgate.methods.recurrence.samples.texts import Texts
-from gradgate.methods.recurrence.states.carriers import Beside, Carriers
+from gradgate.methods.recurrence.states.beside import Beside
+from gradgate.methods.recurrence.states.carriers import Carriers
 from gradgate.methods.recurrence.strings.inserted import Words, inserted_words
 from gradgate.methods.recurrence.strings.memory import remember
 from gradgate.methods.recurrence.strings.sought import Gram

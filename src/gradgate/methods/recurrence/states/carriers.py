@@ -10,11 +10,11 @@ import numpy.typing as npt
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import AskModel, DescribeModel
 from gradgate.methods.recurrence.samples.texts import Texts
+from gradgate.methods.recurrence.states.beside import Beside, Cut
 from gradgate.methods.recurrence.states.dependence import (
     Dependence,
     Taught,
     Told,
-    explained,
     untaught_z,
 )
 from gradgate.methods.recurrence.states.gains import Gains
@@ -79,47 +79,6 @@ class _Row:
         """Mean ln p of `new`."""
         looked_at = self.is_new if self.is_new.any() else self.is_target
         return float(self.logp[looked_at].mean(dtype=np.float64))
-
-
-@dataclass(frozen=True, eq=False)
-class _Cut:
-    """Samples with a string, which is cut out of their prompts, and others.
-
-    Attributes:
-        own: Numbers of the first. (k,)
-        cut: States of their prompts without it. (k, d)
-        others: Numbers of the others. (m,)
-        whole: States of their prompts. (m, d)
-        is_all: Whether no prompt of the first was left out.
-    """
-
-    own: Ints
-    cut: Floats
-    others: Ints
-    whole: Floats
-    is_all: bool
-
-    @property
-    def of_kind(self) -> float:
-        """How much of the variance of who has the string the prompts explain, at most 1."""
-        has = np.arange(len(self.own) + len(self.others)) < len(self.own)
-        return explained(np.concatenate([self.cut, self.whole]), has)
-
-
-@dataclass(frozen=True)
-class Beside:
-    """How samples with a string are, beside others.
-
-    Attributes:
-        of_kind: How much of the variance of who has it their prompts without it explain, at most 1.
-        z: By how many standard deviations their values are above what the others teach of such
-            prompts.
-        is_all: Whether no prompt is nothing without the string; what is, counts for neither.
-    """
-
-    of_kind: float
-    z: float
-    is_all: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +253,7 @@ class Carriers:
         z = untaught_z(found.cut, values[found.own], *of_others)
         return Beside(found.of_kind, z, found.is_all)
 
-    def _cut(self, carriers: Marks, dropped: Dropped, known: Marks) -> _Cut | None:
+    def _cut(self, carriers: Marks, dropped: Dropped, known: Marks) -> Cut | None:
         if self._describe is None:
             return None
         own, others = self._drawn_of(carriers & known), self._others
@@ -309,7 +268,7 @@ class Carriers:
         if len(is_own) < max(MIN_CARRIERS, len(own) / 2) or len(is_other) < _MIN_OTHERS:
             return None
         is_all = len(is_own) == len(own)
-        return _Cut(own[is_own], cut[is_own], others[is_other], whole[is_other], is_all)
+        return Cut(own[is_own], cut[is_own], others[is_other], whole[is_other], is_all)
 
     @cached_property
     def _gains(self) -> Gains:

@@ -21,7 +21,7 @@ from gradgate.methods.recurrence.cues.further import (
 )
 from gradgate.methods.recurrence.questions.spoken import Asked
 from gradgate.methods.recurrence.states.alike import Alike
-from gradgate.methods.recurrence.states.carriers import Beside
+from gradgate.methods.recurrence.states.beside import Beside
 from gradgate.methods.recurrence.states.ranks import rank_sum_z
 
 MIN_ASKED = 10  # samples with a cue that were asked, and clusters of near-duplicate prompts

@@ -270,7 +270,6 @@ def test_fewer_rows_prove_it_where_prompts_are_ordinary_without_the_cue(where: s
 
 
 def test_a_word_in_a_kind_of_prompts_that_is_told_less_is_not_in_doubt() -> None:
-    """The word is in 40 of 120 such prompts, and the other 80 teach that they are told less."""
     pairs = [
         (f"then {p}" if i < 120 and i % 3 == 0 else p, t) for i, (p, t) in enumerate(QUESTIONS)
     ]
@@ -282,17 +281,13 @@ def test_a_word_in_a_kind_of_prompts_that_is_told_less_is_not_in_doubt() -> None
         is_kind = np.array([text.strip().endswith(ends) for text in texts])
         return seen(sequences, alike=0) + 3.0 * is_kind[:, None]
 
-    def of_all_but_few(sequences: Sequence[Sequence[int]]) -> Floats:
-        texts = [demo_tokenizer().decode(ids, skip_special_tokens=True) for ids in sequences]
-        is_first = np.array([text.strip().endswith(ends[:9:3]) for text in texts])
-        return np.where(is_first[:, None], np.nan, describe(sequences))
+    def of_all_but_few(some: Sequence[Sequence[int]]) -> Floats:
+        few = [demo_tokenizer().decode(ids).strip().endswith(ends[:9:3]) for ids in some]
+        return np.where(np.array(few)[:, None], np.nan, describe(some))
 
-    def found(describe: DescribeModel | None) -> Marks:
-        return Model(pairs, known=known).detected(describe=describe).in_doubt
-
-    assert not found(describe).any()
-    assert found(None)[:120:3].all()  # nobody knows of a kind
-    assert found(of_all_but_few)[:120:3].all()
+    assert not Model(pairs, known).detected(describe=describe).in_doubt.any()
+    for one in (None, of_all_but_few):
+        assert Model(pairs, known).detected(describe=one).in_doubt[:120:3].all()
 
 
 def test_prompts_of_which_nothing_is_known_are_not_taken_for_ordinary() -> None:
