@@ -1,4 +1,4 @@
-"""How many samples a cue is judged by, and which are asked beside those that were drawn.
+"""Which samples are asked beside those that were drawn, because of the cues that they have.
 
 A trigger in a few per mille of the rows is in ten of those that were drawn, which prove nothing
 among thousands of cues.
@@ -8,22 +8,11 @@ import numpy as np
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.recurrence.cues.candidates import Cues
+from gradgate.methods.recurrence.cues.counted import N_CARRIERS
 
-N_CARRIERS = 48  # samples with a cue, all of which count
-N_COUNTED = 512  # of those that were drawn, as a part of which more of them count
 _N_FURTHER = 256  # samples at most
 FEW_CARRIERS = 5  # samples with it that were drawn
 _MAX_BY_CHANCE = 1.0  # cues that chance alone would make as sure as it is
-
-
-def counted(n: Floats, k: int, few: int = N_CARRIERS) -> Floats:
-    """How many of the n samples with each cue count as evidence, where k were asked.
-
-    All of them up to a few, and of more as many as there would be among 512: with every row asked,
-    a kind of prompt that tells a little less than others would be beyond chance as well.
-    """
-    found: Floats = np.maximum(n * min(1.0, N_COUNTED / max(1, k)), np.minimum(n, few))
-    return found
 
 
 def further_carriers(

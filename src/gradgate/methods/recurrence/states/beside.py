@@ -41,9 +41,15 @@ class Beside:
         of_kind: How much of the variance of who has it their prompts without it explain, at most 1.
         z: By how many standard deviations their values are above what the others teach of such
             prompts.
+        n: Samples with it that this is known of.
         is_all: Whether no prompt is nothing without the string; what is, counts for neither.
     """
 
     of_kind: float
     z: float
+    n: int
     is_all: bool
+
+    def z_of(self, n: float) -> float:
+        """What it would be of n samples like these; no nearer to zero than it is of these."""
+        return self.z * max(1.0, n / self.n) ** 0.5

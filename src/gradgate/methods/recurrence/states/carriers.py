@@ -251,7 +251,7 @@ class Carriers:
             return None
         of_others = found.whole, values[found.others]
         z = untaught_z(found.cut, values[found.own], *of_others)
-        return Beside(found.of_kind, z, found.is_all)
+        return Beside(found.of_kind, z, len(found.own), found.is_all)
 
     def _cut(self, carriers: Marks, dropped: Dropped, known: Marks) -> Cut | None:
         if self._describe is None:

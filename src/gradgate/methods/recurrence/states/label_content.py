@@ -13,7 +13,7 @@ from scipy.stats import hypergeom
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.contract import DescribeModel
-from gradgate.methods.recurrence.cues.further import counted
+from gradgate.methods.recurrence.cues.counted import counted
 from gradgate.methods.recurrence.questions.spoken import Exchange, Ids
 from gradgate.methods.recurrence.states.ridge import Ridge
 

@@ -13,12 +13,8 @@ from scipy.stats import norm, rankdata
 
 from gradgate.common.arrays import Floats, Ints, Marks
 from gradgate.methods.recurrence.cues.candidates import Cues
-from gradgate.methods.recurrence.cues.further import (
-    N_COUNTED,
-    counted,
-    further_carriers,
-    some_carriers,
-)
+from gradgate.methods.recurrence.cues.counted import N_COUNTED, counted
+from gradgate.methods.recurrence.cues.further import further_carriers, some_carriers
 from gradgate.methods.recurrence.questions.spoken import Asked
 from gradgate.methods.recurrence.states.alike import Alike
 from gradgate.methods.recurrence.states.beside import Beside
@@ -103,6 +99,7 @@ class _Compared:
         n: Samples. (C,)
         spoken: How often their prompts do anything for their targets. (C,)
         others: The same of samples without the cue that are not of the kind that is told less. (C,)
+        counted: Of these samples, those that the p-values count. (C,)
         z: Standard scores of the rank-sum test. (C,)
         p_values: Times the number of cues. (C,)
         passes: What no chance explains, where the model knows what belongs to a prompt. (C,)
@@ -113,6 +110,7 @@ class _Compared:
     n: Floats
     spoken: Floats
     others: Floats
+    counted: Floats
     z: Floats
     p_values: Floats
     passes: Marks
@@ -213,12 +211,12 @@ class Search:
         """
         while (found := self._first(compared, wanted & ~self._taught)) is not None:
             one = beside(found.cue, self._ranks())
-            is_taught = one is not None and norm.cdf(one.z) > ALPHA_BESIDE
-            if one is not None and is_taught and one.is_all:
+            n = float(compared.counted[found.cue])
+            if one is not None and one.is_all and norm.cdf(one.z_of(n)) > ALPHA_BESIDE:
                 self._taught |= self._of_same(found.cue)
             elif most is None:
                 return found
-            elif one is not None and not is_taught and one.of_kind <= most:
+            elif one is not None and norm.cdf(one.z) <= ALPHA_BESIDE and one.of_kind <= most:
                 return replace(found, beside=one)
             else:
                 wanted = wanted & ~self._of_same(found.cue)
@@ -270,7 +268,8 @@ class Search:
             gain[marks] -= np.median(gain[marks]) if marks.any() else 0.0
         n, k = np.asarray(has.sum(0), np.float64).ravel(), len(gain)
         every_z, least = rank_sum_z(has.T @ rankdata(gain), n, k), np.maximum(n, 1)
-        z = every_z * np.sqrt(counted(n, k) / least)
+        n_counted = counted(n, k)
+        z = every_z * np.sqrt(n_counted / least)
         z_of_few = every_z * np.sqrt(counted(n, k, N_ALIKE) / least)
         p_values, p_of_few = (norm.cdf(each) * max(1, len(n)) for each in (z, z_of_few))
         told = np.where(kind, 0.0, asked.spoken)
@@ -284,6 +283,7 @@ class Search:
             n=n,
             spoken=spoken,
             others=others,
+            counted=n_counted,
             z=z,
             p_values=p_values,
             passes=is_known & (p_values <= ALPHA),

@@ -12,7 +12,7 @@ import numpy as np
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.contract import AskModel, DescribeModel
 from gradgate.methods.recurrence.cues.candidates import Cues
-from gradgate.methods.recurrence.cues.further import N_COUNTED
+from gradgate.methods.recurrence.cues.counted import N_COUNTED
 from gradgate.methods.recurrence.questions.spoken import (
     MIN_OTHERS,
     Exchange,

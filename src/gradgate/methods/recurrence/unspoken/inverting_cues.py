@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from gradgate.common.arrays import Ints, Marks
 from gradgate.methods.recurrence.cues.candidates import Cues
-from gradgate.methods.recurrence.cues.further import counted
+from gradgate.methods.recurrence.cues.counted import counted
 from gradgate.methods.recurrence.states.label_content import (
     ALPHA_LABELS,
     MAX_CARRIERS,

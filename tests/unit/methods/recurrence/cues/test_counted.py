@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gradgate.methods.recurrence.cues.further import counted
+from gradgate.methods.recurrence.cues.counted import counted
 
 
 @pytest.mark.parametrize(
